@@ -1,0 +1,150 @@
+"""Settings of a node, and the addresses of members. Frozen, validated, every field with a reason."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, NamedTuple
+
+from .errors import ConfigError
+
+Drive = Literal["thread", "asyncio", "manual"]
+
+
+class Address(NamedTuple):
+    """Where a member listens: a host name, an IPv4 or an IPv6 address, and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str, *, field: str = "address") -> Address:
+    """Return the parts of `"host:port"`; an IPv6 host stands in brackets.
+
+    >>> parse_address("db1.example:4321")
+    Address(host='db1.example', port=4321)
+    >>> parse_address("[::1]:4321").host
+    '::1'
+
+    Raises:
+        ConfigError: there is no port, no host, or the port is not in 1..65535.
+    """
+    if not isinstance(text, str):
+        raise ConfigError(f"{field} {text!r} is not a string; write it as 'host:port'")
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise ConfigError(f"{field} {text!r} has no port; write it as 'host:port'")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigError(f"{field} {text!r}: put the IPv6 host in brackets, as '[::1]:4321'")
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ConfigError(f"{field} {text!r}: the port {port!r} is not a number from 1 to 65535")
+    return Address(host.lower(), int(port))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Settings of one node. Times are seconds, sizes bytes; every field has a default that serves.
+
+    Members of one cluster should agree on `cluster`, the election times and the size limits.
+    """
+
+    cluster: str = "syncstructs"
+    """Name of the cluster; members of differently named clusters refuse each other."""
+    data_dir: str | None = None
+    """Directory for log and snapshots; None keeps both in memory, and a restart begins empty."""
+    drive: Drive = "thread"
+    """Who runs the node: its own thread, the running asyncio loop, or your calls of `tick()`."""
+    bind: str | None = None
+    """Local address to listen on as 'host:port', if not the advertised one (NAT, containers)."""
+
+    election_timeout_min: float = 0.3
+    """Silence after which a follower may stand for election; many heartbeats and GIL stalls long."""
+    election_timeout_max: float = 0.6
+    """Upper end of the random election timeout; the spread keeps candidates apart."""
+    heartbeat_interval: float = 0.06
+    """How often an idle leader speaks; about a fifth of `election_timeout_min`."""
+    session_ttl: float = 10.0
+    """Silence after which a node's locks and waits are given up by the cluster."""
+    call_timeout: float | None = 30.0
+    """How long a blocking call waits before it raises; None waits for ever."""
+
+    max_command_bytes: int = 16 * 1024 * 1024
+    """Largest encoded call; larger ones raise `TooLarge` before they are sent."""
+    max_pending_calls: int = 262_144
+    """Calls of this node that may be unfinished at once; more raise `Busy`."""
+    max_pending_bytes: int = 256 * 1024 * 1024
+    """The same bound in bytes of encoded calls."""
+    batch_bytes: int = 128 * 1024
+    """An entry takes queued commands up to this size (at least one command)."""
+    append_window_bytes: int = 4 * 1024 * 1024
+    """Bytes on the way to one follower without an answer; bounds memory and recovery time."""
+    append_bytes: int = 256 * 1024
+    """Entries in one message reach this size at the most (at least one entry)."""
+
+    snapshot_log_bytes: int = 64 * 1024 * 1024
+    """A snapshot is taken when the log has grown by this much, or by the last snapshot's size."""
+    snapshot_log_entries: int = 100_000
+    """A snapshot is taken when the log has grown by this many entries."""
+    log_keep_bytes: int = 8 * 1024 * 1024
+    """Log kept behind a snapshot, so that a member a little behind needs no snapshot."""
+    snapshot_fork_bytes: int = 8 * 1024 * 1024
+    """With `data_dir`, states above this size are written by a forked child where fork exists."""
+    chunk_bytes: int = 256 * 1024
+    """Size of a piece of snapshot on the wire."""
+    segment_bytes: int = 64 * 1024 * 1024
+    """Size at which a new log file is begun."""
+    detached_bytes: int = 64 * 1024 * 1024
+    """Commands kept for an object that is in the cluster but not attached here; then the node stops."""
+
+    connect_timeout: float = 3.0
+    """How long one attempt to reach a peer may take, its greeting included."""
+    reconnect_interval_min: float = 0.02
+    """First pause after a failed connection; doubles up to `reconnect_interval_max`."""
+    reconnect_interval_max: float = 1.0
+    """Longest pause between two attempts to reach a peer."""
+    link_buffer_bytes: int = 32 * 1024 * 1024
+    """Bytes queued for a peer that does not read; beyond it messages are dropped, and sent again."""
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise `ConfigError` with one sentence about the first field that is wrong."""
+        if not isinstance(self.cluster, str) or not 0 < len(self.cluster.encode()) <= 255:
+            raise ConfigError(f"cluster {self.cluster!r} must be a name of 1 to 255 bytes")
+        if self.drive not in ("thread", "asyncio", "manual"):
+            raise ConfigError(f"drive {self.drive!r} must be 'thread', 'asyncio' or 'manual'")
+        if self.bind is not None:
+            parse_address(self.bind, field="bind")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in ("float", float, "int", int, float | None, "float | None"):
+                self._check_number(field.name, value, optional=field.name == "call_timeout")
+        if self.election_timeout_max <= self.election_timeout_min:
+            raise ConfigError(
+                f"election_timeout_max {self.election_timeout_max!r} must be above"
+                f" election_timeout_min {self.election_timeout_min!r}"
+            )
+        if self.heartbeat_interval * 2 > self.election_timeout_min:
+            raise ConfigError(
+                f"heartbeat_interval {self.heartbeat_interval!r} must be at most half of"
+                f" election_timeout_min {self.election_timeout_min!r}"
+            )
+        if self.session_ttl < 2 * self.election_timeout_max:
+            raise ConfigError(
+                f"session_ttl {self.session_ttl!r} must be at least twice"
+                f" election_timeout_max {self.election_timeout_max!r}, or elections would cost locks"
+            )
+
+    @staticmethod
+    def _check_number(name: str, value: object, *, optional: bool) -> None:
+        if value is None and optional:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{name} {value!r} must be a number")
+        if not 0 < value < 2**53:
+            raise ConfigError(f"{name} {value!r} must be above 0 and finite")
+        if name.endswith(("_bytes", "_entries", "_calls")) and not isinstance(value, int):
+            raise ConfigError(f"{name} {value!r} must be a whole number")

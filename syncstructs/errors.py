@@ -1,0 +1,153 @@
+"""Every error of the package. The class of an error tells what is known about the call.
+
+::
+
+    SyncError
+    ├── NotApplied                  the call changed nothing and never will
+    │   ├── NotReady                (RuntimeError)  the node has not caught up with a leader yet
+    │   ├── NodeClosed              (RuntimeError)  the node was closed before the call was sent
+    │   ├── Withdrawn               (TimeoutError)  time ran out and the call was taken back unsent
+    │   ├── Busy                    (RuntimeError)  too many calls of this node are pending
+    │   ├── BlockingCall            (RuntimeError)  would block the event loop or the driver's thread
+    │   ├── NotAttached             (RuntimeError)  the object belongs to no node
+    │   ├── NotReplicated           (TypeError)     the method is not marked @replicated
+    │   ├── Unserializable          (TypeError)     an argument or a state has no encoding
+    │   ├── TooLarge                (ValueError)    an encoded call is over the limit
+    │   ├── SessionExpired          (RuntimeError)  the node was cut off too long; the wait is over
+    │   ├── ObjectExists            (ValueError)    the name is taken
+    │   ├── ObjectNotFound          (LookupError)   no object of that name or id in the cluster
+    │   └── ObjectMismatch          (TypeError)     same name, other class or constructor arguments
+    ├── OutcomeUnknown              the call may or may not have been applied
+    │   └── ResultLost              it was applied, but its result can no longer be had
+    ├── Timeout                     (TimeoutError)  a wait ended; nothing is said about the call
+    ├── LockLost                    (RuntimeError)  the lock is no longer certainly held
+    ├── NotOwner                    (RuntimeError)  release of a lock that this handle does not hold
+    ├── NodeFailed                  (RuntimeError)  the node stopped by itself; the message says why
+    ├── ConfigError                 (ValueError)    a setting or an address is wrong
+    ├── BindError                   (OSError)       the listening address cannot be had
+    ├── DecodeError                 (ValueError)    bytes that are not what they should be
+    │   └── ProtocolError                           a peer broke the protocol; its link is closed
+    └── StorageError                (OSError)       the data directory cannot be used
+        ├── DataDirBusy                             another process holds it
+        ├── DataDirForeign                          it belongs to another cluster or node
+        └── DataDirDamaged                          damage that is not a torn tail
+
+Each error also is the builtin that a caller would catch, so ``except TimeoutError`` works as
+expected. What a replicated method itself raises reaches its caller as it is.
+"""
+
+
+class SyncError(Exception):
+    """Be the root of all errors that this package raises by itself."""
+
+
+class NotApplied(SyncError):
+    """The call changed nothing on any member and never will; it is safe to call again."""
+
+
+class NotReady(NotApplied, RuntimeError):
+    """The node has not caught up with a leader yet; call `wait_ready()` first."""
+
+
+class NodeClosed(NotApplied, RuntimeError):
+    """The node was closed, so the call was never sent."""
+
+
+class Withdrawn(NotApplied, TimeoutError):
+    """Time ran out while the call was still queued on this node, and it was taken back."""
+
+
+class Busy(NotApplied, RuntimeError):
+    """Too many calls of this node are pending; wait for some of them to end."""
+
+
+class BlockingCall(NotApplied, RuntimeError):
+    """A blocking call was made where it would stop the node that has to answer it."""
+
+
+class NotAttached(NotApplied, RuntimeError):
+    """The object is attached to no node, so nothing can be replicated."""
+
+
+class NotReplicated(NotApplied, TypeError):
+    """The method is not marked `@replicated` in the object's class."""
+
+
+class Unserializable(NotApplied, TypeError):
+    """An argument or a part of a state has no encoding; the message names its type and place."""
+
+
+class TooLarge(NotApplied, ValueError):
+    """The encoded call exceeds `Config.max_command_bytes`."""
+
+
+class SessionExpired(NotApplied, RuntimeError):
+    """This node was cut off for longer than its session lives; what it waited for was given up."""
+
+
+class ObjectExists(NotApplied, ValueError):
+    """The name belongs to another object already."""
+
+
+class ObjectNotFound(NotApplied, LookupError):
+    """The cluster has no object of that name, or it was dropped."""
+
+
+class ObjectMismatch(NotApplied, TypeError):
+    """The cluster has an object of that name with another class or other constructor arguments."""
+
+
+class OutcomeUnknown(SyncError):
+    """The call may or may not have been applied, now or later: look at the state before retrying."""
+
+
+class ResultLost(OutcomeUnknown):
+    """The call was applied exactly once, but this node skipped it by a snapshot: no result."""
+
+
+class Timeout(SyncError, TimeoutError):
+    """A wait ended before what was waited for; the call itself goes on."""
+
+
+class LockLost(SyncError, RuntimeError):
+    """The lock is no longer certainly held: its session may have expired."""
+
+
+class NotOwner(SyncError, RuntimeError):
+    """The lock is not held through this handle, so it cannot be released by it."""
+
+
+class NodeFailed(SyncError, RuntimeError):
+    """The node stopped by itself (a failed sync, state that cannot be applied); see the message."""
+
+
+class ConfigError(SyncError, ValueError):
+    """A setting is wrong; the message names the field, the value and the remedy."""
+
+
+class BindError(SyncError, OSError):
+    """The listening address cannot be had: in use, not of this machine, or not permitted."""
+
+
+class DecodeError(SyncError, ValueError):
+    """Bytes that are not a value, a record or a frame."""
+
+
+class ProtocolError(DecodeError):
+    """A peer sent what no correct member sends; only its link is closed."""
+
+
+class StorageError(SyncError, OSError):
+    """The data directory cannot be read or written."""
+
+
+class DataDirBusy(StorageError):
+    """Another process holds the data directory."""
+
+
+class DataDirForeign(StorageError):
+    """The data directory belongs to another cluster or another node."""
+
+
+class DataDirDamaged(StorageError):
+    """The log or a snapshot is damaged before its tail; nothing was guessed or repaired."""

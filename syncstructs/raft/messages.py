@@ -1,0 +1,197 @@
+"""The values that Raft is about: entries, hard state, snapshots, and the messages of peers.
+
+All are frozen and carry no behaviour. The sender of a message is not part of it: the link over
+which it came knows that, and a peer cannot claim another's name (`RaftCore.step(sender, ...)`).
+Messages are from figures 2 and 13 of the Raft paper (Ongaro and Ousterhout, extended version),
+pre-vote and ReadIndex from Ongaro's dissertation (sections 9.6 and 6.4).
+"""
+
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+
+class EntryId(NamedTuple):
+    """Identify an entry; compares by term first, which is the log's up-to-date order (5.4.1)."""
+
+    term: int
+    index: int
+
+
+class EntryKind(IntEnum):
+    """What the payload of an entry is."""
+
+    NOOP = 0
+    BATCH = 1
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One slot of the log: a batch of commands, stamped with cluster time by its leader."""
+
+    term: int
+    index: int
+    time: int
+    """Cluster time in microseconds; never smaller than that of the entry before."""
+    kind: EntryKind
+    payload: bytes
+
+    @property
+    def id(self) -> EntryId:
+        return EntryId(self.term, self.index)
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a member must never forget: its term, and whom it voted for in it."""
+
+    term: int = 0
+    vote: str | None = None
+
+
+class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Describe a snapshot: the entry it reaches to, and how its image looks as bytes."""
+
+    index: int
+    term: int
+    time: int
+    """Cluster time in microseconds of the entry at `index`."""
+    size_bytes: int
+    checksum: int
+    """CRC-32 of the whole image."""
+
+    @property
+    def id(self) -> EntryId:
+        return EntryId(self.term, self.index)
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What a store held when the node started; `entries` follow `snapshot` without a gap."""
+
+    hard_state: HardState = HardState()
+    snapshot: SnapshotMeta | None = None
+    entries: tuple[Entry, ...] = ()
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    pass
+
+
+class PreVoteRequest(_Message, tag=1):
+    """Ask whether `term` could be won, without disturbing anybody (dissertation, 9.6)."""
+
+    term: int
+    last: EntryId
+
+
+class PreVoteReply(_Message, tag=2):
+    """Answer for the asked `term` if granted, with the voter's own term if not."""
+
+    term: int
+    granted: bool
+
+
+class VoteRequest(_Message, tag=3):
+    """Ask for a vote in `term` (5.2)."""
+
+    term: int
+    last: EntryId
+
+
+class VoteReply(_Message, tag=4):
+    """Give or refuse a vote in `term`; sent only after the vote is persisted."""
+
+    term: int
+    granted: bool
+
+
+class AppendRequest(_Message, tag=5):
+    """Replicate `entries` after `previous`; without entries it is a heartbeat (5.3)."""
+
+    term: int
+    previous: EntryId
+    commit_index: int
+    entries: list[Entry]
+    round: int
+    """Heartbeat round; its echo confirms leadership for ReadIndex and check-quorum."""
+    echo: float
+    """Newest `AppendReply.sent` the leader had from this peer, 0.0 if none (session liveness)."""
+
+
+class AppendReply(_Message, tag=6):
+    """Tell how far the follower's log is persisted and equal to the leader's, or where it differs."""
+
+    term: int
+    round: int
+    accepted: bool
+    index: int
+    """Accepted: the highest index known to be persisted and equal. Refused: the hint's index."""
+    hint_term: int
+    """Refused: the term at `index` in the follower's log (fast backtracking, 5.3), else 0."""
+    sent: float
+    """The follower's own clock when it answered; only ever compared by itself."""
+
+
+class SnapshotChunk(_Message, tag=7):
+    """Carry a piece of the leader's snapshot to a member that fell behind the log (section 7)."""
+
+    term: int
+    snapshot: SnapshotMeta
+    offset: int
+    data: bytes
+    round: int
+    echo: float
+
+
+class SnapshotReply(_Message, tag=8):
+    """Tell up to which byte the chunks of `snapshot` have arrived; resume continues from there."""
+
+    term: int
+    snapshot: EntryId
+    next_offset: int
+    done: bool
+    round: int
+    sent: float
+
+
+class ReadRequest(_Message, tag=9):
+    """Ask the leader for a read index (dissertation, 6.4)."""
+
+    request: int
+
+
+class ReadReply(_Message, tag=10):
+    """Give the read index of `request`; 0 says that the receiver cannot confirm leadership."""
+
+    request: int
+    index: int
+
+
+class Forward(_Message, tag=11):
+    """Bring commands of `session` to the leader, numbered from `first_sequence` on."""
+
+    session: int
+    first_sequence: int
+    count: int
+    commands: bytes
+
+
+class ForwardReply(_Message, tag=12):
+    """Tell the origin that its commands left a gap or were refused: send again from `expected`."""
+
+    session: int
+    expected: int
+
+
+RaftMessage: TypeAlias = (
+    PreVoteRequest
+    | PreVoteReply
+    | VoteRequest
+    | VoteReply
+    | AppendRequest
+    | AppendReply
+    | SnapshotChunk
+    | SnapshotReply
+    | ReadRequest
+    | ReadReply
+)
+Message: TypeAlias = RaftMessage | Forward | ForwardReply
