@@ -1,4 +1,4 @@
-"""Settings of a node, and the addresses of members. Frozen, validated, every field with a reason."""
+"""Settings of a node, and the addresses of members; every field has a reason."""
 
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
@@ -60,7 +60,7 @@ class Config:
     """Local address to listen on as 'host:port', if not the advertised one (NAT, containers)."""
 
     election_timeout_min: float = 0.3
-    """Silence after which a follower may stand for election; many heartbeats and GIL stalls long."""
+    """Silence after which a follower may stand for election; longer than any GIL stall."""
     election_timeout_max: float = 0.6
     """Upper end of the random election timeout; the spread keeps candidates apart."""
     heartbeat_interval: float = 0.06
@@ -96,7 +96,7 @@ class Config:
     segment_bytes: int = 64 * 1024 * 1024
     """Size at which a new log file is begun."""
     detached_bytes: int = 64 * 1024 * 1024
-    """Commands kept for an object that is in the cluster but not attached here; then the node stops."""
+    """Commands kept for an object that is not attached here; beyond it the node stops."""
 
     connect_timeout: float = 3.0
     """How long one attempt to reach a peer may take, its greeting included."""
@@ -105,7 +105,7 @@ class Config:
     reconnect_interval_max: float = 1.0
     """Longest pause between two attempts to reach a peer."""
     link_buffer_bytes: int = 32 * 1024 * 1024
-    """Bytes queued for a peer that does not read; beyond it messages are dropped, and sent again."""
+    """Bytes queued for a peer that does not read; beyond it messages are dropped."""
 
     def __post_init__(self) -> None:
         self.validate()
@@ -134,8 +134,8 @@ class Config:
             )
         if self.session_ttl < 2 * self.election_timeout_max:
             raise ConfigError(
-                f"session_ttl {self.session_ttl!r} must be at least twice"
-                f" election_timeout_max {self.election_timeout_max!r}, or elections would cost locks"
+                f"session_ttl {self.session_ttl!r} must be at least twice election_timeout_max"
+                f" {self.election_timeout_max!r}, or elections would cost locks"
             )
 
     @staticmethod

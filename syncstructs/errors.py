@@ -8,7 +8,7 @@
     │   ├── NodeClosed              (RuntimeError)  the node was closed before the call was sent
     │   ├── Withdrawn               (TimeoutError)  time ran out and the call was taken back unsent
     │   ├── Busy                    (RuntimeError)  too many calls of this node are pending
-    │   ├── BlockingCall            (RuntimeError)  would block the event loop or the driver's thread
+    │   ├── BlockingCall            (RuntimeError)  would block the loop or the driver's thread
     │   ├── NotAttached             (RuntimeError)  the object belongs to no node
     │   ├── NotReplicated           (TypeError)     the method is not marked @replicated
     │   ├── Unserializable          (TypeError)     an argument or a state has no encoding
@@ -98,7 +98,7 @@ class ObjectMismatch(NotApplied, TypeError):
 
 
 class OutcomeUnknown(SyncError):
-    """The call may or may not have been applied, now or later: look at the state before retrying."""
+    """The call may have been applied, or may yet be: look at the state before retrying."""
 
 
 class ResultLost(OutcomeUnknown):

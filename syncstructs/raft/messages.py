@@ -72,39 +72,35 @@ class Restored(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...] = ()
 
 
-class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    pass
-
-
-class PreVoteRequest(_Message, tag=1):
+class PreVoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """Ask whether `term` could be won, without disturbing anybody (dissertation, 9.6)."""
 
     term: int
     last: EntryId
 
 
-class PreVoteReply(_Message, tag=2):
+class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """Answer for the asked `term` if granted, with the voter's own term if not."""
 
     term: int
     granted: bool
 
 
-class VoteRequest(_Message, tag=3):
+class VoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
     """Ask for a vote in `term` (5.2)."""
 
     term: int
     last: EntryId
 
 
-class VoteReply(_Message, tag=4):
+class VoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
     """Give or refuse a vote in `term`; sent only after the vote is persisted."""
 
     term: int
     granted: bool
 
 
-class AppendRequest(_Message, tag=5):
+class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     """Replicate `entries` after `previous`; without entries it is a heartbeat (5.3)."""
 
     term: int
@@ -117,8 +113,8 @@ class AppendRequest(_Message, tag=5):
     """Newest `AppendReply.sent` the leader had from this peer, 0.0 if none (session liveness)."""
 
 
-class AppendReply(_Message, tag=6):
-    """Tell how far the follower's log is persisted and equal to the leader's, or where it differs."""
+class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
+    """Tell how far the follower's log is persisted and equal to the leader's, or where not."""
 
     term: int
     round: int
@@ -131,7 +127,7 @@ class AppendReply(_Message, tag=6):
     """The follower's own clock when it answered; only ever compared by itself."""
 
 
-class SnapshotChunk(_Message, tag=7):
+class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     """Carry a piece of the leader's snapshot to a member that fell behind the log (section 7)."""
 
     term: int
@@ -142,7 +138,7 @@ class SnapshotChunk(_Message, tag=7):
     echo: float
 
 
-class SnapshotReply(_Message, tag=8):
+class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
     """Tell up to which byte the chunks of `snapshot` have arrived; resume continues from there."""
 
     term: int
@@ -153,20 +149,20 @@ class SnapshotReply(_Message, tag=8):
     sent: float
 
 
-class ReadRequest(_Message, tag=9):
+class ReadRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     """Ask the leader for a read index (dissertation, 6.4)."""
 
     request: int
 
 
-class ReadReply(_Message, tag=10):
+class ReadReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
     """Give the read index of `request`; 0 says that the receiver cannot confirm leadership."""
 
     request: int
     index: int
 
 
-class Forward(_Message, tag=11):
+class Forward(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
     """Bring commands of `session` to the leader, numbered from `first_sequence` on."""
 
     session: int
@@ -175,7 +171,7 @@ class Forward(_Message, tag=11):
     commands: bytes
 
 
-class ForwardReply(_Message, tag=12):
+class ForwardReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
     """Tell the origin that its commands left a gap or were refused: send again from `expected`."""
 
     session: int
