@@ -7,12 +7,12 @@ pre-vote and ReadIndex from Ongaro's dissertation (sections 9.6 and 6.4).
 """
 
 from enum import IntEnum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 
-class EntryId(NamedTuple):
+class EntryId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Identify an entry; compares by term first, which is the log's up-to-date order (5.4.1)."""
 
     term: int

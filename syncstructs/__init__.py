@@ -1,0 +1,1 @@
+"""Replicated Python data structures over one embedded Raft log."""
