@@ -19,6 +19,7 @@
     │   └── ObjectMismatch          (TypeError)     same name, other class or constructor arguments
     ├── OutcomeUnknown              the call may or may not have been applied
     │   └── ResultLost              it was applied, but its result can no longer be had
+    ├── Cancelled                   (concurrent.futures.CancelledError)  the future was cancelled
     ├── Timeout                     (TimeoutError)  a wait ended; nothing is said about the call
     ├── LockLost                    (RuntimeError)  the lock is no longer certainly held
     ├── NotOwner                    (RuntimeError)  release of a lock that this handle does not hold
@@ -35,6 +36,8 @@
 Each error also is the builtin that a caller would catch, so ``except TimeoutError`` works as
 expected. What a replicated method itself raises reaches its caller as it is.
 """
+
+from concurrent.futures import CancelledError
 
 
 class SyncError(Exception):
@@ -103,6 +106,10 @@ class OutcomeUnknown(SyncError):
 
 class ResultLost(OutcomeUnknown):
     """The call was applied exactly once, but this node skipped it by a snapshot: no result."""
+
+
+class Cancelled(SyncError, CancelledError):
+    """The future was cancelled; a call that was already sent may still be applied."""
 
 
 class Timeout(SyncError, TimeoutError):

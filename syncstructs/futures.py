@@ -1,0 +1,174 @@
+"""`Future`: the result of a call that is under way. Light, awaitable, and like `concurrent.futures`.
+
+A future makes no lock, condition or event until somebody blocks on it; thousands may be under way.
+It is resolved once, by the node's driver; everything else may be called from any thread.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from .errors import Cancelled, Timeout
+
+R = TypeVar("R")
+_log = logging.getLogger("syncstructs.futures")
+_adding = threading.Lock()
+
+
+class Blocker(Protocol):
+    """How a thread may wait for a future of this node: depends on who drives the node."""
+
+    def block(self, future: "Future[Any]", timeout: float | None) -> None:
+        """Return when `future` is done or `timeout` seconds are over.
+
+        Raises:
+            BlockingCall: waiting here would stop the node itself.
+        """
+
+
+class Future(Generic[R]):
+    """The result of a call: `result(timeout)` blocks for it, `await future` waits for it.
+
+    Abandoning a future, or running out of time on it, does not take the call back.
+    """
+
+    __slots__ = ("_blocker", "_callbacks", "_canceller", "_done", "_error", "_value")
+
+    def __init__(self, blocker: Blocker, canceller: Callable[[], bool] | None = None) -> None:
+        self._blocker = blocker
+        self._canceller = canceller
+        self._done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._callbacks: list[Callable[[Self], object]] | None = None
+
+    def done(self) -> bool:
+        """Return whether the call has ended, with a result, an error or by `cancel()`."""
+        return self._done
+
+    def cancelled(self) -> bool:
+        """Return whether the future was cancelled."""
+        return self._done and isinstance(self._error, Cancelled)
+
+    def result(self, timeout: float | None = None) -> R:
+        """Return the result, waiting at most `timeout` seconds for it (None: without end).
+
+        Raises:
+            Timeout: time ran out; the call goes on, and may be waited for again.
+            Cancelled: the future was cancelled.
+            BlockingCall: not done yet, and waiting here would stop the node itself.
+            Exception: whatever the call raised.
+        """
+        if not self._done:
+            self._wait(timeout)
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the call raised, or None; wait as `result` does.
+
+        Raises:
+            Timeout: time ran out.
+            Cancelled: the future was cancelled.
+        """
+        if not self._done:
+            self._wait(timeout)
+        if isinstance(self._error, Cancelled):
+            raise self._error
+        return self._error
+
+    def cancel(self) -> bool:
+        """Take the call back if that is still possible; return whether it was.
+
+        A call that was already sent goes on, and False is returned. An operation (a blocking
+        `get` or `acquire`) withdraws its wait.
+        """
+        if self._done or self._canceller is None or not self._canceller():
+            return False
+        self.finish(None, Cancelled("the future was cancelled"))
+        return True
+
+    def add_done_callback(self, callback: Callable[[Self], object]) -> None:
+        """Call `callback(self)` once done, in the driver's thread, or here if it is already.
+
+        What the callback raises is logged and changes nothing.
+        """
+        with _adding:
+            if self._callbacks is None:
+                self._callbacks = []
+            self._callbacks.append(callback)
+        if self._done:
+            self._run_callbacks()
+
+    def __await__(self) -> Generator[Any, None, R]:
+        if not self._done:
+            loop = asyncio.get_running_loop()
+            waiter: asyncio.Future[None] = loop.create_future()
+            thread = threading.get_ident()
+
+            def wake(_: object) -> None:
+                if threading.get_ident() == thread:
+                    _release(waiter)
+                elif not loop.is_closed():
+                    loop.call_soon_threadsafe(_release, waiter)
+
+            self.add_done_callback(wake)
+            try:
+                yield from waiter
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        return self.result()
+
+    def finish(self, value: Any, error: BaseException | None) -> None:
+        """Resolve the future; only the node does that. A second time has no effect."""
+        if self._done:
+            return
+        self._value = value
+        self._error = error
+        self._done = True
+        if self._callbacks is not None:
+            self._run_callbacks()
+
+    def _wait(self, timeout: float | None) -> None:
+        self._blocker.block(self, timeout)
+        if not self._done:
+            raise Timeout(f"no result within {timeout} s; the call itself goes on")
+
+    def _run_callbacks(self) -> None:
+        # A callback is run by whoever pops it: the resolver, or an adder that came too late.
+        callbacks = self._callbacks
+        while callbacks:
+            try:
+                callback = callbacks.pop(0)
+            except IndexError:
+                return
+            try:
+                callback(self)
+            except Exception:
+                _log.exception("a callback of a future raised; nothing else is affected")
+
+    def __repr__(self) -> str:
+        if not self._done:
+            state = "pending"
+        elif self._error is not None:
+            state = f"raised {type(self._error).__name__}"
+        else:
+            state = "done"
+        return f"<Future {state}>"
+
+
+def block_thread(future: Future[Any], timeout: float | None) -> None:
+    """Wait on a lock of this thread alone until `future` is done; for threads that may block."""
+    lock = threading.Lock()
+    lock.acquire()
+    future.add_done_callback(lambda _: lock.release())
+    lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+
+
+def _release(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)

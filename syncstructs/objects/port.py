@@ -1,0 +1,69 @@
+"""How a call leaves an object: what an attached object asks of its node, as a protocol."""
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from ..futures import Future
+
+R = TypeVar("R")
+
+Steps: TypeAlias = "Generator[Future[Any] | tuple[Future[Any], float | None], Any, R]"
+"""The calling side of an operation, as a generator.
+
+`yield future` waits for the future and gives its result (or raises its error at the `yield`).
+`yield future, seconds` waits for that long at most (None: without end) and gives True if the
+future is done, False if time ran out; it raises nothing of the future's.
+If the operation's own future is cancelled, `errors.Cancelled` is raised at the `yield`; further
+yields after that are still carried out, so that the generator can clean up.
+"""
+
+
+class Port(Protocol):
+    """A node, as its objects see it. All methods may be called from any thread."""
+
+    @property
+    def reading(self) -> AbstractContextManager[object]:
+        """A re-entrant lock: while it is held, nothing is applied on this replica."""
+
+    @property
+    def session(self) -> int:
+        """The node's present session; another one after it was cut off for too long."""
+
+    def submit(
+        self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> "Future[Any]":
+        """Encode and queue a call, and return its future; does not wait."""
+
+    def call(
+        self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Any:
+        """Do as `submit`, and wait for the result (inside a batch: return None at once)."""
+
+    def start(self, steps: Steps[R]) -> "Future[R]":
+        """Run the generator: its first step here, the others as its futures end."""
+
+    def run(self, steps: Steps[R]) -> R:
+        """Do as `start`, and wait for the result without a time limit of its own."""
+
+    def ticket(self) -> int:
+        """Return a number that this node never gave before; names a waiting call for its cancel."""
+
+    def now(self) -> float:
+        """Return this node's monotonic clock in seconds; for `sure_until` only."""
+
+    def sure_until(self) -> float:
+        """Return the time on `now()`'s clock up to which this node's session certainly lives."""
+
+
+class Binding:
+    """Where an object is attached: to which node, and under which name and id."""
+
+    __slots__ = ("name", "port", "target")
+
+    def __init__(self, port: Port, name: str) -> None:
+        self.port = port
+        self.name = name
+        self.target: int | str = name
+        """What its commands carry: the id given by the cluster, the name until that is known."""

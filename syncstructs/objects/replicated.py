@@ -1,0 +1,245 @@
+"""`Replicated`, the base of everything a node carries, and the two decorators of its methods.
+
+`@replicated` marks a method as a command: a call of it goes through the log and runs on every
+member. `@operation` marks a generator that composes commands on the calling side, such as "take,
+or wait at most so long, then withdraw". Both give the method a typed `.submit`.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
+
+from ..errors import NotAttached
+from .context import _current
+from .port import Binding, Port, Steps
+from .waiters import Waiters
+
+if TYPE_CHECKING:
+    from ..futures import Future
+
+S = TypeVar("S", bound="Replicated")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_classes: dict[str, type["Replicated"]] = {}
+_unattached: AbstractContextManager[object] = nullcontext()
+
+
+class Replicated:
+    """Be the base class of objects attached to a node.
+
+    The instance's attributes are its state; they must be values that the codec knows, or
+    `snapshot_state` and `restore_state` must be overridden. Names in `LOCAL` belong to this
+    process alone. Methods that change state are marked `@replicated` and use nothing but their
+    arguments, the state and `current_context()`.
+    """
+
+    LOCAL: ClassVar[frozenset[str]] = frozenset()
+    """Names of attributes that are not replicated, such as callbacks; merged over base classes."""
+
+    _binding: Binding | None = None
+    _local: ClassVar[frozenset[str]] = frozenset({"_binding"})
+    _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        commands: dict[str, Callable[..., Any]] = {}
+        local = {"_binding"}
+        for base in reversed(cls.__mro__):
+            local |= base.__dict__.get("LOCAL", frozenset())
+            for name, member in vars(base).items():
+                if isinstance(member, replicated):
+                    commands[name] = member.function
+                else:
+                    commands.pop(name, None)
+        cls._commands = commands
+        cls._local = frozenset(local)
+        _classes[type_name(cls)] = cls
+
+    def options(self) -> dict[str, object]:
+        """Return the constructor's arguments that change behaviour; members must agree on them."""
+        return {}
+
+    def snapshot_state(self) -> object:
+        """Return the state as a value the codec knows; called while nothing is applied."""
+        local = self._local
+        return {
+            name: value.state() if isinstance(value, Waiters) else value
+            for name, value in vars(self).items()
+            if name not in local
+        }
+
+    def restore_state(self, state: Any) -> None:
+        """Replace the state by what `snapshot_state` of another replica returned."""
+        mine = vars(self)
+        for name in [n for n in mine if n not in self._local and n not in state]:
+            del mine[name]
+        for name, value in state.items():
+            if isinstance(mine.get(name), Waiters):
+                mine[name].restore(value)
+            else:
+                mine[name] = value
+
+    def on_session_expired(self, session: int) -> None:
+        """Give up what `session` holds or waits for. Applied on every member, as a command is."""
+        for value in vars(self).values():
+            if isinstance(value, Waiters):
+                value.expire(session)
+
+    def on_session_lost(self) -> None:
+        """React when this node can no longer be sure of its session. Here only, not replicated."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: it is a handle on replicated"
+            " state; pass its name, and take the object from the node there"
+        )
+
+    @property
+    def _reading(self) -> AbstractContextManager[object]:
+        binding = self._binding
+        return _unattached if binding is None else binding.port.reading
+
+    @property
+    def _port(self) -> Port:
+        return bound(self).port
+
+
+def bound(target: Replicated) -> Binding:
+    """Return where `target` is attached.
+
+    Raises:
+        NotAttached: it is attached to no node.
+    """
+    binding = target._binding
+    if binding is None:
+        raise NotAttached(
+            f"{type(target).__name__} is attached to no node: pass it to Node(consumers=...)"
+            " or node.attach(name, object) first"
+        )
+    return binding
+
+
+def type_name(cls: type[Replicated]) -> str:
+    """Return the name under which the class is known in the log."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def find_class(name: str) -> type[Replicated] | None:
+    """Return the imported class of that name, or None; nothing is imported."""
+    return _classes.get(name)
+
+
+class ReplicatedMethod(Generic[P, R]):
+    """A command bound to its object: call it to wait for the result, or `submit` it."""
+
+    __slots__ = ("_function", "_name", "_target")
+
+    def __init__(self, target: Replicated, name: str, function: Callable[..., R]) -> None:
+        self._target = target
+        self._name = name
+        self._function = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Apply the command on every member and return its result, or raise what it raised.
+
+        Inside another command it runs inline, as part of that.
+        """
+        target = self._target
+        context = _current.get()
+        if context is None:
+            binding = bound(target)
+            return cast(R, binding.port.call(binding, self._name, args, kwargs))
+        if target._binding is not None and target._binding.port is not context.owner:
+            raise RuntimeError(f"{self._name}() belongs to an object of another node")
+        return self._function(target, *args, **kwargs)
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
+        """Queue the command and return a future at once; it is awaitable and has `result()`."""
+        _refuse_inside_command(self._name)
+        binding = bound(self._target)
+        return binding.port.submit(binding, self._name, args, kwargs)
+
+
+class replicated(Generic[S, P, R]):  # noqa: N801  (a decorator is spelled like a function)
+    """Mark a method as a command: it runs on every member, in the same order everywhere."""
+
+    def __init__(self, function: Callable[Concatenate[S, P], R]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: S, owner: type | None = None) -> ReplicatedMethod[P, R]: ...
+    def __get__(
+        self, instance: S | None, owner: type | None = None
+    ) -> "Self | ReplicatedMethod[P, R]":
+        if instance is None:
+            return self
+        return ReplicatedMethod(instance, self.name, self.function)
+
+
+class OperationMethod(Generic[P, R]):
+    """An operation bound to its object: call it to wait for the result, or `submit` it."""
+
+    __slots__ = ("_function", "_target")
+
+    def __init__(self, target: Replicated, function: Callable[..., Steps[R]]) -> None:
+        self._target = target
+        self._function = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the operation and return its result, or raise what it raised."""
+        _refuse_inside_command(self._function.__name__)
+        return self._target._port.run(self._function(self._target, *args, **kwargs))
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
+        """Start the operation and return a future at once; cancelling it withdraws the wait."""
+        _refuse_inside_command(self._function.__name__)
+        return self._target._port.start(self._function(self._target, *args, **kwargs))
+
+
+class operation(Generic[S, P, R]):  # noqa: N801
+    """Mark a generator method (see `Steps`) as an operation on the calling side."""
+
+    def __init__(self, function: "Callable[Concatenate[S, P], Steps[R]]") -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self, instance: S, owner: type | None = None) -> OperationMethod[P, R]: ...
+    def __get__(
+        self, instance: S | None, owner: type | None = None
+    ) -> "Self | OperationMethod[P, R]":
+        if instance is None:
+            return self
+        return OperationMethod(instance, self.function)
+
+
+def _refuse_inside_command(name: str) -> None:
+    if _current.get() is not None:
+        raise RuntimeError(
+            f"{name}: a command cannot wait for another call; call replicated methods directly,"
+            " they run as part of the command"
+        )
