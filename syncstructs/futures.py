@@ -1,4 +1,4 @@
-"""`Future`: the result of a call that is under way. Light, awaitable, and like `concurrent.futures`.
+"""`Future`: the result of a call under way. Light, awaitable, and like `concurrent.futures`.
 
 A future makes no lock, condition or event until somebody blocks on it; thousands may be under way.
 It is resolved once, by the node's driver; everything else may be called from any thread.
@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Generator
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .errors import Cancelled, Timeout
 
@@ -42,7 +42,7 @@ class Future(Generic[R]):
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        self._callbacks: list[Callable[[Self], object]] | None = None
+        self._callbacks: list[Callable[[Future[R]], object]] | None = None
 
     def done(self) -> bool:
         """Return whether the call has ended, with a result, an error or by `cancel()`."""
@@ -91,7 +91,7 @@ class Future(Generic[R]):
         self.finish(None, Cancelled("the future was cancelled"))
         return True
 
-    def add_done_callback(self, callback: Callable[[Self], object]) -> None:
+    def add_done_callback(self, callback: Callable[["Future[R]"], object]) -> None:
         """Call `callback(self)` once done, in the driver's thread, or here if it is already.
 
         What the callback raises is logged and changes nothing.
