@@ -15,6 +15,7 @@ from typing import (
     Generic,
     NoReturn,
     ParamSpec,
+    Protocol,
     Self,
     TypeVar,
     cast,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..futures import Future
 
 S = TypeVar("S", bound="Replicated")
+W = TypeVar("W", bound="HasPort")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -197,12 +199,19 @@ class replicated(Generic[S, P, R]):  # noqa: N801  (a decorator is spelled like 
         return ReplicatedMethod(instance, self.name, self.function)
 
 
+class HasPort(Protocol):
+    """Whatever has operations: an attached object, or a node."""
+
+    @property
+    def _port(self) -> Port: ...
+
+
 class OperationMethod(Generic[P, R]):
     """An operation bound to its object: call it to wait for the result, or `submit` it."""
 
     __slots__ = ("_function", "_target")
 
-    def __init__(self, target: Replicated, function: Callable[..., Steps[R]]) -> None:
+    def __init__(self, target: HasPort, function: Callable[..., Steps[R]]) -> None:
         self._target = target
         self._function = function
 
@@ -217,10 +226,10 @@ class OperationMethod(Generic[P, R]):
         return self._target._port.start(self._function(self._target, *args, **kwargs))
 
 
-class operation(Generic[S, P, R]):  # noqa: N801
+class operation(Generic[W, P, R]):  # noqa: N801
     """Mark a generator method (see `Steps`) as an operation on the calling side."""
 
-    def __init__(self, function: "Callable[Concatenate[S, P], Steps[R]]") -> None:
+    def __init__(self, function: "Callable[Concatenate[W, P], Steps[R]]") -> None:
         self.function = function
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
@@ -228,9 +237,9 @@ class operation(Generic[S, P, R]):  # noqa: N801
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
     @overload
-    def __get__(self, instance: S, owner: type | None = None) -> OperationMethod[P, R]: ...
+    def __get__(self, instance: W, owner: type | None = None) -> OperationMethod[P, R]: ...
     def __get__(
-        self, instance: S | None, owner: type | None = None
+        self, instance: W | None, owner: type | None = None
     ) -> "Self | OperationMethod[P, R]":
         if instance is None:
             return self

@@ -1,0 +1,127 @@
+"""This node's calls before they are numbered: a bounded queue that any thread may use."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..config import Config
+from ..errors import Busy, Cancelled, NodeClosed, NodeFailed, TooLarge
+from ..futures import Future
+
+
+class Call(Future[Any]):
+    """A call and its future in one."""
+
+    __slots__ = ("command", "parked", "queued")
+
+    def __init__(self, blocker: "CallBlocker", command: bytes) -> None:
+        super().__init__(blocker)
+        self.command = command
+        self.queued = False
+        """Whether it still waits here, and can be taken back."""
+        self.parked = False
+        """Whether it was applied, and waits in an object for its turn."""
+
+
+    def cancel(self) -> bool:
+        """Take the call back if it was not sent yet; return whether it was."""
+        blocker = self._blocker
+        assert isinstance(blocker, CallBlocker)
+        if self._done or not blocker.calls.withdraw(self):
+            return False
+        self.finish(None, Cancelled("the call was cancelled before it was sent"))
+        return True
+
+
+class CallBlocker:
+    """How threads wait for this node's calls (see `Blocker`); knows the queue they came from."""
+
+    def __init__(self, calls: "CallQueue", block: Callable[[Future[Any], float | None], None]):
+        self.calls = calls
+        self.block = block
+
+
+class CallQueue:
+    """Calls in the order they were made, until the driver takes them.
+
+    Counts all calls of the node that have not ended, and refuses more than the bounds allow.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._queue: deque[Call] = deque()
+        self._count = 0
+        self._size_bytes = 0
+        self._refusal: NodeClosed | NodeFailed | None = None
+
+    def put(self, call: Call) -> None:
+        """Queue a call.
+
+        Raises:
+            TooLarge, Busy, NodeClosed, NodeFailed
+        """
+        size = len(call.command)
+        if size > self._config.max_command_bytes:
+            raise TooLarge(
+                f"the encoded call has {size} bytes; Config.max_command_bytes allows"
+                f" {self._config.max_command_bytes}"
+            )
+        with self._lock:
+            if self._refusal is not None:
+                raise type(self._refusal)(*self._refusal.args)
+            if (
+                self._count >= self._config.max_pending_calls
+                or self._size_bytes + size > self._config.max_pending_bytes
+            ):
+                raise Busy(
+                    f"{self._count} calls with {self._size_bytes} bytes are pending on this node;"
+                    " wait for some, or raise Config.max_pending_calls or max_pending_bytes"
+                )
+            self._count += 1
+            self._size_bytes += size
+            call.queued = True
+            self._queue.append(call)
+
+    def take(self, limit_bytes: int) -> list[Call]:
+        """Take calls out, oldest first, until `limit_bytes` are passed."""
+        taken: list[Call] = []
+        size = 0
+        with self._lock:
+            while self._queue and size < limit_bytes:
+                call = self._queue.popleft()
+                call.queued = False
+                size += len(call.command)
+                taken.append(call)
+        return taken
+
+    def withdraw(self, call: Call) -> bool:
+        """Take back a call that was not taken yet; return whether it was there."""
+        with self._lock:
+            if not call.queued:
+                return False
+            call.queued = False
+            self._queue.remove(call)
+            self._count -= 1
+            self._size_bytes -= len(call.command)
+            return True
+
+    def ended(self, count: int, size_bytes: int) -> None:
+        """Make room: so many calls have ended."""
+        with self._lock:
+            self._count -= count
+            self._size_bytes -= size_bytes
+
+    def close(self, refusal: NodeClosed | NodeFailed) -> list[Call]:
+        """Refuse all further calls, and return those that were never taken."""
+        with self._lock:
+            self._refusal = self._refusal or refusal
+            queued = list(self._queue)
+            self._queue.clear()
+            for call in queued:
+                call.queued = False
+            return queued
+
+    def __len__(self) -> int:
+        return self._count

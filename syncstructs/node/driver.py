@@ -1,0 +1,280 @@
+"""The driver carries out a replica's effects through the ports, and brings events back.
+
+Deterministic: given the same events at the same times it does the same, so a simulator runs this
+very code with clock, links, disk and snapshotter replaced. The order that keeps acknowledged
+writes safe is here: an append is given to the store before anything that hangs on it is sent, and
+`persisted` is reported only after the store has returned.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from msgspec.structs import replace as struct_replace
+
+from ..config import Config
+from ..errors import NodeFailed, ProtocolError, SyncError
+from ..objects.outbox import HasCommand
+from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
+from ..raft.messages import SnapshotMeta
+from ..raft.wire import decode, encode
+from ..replica import Progress, Replica
+from ..storage.base import LogStore, SnapshotStore
+from .ports import Clock, Gate, Links, Snapshotter, Worker
+
+C = TypeVar("C", bound=HasCommand)
+_log = logging.getLogger("syncstructs.node")
+
+# Payload applied in one go before messages and heartbeats get their turn again.
+_SLICE_BYTES = 64 * 1024
+# A snapshot that failed (a full disk, a value without encoding) is tried again after this time.
+_SNAPSHOT_RETRY = 30.0
+
+
+class Driver(Generic[C]):
+    """Runs one replica. Its thread (or loop, or simulator) calls the events, then `pump`."""
+
+    def __init__(
+        self,
+        replica: Replica[C],
+        *,
+        config: Config,
+        clock: Clock,
+        links: Links,
+        log: LogStore,
+        snapshots: SnapshotStore,
+        log_worker: Worker,
+        snapshot_worker: Worker,
+        snapshotter: Snapshotter,
+        gate: Gate,
+        take_calls: Callable[[], Sequence[C]],
+        on_progress: Callable[[Progress[C]], Any],
+    ) -> None:
+        self.replica = replica
+        self.failure: NodeFailed | None = None
+        self._config = config
+        self._clock = clock
+        self._links = links
+        self._log = log
+        self._snapshots = snapshots
+        self._log_worker = log_worker
+        self._snapshot_worker = snapshot_worker
+        self._snapshotter = snapshotter
+        self._gate = gate
+        self._take_calls = take_calls
+        self._on_progress = on_progress
+        self._appends: list[Append] = []
+        self._appending = False
+        self._snapshotting = False
+        self._snapshot_after = 0.0
+        self._installing: tuple[SnapshotMeta, bytes] | None = None
+        self._bad_peers: set[str] = set()
+        self._sure = False
+
+    # Events; each is followed by `pump`, at once or after a burst of them
+
+    def frame_received(self, peer: str, payload: bytes) -> bool:
+        """Take in a frame; return False if it is not what a correct member sends."""
+        try:
+            self.replica.step(peer, decode(payload), self._clock.now())
+        except ProtocolError as error:
+            if peer not in self._bad_peers:
+                self._bad_peers.add(peer)
+                _log.error("%s sent what no member sends (%s); its frames are dropped", peer, error)
+            return False
+        return True
+
+    def link_up(self, peer: str) -> None:
+        """Note that frames can be sent to `peer`."""
+        self._bad_peers.discard(peer)
+        self.replica.peer_connected(peer, self._clock.now())
+
+    def link_down(self, peer: str) -> None:
+        """Note that the link to `peer` is gone."""
+        self.replica.peer_lost(peer, self._clock.now())
+
+    # The one loop
+
+    def pump(self) -> float:
+        """Do everything that can be done now; return when to call again at the latest.
+
+        Raises:
+            NodeFailed: this node must stop; `failure` holds it from then on.
+        """
+        if self.failure is not None:
+            raise self.failure
+        replica = self.replica
+        now = self._clock.now()
+        if now >= replica.deadline():
+            replica.tick(now)
+        if replica.accepts_calls:
+            calls = self._take_calls()
+            if calls:
+                replica.propose(calls, now)
+        self._carry_out(replica.take_effects(now))
+        if self._installing is not None:
+            self._restore(*self._installing)
+        applied = replica.can_apply and self._apply(now)
+        self._carry_out(replica.take_effects(now))
+        self._maybe_snapshot(now)
+        if self.failure is not None:
+            raise self.failure
+        sure_until = self._watch_session(now)
+        if applied and replica.can_apply:
+            return now
+        return min(replica.deadline(), sure_until)
+
+    def _watch_session(self, now: float) -> float:
+        """Tell the objects once when this node stops being sure of its session."""
+        sure_until = self.replica.sure_until()
+        sure = sure_until > now
+        if self._sure and not sure:
+            self._on_progress(Progress(session_lost=True))
+        self._sure = sure
+        return sure_until if sure else math.inf
+
+    def _apply(self, now: float) -> bool:
+        if not self._gate.enter():
+            return False
+        try:
+            progress = self.replica.apply(_SLICE_BYTES, now)
+        except NodeFailed as error:
+            self._fail(error)
+            return False
+        except MemoryError as error:
+            self._fail(NodeFailed(f"out of memory while applying: {error}"))
+            return False
+        finally:
+            self._gate.leave()
+        # Callers and their callbacks run outside the gate, after the state is whole again.
+        self._on_progress(progress)
+        return True
+
+    # Effects
+
+    def _carry_out(self, effects: Effects) -> None:
+        if effects.appends:
+            self._appends.extend(effects.appends)
+        for peer, message in effects.sends:
+            self._links.send(peer, encode(message))
+        for read in effects.chunk_reads:
+            self._read_chunk(read)
+        for write in effects.chunk_writes:
+            self._write_chunk(write)
+        if effects.install is not None:
+            self._install(effects.install)
+        if self._appends and not self._appending:
+            self._append()
+
+    def _append(self) -> None:
+        appends, self._appends = self._appends, []
+        self._appending = True
+
+        def done(result: BaseException | None) -> None:
+            self._appending = False
+            if result is not None:
+                self._fail(NodeFailed(f"the log cannot be written, so this node stops: {result}"))
+                return
+            now = self._clock.now()
+            for append in appends:
+                for peer, message in append.then_send:
+                    self._links.send(peer, encode(message))
+                self.replica.persisted(append.ticket, now)
+            if self._appends:
+                self._append()
+
+        self._log_worker.run(lambda: self._log.append(appends), done)
+
+    def _read_chunk(self, read: ChunkRead) -> None:
+        chunk = read.chunk
+
+        def done(data: bytes | BaseException | None) -> None:
+            if isinstance(data, bytes):
+                self._links.send(read.to, encode(struct_replace(chunk, data=data)))
+                return
+            if data is not None:
+                _log.warning("a snapshot cannot be read for %s: %s", read.to, data)
+            self.replica.core.chunk_missing(read.to, chunk.snapshot)
+
+        self._snapshot_worker.run(
+            lambda: self._snapshots.read(chunk.snapshot, chunk.offset, read.size), done
+        )
+
+    def _write_chunk(self, write: ChunkWrite) -> None:
+        def store() -> tuple[int, bool]:
+            wanted = self._snapshots.write(write.snapshot, write.offset, write.data)
+            arrived = wanted == write.offset + len(write.data)
+            if not (write.last and arrived):
+                return wanted, arrived
+            whole = self._snapshots.finish(write.snapshot)
+            return (wanted, True) if whole else (0, False)
+
+        def done(result: tuple[int, bool] | BaseException) -> None:
+            if isinstance(result, BaseException):
+                _log.error("a received snapshot cannot be stored: %s", result)
+                result = (0, False)
+            self.replica.chunk_written(write, *result, self._clock.now())
+
+        self._snapshot_worker.run(store, done)
+
+    def _install(self, snapshot: SnapshotMeta) -> None:
+        def done(image: bytes | BaseException) -> None:
+            if self.replica.installing != snapshot:
+                return
+            if isinstance(image, BaseException):
+                self._fail(NodeFailed(f"a received snapshot cannot be read back: {image}"))
+            else:
+                self._installing = (snapshot, image)
+
+        self._snapshot_worker.run(lambda: self._snapshots.load(snapshot), done)
+
+    def _restore(self, snapshot: SnapshotMeta, image: bytes) -> None:
+        if snapshot != self.replica.installing:
+            self._installing = None
+            return
+        if not self._gate.enter():
+            return
+        self._installing = None
+        try:
+            progress = self.replica.install(snapshot, image)
+        except (SyncError, MemoryError) as error:
+            self._fail(NodeFailed(f"a received snapshot cannot be applied: {error}"))
+            return
+        finally:
+            self._gate.leave()
+        self._on_progress(progress)
+        self._compact_log(snapshot)
+
+    # Snapshots of this replica's own state
+
+    def _maybe_snapshot(self, now: float) -> None:
+        if self._snapshotting or now < self._snapshot_after or not self.replica.snapshot_due:
+            return
+        self._snapshotting = True
+
+        def done(result: SnapshotMeta | BaseException) -> None:
+            self._snapshotting = False
+            if isinstance(result, BaseException):
+                self._snapshot_after = self._clock.now() + _SNAPSHOT_RETRY
+                _log.error("no snapshot could be taken, the log keeps growing: %s", result)
+                return
+            self.replica.compacted(result, self._clock.now())
+            self._compact_log(result)
+
+        try:
+            self._snapshotter.take(self.replica.snapshot_point, self.replica.image, done)
+        except (SyncError, MemoryError, OSError) as error:
+            done(error)
+
+    def _compact_log(self, snapshot: SnapshotMeta) -> None:
+        def done(result: BaseException | None) -> None:
+            if result is not None:
+                _log.warning("old log files cannot be removed: %s", result)
+
+        self._log_worker.run(lambda: self._log.compact(snapshot.index), done)
+
+    def _fail(self, error: NodeFailed) -> None:
+        if self.failure is None:
+            self.failure = error
+            _log.critical("this node stops: %s", error)

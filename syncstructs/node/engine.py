@@ -1,0 +1,445 @@
+"""The engine behind a `Node`: puts replica, driver, stores and transport together.
+
+Owned by the node, seen by objects as their `Port`. Everything that users call is in `Node`; here
+is how calls reach the driver, and how what the driver did reaches the callers.
+"""
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any, TypeVar, cast
+
+from ..config import Config
+from ..errors import (
+    BlockingCall,
+    NodeClosed,
+    NodeFailed,
+    OutcomeUnknown,
+    SyncError,
+    Withdrawn,
+)
+from ..futures import Future
+from ..net.transport import Transport
+from ..objects.batches import encode_command
+from ..objects.port import Binding, Steps
+from ..replica import Progress, Replica
+from .batch import current_batch
+from .calls import Call, CallBlocker, CallQueue
+from .driver import Driver
+from .gate import ReadGate
+from .operations import Operation
+from .runners import Runner, make_runner
+from .snapshotter import make_snapshotter
+from .stores import Stores, open_stores
+
+R = TypeVar("R")
+_log = logging.getLogger("syncstructs.node")
+
+# How long closing waits for a disk, or for the driver's thread.
+_CLOSE_TIMEOUT = 10.0
+
+
+class MonotonicClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        return time.monotonic()
+
+
+class Engine:
+    """One running member. Its methods may be called from any thread, unless they say otherwise."""
+
+    def __init__(self, *, address: str, members: tuple[str, ...], config: Config) -> None:
+        self.address = address
+        self.members = members
+        self.config = config
+        self.failure: SyncError | None = None
+        self.closing = False
+        self.runner: Runner = make_runner(config.drive, f"syncstructs-{address}")
+        self.gate = ReadGate(self.wake)
+        self.calls = CallQueue(config)
+        self.blocker = CallBlocker(self.calls, self.block)
+        self.reading = self.gate.lock
+        self.active = asyncio.Event()
+        self.closed: Future[None] = Future(self.blocker)
+        self._stores = open_stores(address, config, self.runner.post)
+        self._tickets = itertools.count(1)
+        self._requests = itertools.count(1)
+        self._barriers: dict[int, Future[None]] = {}
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        try:
+            self.replica = self._make_replica(self._stores)
+        except BaseException:
+            self._stores.close(0.0)
+            raise
+        self._transport = Transport(
+            address=address,
+            peers=[member for member in members if member != address],
+            config=config,
+            incarnation=self._incarnation,
+            on_frame=self._on_frame,
+            on_link_up=self._on_link_up,
+            on_link_down=self._on_link_down,
+        )
+        self._driver: Driver[Call] = self._make_driver(self._stores)
+
+    def _make_replica(self, stores: Stores) -> Replica[Call]:
+        self._incarnation = secrets.randbits(63)
+        snapshot = stores.snapshots.latest()
+        return Replica(
+            address=self.address,
+            members=self.members,
+            config=self.config,
+            random=Random(secrets.randbits(64)),
+            incarnation=self._incarnation,
+            port=self,
+            restored=stores.log.load(snapshot),
+            image=None if snapshot is None else stores.snapshots.load(snapshot),
+            now=time.monotonic(),
+        )
+
+    def _make_driver(self, stores: Stores) -> Driver[Call]:
+        return Driver(
+            self.replica,
+            config=self.config,
+            clock=MonotonicClock(),
+            links=self._transport,
+            log=stores.log,
+            snapshots=stores.snapshots,
+            log_worker=stores.log_worker,
+            snapshot_worker=stores.snapshot_worker,
+            snapshotter=make_snapshotter(
+                stores.snapshots, stores.snapshot_worker, self.config.snapshot_fork_bytes
+            ),
+            gate=self.gate,
+            take_calls=lambda: self.calls.take(self.config.append_window_bytes),
+            on_progress=self._on_progress,
+        )
+
+    def start_running(self) -> None:
+        """Listen and begin to drive.
+
+        Raises:
+            BindError: the address cannot be had (under asyncio it ends `wait_ready` instead).
+        """
+        try:
+            self.runner.start(self._main())
+        except BaseException:
+            self._stores.close(_CLOSE_TIMEOUT)
+            raise
+
+    async def _main(self) -> None:
+        try:
+            await self._transport.start()
+        except SyncError as error:
+            if self.config.drive != "asyncio":
+                raise
+            self._stop(error)
+            return
+        self.wake()
+
+    def abort(self) -> None:
+        """Release what was opened for a node that never started."""
+        self._stores.close(_CLOSE_TIMEOUT)
+        self.runner.abort()
+
+    # The driver's side; all of it in the driver's thread
+
+    def wake(self) -> None:
+        """Have the driver look soon; from any thread, and cheap when it is awake already."""
+        if not self._woken:
+            self._woken = True
+            self.runner.post(self._pump)
+
+    def _pump(self) -> None:
+        self._woken = False
+        if self.failure is not None or self.closing:
+            return
+        try:
+            deadline = self._driver.pump()
+        except NodeFailed as error:
+            self._stop(error)
+            return
+        except Exception as error:
+            _log.critical("the driver of %s failed", self.address, exc_info=True)
+            self._stop(NodeFailed(f"an internal error stopped this node: {error!r}"))
+            return
+        self.active.set()
+        now = time.monotonic()
+        if deadline <= now:
+            self.wake()
+        elif self._timer is None or deadline < self._timer_at:
+            self._arm(deadline, now)
+
+    def _arm(self, deadline: float, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self.runner.loop.call_later(min(deadline - now, 3600.0), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._pump()
+
+    def _on_frame(self, peer: str, payload: bytes) -> None:
+        if self._driver.frame_received(peer, payload):
+            self.wake()
+
+    def _on_link_up(self, peer: str) -> None:
+        self._driver.link_up(peer)
+        self.wake()
+
+    def _on_link_down(self, peer: str) -> None:
+        self._driver.link_down(peer)
+        self.wake()
+
+    def _on_progress(self, progress: Progress[Call]) -> None:
+        size = 0
+        for call, outcome in progress.ended:
+            size += len(call.command)
+            call.finish(outcome.value, outcome.error)
+        if progress.ended:
+            self.calls.ended(len(progress.ended), size)
+        for request in progress.barriers:
+            future = self._barriers.pop(request, None)
+            if future is not None:
+                future.finish(None, None)
+        if progress.session_lost:
+            for target in list(self.replica.table.objects.values()):
+                try:
+                    target.on_session_lost()
+                except Exception:
+                    _log.exception("on_session_lost of %r raised", target)
+
+    def _stop(self, error: SyncError) -> None:
+        """End everything that waits, and close what is open; the node does nothing more."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        refusal = error if isinstance(error, NodeClosed | NodeFailed) else NodeFailed(str(error))
+        self._end_calls(refusal)
+        self._closer = self.runner.loop.create_task(self._shut_down())
+
+    def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
+        why = str(refusal)
+        for call in self.calls.close(refusal):
+            call.finish(None, NodeClosed(f"{why}; the call was not sent"))
+        for call, sent in self.replica.abandon():
+            if sent:
+                call.finish(None, OutcomeUnknown(f"{why}; the call had been sent"))
+            else:
+                call.finish(None, NodeClosed(f"{why}; the call was not sent"))
+        barriers, self._barriers = self._barriers, {}
+        for future in barriers.values():
+            future.finish(None, refusal)
+
+    async def _shut_down(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            await self._transport.close()
+            await asyncio.to_thread(self._stores.close, _CLOSE_TIMEOUT)
+        except Exception:
+            _log.exception("closing %s did not go cleanly", self.address)
+        self.active.set()
+        self.closed.finish(None, None)
+        self.runner.stopped()
+
+    def close(self) -> Future[None]:
+        """Begin to close; the future ends when nothing of the node is left but its thread."""
+        if not self.closing:
+            self.closing = True
+
+            def stop() -> None:
+                self._stop(NodeClosed(f"node {self.address} is closed"))
+
+            self.runner.post(stop)
+        return self.closed
+
+    # Waiting
+
+    def block(self, future: Future[Any], timeout: float | None) -> None:
+        """Wait for `future` here.
+
+        Raises:
+            BlockingCall: the wait would stop the node that has to end it.
+        """
+        if self.gate.held_here():
+            raise BlockingCall("a blocking call inside `with node.reading():` would never end")
+        self.runner.block(future, timeout)
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Run `function` in the driver's thread, soon."""
+        self.runner.post(function)
+
+    def after(self, seconds: float, function: Callable[[], object]) -> None:
+        """Run `function` in the driver's thread, `seconds` from now."""
+        self.runner.after(seconds, function)
+
+    def in_driver(self) -> bool:
+        """Return whether this is the driver's thread."""
+        return self.runner.in_driver()
+
+    # What objects ask for (see `Port`)
+
+    @property
+    def session(self) -> int:
+        """The node's present session, 0 if it has none."""
+        return self.replica.outbox.session
+
+    def ticket(self) -> int:
+        """Return a number that this node never gave before."""
+        return next(self._tickets)
+
+    def now(self) -> float:
+        """Return the monotonic clock of this node in seconds."""
+        return time.monotonic()
+
+    def sure_until(self) -> float:
+        """Return the time up to which this node's session certainly lives."""
+        return 0.0 if self.failure is not None else self.replica.sure_until()
+
+    def submit(
+        self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Future[Any]:
+        """Encode and queue a call; inside a batch of this node, gather it."""
+        return self.send(encode_command(binding.target, method, args, kwargs))
+
+    def send(self, command: bytes) -> Future[Any]:
+        """Queue an encoded command (or gather it in the batch of this context)."""
+        batch = current_batch.get()
+        if batch is not None and batch.owner is self:
+            return batch.add(command)
+        call = Call(self.blocker, command)
+        self.calls.put(call)
+        self.wake()
+        return call
+
+    def call(
+        self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Any:
+        """Do as `submit`, and wait; inside a batch return None at once."""
+        batch = current_batch.get()
+        if batch is not None and batch.owner is self:
+            batch.add(encode_command(binding.target, method, args, kwargs))
+            return None
+        self.refuse_blocking()
+        future = self.submit(binding, method, args, kwargs)
+        return self.await_call(cast(Call, future), method)
+
+    def refuse_blocking(self) -> None:
+        """Raise `BlockingCall` before anything is sent, where waiting is impossible."""
+        if self.runner.in_driver() or self.gate.held_here():
+            self.block(Future(self.blocker), 0.0)
+
+    def await_call(self, call: Call, name: str) -> Any:
+        """Wait for a call, `Config.call_timeout` at the most.
+
+        Raises:
+            Withdrawn: time ran out, and the call had not left this node: not applied.
+            OutcomeUnknown: time ran out, and a leader may have it.
+        """
+        timeout = self.config.call_timeout
+        if not call.done():
+            try:
+                self.block(call, timeout)
+            except KeyboardInterrupt:
+                self.calls.withdraw(call)
+                raise
+        if not call.done():
+            raise self.out_of_time(call, name)
+        return call.result()
+
+    def out_of_time(self, call: Call, name: str) -> SyncError:
+        """Return the error for a call that takes too long; it is taken back if it can be."""
+        timeout = self.config.call_timeout
+        if self.calls.withdraw(call):
+            return Withdrawn(
+                f"{name}: not sent within {timeout} s, as no leader was known; it was taken back"
+            )
+        return OutcomeUnknown(
+            f"{name}: no result within {timeout} s; it may have been applied, or may yet be"
+        )
+
+    def start(self, steps: Steps[R]) -> Future[R]:
+        """Run an operation: its first step here, the others in the driver's thread."""
+        run = Operation(self, self.blocker, steps)
+        run.advance()
+        return run.future
+
+    def run(self, steps: Steps[R]) -> R:
+        """Run an operation and wait for it; inside a batch return None at once.
+
+        It may wait in an object for as long as it was told to. But a command of it that the
+        cluster does not take in for `Config.call_timeout` ends it as it would end a plain call.
+        """
+        batch = current_batch.get()
+        if batch is not None and batch.owner is self:
+            self.start(steps)
+            return cast(R, None)
+        self.refuse_blocking()
+        operation = Operation(self, self.blocker, steps)
+        operation.advance()
+        future = operation.future
+        try:
+            while not future.done():
+                before = operation.waits_for
+                self.block(future, self.config.call_timeout)
+                stuck = operation.waits_for
+                if future.done() or not isinstance(stuck, Call) or stuck is not before:
+                    continue
+                if not stuck.parked and not stuck.done():
+                    error = self.out_of_time(stuck, "operation")
+                    future.cancel()
+                    raise error
+        except BaseException:
+            future.cancel()
+            raise
+        return cast(R, future.result())
+
+    # Barriers and objects
+
+    def withdraw(self, name: str) -> None:
+        """Undo the offer of an object that the cluster refused."""
+        with self.gate.lock:
+            self.replica.table.withdraw(name)
+
+    def barrier(self) -> Future[None]:
+        """Begin a barrier; the future ends when what was committed before is applied here."""
+        request = next(self._requests)
+        future: Future[None] = Future(self.blocker)
+
+        def begin() -> None:
+            if self.failure is not None:
+                future.finish(None, self.failure)
+                return
+            self._barriers[request] = future
+            self.replica.barrier(request, time.monotonic())
+            self.wake()
+
+        self.runner.post(begin)
+        return future
+
+    def forget_barrier(self, future: Future[None]) -> None:
+        """Drop a barrier nobody waits for any more."""
+
+        def forget() -> None:
+            for request in [r for r, f in self._barriers.items() if f is future]:
+                del self._barriers[request]
+                self.replica.forget_barrier(request)
+
+        self.runner.post(forget)
+
+    def system(self, method: str, *args: object) -> Future[Any]:
+        """Queue a command to the object table itself, outside of any batch."""
+        call = Call(self.blocker, encode_command(0, method, args, {}))
+        self.calls.put(call)
+        self.wake()
+        return call

@@ -1,0 +1,55 @@
+"""The gate between applying and reading: no reader sees a half-applied command."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class ReadGate:
+    """A re-entrant lock for short reads, and `hold` for long ones.
+
+    A short read may make the driver wait for the moment it lasts. A long hold must not, or the
+    node would fall silent: the driver goes on without applying, and is woken when it ends.
+    """
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self.lock = threading.RLock()
+        self._wake = wake
+        self._holders: dict[int, int] = {}
+        self._missed = False
+
+    def enter(self) -> bool:
+        """Begin to apply; False if somebody holds the state."""
+        self.lock.acquire()
+        if not self._holders:
+            return True
+        self._missed = True
+        self.lock.release()
+        return False
+
+    def leave(self) -> None:
+        """End applying."""
+        self.lock.release()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the state as it is until the block ends, for consistent looks at many objects."""
+        me = threading.get_ident()
+        with self.lock:
+            self._holders[me] = self._holders.get(me, 0) + 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._holders[me] -= 1
+                if not self._holders[me]:
+                    del self._holders[me]
+                wake = self._missed and not self._holders
+                if wake:
+                    self._missed = False
+            if wake:
+                self._wake()
+
+    def held_here(self) -> bool:
+        """Return whether the calling thread holds the state, so that a wait would never end."""
+        return threading.get_ident() in self._holders

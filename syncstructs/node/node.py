@@ -1,0 +1,394 @@
+"""`Node`: a member of a cluster, in this process."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from contextvars import Token
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
+
+from ..config import Config, parse_address
+from ..errors import ConfigError, ObjectExists, Timeout
+from ..futures import Future
+from ..objects.port import Steps
+from ..objects.replicated import Replicated, operation, type_name
+from ..status import Status, describe
+from .batch import Batch, current_batch
+from .calls import Call
+from .engine import Engine
+from .runners import ManualRunner
+
+R = TypeVar("R", bound=Replicated)
+Consumers = Mapping[str, Replicated] | Iterable[Replicated]
+
+# How long `with Node(...)` and the exit of a block wait for an orderly end.
+_CLOSE_TIMEOUT = 15.0
+
+
+class Node:
+    """A member of the cluster made of `address` and `peers`; carries the attached objects.
+
+    Args:
+        address: where this member listens and how the others call it, as "host:port".
+        peers: the addresses of the other members; the own one among them is accepted.
+        consumers: objects to attach: a mapping of names to objects, or objects alone, which take
+            their class's name and their ordinal in it as names ("ReplDict1").
+        config: settings; single fields may be given as keyword arguments instead.
+
+    The node runs from here on. It can be used once `wait_ready()` has returned, or right away:
+    calls wait for a leader, up to `Config.call_timeout`.
+
+    Raises:
+        ConfigError: an address or a setting is wrong.
+        BindError: the address cannot be had (under asyncio `wait_ready` raises it).
+        StorageError: the data directory cannot be used.
+    """
+
+    _engine: Engine
+    _ready: Future[None]
+
+    def __init__(
+        self,
+        address: str,
+        peers: Iterable[str] = (),
+        *,
+        consumers: Consumers | None = None,
+        config: Config | None = None,
+        **config_fields: Any,
+    ) -> None:
+        self._prepare(address, peers, config, config_fields)
+        self._begin(_named(consumers))
+
+    def _prepare(
+        self, address: str, peers: Iterable[str], config: Config | None, fields: dict[str, Any]
+    ) -> None:
+        if isinstance(peers, str):
+            raise ConfigError(f"peers {peers!r} must be a list of addresses, not one string")
+        unknown = sorted(set(fields) - set(Config.__dataclass_fields__))
+        if unknown:
+            raise ConfigError(f"{unknown[0]!r} is no setting; see Config for their names")
+        settings = replace(config or Config(), **fields)
+        own = str(parse_address(address))
+        others = {str(parse_address(peer, field="peer")) for peer in peers} - {own}
+        self._engine = Engine(
+            address=own, members=tuple(sorted({own, *others})), config=settings
+        )
+
+    def _begin(self, consumers: dict[str, Replicated]) -> None:
+        engine = self._engine
+        try:
+            for name, target in consumers.items():
+                engine.replica.table.offer(name, target)
+            attaching = [
+                (name, engine.system("attach", *_described(name, target)))
+                for name, target in consumers.items()
+            ]
+        except BaseException:
+            engine.abort()
+            raise
+        engine.start_running()
+        self._ready = engine.start(self._become_ready(attaching))
+
+    def _become_ready(self, attaching: list[tuple[str, Future[Any]]]) -> Steps[None]:
+        error: Exception | None = None
+        for name, future in attaching:
+            try:
+                yield future
+            except Exception as raised:
+                self._engine.withdraw(name)
+                error = error or raised
+        if self._engine.failure is not None:
+            raise self._engine.failure
+        yield self._engine.barrier()
+        if error is not None:
+            raise error
+
+    # Life
+
+    @property
+    def address(self) -> str:
+        """This member's address."""
+        return self._engine.address
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The addresses of all members, sorted."""
+        return self._engine.members
+
+    @property
+    def leader(self) -> str | None:
+        """The leader's address, as far as this node knows; None during an election."""
+        return None if self._engine.failure else self._engine.replica.core.leader
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node thinks that it leads; another may have been elected meanwhile."""
+        return self.leader == self.address
+
+    @operation
+    def wait_ready(self, timeout: float | None = None) -> Steps[None]:
+        """Wait until this node has caught up with a leader and its objects are attached.
+
+        Raises:
+            Timeout: not ready within `timeout` seconds; it goes on trying.
+            ObjectMismatch: the cluster has an object of that name and another type.
+            BindError: the address cannot be had.
+        """
+        if not (yield self._ready, timeout):
+            raise Timeout(
+                f"{self.address} is not ready within {timeout} s: members {self.members} have"
+                f" elected {self.leader or 'no leader'}"
+            )
+        yield self._ready
+
+    @operation
+    def barrier(self, timeout: float | None = None) -> Steps[None]:
+        """Wait until everything that was acknowledged anywhere before this call is applied here.
+
+        Local reads after it are linearizable with respect to it (ReadIndex). On any member.
+
+        Raises:
+            Timeout: no quorum answered within `timeout` seconds.
+        """
+        future = self._engine.barrier()
+        if not (yield future, timeout):
+            self._engine.forget_barrier(future)
+            raise Timeout(f"no quorum confirmed a leader within {timeout} s")
+        yield future
+
+    def tick(self, timeout: float = 0.0) -> None:
+        """Run a manually driven node: do what is due, and wait for events `timeout` seconds.
+
+        Raises:
+            ConfigError: the node was not made with drive="manual".
+        """
+        runner = self._engine.runner
+        if not isinstance(runner, ManualRunner):
+            raise ConfigError("tick() needs a node made with drive='manual'")
+        runner.tick(timeout, lambda: False, self._engine.active)
+
+    @property
+    def close(self) -> "CloseMethod":
+        """Close the node: `close(timeout=15)`, or `await close.submit()`; idempotent.
+
+        Calls that were not sent end with `NodeClosed`, calls that were with `OutcomeUnknown`.
+        """
+        return CloseMethod(self._engine)
+
+    def __enter__(self) -> Self:
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        await self.wait_ready.submit()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close.submit()
+
+    # Objects
+
+    @property
+    def objects(self) -> Mapping[str, Replicated]:
+        """The objects of the cluster that are attached here, by name."""
+        return MappingProxyType(self._engine.replica.table.objects)
+
+    @operation
+    def attach(self, name: str, target: R) -> Steps[R]:
+        """Attach an object under `name`, here and (if its class is known there) on all members.
+
+        If the cluster has an object of that name, `target` takes over its state.
+
+        Raises:
+            ObjectMismatch: it has another type, or other constructor arguments.
+            ObjectExists: `target` is attached elsewhere.
+        """
+        _check_name(name)
+        engine = self._engine
+        arguments = _described(name, target)
+        with engine.gate.lock:
+            engine.replica.table.offer(name, target)
+        try:
+            yield engine.system("attach", *arguments)
+        except BaseException:
+            engine.withdraw(name)
+            raise
+        return target
+
+    @operation
+    def create(self, name: str, cls: type[R], *args: object) -> Steps[R]:
+        """Create `cls(*args)` under `name` on all members, and return this member's.
+
+        An existing object of the same type and arguments is returned as it is.
+
+        Raises:
+            ObjectExists: the name belongs to another object.
+        """
+        _check_name(name)
+        model = cls(*args)
+        yield self._engine.system(
+            "create", name, type_name(cls), list(args), model.options(), model.snapshot_state()
+        )
+        found = self.objects.get(name)
+        if not isinstance(found, cls):
+            raise ObjectExists(f"{name!r} was dropped or replaced in the same moment")
+        return found
+
+    @operation
+    def drop(self, name: str) -> Steps[None]:
+        """Remove an object from the cluster; later calls of it raise `ObjectNotFound`."""
+        yield self._engine.system("drop", name)
+
+    # Many calls, many reads
+
+    def batch(self) -> "BatchBlock":
+        """Gather the calls of a `with` (or `async with`) block into one atomic command.
+
+        The calls may be of any objects of this node. Inside the block they return None at once
+        (`submit` returns a future); leaving it sends them and waits until they are applied, with
+        nothing in between. All of them run, whatever the others raise; then the first error is
+        raised. If the block itself raises, nothing is sent.
+        """
+        return BatchBlock(self._engine)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Hold this replica's state as it is for the block: a consistent look at many objects.
+
+        Nothing is applied here meanwhile, and blocking calls inside raise `BlockingCall`.
+        """
+        return self._engine.gate.hold()
+
+    def status(self, *, digests: bool = False) -> Status:
+        """Return a picture of this node; with `digests` also one of each object's state."""
+        engine = self._engine
+        with engine.gate.lock:
+            return describe(
+                engine.replica,
+                pending_calls=len(engine.calls),
+                failure=engine.failure,
+                digests=digests,
+            )
+
+    @property
+    def _port(self) -> Engine:
+        return self._engine
+
+
+class BatchBlock:
+    """The block of `node.batch()`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._batch = Batch(engine, engine.blocker)
+        self._token: Token[Batch | None] | None = None
+
+    def __enter__(self) -> Batch:
+        self._engine.refuse_blocking()
+        return self._open()
+
+    def __exit__(self, kind: object, *exc: object) -> None:
+        call = self._send(raised=kind is not None)
+        if call is None:
+            return
+        try:
+            self._engine.await_call(call, "batch")
+        finally:
+            self._end(call)
+        self._raise_first()
+
+    async def __aenter__(self) -> Batch:
+        return self._open()
+
+    async def __aexit__(self, kind: object, *exc: object) -> None:
+        call = self._send(raised=kind is not None)
+        if call is None:
+            return
+        try:
+            await call
+        finally:
+            self._end(call)
+        self._raise_first()
+
+    def _open(self) -> Batch:
+        if current_batch.get() is not None:
+            raise RuntimeError("a batch is open already; batches cannot be nested")
+        self._token = current_batch.set(self._batch)
+        return self._batch
+
+    def _send(self, *, raised: bool) -> Call | None:
+        assert self._token is not None
+        current_batch.reset(self._token)
+        if raised:
+            self._batch.discard()
+            return None
+        if not len(self._batch):
+            return None
+        call = self._engine.send(self._batch.command())
+        assert isinstance(call, Call)
+        return call
+
+    def _end(self, call: Call) -> None:
+        if call.done():
+            self._batch.end(call)
+        else:
+            call.add_done_callback(self._batch.end)
+
+    def _raise_first(self) -> None:
+        if (error := self._batch.first_error()) is not None:
+            raise error
+
+
+class CloseMethod:
+    """`node.close`: call it to wait for the end, or `submit` it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, timeout: float = _CLOSE_TIMEOUT) -> None:
+        """Close, and wait at most `timeout` seconds until nothing of the node is left.
+
+        Raises:
+            Timeout: the disk did not finish in time; the node is as good as dead.
+            BlockingCall: called in the thread that drives the node; use `submit`.
+        """
+        engine = self._engine
+        if not engine.closed.done():
+            engine.refuse_blocking()
+            engine.close().result(timeout)
+        engine.runner.join(timeout)
+
+    def submit(self) -> Future[None]:
+        """Begin to close; the future ends when the node is closed."""
+        return self._engine.close()
+
+
+def _named(consumers: Consumers | None) -> dict[str, Replicated]:
+    """Return the objects by name; a list's members are named by class and ordinal."""
+    if consumers is None:
+        return {}
+    if isinstance(consumers, Mapping):
+        named = dict(consumers)
+    else:
+        named = {}
+        for target in consumers:
+            kind = type(target).__name__
+            ordinal = 1 + sum(type(other) is type(target) for other in named.values())
+            named[f"{kind}{ordinal}"] = target
+    for name, target in named.items():
+        _check_name(name)
+        if not isinstance(target, Replicated):
+            raise ConfigError(f"consumer {name!r} is a {type(target).__name__}, not a Replicated")
+    return named
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not 0 < len(name.encode()) <= 255:
+        raise ConfigError(f"object name {name!r} must be a string of 1 to 255 bytes")
+
+
+def _described(name: str, target: Replicated) -> tuple[object, ...]:
+    """Return the arguments of an attach command."""
+    return name, type_name(type(target)), target.options(), target.snapshot_state()

@@ -1,0 +1,60 @@
+"""What a driver needs of the world, as protocols: nothing else of it is ever touched.
+
+A simulator replaces these, and only these.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from ..raft.messages import SnapshotMeta
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """A monotonic clock; only differences mean anything."""
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+
+
+class Links(Protocol):
+    """The connections to the other members."""
+
+    def send(self, peer: str, payload: bytes) -> bool:
+        """Send a frame if the peer's link is up and not overfull; Raft sends again what is lost."""
+
+
+class Worker(Protocol):
+    """Somebody who does blocking work, one job after the other."""
+
+    def run(self, job: Callable[[], T], then: Callable[[T | BaseException], Any]) -> None:
+        """Do `job` elsewhere, and call `then` with its result or error in the driver's thread.
+
+        Jobs are done in order. A worker may also do it here and now.
+        """
+
+
+class Snapshotter(Protocol):
+    """Somebody who writes this replica's state to the snapshot store."""
+
+    def take(
+        self,
+        point: tuple[int, int, int],
+        image: Callable[[], bytes],
+        then: Callable[[SnapshotMeta | BaseException], Any],
+    ) -> None:
+        """Persist `image()`, the state at `point` (index, term, time), and report it by `then`.
+
+        The state is that of the moment of the call, whatever is applied afterwards.
+        """
+
+
+class Gate(Protocol):
+    """What keeps a reader from seeing a half-applied command."""
+
+    def enter(self) -> bool:
+        """Begin to apply; False if a reader holds the state (it wakes the driver when done)."""
+
+    def leave(self) -> None:
+        """End applying."""

@@ -1,0 +1,230 @@
+"""Who drives a node: a thread of its own, the user's asyncio loop, or the user's `tick` calls.
+
+All three are an asyncio loop that runs the same callbacks; they differ in who runs the loop, and
+so in which threads may block for a result.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ..config import Drive
+from ..errors import BlockingCall, ConfigError
+from ..futures import Future, block_thread
+
+
+class Runner:
+    """Runs the driver's callbacks in one thread; knows how others may wait for it."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        self._thread = 0
+        self._closed = False
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        """Begin to run; where it can wait for `main`, raise what that raises."""
+        raise NotImplementedError
+
+    def in_driver(self) -> bool:
+        """Return whether this is the thread that runs the driver's callbacks."""
+        return threading.get_ident() == self._thread
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Run `function` in the driver's thread, soon; dropped if the node is closed."""
+        if self.in_driver():
+            self.loop.call_soon(function)
+            return
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            if not self._closed:
+                raise
+
+    def after(self, seconds: float, function: Callable[[], object]) -> None:
+        """Run `function` in the driver's thread, `seconds` from now."""
+        if self.in_driver():
+            self.loop.call_later(seconds, function)
+        else:
+            self.post(lambda: self.loop.call_later(seconds, function))
+
+    def block(self, future: Future[Any], timeout: float | None) -> None:
+        """Wait for `future` in a thread that may wait.
+
+        Raises:
+            BlockingCall: this thread runs the node, and would wait for itself.
+        """
+        if self.in_driver():
+            raise BlockingCall(
+                "a blocking call in the thread that drives the node would wait for itself;"
+                " use method.submit(...), and await it or give it a callback"
+            )
+        block_thread(future, timeout)
+
+    def stopped(self) -> None:
+        """Note that the node is closed and nothing will run any more."""
+        self._closed = True
+
+    def join(self, timeout: float) -> None:
+        """Wait for what runs the node to end, if it is ours."""
+
+    def abort(self) -> None:
+        """Release the loop of a node that never started, if it is ours."""
+
+
+class ThreadRunner(Runner):
+    """A daemon thread with a loop of its own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self._name = name
+        self._worker: threading.Thread | None = None
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        started = threading.Event()
+        failure: list[BaseException] = []
+
+        async def begin() -> None:
+            try:
+                await main
+            except BaseException as error:
+                failure.append(error)
+                self.loop.stop()
+            finally:
+                started.set()
+
+        def run() -> None:
+            self._thread = threading.get_ident()
+            asyncio.set_event_loop(self.loop)
+            task = self.loop.create_task(begin())
+            try:
+                self.loop.run_forever()
+                self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            finally:
+                del task
+                self._closed = True
+                self.loop.close()
+
+        self._worker = threading.Thread(target=run, name=self._name, daemon=True)
+        self._worker.start()
+        started.wait()
+        if failure:
+            self._worker.join()
+            raise failure[0]
+
+    def stopped(self) -> None:
+        super().stopped()
+        self.loop.call_soon(self.loop.stop)
+
+    def join(self, timeout: float) -> None:
+        if self._worker is not None and not self.in_driver():
+            self._worker.join(timeout)
+
+    def abort(self) -> None:
+        self.loop.close()
+
+
+class AsyncioRunner(Runner):
+    """The loop that is running where the node is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            self.loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError(
+                "drive 'asyncio' needs a running loop: make the node inside a coroutine"
+            ) from None
+        self._thread = threading.get_ident()
+        self._main: asyncio.Task[None] | None = None
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        self._main = self.loop.create_task(main)
+
+
+class ManualRunner(Runner):
+    """A private loop that runs only inside `tick`, and inside blocking calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self._ticking = threading.Lock()
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        try:
+            self._run(main)
+        except BaseException:
+            self.loop.close()
+            raise
+
+    def tick(self, timeout: float, done: Callable[[], bool], active: asyncio.Event) -> None:
+        """Run the node until `done()`, or something happened, or `timeout` seconds are over."""
+        with self._ticking:
+            self._run(self._tick(time.monotonic() + timeout, done, active))
+
+    def block(self, future: Future[Any], timeout: float | None) -> None:
+        if self.in_driver():
+            super().block(future, timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        finished = asyncio.Event()
+        future.add_done_callback(lambda _: self.post(finished.set))
+        while not future.done() and (deadline is None or time.monotonic() < deadline):
+            if self._ticking.acquire(blocking=False):
+                try:
+                    self._run(_wait(finished, deadline))
+                finally:
+                    self._ticking.release()
+            else:
+                # Another thread ticks just now; it may stop at any time, so look again soon.
+                block_thread(future, 0.01)
+
+    def abort(self) -> None:
+        self.loop.close()
+
+    def join(self, timeout: float) -> None:
+        if not self.loop.is_closed() and not self.loop.is_running():
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
+
+    async def _tick(self, deadline: float, done: Callable[[], bool], active: asyncio.Event) -> None:
+        # Twice: once for what is ready, once for what that made ready.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if not done():
+            active.clear()
+            await _wait(active, deadline)
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._closed or self.loop.is_closed():
+            coroutine.close()
+            return
+        before, self._thread = self._thread, threading.get_ident()
+        try:
+            self.loop.run_until_complete(coroutine)
+        except RuntimeError as error:
+            coroutine.close()
+            if "another loop is running" not in str(error):
+                raise
+            raise BlockingCall(
+                "a manually driven node cannot run inside an asyncio loop; use drive='asyncio'"
+            ) from None
+        finally:
+            self._thread = before
+
+
+async def _wait(event: asyncio.Event, deadline: float | None) -> None:
+    try:
+        async with asyncio.timeout(None if deadline is None else deadline - time.monotonic()):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def make_runner(drive: Drive, name: str) -> Runner:
+    """Return the runner for `Config.drive`."""
+    if drive == "thread":
+        return ThreadRunner(name)
+    return AsyncioRunner() if drive == "asyncio" else ManualRunner()

@@ -1,0 +1,59 @@
+"""The stores of a real node, and who works on them: in memory, or in `Config.data_dir`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..config import Config
+from ..storage.base import LogStore, SnapshotStore
+from ..storage.disk import open_data_dir
+from ..storage.memory import MemoryLog, MemorySnapshots
+from ..storage.snapshots import DiskSnapshots
+from ..storage.wal import Wal
+from .workers import InlineWorker, ThreadWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Log, snapshots, and the workers that may block on them."""
+
+    log: LogStore
+    snapshots: SnapshotStore
+    log_worker: InlineWorker | ThreadWorker
+    snapshot_worker: InlineWorker | ThreadWorker
+    release: Callable[[], None]
+    """Give the data directory free for others."""
+
+    def close(self, timeout: float) -> None:
+        """Finish pending work within `timeout` seconds, and release files and the directory."""
+        self.log_worker.close(timeout)
+        self.snapshot_worker.close(timeout)
+        self.log.close()
+        self.snapshots.close()
+        self.release()
+
+
+def open_stores(
+    address: str, config: Config, post: Callable[[Callable[[], object]], object]
+) -> Stores:
+    """Return the stores that `config` asks for; `post` runs a function in the driver's thread.
+
+    Raises:
+        StorageError: the data directory cannot be used; the message says why.
+    """
+    if config.data_dir is None:
+        inline = InlineWorker()
+        return Stores(MemoryLog(), MemorySnapshots(), inline, inline, lambda: None)
+    directory = open_data_dir(config.data_dir, cluster=config.cluster, address=address)
+    try:
+        log = Wal(directory, segment_bytes=config.segment_bytes)
+        snapshots = DiskSnapshots(directory)
+    except BaseException:
+        directory.close()
+        raise
+    return Stores(
+        log,
+        snapshots,
+        ThreadWorker(f"syncstructs-log-{address}", post),
+        ThreadWorker(f"syncstructs-snapshots-{address}", post),
+        directory.close,
+    )

@@ -1,0 +1,514 @@
+"""One replica of the cluster's state: Raft, the objects, and this node's own pending calls.
+
+Pure: events come in by the five verbs (`step`, `propose`, `persisted`, `tick`, `take_effects`) and
+a few reports, with the time given; what the world has to do goes out as `Effects`, what callers
+are to be told comes back from `apply`. The reply to a call is the log itself: a call ends when the
+replica of its own node applies it.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .codec import decode
+from .config import Config
+from .errors import DecodeError, NodeFailed, OutcomeUnknown, ResultLost
+from .objects.batches import encode_command
+from .objects.context import CallId, Outcome
+from .objects.intake import Intake
+from .objects.outbox import HasCommand, Outbox
+from .objects.port import Port
+from .objects.table import Applied, Table
+from .raft.core import RaftCore, Role
+from .raft.effects import ChunkWrite, Effects
+from .raft.messages import Entry, Forward, ForwardReply, Message, Restored, SnapshotMeta
+
+if TYPE_CHECKING:
+    from random import Random
+
+C = TypeVar("C", bound=HasCommand)
+
+# Part of a session's life that its node does not rely on: clocks of two machines differ in rate.
+_DRIFT = 0.05
+
+
+@dataclass(slots=True)
+class Progress(Generic[C]):
+    """What one round of `apply` brought about on this node."""
+
+    ended: list[tuple[C, Outcome]] = field(default_factory=list)
+    """Calls of this node that have ended, in order."""
+    barriers: list[int] = field(default_factory=list)
+    """Barriers that are passed."""
+    session_lost: bool = False
+    """This node's session has expired: what it held and waited for was given up."""
+    directory_changed: bool = False
+    """Objects were attached, created or dropped."""
+
+
+class Replica(Generic[C]):
+    """Raft, objects and outbox of one member.
+
+    After every event, or a burst of them, the caller takes the effects and applies what is
+    committed, until `take_effects` is empty and `can_apply` is False.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        members: Collection[str],
+        config: Config,
+        random: "Random",
+        incarnation: int,
+        port: Port,
+        restored: Restored,
+        image: bytes | None,
+        now: float,
+    ) -> None:
+        self.address = address
+        self.config = config
+        self.core = RaftCore(
+            address=address, members=members, config=config, random=random, restored=restored,
+            now=now,
+        )  # fmt: skip
+        self.table = Table(
+            owner=port, random_type=type(random), detached_bytes=config.detached_bytes
+        )
+        self.outbox: Outbox[C] = Outbox()
+        self._incarnation = incarnation
+        self._attempt = 1
+        self._intake = Intake(len(members) * config.append_window_bytes)
+        self._committed: deque[Entry] = deque()
+        self._installing: SnapshotMeta | None = None
+        self._snapshot_size = 0
+        self._snapshot_index = 0
+        self._applied_term = 0
+        self._led_by: tuple[int, str | None] = (0, None)
+        self._leader_since = now
+        self._early: list[tuple[str, Forward]] = []
+        self._early_bytes = 0
+        self._sends: list[tuple[str, Message]] = []
+        self._barriers: dict[int, int] = {}
+        self._opening = False
+        self._resend_at = now + self._patience
+        self._expiring: set[int] = set()
+        self._expiry_at = now
+        self._sure_until = now
+        if restored.snapshot is not None:
+            if image is None:
+                raise NodeFailed("the log starts after a snapshot whose image is missing")
+            self.table.restore(image)
+            self._note_snapshot(restored.snapshot)
+            self._applied_term = restored.snapshot.term
+
+    # The five verbs, and what else may happen to a replica
+
+    def step(self, sender: str, message: Message, now: float) -> None:
+        """Take in a message of a peer.
+
+        Raises:
+            ProtocolError: no correct member sends this; close the link.
+        """
+        if isinstance(message, Forward):
+            self._on_forward(sender, message)
+        elif isinstance(message, ForwardReply):
+            if sender == self.core.leader and message.session == self.outbox.session:
+                self.outbox.rewind()
+        else:
+            self.core.step(sender, message, now)
+        self._follow(now)
+
+    def propose(self, calls: Iterable[C], now: float) -> None:
+        """Take over calls of this node; they end by `apply`, `abandon` or not at all."""
+        if not self.outbox:
+            # Idle until now: patience begins with the oldest pending call.
+            self._resend_at = now + self._patience
+        self.outbox.add(calls)
+
+    def persisted(self, ticket: int, now: float) -> None:
+        """Note that an append is durable."""
+        self.core.persisted(ticket, now)
+        self._follow(now)
+
+    def tick(self, now: float) -> None:
+        """Do what time demands; call it at `deadline()` at the latest."""
+        self.core.tick(now)
+        self._follow(now)
+        if now >= self._resend_at:
+            self._resend_at = now + self._patience
+            self._resend(now)
+        if now >= self._expiry_at:
+            self._expire_sessions(now)
+
+    def deadline(self) -> float:
+        """Return when `tick` must be called at the latest."""
+        deadline = self.core.deadline()
+        if self.outbox or self._barriers or self._opening:
+            deadline = min(deadline, self._resend_at)
+        if self.core.role is Role.LEADER:
+            deadline = min(deadline, self._expiry_at)
+        return deadline
+
+    def take_effects(self, now: float) -> Effects:
+        """Return what is to be done since the last time; `committed` and `reads` are kept here."""
+        self._send_calls(now)
+        self._propose_entries(now)
+        effects = self.core.take_effects()
+        self._follow(now)
+        if effects.install is not None:
+            self._installing = effects.install
+            self._committed.clear()
+        self._committed.extend(effects.committed)
+        for ready in effects.reads:
+            if ready.request in self._barriers and ready.index:
+                self._barriers[ready.request] = ready.index
+        if self._sends:
+            effects.sends.extend(self._sends)
+            self._sends = []
+        return effects
+
+    def peer_connected(self, peer: str, now: float) -> None:
+        """Note that a link is up: what was on the way over an older one may be lost."""
+        self.core.peer_connected(peer, now)
+        if peer == self.core.leader:
+            self._resend(now)
+        self._follow(now)
+
+    def peer_lost(self, peer: str, now: float) -> None:
+        """Note that a link is down, a hint that the peer may have died."""
+        self.core.peer_lost(peer, now)
+        self._follow(now)
+
+    def chunk_written(self, chunk: ChunkWrite, next_offset: int, ok: bool, now: float) -> None:
+        """Note that a received piece of a snapshot is stored (the last one: persisted)."""
+        self.core.chunk_written(chunk, next_offset, ok, now)
+        self._follow(now)
+
+    # Applying
+
+    @property
+    def can_apply(self) -> bool:
+        """Whether committed entries or passed barriers wait for `apply`."""
+        return self._installing is None and (bool(self._committed) or self._barrier_passed())
+
+    @property
+    def installing(self) -> SnapshotMeta | None:
+        """The snapshot whose image must be given to `install` before anything else is applied."""
+        return self._installing
+
+    @property
+    def snapshot_index(self) -> int:
+        """Index that the newest snapshot here reaches to, 0 if there is none."""
+        return self._snapshot_index
+
+    @property
+    def accepts_calls(self) -> bool:
+        """Whether calls would be sent on now: a leader is known and there is room on the way."""
+        return (
+            self.core.leader is not None
+            and self.outbox.session != 0
+            and not self.outbox.unsent
+            and self.outbox.sent_bytes < self.config.append_window_bytes
+        )
+
+    def apply(self, limit_bytes: int, now: float) -> Progress[C]:
+        """Apply committed entries until `limit_bytes` of payload are passed, at least one.
+
+        Raises:
+            NodeFailed: this replica cannot go on without diverging; it must stop.
+        """
+        progress: Progress[C] = Progress()
+        done_bytes = 0
+        while self._committed and done_bytes < limit_bytes and self._installing is None:
+            entry = self._committed.popleft()
+            done_bytes += len(entry.payload) + 1
+            self._take_in(self.table.apply(entry, self.outbox.session), progress)
+            self._applied_term = entry.term
+        if progress.ended:
+            self._resend_at = now + self._patience
+        applied = self.table.applied_index
+        for request in [r for r, index in self._barriers.items() if 0 < index <= applied]:
+            del self._barriers[request]
+            progress.barriers.append(request)
+        return progress
+
+    def install(self, snapshot: SnapshotMeta, image: bytes) -> Progress[C]:
+        """Replace all state by a received snapshot; what it skipped of this node's calls ends."""
+        assert snapshot == self._installing, (snapshot, self._installing)
+        progress: Progress[C] = Progress(directory_changed=True)
+        self.table.restore(image)
+        self._installing = None
+        self._applied_term = snapshot.term
+        self._note_snapshot(snapshot)
+        self._settle_skipped(progress)
+        return progress
+
+    def image(self) -> bytes:
+        """Return the whole state at the applied index as bytes.
+
+        Raises:
+            Unserializable: the state of an object holds a value without encoding.
+        """
+        return self.table.image()
+
+    @property
+    def snapshot_point(self) -> tuple[int, int, int]:
+        """Index, term and cluster time (microseconds) that an image taken now reaches to."""
+        return self.table.applied_index, self._applied_term, self.table.time
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Whether the log has grown enough since the last snapshot to take another."""
+        if self._installing is not None:
+            return False
+        applied = self.table.applied_index
+        if applied - self._snapshot_index >= self.config.snapshot_log_entries:
+            return True
+        grown = self.core.log.size_bytes
+        limit = max(self.config.snapshot_log_bytes, self._snapshot_size)
+        return grown - self.config.log_keep_bytes >= limit and applied > self._snapshot_index
+
+    def compacted(self, snapshot: SnapshotMeta, now: float) -> None:
+        """Note that a snapshot of this replica's state is persisted."""
+        if snapshot.index <= self._snapshot_index:
+            return
+        self._note_snapshot(snapshot)
+        self.core.compacted(snapshot, now)
+        self._follow(now)
+
+    # Reading and being sure
+
+    def barrier(self, request: int, now: float) -> None:
+        """Begin a barrier: passed once all that was committed anywhere before now is applied."""
+        if not self._barriers and not self.outbox:
+            self._resend_at = now + self._patience
+        self._barriers[request] = 0
+        self.core.read_index(request, now)
+
+    def forget_barrier(self, request: int) -> None:
+        """Drop a barrier nobody waits for any more."""
+        self._barriers.pop(request, None)
+
+    def sure_until(self) -> float:
+        """Return the local time up to which this node's session certainly lives."""
+        return self._sure_until if self.outbox.session else 0.0
+
+    def abandon(self) -> list[tuple[C, bool]]:
+        """Take out all pending calls, with whether each may have been sent; for a closing node."""
+        return self.outbox.drain()
+
+    # This node's calls, on their way to the leader
+
+    @property
+    def _patience(self) -> float:
+        return 2 * self.config.election_timeout_max
+
+    def _follow(self, now: float) -> None:
+        """React to a change of term or leader, and to news of how long the session is sure."""
+        led_by = (self.core.term, self.core.leader)
+        if led_by != self._led_by:
+            self._led_by = led_by
+            self._leader_since = now
+            self._intake.clear()
+            self._early.clear()
+            self._early_bytes = 0
+            self._expiring.clear()
+            self._expiry_at = now + self.config.session_ttl
+            self._opening = False
+            self.outbox.rewind()
+            self._ask_barriers_again(now)
+        heard = (
+            self.core.quorum_contact
+            if self.core.role is Role.LEADER
+            else self.core.leader_echo
+        )
+        if heard:
+            sure = heard + self.config.session_ttl * (1 - _DRIFT)
+            self._sure_until = max(self._sure_until, sure)
+
+    def _resend(self, now: float) -> None:
+        self._opening = False
+        self.outbox.rewind()
+        self._ask_barriers_again(now)
+
+    def _ask_barriers_again(self, now: float) -> None:
+        if self.core.leader is None:
+            return
+        for request in [r for r, index in self._barriers.items() if not index]:
+            self.core.read_index(request, now)
+
+    def _send_calls(self, now: float) -> None:
+        leader = self.core.leader
+        if leader is None or (leader == self.address and not self._leading):
+            return
+        if not self.outbox.session:
+            self._open_session(leader)
+            return
+        window = self.config.append_window_bytes
+        while self.outbox.unsent and self.outbox.sent_bytes < window:
+            run = self.outbox.take(self.config.batch_bytes)
+            if run is None:
+                return
+            self._give(leader, self.outbox.session, *run)
+
+    def _open_session(self, leader: str) -> None:
+        if self._opening:
+            return
+        self._opening = True
+        arguments = (self.address, self._incarnation, self._attempt, self.config.session_ttl)
+        self._give(leader, 0, 0, 1, encode_command(0, "open_session", arguments, {}))
+
+    def _give(self, leader: str, session: int, first: int, count: int, commands: bytes) -> None:
+        if leader != self.address:
+            self._sends.append((leader, Forward(session, first, count, commands)))
+        elif session == 0:
+            self._intake.offer_system(commands)
+        elif self._offer(session, first, count, commands) is not None:
+            self.outbox.rewind()
+
+    # Everybody's calls, on the leader
+
+    @property
+    def _leading(self) -> bool:
+        """Whether this leader knows all that was ever accepted: its own no-op is applied here."""
+        return self.core.leader_ready and self._applied_term == self.core.term
+
+    def _on_forward(self, sender: str, message: Forward) -> None:
+        if self.core.role is not Role.LEADER:
+            return
+        if not self._leading:
+            if self._early_bytes <= self.config.append_window_bytes:
+                self._early.append((sender, message))
+                self._early_bytes += len(message.commands)
+            return
+        if message.session == 0:
+            if _opens_session_of(sender, message):
+                self._intake.offer_system(message.commands)
+            return
+        expected = self._offer(
+            message.session, message.first_sequence, message.count, message.commands
+        )
+        if expected is not None:
+            self._sends.append((sender, ForwardReply(message.session, expected)))
+
+    def _offer(self, session: int, first: int, count: int, commands: bytes) -> int | None:
+        last = self.table.sessions.last(session)
+        if last is None:
+            return 0
+        return self._intake.offer(session, first, count, commands, last)
+
+    def _propose_entries(self, now: float) -> None:
+        if not self._leading:
+            return
+        if self._early:
+            early, self._early = self._early, []
+            self._early_bytes = 0
+            for sender, message in early:
+                self._on_forward(sender, message)
+        while self.core.can_propose:
+            payload = self._intake.take(self.config.batch_bytes)
+            if payload is None or self.core.propose(payload, now) is None:
+                return
+
+    def _expire_sessions(self, now: float) -> None:
+        self._expiry_at = now + self.config.session_ttl
+        if not self._leading:
+            return
+        for session, (address, ttl) in self.table.sessions.live().items():
+            if address == self.address or session in self._expiring:
+                continue
+            silent_since = max(self.core.heard(address), self._leader_since)
+            if now >= silent_since + ttl:
+                self._expiring.add(session)
+                self._intake.offer_system(encode_command(0, "expire_session", (session,), {}))
+            else:
+                self._expiry_at = min(self._expiry_at, silent_since + ttl)
+
+    # What applying means for this node
+
+    def _take_in(self, applied: Applied, progress: Progress[C]) -> None:
+        for sequence, outcome in applied.results:
+            call = self.outbox.applied(sequence, outcome)
+            if call is not None:
+                assert isinstance(outcome, Outcome)
+                progress.ended.append((call, outcome))
+        for sequence, resumed in applied.resumed:
+            call = self.outbox.resumed(sequence)
+            if call is not None:
+                progress.ended.append((call, resumed))
+        if applied.changed:
+            progress.directory_changed = True
+        if self.outbox.session in applied.expired:
+            self._lose_session(progress)
+        for address, incarnation, attempt, session in applied.opened:
+            mine = (address, incarnation, attempt)
+            if mine == (self.address, self._incarnation, self._attempt):
+                self.outbox.open(session)
+                self._opening = False
+
+    def _lose_session(self, progress: Progress[C]) -> None:
+        self.outbox.lose_session()
+        self._attempt += 1
+        self._opening = False
+        progress.session_lost = True
+
+    def _settle_skipped(self, progress: Progress[C]) -> None:
+        """End the calls that a snapshot covers: whether they were applied is in its sessions."""
+        session = self.outbox.session
+        if not session:
+            opened = self.table.sessions.find(self.address, self._incarnation, self._attempt)
+            if opened is not None:
+                self.outbox.open(opened)
+            return
+        lost = ResultLost("applied, but this node skipped it by a snapshot and has no result")
+        last = self.table.sessions.last(session)
+        if last is None:
+            unknown = OutcomeUnknown("the node's session expired while it was cut off")
+            for call in self.outbox.skip_to(self.outbox.handed):
+                progress.ended.append((call, Outcome(None, unknown)))
+            self._lose_session(progress)
+        else:
+            for call in self.outbox.skip_to(last):
+                progress.ended.append((call, Outcome(None, lost)))
+        for sequence in list(self.outbox.parked):
+            if not self.table.is_parked(CallId(session, sequence)):
+                call = self.outbox.parked.pop(sequence)
+                progress.ended.append((call, Outcome(None, lost)))
+
+    def _note_snapshot(self, snapshot: SnapshotMeta) -> None:
+        self._snapshot_size = snapshot.size_bytes
+        self._snapshot_index = snapshot.index
+
+    def _barrier_passed(self) -> bool:
+        applied = self.table.applied_index
+        return any(0 < index <= applied for index in self._barriers.values())
+
+    def _check(self) -> None:
+        self.core._check()
+        self.outbox._check()
+        self._intake._check()
+        applied = self.table.applied_index
+        if self._installing is None:
+            for entry in self._committed:
+                assert entry.index == applied + 1, (entry.index, applied)
+                applied = entry.index
+
+
+def _opens_session_of(sender: str, message: Forward) -> bool:
+    """Return whether the commands do nothing but open a session for the sender itself."""
+    try:
+        command = decode(message.commands)
+    except DecodeError:
+        return False
+    if not isinstance(command, list) or len(command) != 3 or message.count != 1:
+        return False
+    target, method, arguments = command
+    return (
+        target == 0
+        and method == "open_session"
+        and isinstance(arguments, list)
+        and bool(arguments)
+        and arguments[0] == sender
+    )

@@ -1,0 +1,71 @@
+"""A typed, read-only picture of a node, for people and programs that look at it."""
+
+from typing import NotRequired, TypedDict
+
+from .objects.outbox import HasCommand
+from .objects.replicated import type_name
+from .replica import Replica
+
+
+class ObjectStatus(TypedDict):
+    """One object, as this node has it."""
+
+    type: str
+    digest: NotRequired[str]
+    """Hex digest of its state; equal on all members that have applied the same index."""
+
+
+class Status(TypedDict):
+    """What a node knows of itself. Indexes count log entries, sizes are bytes."""
+
+    address: str
+    role: str
+    term: int
+    leader: str | None
+    members: list[str]
+    commit_index: int
+    applied_index: int
+    log_entries: int
+    log_bytes: int
+    snapshot_index: int
+    session: int
+    pending_calls: int
+    cluster_time: float
+    """Seconds of cluster time at `applied_index`."""
+    objects: dict[str, ObjectStatus]
+    failure: str | None
+    """Why the node has stopped, or None."""
+
+
+def describe(
+    replica: Replica[HasCommand],
+    *,
+    pending_calls: int,
+    failure: BaseException | None,
+    digests: bool,
+) -> Status:
+    """Return the picture; the caller keeps the replica from applying meanwhile."""
+    core = replica.core
+    found = replica.table.digests() if digests else {}
+    objects: dict[str, ObjectStatus] = {}
+    for name, target in replica.table.objects.items():
+        objects[name] = {"type": type_name(type(target))}
+        if name in found:
+            objects[name]["digest"] = found[name]
+    return {
+        "address": replica.address,
+        "role": core.role.name.lower().replace("_", "-"),
+        "term": core.term,
+        "leader": core.leader,
+        "members": sorted(core.members),
+        "commit_index": core.commit_index,
+        "applied_index": replica.table.applied_index,
+        "log_entries": len(core.log),
+        "log_bytes": core.log.size_bytes,
+        "snapshot_index": replica.snapshot_index,
+        "session": replica.outbox.session,
+        "pending_calls": pending_calls,
+        "cluster_time": replica.table.time / 1_000_000,
+        "objects": objects,
+        "failure": None if failure is None else str(failure),
+    }
