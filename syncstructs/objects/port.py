@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-Steps: TypeAlias = "Generator[Future[Any] | tuple[Future[Any], float | None], Any, R]"
+Steps: TypeAlias = Generator["Future[Any] | tuple[Future[Any], float | None]", Any, R]
 """The calling side of an operation, as a generator.
 
 `yield future` waits for the future and gives its result (or raises its error at the `yield`).
