@@ -3,7 +3,8 @@ from syncstructs.objects.intake import Intake
 
 
 def groups(payload):
-    return [(g.session, g.first_sequence, g.count, bytes(g.commands)) for g in decode_groups(payload)]
+    decoded = decode_groups(payload)
+    return [(g.session, g.first_sequence, g.count, bytes(g.commands)) for g in decoded]
 
 
 def test_groups_of_many_origins_share_an_entry():
