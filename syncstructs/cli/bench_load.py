@@ -1,0 +1,218 @@
+"""The load of the benchmark: keep so many calls under way for so long, and time each of them.
+
+`Chains` is the shape that a library with callbacks likes best: each call that ends starts the next
+one of its chain, in the thread that ended it, so no thread has to be woken per call.
+"""
+
+import itertools
+import threading
+import time
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .channel import Line
+
+if TYPE_CHECKING:
+    from ..futures import Future
+    from ..node.node import Node
+
+KEY_COUNT = 10_000
+"""Different keys written, in turn."""
+
+SAMPLES_MAX = 4_000_000
+"""Latencies kept (8 bytes each); a run with more calls is described by its first ones."""
+
+DRAIN_TIMEOUT = 30.0
+"""Seconds that calls still under way at the end may take; later ones are reported as lost."""
+
+Submit = Callable[[str, bytes, "Chain"], None]
+"""Start a call that writes the value under the key, and ends in a call of `Chain.ended`."""
+
+
+class Chains:
+    """So many chains of calls, each with one call under way."""
+
+    def __init__(self, submit: Submit, *, window: int, value_bytes: int) -> None:
+        self.submit = submit
+        self.value = b"x" * value_bytes
+        self.keys = itertools.cycle([f"key-{n:05}" for n in range(KEY_COUNT)])
+        self.samples = array("d")
+        self.count = 0
+        """Calls that ended well in the measured time."""
+        self.total_count = 0
+        """Calls that ended at all, those of the warm-up included."""
+        self.failed_count = 0
+        self.first_failure = ""
+        self.from_time = 0.0
+        self.until_time = 0.0
+        self._running = window
+        self._window = window
+        self._all_ended = threading.Event()
+        self._leaving = threading.Lock()
+
+    def run(self, *, seconds: float, warmup: float) -> Line:
+        """Run the chains and return the figures of the `seconds` after `warmup`."""
+        self.from_time = time.perf_counter() + warmup
+        self.until_time = self.from_time + seconds
+        for _ in range(self._window):
+            Chain(self).begin()
+        self._all_ended.wait(warmup + seconds + DRAIN_TIMEOUT)
+        return report(
+            self.count,
+            seconds,
+            self.samples,
+            total=self.total_count,
+            failed=self.failed_count,
+            lost=self._running,
+            note=self.first_failure,
+        )
+
+    def leave(self) -> None:
+        """Count a chain that has come to its end."""
+        with self._leaving:
+            self._running -= 1
+            if self._running == 0:
+                self._all_ended.set()
+
+
+class Chain:
+    """One call after the other; `ended` is called as each of them ends."""
+
+    __slots__ = ("_began", "_chains")
+
+    def __init__(self, chains: Chains) -> None:
+        self._chains = chains
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """Start a call; a call that is refused ends the chain."""
+        chains = self._chains
+        self._began = time.perf_counter()
+        try:
+            chains.submit(next(chains.keys), chains.value, self)
+        except Exception as error:
+            chains.failed_count += 1
+            chains.first_failure = chains.first_failure or repr(error)
+            chains.leave()
+
+    def ended(self, error: object) -> None:
+        """Count the call (`error` is None if it went well) and start the next one."""
+        chains = self._chains
+        now = time.perf_counter()
+        chains.total_count += 1
+        if error is not None:
+            chains.failed_count += 1
+            chains.first_failure = chains.first_failure or repr(error)
+        elif chains.from_time <= now <= chains.until_time:
+            chains.count += 1
+            if chains.count <= SAMPLES_MAX:
+                chains.samples.append(now - self._began)
+        if now < chains.until_time:
+            self.begin()
+        else:
+            chains.leave()
+
+    def future_ended(self, future: "Future[Any]") -> None:
+        """Do as `ended`, as the callback of a future."""
+        self.ended(future.exception())
+
+
+class WriteLoad:
+    """Write to the `ReplDict` named `cells`: in chains, or one blocking call after the other."""
+
+    def __init__(
+        self,
+        node: "Node",
+        objects: dict[str, Any],
+        emit: Callable[[Line], None],
+        *,
+        seconds: float,
+        warmup: float,
+        window: int,
+        value_bytes: int,
+        blocking: bool,
+    ) -> None:
+        self._cells = objects["cells"]
+        self._seconds = seconds
+        self._warmup = warmup
+        self._window = window
+        self._value_bytes = value_bytes
+        self._blocking = blocking
+
+    def run(self) -> Line:
+        """Run the load and return its figures."""
+        if self._blocking:
+            return write_blocking(
+                self._cells.__setitem__,
+                seconds=self._seconds,
+                warmup=self._warmup,
+                value_bytes=self._value_bytes,
+            )
+        chains = Chains(self._submit, window=self._window, value_bytes=self._value_bytes)
+        return chains.run(seconds=self._seconds, warmup=self._warmup)
+
+    def stop(self) -> None:
+        """Do nothing: the load ends by itself."""
+
+    def _submit(self, key: str, value: bytes, chain: Chain) -> None:
+        self._cells.set.submit(key, value).add_done_callback(chain.future_ended)
+
+
+def write_blocking(
+    write: Callable[[str, bytes], object], *, seconds: float, warmup: float, value_bytes: int
+) -> Line:
+    """Call `write` again and again, each time waiting for it, and return the figures."""
+    keys = itertools.cycle([f"key-{n:05}" for n in range(KEY_COUNT)])
+    value = b"x" * value_bytes
+    samples = array("d")
+    count = total = 0
+    from_time = time.perf_counter() + warmup
+    until_time = from_time + seconds
+    began = time.perf_counter()
+    while began < until_time:
+        write(next(keys), value)
+        ended = time.perf_counter()
+        total += 1
+        if from_time <= ended <= until_time:
+            count += 1
+            samples.append(ended - began)
+        began = ended
+    return report(count, seconds, samples, total=total)
+
+
+def report(
+    count: int,
+    seconds: float,
+    samples: "array[float]",
+    *,
+    total: int,
+    failed: int = 0,
+    lost: int = 0,
+    note: str = "",
+) -> Line:
+    """Return the figures of a run; latencies in milliseconds, None if nothing was measured."""
+    ordered = sorted(samples)
+    return {
+        "count": count,
+        "total": total,
+        "ops_per_second": count / seconds,
+        "p50_ms": percentile(ordered, 0.50),
+        "p99_ms": percentile(ordered, 0.99),
+        "max_ms": percentile(ordered, 1.0),
+        "failed": failed,
+        "lost": lost,
+        "note": note,
+    }
+
+
+def percentile(ordered: list[float], share: float) -> float | None:
+    """Return the value (in milliseconds) that `share` of the sorted seconds do not exceed.
+
+    >>> percentile([0.001, 0.002, 0.003, 0.004], 0.5)
+    2.0
+    """
+    if not ordered:
+        return None
+    rank = max(0, min(len(ordered) - 1, round(share * len(ordered)) - 1))
+    return round(ordered[rank] * 1000.0, 6)

@@ -1,0 +1,340 @@
+"""Member processes on this machine: start them, ask them, kill them, and leave none behind.
+
+Used by `demo`, `bench` and the tests with real processes. A member ends when the pipe to it closes,
+so nothing outlives this process even if it is killed; `close()` makes sure while it lives.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .channel import Channel, Line, Setup
+
+PORTS = range(20_000, 32_000)
+"""Below the range from which systems take the ports of outgoing connections: a port chosen here
+is still free when its member is started again after a crash."""
+
+STDERR_LINES = 200
+MEMBER_COMMAND = (sys.executable, "-m", "syncstructs.cli.member")
+
+OnEvent = Callable[["MemberProcess", Line], None]
+
+
+class MemberGone(Exception):
+    """The process ended before it answered; the message holds the end of what it logged."""
+
+
+class MemberError(Exception):
+    """The member answered with an error; `type` is its class, `known` tells of the call."""
+
+    def __init__(self, answer: Line) -> None:
+        super().__init__(f"{answer['type']}: {answer['message']}")
+        self.type: str = answer["type"]
+        self.known: str = answer["known"]
+
+
+class MemberProcess:
+    """One process with one node: a handle to start, ask, stop and kill it."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        on_event: OnEvent | None = None,
+        hash_seed: int | None = None,
+        command: Sequence[str] = MEMBER_COMMAND,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.setup = setup
+        self._on_event = on_event
+        self._pending: dict[int, Future[Any]] = {}
+        self._pending_lock = threading.Lock()
+        self._next_id = 0
+        self._gone = False
+        # A file rather than a pipe: nobody has to read it for the member to go on.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
+        environment = {**os.environ, **(env or {})}
+        if hash_seed is not None:
+            environment["PYTHONHASHSEED"] = str(hash_seed)
+        # A session of its own: Ctrl-C in the terminal goes to us, and we end the members.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
+            env=environment,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._channel = Channel(self._process.stdout, self._process.stdin)
+        self._reader = threading.Thread(target=self._read, name=f"read {setup.name}", daemon=True)
+        self._reader.start()
+        with suppress(OSError):
+            self._channel.send(asdict(setup))
+
+    @property
+    def name(self) -> str:
+        """The member's name, as its setup has it."""
+        return self.setup.name
+
+    @property
+    def address(self) -> str:
+        """The address its node listens on."""
+        return self.setup.address
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs (a stopped one does)."""
+        return self._process.poll() is None
+
+    def ask(self, do: str, **options: Any) -> "Future[Any]":
+        """Send a request and return a future of its answer.
+
+        The future raises `MemberError` for an error of the member's, and `MemberGone` if the
+        process ended first.
+        """
+        future: Future[Any] = Future()
+        with self._pending_lock:
+            self._next_id += 1
+            number = self._next_id
+            self._pending[number] = future
+            gone = self._gone
+        if gone:
+            self._fail_pending()
+        else:
+            # If the process is gone, the reader sees that too and fails the future.
+            with suppress(OSError, ValueError):
+                self._channel.send({"id": number, "do": do, **options})
+        return future
+
+    def request(self, do: str, *, within: float = 15.0, **options: Any) -> Any:
+        """Send a request and return its answer, waiting at most `within` seconds.
+
+        Raises:
+            MemberError: the member answered with an error.
+            MemberGone: the process ended first.
+            TimeoutError: no answer in time.
+        """
+        return self.ask(do, **options).result(within)
+
+    def call(self, name: str, method: str, *args: Any, within: float = 15.0) -> Any:
+        """Call a method of an object on this member; arguments and result pass through JSON."""
+        return self.request("call", within=within, name=name, method=method, args=args)
+
+    def kill(self) -> None:
+        """Send SIGKILL, and return when the process is gone."""
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(5)
+
+    def pause(self) -> None:
+        """Stop the process where it is (SIGSTOP); `resume` lets it go on."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process go on (SIGCONT)."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self, timeout: float = 8.0) -> None:
+        """Ask the member to close its node and end; kill it after `timeout` seconds."""
+        if self.alive:
+            with suppress(OSError, ValueError):
+                self._channel.send({"do": "close"})
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        self.kill()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            with suppress(OSError):
+                stream.close()
+
+    def log_tail(self) -> str:
+        """Return the last lines that the member wrote to stderr."""
+        try:
+            size = os.fstat(self._stderr.fileno()).st_size
+            text = os.pread(self._stderr.fileno(), 32_768, max(0, size - 32_768))
+        except (OSError, ValueError):
+            return ""
+        return "\n".join(deque(text.decode(errors="replace").splitlines(), STDERR_LINES))
+
+    def _read(self) -> None:
+        while (line := self._channel.receive()) is not None:
+            if "id" not in line:
+                if self._on_event is not None:
+                    self._on_event(self, line)
+                continue
+            with self._pending_lock:
+                future = self._pending.pop(line["id"], None)
+            if future is None:
+                continue
+            if "error" in line:
+                future.set_exception(MemberError(line["error"]))
+            else:
+                future.set_result(line["value"])
+        with self._pending_lock:
+            self._gone = True
+        self._fail_pending()
+
+    def _fail_pending(self) -> None:
+        with self._pending_lock:
+            pending, self._pending = self._pending, {}
+        for future in pending.values():
+            future.set_exception(MemberGone(f"member {self.name} is gone\n{self.log_tail()}"))
+
+
+class LocalCluster:
+    """Members on loopback, started together and ended together; a context manager."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        objects: dict[str, tuple[str, list[Any]]],
+        config: dict[str, Any] | None = None,
+        data_dir: Path | None = None,
+        on_event: OnEvent | None = None,
+        command: Sequence[str] = MEMBER_COMMAND,
+    ) -> None:
+        """Choose addresses; `data_dir` gets a directory per member, None keeps all in memory."""
+        addresses = free_addresses(size)
+        self.setups = [
+            Setup(
+                address=address,
+                peers=[peer for peer in addresses if peer != address],
+                name=f"m{number}",
+                objects=objects,
+                config={
+                    **(config or {}),
+                    **({"data_dir": str(data_dir / f"m{number}")} if data_dir else {}),
+                },
+            )
+            for number, address in enumerate(addresses, 1)
+        ]
+        self.members: dict[str, MemberProcess] = {}
+        self._on_event = on_event
+        self._command = command
+
+    def __enter__(self) -> "LocalCluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[MemberProcess]:
+        return iter(list(self.members.values()))
+
+    @property
+    def alive(self) -> list[MemberProcess]:
+        """The members whose processes run."""
+        return [member for member in self if member.alive]
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Start all members that do not run, and return when they are ready.
+
+        Raises:
+            MemberGone: one ended at once; the message holds what it logged.
+            MemberError: one is not ready within `timeout` seconds.
+        """
+        names = [s.name for s in self.setups if not self._runs(s.name)]
+        for name in names:
+            self.launch(name)
+        answers = [self.members[n].ask("wait_ready", timeout=timeout) for n in names]
+        for answer in answers:
+            answer.result(timeout + 5)
+
+    def launch(self, name: str) -> MemberProcess:
+        """Start one member (again) and return at once; each has another PYTHONHASHSEED."""
+        if self._runs(name):
+            raise RuntimeError(f"member {name} runs already")
+        if name in self.members:
+            self.members[name].close()
+        number = [setup.name for setup in self.setups].index(name)
+        self.members[name] = MemberProcess(
+            self.setups[number],
+            on_event=self._on_event,
+            hash_seed=number + 1,
+            command=self._command,
+        )
+        return self.members[name]
+
+    def statuses(self, *, digests: bool = False, within: float = 5.0) -> dict[str, Line]:
+        """Return what `status()` says on each member that runs and answers in time."""
+        asked = {member.name: member.ask("status", digests=digests) for member in self.alive}
+        deadline = time.monotonic() + within
+        found: dict[str, Line] = {}
+        for name, answer in asked.items():
+            with suppress(TimeoutError, MemberGone, MemberError):
+                found[name] = answer.result(max(0.0, deadline - time.monotonic()))
+        return found
+
+    def leader(self, statuses: Mapping[str, Line] | None = None) -> MemberProcess | None:
+        """Return the running member that leads by its own word, in the highest term; or None."""
+        known = self.statuses() if statuses is None else statuses
+        leading = [
+            (status["term"], name)
+            for name, status in known.items()
+            if status["leader"] == status["address"] and self._runs(name)
+        ]
+        return self.members[max(leading)[1]] if leading else None
+
+    def wait_leader(self, timeout: float = 15.0) -> MemberProcess:
+        """Return the leader, once there is one.
+
+        Raises:
+            TimeoutError: none within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if (leader := self.leader()) is not None:
+                return leader
+            time.sleep(0.02)
+        raise TimeoutError(f"no leader within {timeout} s: {self.statuses()}")
+
+    def close(self) -> None:
+        """End every member; those that do not end in time are killed. May be called twice."""
+        for member in self.alive:
+            # All are told first, so that they close side by side.
+            with suppress(OSError, ValueError):
+                member._channel.send({"do": "close"})
+        for member in self:
+            member.close()
+
+    def _runs(self, name: str) -> bool:
+        return name in self.members and self.members[name].alive
+
+
+def free_addresses(count: int) -> list[str]:
+    """Return `count` different loopback addresses on which nobody listens now."""
+    addresses: list[str] = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if len(addresses) == count:
+            break
+        with socket.socket() as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                addresses.append(f"127.0.0.1:{port}")
+    if len(addresses) < count:
+        raise OSError(f"fewer than {count} free ports in {PORTS}")
+    return addresses
