@@ -56,6 +56,12 @@ class Waiters:
         current_context().resume(call, value)
         return payload
 
+    def refuse(self, error: Exception) -> Any:
+        """End the longest wait by raising `error` in its caller; return its payload."""
+        call, payload = self._waiting.pop(next(iter(self._waiting)))
+        current_context().refuse(call, error)
+        return payload
+
     def cancel(self, ticket: int, value: object = None) -> bool:
         """End the wait that the calling session named `ticket`; False if it waits no more."""
         context = current_context()
@@ -73,6 +79,19 @@ class Waiters:
             call, _ = self._waiting.pop(key)
             context.refuse(call, SessionExpired("the node was cut off; its wait was given up"))
         return len(keys)
+
+    def refuse_all(self, error: Exception) -> int:
+        """End all waits by raising `error` in their callers; return how many there were."""
+        context = current_context()
+        calls = [call for call, _ in self._waiting.values()]
+        self._waiting.clear()
+        for call in calls:
+            context.refuse(call, error)
+        return len(calls)
+
+    def holds(self, call: CallId) -> bool:
+        """Return whether that call waits here. O(number of waits)."""
+        return any(waiting == call for waiting, _ in self._waiting.values())
 
     def state(self) -> list[object]:
         """Return the queue as a value for a snapshot."""

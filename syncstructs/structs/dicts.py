@@ -1,0 +1,267 @@
+"""`ReplDict`: a dictionary that all members share.
+
+Every change is one command, whose result (what `pop` took, which of two `setdefault` won) is
+decided by the order of the log. Reads are local. What is read is a copy: changing it changes no
+replica, and `d[key] = value` is the only way to change what `d[key]` holds.
+"""
+
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
+from collections.abc import Set as AbstractSet
+from typing import Any, Self, TypeAlias, TypeVar
+
+from ..objects.replicated import Replicated, replicated
+from .prepared import Prepared, prepared
+from .values import in_order, isolated, isolated_list
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_NONE: Any = None
+_Pairs: TypeAlias = Mapping[K, V] | Iterable[tuple[K, V]]
+
+
+class ReplDict(Replicated, MutableMapping[K, V]):
+    """A replicated `dict`: the same methods, operators, insertion order and errors.
+
+    It is built like one: `ReplDict({"a": 1})`, `ReplDict(a=1)`, `ReplDict(pairs)`. Keys may be
+    any hashable value that can be encoded, values anything that can be encoded. `copy()` and `|`
+    give a plain `dict`. Iteration, also over `keys()`, `values()` and `items()`, goes over a copy
+    taken when it begins, so that changes by other members (and one's own) don't disturb it; in
+    contrast to a `dict` no RuntimeError is raised then.
+
+    Single reads and changes take O(1), those of the whole O(n). Inside a command of another
+    object, values that are passed are not copied; don't change them afterwards.
+
+    >>> ages = ReplDict({"ann": 7}, bob=9)
+    >>> ages["ann"], list(ages), ages == {"ann": 7, "bob": 9}
+    (7, ['ann', 'bob'], True)
+    """
+
+    def __init__(self, other: _Pairs[K, V] = (), /, **named: V) -> None:
+        self._items: dict[K, V] = _plain(other, named)
+
+    @classmethod
+    def fromkeys(cls, keys: Iterable[K], value: Any = None) -> Self:
+        """Return a new object, attached to no node, that holds `value` under each of the keys."""
+        return cls(dict.fromkeys(in_order(keys), value))
+
+    # Commands
+
+    @replicated
+    def set(self, key: K, value: V) -> None:
+        """Do as `d[key] = value`. One log entry."""
+        self._items[key] = value
+
+    @replicated
+    def delete(self, key: K) -> None:
+        """Do as `del d[key]`. One log entry.
+
+        Raises:
+            KeyError: there is no such key (when the command is applied).
+        """
+        del self._items[key]
+
+    @replicated
+    def setdefault(self, key: K, default: V = _NONE) -> V:
+        """Return the value of `key`, after setting it to `default` if it was absent.
+
+        One log entry: of several members that call at once, exactly one sets its default.
+        """
+        return self._items.setdefault(key, default)
+
+    @replicated
+    def compare_and_set(self, key: K, expected: V, value: V) -> bool:
+        """Set `key` to `value` if it is present and equals `expected`; return whether it was."""
+        if key not in self._items or self._items[key] != expected:
+            return False
+        self._items[key] = value
+        return True
+
+    @replicated
+    def pop(self, key: K, *default: Any) -> V | Any:
+        """Remove `key` and return its value, or `default` if it is absent. One log entry.
+
+        Raises:
+            KeyError: it is absent and no default is given.
+        """
+        return self._items.pop(key, *default)
+
+    @replicated
+    def popitem(self) -> tuple[K, V]:
+        """Remove and return the pair that was inserted last. One log entry.
+
+        Raises:
+            KeyError: the dictionary is empty.
+        """
+        return self._items.popitem()
+
+    @replicated
+    def clear(self) -> None:
+        """Remove everything. One log entry."""
+        self._items.clear()
+
+    @prepared  # type: ignore[override]
+    def update(self, other: _Pairs[K, V] = (), /, **named: V) -> Prepared[None]:
+        """Take over all pairs of a mapping, of an iterable of pairs, and of the keywords.
+
+        One log entry; nobody sees a part of it. What `dict.update` refuses raises here, before
+        anything is sent.
+        """
+        return Prepared(self._update, _plain(other, named))
+
+    @prepared
+    def reset(self, other: _Pairs[K, V] = (), /, **named: V) -> Prepared[None]:
+        """Replace the whole content by that of `dict(other, **named)`. One log entry."""
+        return Prepared(self._reset, _plain(other, named))
+
+    @replicated
+    def _update(self, items: dict[K, V]) -> None:
+        self._items.update(items)
+
+    @replicated
+    def _reset(self, items: dict[K, V]) -> None:
+        self._items = dict(items)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: K) -> None:
+        self.delete(key)
+
+    def __ior__(self, other: _Pairs[K, V]) -> Self:  # type: ignore[misc]
+        self.update(other)
+        return self
+
+    # Reads
+
+    def __getitem__(self, key: K) -> V:
+        with self._reading:
+            return isolated(self._items[key])
+
+    def get(self, key: K, default: Any = None) -> V | Any:
+        """Return the value of `key`, or `default` if it is absent."""
+        with self._reading:
+            items = self._items
+            return isolated(items[key]) if key in items else default
+
+    def __contains__(self, key: object) -> bool:
+        with self._reading:
+            return key in self._items
+
+    def __len__(self) -> int:
+        with self._reading:
+            return len(self._items)
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._key_list())
+
+    def __reversed__(self) -> Iterator[K]:
+        return reversed(self._key_list())
+
+    def keys(self) -> KeysView[K]:
+        """Return a live view of the keys."""
+        return _Keys(self)
+
+    def values(self) -> ValuesView[V]:
+        """Return a live view of the values."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[K, V]:
+        """Return a live view of the pairs."""
+        return _Items(self)
+
+    def copy(self) -> dict[K, V]:
+        """Return the content as a plain `dict`, which shares nothing with the replica."""
+        with self._reading:
+            items = self._items
+            return dict(zip(items, isolated_list(items.values()), strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ReplDict):
+            other = other.copy()  # Before our own lock: two nodes' locks are never held at once.
+        elif not isinstance(other, Mapping):
+            return NotImplemented
+        with self._reading:
+            return self._items == other
+
+    def __or__(self, other: Any) -> dict[Any, Any]:
+        return self.copy() | other if isinstance(other, _MAPPINGS) else NotImplemented
+
+    def __ror__(self, other: Any) -> dict[Any, Any]:
+        return other | self.copy() if isinstance(other, dict) else NotImplemented
+
+    def __repr__(self) -> str:
+        with self._reading:
+            return f"{type(self).__name__}({self._items!r})"
+
+    def _key_list(self) -> list[K]:
+        with self._reading:
+            return list(self._items)
+
+    def _check(self) -> None:
+        assert type(self._items) is dict, self._items
+
+
+class _Keys(KeysView[K]):
+    """The keys: length and membership are those of now, iteration goes over a copy."""
+
+    _mapping: ReplDict[K, Any]
+
+    def __reversed__(self) -> Iterator[K]:
+        return reversed(self._mapping)
+
+    def __repr__(self) -> str:
+        return f"dict_keys({list(self)!r})"
+
+
+class _Values(ValuesView[V]):
+    """The values: as they were, all at one moment, when the iteration began."""
+
+    _mapping: ReplDict[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._mapping.copy().values())
+
+    def __reversed__(self) -> Iterator[V]:
+        return reversed(self._mapping.copy().values())
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._mapping.copy().values()
+
+    def __repr__(self) -> str:
+        return f"dict_values({list(self)!r})"
+
+
+class _Items(ItemsView[K, V]):
+    """The pairs: as they were, all at one moment, when the iteration began."""
+
+    _mapping: ReplDict[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return iter(self._mapping.copy().items())
+
+    def __reversed__(self) -> Iterator[tuple[K, V]]:
+        return reversed(self._mapping.copy().items())
+
+    def __repr__(self) -> str:
+        return f"dict_items({list(self)!r})"
+
+
+def _plain(other: Any, named: dict[str, Any]) -> dict[Any, Any]:
+    """Return what `dict(other, **named)` would hold, in an order that is the same everywhere."""
+    if isinstance(other, ReplDict):
+        other = other.copy()
+    elif isinstance(other, AbstractSet):
+        other = in_order(other)
+    return dict(other, **named)
+
+
+_MAPPINGS = (dict, ReplDict)

@@ -1,0 +1,282 @@
+"""`ReplList`: a list that all members share.
+
+Every change is one command, whose result is decided by the order of the log. An index means the
+list as it is when the command is applied: if members insert and delete at once, prefer `append`,
+`remove` and `pop()` over indexes. Reads are local, and what is read is a copy.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from operator import index as as_index
+from typing import Any, Self, SupportsIndex, TypeVar, overload
+
+from ..objects.replicated import Replicated, replicated
+from .prepared import Prepared, prepared
+from .sortkeys import decode_sort_key, encode_sort_key
+from .values import in_order, isolated, isolated_list
+
+T = TypeVar("T")
+
+
+class ReplList(Replicated, MutableSequence[T]):
+    """A replicated `list`: the same methods, slices, operators and errors.
+
+    `copy()`, slices, `+` and `*` give a plain `list`. It compares with lists and other `ReplList`s.
+    Iteration goes over a copy taken when it begins, so that changes by others don't disturb it.
+    Changing an element that was read changes no replica; write it back with `items[i] = element`.
+
+    `append`, `pop()` and access by index take O(1), everything else O(n), sorting O(n log n).
+
+    >>> names = ReplList(["bob", "ann"])
+    >>> names[0], names[::-1], names + ["eve"]
+    ('bob', ['ann', 'bob'], ['bob', 'ann', 'eve'])
+    """
+
+    def __init__(self, elements: Iterable[T] = ()) -> None:
+        self._items: list[T] = in_order(elements)
+
+    # Commands
+
+    @replicated
+    def set(self, index: int, value: T) -> None:
+        """Do as `items[index] = value`. One log entry.
+
+        Raises:
+            IndexError: there is no such element when the command is applied.
+        """
+        self._items[index] = value
+
+    @replicated
+    def append(self, value: T) -> None:
+        """Add an element at the end. One log entry."""
+        self._items.append(value)
+
+    @replicated
+    def insert(self, index: int, value: T) -> None:
+        """Insert an element before `index`. One log entry."""
+        self._items.insert(index, value)
+
+    @replicated
+    def pop(self, index: int = -1) -> T:
+        """Remove and return an element. One log entry; no two members get the same element.
+
+        Raises:
+            IndexError: there is no such element when the command is applied.
+        """
+        return self._items.pop(index)
+
+    @replicated
+    def remove(self, value: Any) -> None:
+        """Remove the first element that equals `value`. One log entry.
+
+        Raises:
+            ValueError: there is none when the command is applied.
+        """
+        self._items.remove(value)
+
+    @replicated
+    def delete(self, index: int) -> None:
+        """Do as `del items[index]`. One log entry.
+
+        Raises:
+            IndexError: there is no such element when the command is applied.
+        """
+        del self._items[index]
+
+    @replicated
+    def clear(self) -> None:
+        """Remove everything. One log entry."""
+        self._items.clear()
+
+    @replicated
+    def reverse(self) -> None:
+        """Reverse the order of the elements. One log entry."""
+        self._items.reverse()
+
+    @prepared
+    def extend(self, values: Iterable[T]) -> Prepared[None]:
+        """Add all elements of an iterable at the end. One log entry; they stay together."""
+        return Prepared(self._extend, in_order(values))
+
+    @prepared
+    def reset(self, values: Iterable[T] = ()) -> Prepared[None]:
+        """Replace the whole content. One log entry."""
+        return Prepared(self._reset, in_order(values))
+
+    @prepared
+    def sort(
+        self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False
+    ) -> Prepared[None]:
+        """Sort the elements, stably. One log entry.
+
+        `key` must have the same meaning in every process: len, abs, int, float, bool, min, max,
+        sum, str.lower, str.upper, str.casefold, str.strip, bytes.lower, `operator.itemgetter(...)`
+        or `operator.attrgetter(...)`. A lambda can't be replicated. If the elements can't be
+        compared, nothing changes (a `list` would be left in some order).
+
+        Raises:
+            TypeError: `key` can't be replicated, or elements can't be compared.
+        """
+        return Prepared(self._sort, encode_sort_key(key), bool(reverse))
+
+    @replicated
+    def _extend(self, values: list[T]) -> None:
+        self._items.extend(values)
+
+    @replicated
+    def _reset(self, values: list[T]) -> None:
+        self._items = list(values)
+
+    @replicated
+    def _sort(self, key: list[Any] | None, reverse: bool) -> None:
+        # In one assignment: a sort that raises midway leaves an order that depends on the version
+        # of Python, and members of one cluster may run different ones.
+        self._items = sorted(self._items, key=decode_sort_key(key), reverse=reverse)  # type: ignore[type-var,arg-type]
+
+    @replicated
+    def _set_slice(self, bounds: list[int | None], values: list[T]) -> None:
+        self._items[slice(*bounds)] = values
+
+    @replicated
+    def _delete_slice(self, bounds: list[int | None]) -> None:
+        del self._items[slice(*bounds)]
+
+    @replicated
+    def _repeat(self, count: int) -> None:
+        # Each repetition is a copy: whatever is in one place must not be shared with another.
+        if count <= 0:
+            self._items.clear()
+        else:
+            once = list(self._items)
+            for _ in range(count - 1):
+                self._items.extend(isolated_list(once))
+
+    @overload
+    def __setitem__(self, index: SupportsIndex, value: T) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[T]) -> None: ...
+    def __setitem__(self, index: SupportsIndex | slice, value: Any) -> None:
+        if isinstance(index, slice):
+            self._set_slice(_bounds(index), in_order(value))
+        else:
+            self.set(_index(index), value)
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        if isinstance(index, slice):
+            self._delete_slice(_bounds(index))
+        else:
+            self.delete(_index(index))
+
+    def __iadd__(self, values: Iterable[T]) -> Self:
+        self.extend(values)
+        return self
+
+    def __imul__(self, count: SupportsIndex) -> Self:
+        if not hasattr(count, "__index__"):
+            return NotImplemented
+        self._repeat(as_index(count))
+        return self
+
+    # Reads
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> T | list[T]:
+        with self._reading:
+            if isinstance(index, slice):
+                return isolated_list(self._items[index])
+            return isolated(self._items[_index(index)])
+
+    def get(self, index: int) -> T:
+        """Return `items[index]`."""
+        return self[index]
+
+    def __len__(self) -> int:
+        with self._reading:
+            return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.copy())
+
+    def __reversed__(self) -> Iterator[T]:
+        return reversed(self.copy())
+
+    def __contains__(self, value: object) -> bool:
+        with self._reading:
+            return value in self._items
+
+    def index(self, value: Any, start: int = 0, stop: int = 2**63 - 1) -> int:
+        """Return the index of the first element in `start:stop` that equals `value`.
+
+        Raises:
+            ValueError: there is none.
+        """
+        with self._reading:
+            return self._items.index(value, start, stop)
+
+    def count(self, value: Any) -> int:
+        """Return how many elements equal `value`."""
+        with self._reading:
+            return self._items.count(value)
+
+    def copy(self) -> list[T]:
+        """Return the content as a plain `list`, which shares nothing with the replica."""
+        with self._reading:
+            return isolated_list(self._items)
+
+    def __add__(self, other: "list[T] | ReplList[T]") -> list[T]:
+        return self.copy() + list(other) if isinstance(other, _LISTS) else NotImplemented
+
+    def __radd__(self, other: list[T]) -> list[T]:
+        return other + self.copy() if isinstance(other, list) else NotImplemented
+
+    def __mul__(self, count: SupportsIndex) -> list[T]:
+        return self.copy() * count if hasattr(count, "__index__") else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        return self.copy() == list(other) if isinstance(other, _LISTS) else NotImplemented
+
+    def __lt__(self, other: "list[T] | ReplList[T]") -> bool:
+        return self.copy() < list(other) if isinstance(other, _LISTS) else NotImplemented
+
+    def __le__(self, other: "list[T] | ReplList[T]") -> bool:
+        return self.copy() <= list(other) if isinstance(other, _LISTS) else NotImplemented
+
+    def __gt__(self, other: "list[T] | ReplList[T]") -> bool:
+        return self.copy() > list(other) if isinstance(other, _LISTS) else NotImplemented
+
+    def __ge__(self, other: "list[T] | ReplList[T]") -> bool:
+        return self.copy() >= list(other) if isinstance(other, _LISTS) else NotImplemented
+
+    def __repr__(self) -> str:
+        with self._reading:
+            return f"{type(self).__name__}({self._items!r})"
+
+    def _check(self) -> None:
+        assert type(self._items) is list, self._items
+
+
+def _index(index: SupportsIndex) -> int:
+    if not hasattr(index, "__index__"):
+        raise TypeError(
+            f"list indices must be integers or slices, not {type(index).__name__}"
+        )
+    return as_index(index)
+
+
+def _bounds(index: slice) -> list[int | None]:
+    """Return the parts of a slice as values that can be replicated."""
+    parts = (index.start, index.stop, index.step)
+    return [None if part is None else _slice_part(part) for part in parts]
+
+
+def _slice_part(part: Any) -> int:
+    if not hasattr(part, "__index__"):
+        raise TypeError("slice indices must be integers or None or have an __index__ method")
+    return as_index(part)
+
+
+_LISTS = (list, ReplList)

@@ -1,0 +1,303 @@
+"""`ReplLock` and `ReplLockManager`: locks that all members share, with fencing tokens.
+
+A lock belongs to the session of the node that acquired it. It is freed by `release`, or when that
+node is dead or cut off for longer than `Config.session_ttl`: then the cluster expires the session,
+and who waits longest is granted the lock. A process that was stopped for so long may go on working
+in the belief that it holds it. So pass `lock.token` along to what the lock protects, and let that
+refuse tokens smaller than the greatest it has seen: each grant has a greater one.
+
+Limits: `held` is as good as the local clock runs evenly (its rate, not what it shows); only the
+token protects against a process that stops between asking `held` and acting on it.
+"""
+
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from ..errors import LockLost
+from ..objects.port import Port, Steps
+from ..objects.replicated import operation
+from .grants import Grants, Holder
+
+K = TypeVar("K", bound=Hashable)
+
+_sections: ContextVar[tuple[tuple[Grants[Any], Any, int], ...]] = ContextVar(
+    "syncstructs_lock_sections", default=()
+)
+"""The `with` blocks that the running thread or task is in: which lock, key and token."""
+
+
+class _Section:
+    """`with` and `async with` for one key of some `Grants`.
+
+    The end of a block releases what its beginning has acquired, never a later grant of the same
+    lock to another thread. If the lock was lost meanwhile, the end raises `LockLost`, unless the
+    block is left by another exception.
+    """
+
+    def _where(self) -> tuple[Grants[Any], Any]:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        grants, key = self._where()
+        self._push(grants._enter(key))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        grants, key = self._where()
+        try:
+            grants._leave(key, self._pop())
+        except LockLost:
+            if error is None:
+                raise
+
+    async def __aenter__(self) -> Self:
+        grants, key = self._where()
+        self._push(await grants._enter.submit(key))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        grants, key = self._where()
+        try:
+            await grants._leave.submit(key, self._pop())
+        except LockLost:
+            if error is None:
+                raise
+
+    def _push(self, token: int) -> None:
+        _sections.set((*_sections.get(), (*self._where(), token)))
+
+    def _pop(self) -> int | None:
+        """Return the token of the innermost block of this lock; None if begun elsewhere."""
+        grants, key = self._where()
+        sections = _sections.get()
+        for i in reversed(range(len(sections))):
+            if sections[i][0] is grants and sections[i][1] == key:
+                _sections.set(sections[:i] + sections[i + 1 :])
+                return sections[i][2]
+        return None
+
+
+class ReplLock(Grants[None], _Section):
+    """A replicated `threading.Lock`: `acquire`, `release`, `locked`, `with`, and `async with`.
+
+    Not reentrant, and not shared by the threads of a process: a second `acquire` waits, wherever it
+    comes from. Any thread of the node that holds it may release it. Waiters are served in the order
+    in which their requests reached the log, without polling. `lock.acquire.submit()` gives a
+    future; cancelling it withdraws the request.
+
+    `on_lost()` is called in this process when the lock is held here and the node can no longer be
+    sure of it; in the node's thread, so it must be quick and must not wait for the cluster.
+
+    Each method is one log entry. A request that is not served in time takes a second one, and
+    leaves no lock behind, even if it was granted at that very moment.
+    """
+
+    LOCAL: ClassVar[frozenset[str]] = frozenset({"on_lost"})
+
+    def __init__(self, on_lost: Callable[[], object] | None = None) -> None:
+        super().__init__()
+        self.on_lost = on_lost
+
+    @operation
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
+        """Acquire the lock; wait for it `timeout` seconds at most (-1: without end).
+
+        Return whether it was acquired. Without contact to the cluster, a request whose time has run
+        out takes some seconds more to give up.
+
+        Raises:
+            ValueError, OverflowError: the time-out is none, by the rules of `threading.Lock`.
+        """
+        return (yield from self._acquiring(None, blocking, timeout)) is not None
+
+    @operation
+    def release(self) -> Steps[None]:
+        """Release the lock, which is then granted to who waits longest.
+
+        Raises:
+            NotOwner: it is not held through this handle.
+            LockLost: it was lost while it was held here: what it protected was not protected.
+        """
+        yield from self._releasing(None, None)
+
+    def locked(self) -> bool:
+        """Return whether anybody holds the lock, as far as this member knows."""
+        return self._locked(None)
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token, greater than that of all grants before; None if not held here."""
+        return self._token(None)
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is certainly held through this handle: nobody else can have it now."""
+        return self._held(None)
+
+    def ensure_held(self) -> None:
+        """Do nothing if the lock is certainly held here.
+
+        Raises:
+            LockLost: it is not.
+        """
+        self._ensure_held(None)
+
+    def __repr__(self) -> str:
+        state = "locked" if self.locked() else "unlocked"
+        return f"<{state} {type(self).__name__} object {_name(self)}at {id(self):#x}>"
+
+    def _where(self) -> tuple[Grants[Any], Any]:
+        return self, None
+
+    def _tell_lost(self, key: None) -> None:
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def _describe(self, key: None) -> str:
+        return f"{type(self).__name__} {_name(self)}".rstrip()
+
+
+class ReplLockManager(Grants[K], Generic[K]):
+    """Any number of locks in one object, each under a key: any hashable value with an encoding.
+
+    `with locks["printer"]:` holds one. What `ReplLock` says goes for each of them; a key that
+    nobody holds or waits for takes no space. `on_lost(key)` is called for each lock that was lost.
+    """
+
+    LOCAL: ClassVar[frozenset[str]] = frozenset({"on_lost"})
+
+    def __init__(self, on_lost: Callable[[K], object] | None = None) -> None:
+        super().__init__()
+        self.on_lost = on_lost
+
+    @operation
+    def acquire(self, key: K, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
+        """Acquire the lock of that key, as `ReplLock.acquire` does."""
+        return (yield from self._acquiring(key, blocking, timeout)) is not None
+
+    @operation
+    def try_acquire(self, key: K) -> Steps[bool]:
+        """Acquire the lock of that key if nobody holds it; return whether it was acquired."""
+        return (yield from self._acquiring(key, False, -1)) is not None
+
+    @operation
+    def release(self, key: K) -> Steps[None]:
+        """Release the lock of that key.
+
+        Raises:
+            NotOwner: it is not held through this handle.
+            LockLost: it was lost while it was held here.
+        """
+        yield from self._releasing(key, None)
+
+    def locked(self, key: K) -> bool:
+        """Return whether anybody holds the lock of that key, as far as this member knows."""
+        return self._locked(key)
+
+    def token(self, key: K) -> int | None:
+        """Return the fencing token of that key; None if it is not held here."""
+        return self._token(key)
+
+    def held(self, key: K) -> bool:
+        """Return whether that key is certainly held through this handle."""
+        return self._held(key)
+
+    def ensure_held(self, key: K) -> None:
+        """Do nothing if that key is certainly held here.
+
+        Raises:
+            LockLost: it is not.
+        """
+        self._ensure_held(key)
+
+    def keys(self) -> list[K]:
+        """Return the keys that anybody holds, as far as this member knows."""
+        with self._reading:
+            return list(self._holders)
+
+    def holders(self) -> dict[K, Holder]:
+        """Return who holds what, as far as this member knows."""
+        with self._reading:
+            return {key: Holder(*holder) for key, holder in self._holders.items()}
+
+    def __getitem__(self, key: K) -> "KeyLock[K]":
+        return KeyLock(self, key)
+
+    # A class with __getitem__ alone would be iterated over 0, 1, 2...
+    __iter__ = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {_name(self)}with {len(self.keys())} locks held>"
+
+    def _tell_lost(self, key: K) -> None:
+        if self.on_lost is not None:
+            self.on_lost(key)
+
+    def _describe(self, key: K) -> str:
+        return f"{type(self).__name__} {_name(self)}[{key!r}]"
+
+
+class KeyLock(_Section, Generic[K]):
+    """One key of a `ReplLockManager`, with the methods of a `ReplLock`."""
+
+    __slots__ = ("_key", "_locks")
+
+    def __init__(self, locks: ReplLockManager[K], key: K) -> None:
+        self._locks = locks
+        self._key = key
+
+    @operation
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
+        """Acquire this lock, as `ReplLock.acquire` does."""
+        return (yield from self._locks._acquiring(self._key, blocking, timeout)) is not None
+
+    @operation
+    def release(self) -> Steps[None]:
+        """Release this lock, as `ReplLock.release` does."""
+        yield from self._locks._releasing(self._key, None)
+
+    def locked(self) -> bool:
+        """Return whether anybody holds this lock, as far as this member knows."""
+        return self._locks.locked(self._key)
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token; None if not held here."""
+        return self._locks.token(self._key)
+
+    @property
+    def held(self) -> bool:
+        """Whether this lock is certainly held here."""
+        return self._locks.held(self._key)
+
+    def ensure_held(self) -> None:
+        """Do nothing if this lock is certainly held here, else raise `LockLost`."""
+        self._locks.ensure_held(self._key)
+
+    def __repr__(self) -> str:
+        return f"<{'locked' if self.locked() else 'unlocked'} {self._locks._describe(self._key)}>"
+
+    @property
+    def _port(self) -> Port:
+        return self._locks._port
+
+    def _where(self) -> tuple[Grants[Any], Any]:
+        return self._locks, self._key
+
+
+def _name(target: Grants[Any]) -> str:
+    """Return the name under which the object is attached and a space, or nothing."""
+    binding = target._binding
+    return "" if binding is None else f"{binding.name!r} "
