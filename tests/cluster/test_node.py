@@ -1,0 +1,575 @@
+"""Nodes in this process, on loopback: the public face under each way of driving."""
+
+import asyncio
+import gc
+import queue
+import threading
+import time
+
+import pytest
+
+from syncstructs import (
+    BindError,
+    BlockingCall,
+    Config,
+    ConfigError,
+    DataDirBusy,
+    DataDirForeign,
+    LockLost,
+    Node,
+    NodeClosed,
+    NotAttached,
+    NotReplicated,
+    ObjectExists,
+    ObjectMismatch,
+    ObjectNotFound,
+    ReplCounter,
+    ReplDict,
+    Replicated,
+    ReplList,
+    ReplLock,
+    ReplPriorityQueue,
+    ReplQueue,
+    ReplSet,
+    StorageError,
+    SyncObj,
+    Timeout,
+    TooLarge,
+    Unserializable,
+    Withdrawn,
+    replicated,
+)
+from syncstructs.cli.processes import free_addresses
+
+
+class MyCounter(SyncObj):
+    def __init__(self, address, partners, **config):
+        self.before = 5
+        super().__init__(address, partners, **config)
+        self.__counter = 0
+
+    @replicated
+    def incCounter(self):  # noqa: N802  (spelled as users of PySyncObj do)
+        self.__counter += 1
+        return self.__counter
+
+    def getCounter(self):  # noqa: N802
+        return self.__counter
+
+
+def consumers():
+    return {
+        "users": ReplDict(),
+        "hits": ReplCounter(),
+        "line": ReplList(),
+        "words": ReplSet(),
+        "jobs": ReplQueue(),
+        "urgent": ReplPriorityQueue(),
+        "door": ReplLock(),
+    }
+
+
+@pytest.fixture
+def address():
+    return free_addresses(1)[0]
+
+
+@pytest.fixture(scope="module")
+def trio():
+    addresses = free_addresses(3)
+    nodes = [Node(a, addresses, consumers=consumers()) for a in addresses]
+    for node in nodes:
+        node.wait_ready(20)
+    yield nodes
+    for node in nodes:
+        node.close()
+
+
+def eventually(condition, within=10.0):
+    """Wait for something that another thread does by itself."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it never became true"
+        threading.Event().wait(0.002)
+
+
+# Three members, thread-driven
+
+
+def test_a_write_on_any_member_is_read_on_every_other(trio):
+    for i, node in enumerate(trio):
+        node.objects["users"][f"key{i}"] = i
+        for other in trio:
+            other.barrier(10)
+            assert other.objects["users"][f"key{i}"] == i
+
+
+def test_whoever_saw_a_write_return_reads_it_locally(trio):
+    for i in range(50):
+        for node in trio:
+            node.objects["users"]["own"] = (i, node.address)
+            assert node.objects["users"]["own"] == (i, node.address)
+
+
+def test_what_a_caller_mutates_later_changes_no_replica(trio):
+    mine = [1]
+    trio[0].objects["users"]["list"] = mine
+    mine.append(2)
+    trio[0].objects["users"]["list"].append(3)
+    for node in trio:
+        node.barrier(10)
+        assert node.objects["users"]["list"] == [1]
+
+
+def test_a_batch_is_one_entry_and_atomic(trio):
+    first, second, _ = trio
+    before = first.status()["commit_index"]
+    with first.batch():
+        future = first.objects["hits"].add.submit(5)
+        first.objects["users"]["batched"] = 1
+        first.objects["line"].append("x")
+        assert not future.done()
+    assert future.result(0) >= 5
+    assert first.status()["commit_index"] == before + 1
+    second.barrier(10)
+    assert second.objects["users"]["batched"] == 1
+
+
+def test_a_batch_raises_the_first_error_after_all_calls_ran(trio):
+    node = trio[0]
+    with pytest.raises(KeyError, match="absent"):  # noqa: PT012, SIM117
+        with node.batch():
+            node.objects["users"]["one"] = 1
+            node.objects["words"].remove("absent")
+            node.objects["users"]["two"] = 2
+    assert (node.objects["users"]["one"], node.objects["users"]["two"]) == (1, 2)
+
+
+def test_a_batch_whose_block_raises_sends_nothing(trio):
+    node = trio[0]
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012, SIM117
+        with node.batch():
+            node.objects["users"]["never"] = 1
+            _ = 1 / 0
+    node.barrier(10)
+    assert "never" not in node.objects["users"]
+
+
+def test_a_callback_that_raises_changes_nothing(trio, caplog):
+    node = trio[0]
+    before = node.objects["hits"].get()
+    node.objects["hits"].add.submit(1).add_done_callback(lambda _: 1 / 0)
+    assert node.objects["hits"].add(1) == before + 2
+    assert "a callback of a future raised" in caplog.text
+
+
+def test_objects_are_created_and_dropped_on_any_member_and_seen_on_all(trio):
+    first, second, third = trio
+    made = second.create("extra", ReplDict, {"a": 1})
+    assert second.create("extra", ReplDict, {"a": 1}) is made
+    with pytest.raises(ObjectExists):
+        third.create("extra", ReplSet)
+    third.barrier(10)
+    third.objects["extra"]["b"] = 2
+    first.barrier(10)
+    assert first.objects["extra"] == {"a": 1, "b": 2}
+    first.drop("extra")
+    with pytest.raises((ObjectNotFound, NotAttached)):
+        made["c"] = 3
+    third.barrier(10)
+    assert "extra" not in third.objects
+
+
+def test_an_object_attached_later_takes_over_the_state(trio):
+    first, second, _ = trio
+    mine = first.attach("late", ReplDict({"a": 1}))
+    mine["b"] = 2
+    second.barrier(10)
+    yours = second.attach("late", ReplDict())
+    assert yours == {"a": 1, "b": 2}
+    yours["c"] = 3
+    first.barrier(10)
+    assert mine == {"a": 1, "b": 2, "c": 3}
+    with pytest.raises(ObjectMismatch):
+        second.attach("late", ReplList())
+
+
+def test_reading_holds_the_state_while_others_write(trio):
+    node, other, _ = trio
+    with node.reading():
+        before = dict(node.objects["users"])
+        other.objects["users"]["while reading"] = time.monotonic()
+        assert dict(node.objects["users"]) == before
+        with pytest.raises(BlockingCall):
+            node.objects["users"]["mine"] = 1
+    node.barrier(10)
+    assert "while reading" in node.objects["users"]
+
+
+def test_many_threads_may_call_at_once(trio):
+    start = trio[0].objects["hits"].get()
+
+    def work(node):
+        for _ in range(50):
+            node.objects["hits"].add(1)
+
+    threads = [threading.Thread(target=work, args=(node,)) for node in trio for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    trio[0].barrier(10)
+    assert trio[0].objects["hits"].get() == start + 600
+
+
+def test_two_threads_of_one_process_do_not_share_a_lock(trio):
+    door = trio[0].objects["door"]
+    with door:
+        results = []
+        thread = threading.Thread(target=lambda: results.append(door.acquire(timeout=0.1)))
+        thread.start()
+        thread.join(10)
+        assert results == [False]
+    assert door.acquire(blocking=False)
+    door.release()
+
+
+def test_queues_wait_and_time_out(trio):
+    first, second, _ = trio
+    with pytest.raises(queue.Empty):
+        first.objects["jobs"].get(timeout=0.05)
+    waiting = first.objects["jobs"].get.submit()
+    second.objects["jobs"].put("job")
+    assert waiting.result(10) == "job"
+    first.barrier(10)
+    assert first.objects["jobs"].empty()
+
+
+def test_a_cancelled_get_loses_no_item(trio):
+    node, other, _ = trio
+    waiting = node.objects["jobs"].get.submit()
+    assert waiting.cancel()
+    other.objects["jobs"].put("kept")
+    assert other.objects["jobs"].get(timeout=10) == "kept"
+
+
+def test_a_blocking_call_in_a_callback_is_refused(trio):
+    node = trio[0]
+    seen = queue.Queue()
+
+    def callback(_):
+        try:
+            node.objects["hits"].add(1)
+        except BlockingCall as error:
+            seen.put(error)
+
+    node.objects["hits"].add.submit(1).add_done_callback(callback)
+    assert isinstance(seen.get(timeout=10), BlockingCall)
+
+
+def test_an_argument_that_has_no_encoding_is_refused_before_anything_is_sent(trio):
+    with pytest.raises(Unserializable, match="function"):
+        trio[0].objects["users"]["f"] = lambda: 1
+    with pytest.raises(NotReplicated):
+        port = trio[0]._engine
+        port.call(trio[0].objects["users"]._binding, "keys", (), {})
+
+
+# One member
+
+
+def test_the_counter_of_the_readme(address):
+    addresses = free_addresses(3)
+    counters = [MyCounter(a, [b for b in addresses if b != a]) for a in addresses]
+    try:
+        for counter in counters:
+            counter.wait_ready(20)
+        for counter in counters:
+            counter.incCounter()
+        for counter in counters:
+            counter.barrier(10)
+            assert counter.getCounter() == 3
+            assert counter.snapshot_state() == {"before": 5, "_MyCounter__counter": 3}
+    finally:
+        for counter in counters:
+            counter.close()
+
+
+def test_everything_works_under_asyncio():
+    async def main():
+        addresses = free_addresses(3)
+        nodes = [Node(a, addresses, consumers=consumers(), drive="asyncio") for a in addresses]
+        for node in nodes:
+            await node.wait_ready.submit(20)
+        one, two, three = (node.objects for node in nodes)
+        await one["users"].set.submit("ann", 7)
+        assert one["users"]["ann"] == 7
+        await nodes[1].barrier.submit(10)
+        assert two["users"]["ann"] == 7
+        with pytest.raises(BlockingCall):
+            one["users"]["ann"] = 8
+        assert await two["hits"].add.submit(2) == 2
+        await three["line"].append.submit("x")
+        await one["words"].add.submit("w")
+        await one["urgent"].put.submit(3)
+        assert await two["urgent"].get.submit() == 3
+        got = asyncio.ensure_future(_get(two["jobs"]))
+        await three["jobs"].put.submit("job")
+        assert await asyncio.wait_for(got, 10) == "job"
+        async with one["door"]:
+            assert not await two["door"].acquire.submit(blocking=False)
+        assert await two["door"].acquire.submit(timeout=5)
+        await two["door"].release.submit()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(_get(one["jobs"]), 0.05)
+        await two["jobs"].put.submit("kept")
+        assert await two["jobs"].get.submit(timeout=10) == "kept"
+        async with nodes[0].batch():
+            one["hits"].set(10)
+            one["users"]["in"] = 1
+        assert one["hits"].get() == 10
+        for node in nodes:
+            await node.close.submit()
+
+    asyncio.run(main(), debug=False)
+
+
+async def _get(jobs):
+    return await jobs.get.submit()
+
+
+def test_everything_works_under_manual_tick():
+    addresses = free_addresses(3)
+    nodes = [Node(a, addresses, consumers=consumers(), drive="manual") for a in addresses]
+
+    def until(future):
+        deadline = time.monotonic() + 20
+        while not future.done():
+            assert time.monotonic() < deadline
+            for node in nodes:
+                node.tick(0.001)
+        return future.result()
+
+    for node in nodes:
+        until(node.wait_ready.submit())
+    one, two, three = (node.objects for node in nodes)
+    until(one["users"].set.submit("ann", 7))
+    until(nodes[2].barrier.submit())
+    assert three["users"]["ann"] == 7
+    assert until(two["hits"].add.submit(2)) == 2
+    waiting = two["jobs"].get.submit()
+    until(three["jobs"].put.submit("job"))
+    assert until(waiting) == "job"
+    assert until(one["door"].acquire.submit()) is True
+    assert until(two["door"].acquire.submit(blocking=False)) is False
+    until(one["door"].release.submit())
+    for node in nodes:
+        node.close()
+
+
+def test_a_manual_node_is_driven_by_its_own_blocking_calls(address):
+    with Node(address, drive="manual", consumers={"users": ReplDict()}) as node:
+        node.objects["users"]["a"] = 1
+        assert node.objects["users"] == {"a": 1}
+        node.barrier(5)
+
+
+def test_a_list_of_consumers_is_named_by_class_and_ordinal(address):
+    with Node(address, consumers=[ReplDict(), ReplSet(), ReplDict()]) as node:
+        assert sorted(node.objects) == ["ReplDict1", "ReplDict2", "ReplSet1"]
+
+
+def test_state_on_disk_is_there_after_a_restart_whatever_the_order_of_objects(address, tmp_path):
+    made = {"users": ReplDict(), "hits": ReplCounter()}
+    with Node(address, consumers=made, data_dir=str(tmp_path)) as node:
+        made["users"]["a"] = (1, 2)
+        made["hits"].add(3)
+    again = {"words": ReplSet(), "hits": ReplCounter(), "users": ReplDict()}
+    with Node(address, consumers=again, data_dir=str(tmp_path)) as node:
+        assert again["users"] == {"a": (1, 2)}
+        assert again["hits"].get() == 3
+        assert node.status()["term"] >= 2
+
+
+def test_state_of_an_object_that_is_not_attached_is_kept_for_later(address, tmp_path):
+    made = {"custom": MyBox(), "hits": ReplCounter()}
+    settings = {"data_dir": str(tmp_path), "snapshot_log_entries": 20}
+    with Node(address, consumers=made, **settings) as node:
+        for i in range(50):
+            made["custom"].put(i)
+        eventually(lambda: node.status()["snapshot_index"] > 0)
+    with Node(address, consumers={"hits": ReplCounter()}, **settings) as node:
+        for i in range(50):
+            node.objects["hits"].add(1)
+    with Node(address, consumers={"custom": MyBox()}, **settings) as node:
+        assert node.objects["custom"].content == list(range(50))
+
+
+class MyBox(Replicated):
+    def __init__(self):
+        self.content = []
+
+    @replicated
+    def put(self, thing):
+        self.content.append(thing)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"address": "localhost"}, "no port"),
+        ({"address": "localhost:http"}, "number from 1 to 65535"),
+        ({"address": "localhost:0"}, "number from 1 to 65535"),
+        ({"address": "::1:4000"}, "brackets"),
+        ({"peers": ["nowhere"]}, "peer 'nowhere' has no port"),
+        ({"peers": "host:1"}, "list of addresses"),
+        ({"heartbeat": 1}, "'heartbeat' is no setting"),
+        ({"heartbeat_interval": -1}, "heartbeat_interval -1"),
+        ({"drive": "magic"}, "drive 'magic'"),
+        ({"consumers": {"": ReplDict}}, "object name ''"),
+        ({"consumers": {"x": {}}}, "not a Replicated"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_sentence(address, bad, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        Node(**{"address": address, **bad})
+    assert "\n" not in str(caught.value)
+
+
+def test_asyncio_needs_a_running_loop(address):
+    with pytest.raises(ConfigError, match="running loop"):
+        Node(address, drive="asyncio")
+
+
+def test_own_address_among_the_peers_is_accepted(address):
+    with Node(address, [address]) as node:
+        assert node.members == (address,)
+        assert node.is_leader
+
+
+def test_a_port_in_use_is_refused(address):
+    with Node(address), pytest.raises(BindError, match=address.split(":")[1]):
+        Node(address)
+
+
+def test_a_port_in_use_ends_wait_ready_under_asyncio(address):
+    async def main():
+        node = Node(address, drive="asyncio", consumers={"users": ReplDict()})
+        with pytest.raises(BindError):
+            await node.wait_ready.submit(5)
+        await node.close.submit()
+
+    with Node(address):
+        asyncio.run(main())
+
+
+def test_an_object_may_be_attached_once_only(address):
+    users = ReplDict()
+    with Node(address, consumers={"users": users}) as node:
+        with pytest.raises(ObjectExists):
+            node.attach("other", users)
+        with pytest.raises(ObjectExists):
+            Node(free_addresses(1)[0], consumers={"users": users})
+
+
+def test_a_call_on_an_unattached_object_says_what_to_do():
+    with pytest.raises(NotAttached, match=r"node\.attach"):
+        ReplCounter().add(1)
+
+
+def test_a_call_on_a_closed_node_is_refused(address):
+    users = ReplDict()
+    with Node(address, consumers={"users": users}) as node:
+        users["a"] = 1
+    with pytest.raises(NodeClosed):
+        users["b"] = 2
+    assert users["a"] == 1
+    node.close()
+
+
+def test_an_argument_over_the_limit_is_refused(address):
+    with Node(address, consumers={"users": ReplDict()}, max_command_bytes=1000) as node:
+        with pytest.raises(TooLarge, match="max_command_bytes"):
+            node.objects["users"]["big"] = "x" * 2000
+        node.objects["users"]["small"] = 1
+
+
+def test_a_call_without_a_quorum_ends_as_not_applied():
+    addresses = free_addresses(3)
+    node = Node(addresses[0], addresses, consumers={"users": ReplDict()}, call_timeout=0.2)
+    try:
+        with pytest.raises(Withdrawn) as caught:
+            node._engine.replica.table  # noqa: B018
+            users = ReplDict()
+            node.attach.submit("more", users)
+            users["a"] = 1
+        assert isinstance(caught.value, TimeoutError)
+        with pytest.raises(Timeout, match="no leader"):
+            node.wait_ready(0.1)
+        with pytest.raises(Timeout):
+            node.barrier(0.1)
+        lock = ReplLock()
+        node.attach.submit("lock", lock)
+        with pytest.raises(Withdrawn):
+            lock.acquire()
+    finally:
+        node.close()
+
+
+@pytest.mark.parametrize("what", ["file", "foreign node", "foreign cluster", "busy"])
+def test_a_data_directory_that_is_not_this_nodes_is_refused(address, tmp_path, what):
+    path = tmp_path / "data"
+    if what == "file":
+        path.write_text("hello")
+        with pytest.raises(StorageError, match="data"):
+            Node(address, data_dir=str(path))
+        return
+    other = free_addresses(1)[0]
+    with Node(address, data_dir=str(path), cluster="ours"):
+        if what == "busy":
+            with pytest.raises(DataDirBusy):
+                Node(other, data_dir=str(path), cluster="ours")
+    if what == "foreign node":
+        with pytest.raises(DataDirForeign, match=address):
+            Node(other, data_dir=str(path), cluster="ours")
+    if what == "foreign cluster":
+        with pytest.raises(DataDirForeign, match="ours"):
+            Node(address, data_dir=str(path), cluster="theirs")
+    with Node(address, data_dir=str(path), cluster="ours"):
+        pass
+
+
+# What is left behind
+
+
+def test_closing_leaves_no_thread_and_no_socket(address, tmp_path):
+    before = set(threading.enumerate())
+    for drive in ("thread", "manual"):
+        node = Node(address, drive=drive, data_dir=str(tmp_path))
+        node.wait_ready(10)
+        node.close()
+        node.close()
+    assert set(threading.enumerate()) == before
+    gc.collect()
+
+
+def test_config_is_taken_whole_or_by_field(address):
+    with Node(address, config=Config(cluster="x"), session_ttl=5) as node:
+        assert node._engine.config.cluster == "x"
+        assert node._engine.config.session_ttl == 5
+
+
+def test_a_lock_is_lost_when_the_node_closes(address):
+    lost = []
+    door = ReplLock(on_lost=lambda: lost.append(1))
+    node = Node(address, consumers={"door": door})
+    node.wait_ready(10)
+    door.acquire()
+    assert door.held
+    node.close()
+    assert not door.held
+    with pytest.raises(LockLost):
+        door.ensure_held()
