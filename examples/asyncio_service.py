@@ -3,7 +3,8 @@
     python examples/asyncio_service.py [address address address]
 
 All three members live in this one process and loop, for a look; in production each has
-a process of its own, and nothing in `Member` changes. A client writes to one and reads from another.
+a process of its own, and nothing in `Member` changes. A client writes to one and reads from
+another.
 """
 
 import asyncio
