@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from ..errors import ObjectNotFound
+
 if TYPE_CHECKING:
     from random import Random
+
+    from .port import Binding
 
 
 class CallId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -100,6 +104,18 @@ class Context:
     def refuse(self, call: CallId, error: Exception) -> None:
         """End a parked call by raising `error` in its caller."""
         self.resumed.append((call, Outcome(None, error)))
+
+    def check_inline(self, binding: "Binding", method: str) -> None:
+        """Refuse an inline call of an object that is not a part of the state being changed.
+
+        Raises:
+            RuntimeError: it belongs to another node.
+            ObjectNotFound: it waits for its attach, so the other members do not have it yet.
+        """
+        if binding.port is not self.owner:
+            raise RuntimeError(f"{method}() belongs to an object of another node")
+        if isinstance(binding.target, str):
+            raise ObjectNotFound(f"{method}(): {binding.name!r} is not attached in the cluster yet")
 
 
 _current: ContextVar[Context | None] = ContextVar("syncstructs_context", default=None)

@@ -5,7 +5,7 @@ member. `@operation` marks a generator that composes commands on the calling sid
 or wait at most so long, then withdraw". Both give the method a typed `.submit`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import (
     TYPE_CHECKING,
@@ -54,6 +54,8 @@ class Replicated:
     _binding: Binding | None = None
     _local: ClassVar[frozenset[str]] = frozenset({"_binding"})
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    _embeddable: ClassVar[bool] = True
+    """Whether a member may make an instance by itself, of what another member attached."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -96,12 +98,17 @@ class Replicated:
 
     def on_session_expired(self, session: int) -> None:
         """Give up what `session` holds or waits for. Applied on every member, as a command is."""
-        for value in vars(self).values():
-            if isinstance(value, Waiters):
-                value.expire(session)
+        for waiters in self._all_waiters():
+            waiters.expire(session)
 
     def on_session_lost(self) -> None:
         """React when this node can no longer be sure of its session. Here only, not replicated."""
+
+    def _all_waiters(self) -> Iterator[Waiters]:
+        """Yield every queue of parked calls; override it if some are not plain attributes."""
+        for value in list(vars(self).values()):
+            if isinstance(value, Waiters):
+                yield value
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -164,8 +171,8 @@ class ReplicatedMethod(Generic[P, R]):
         if context is None:
             binding = bound(target)
             return cast(R, binding.port.call(binding, self._name, args, kwargs))
-        if target._binding is not None and target._binding.port is not context.owner:
-            raise RuntimeError(f"{self._name}() belongs to an object of another node")
+        if target._binding is not None:
+            context.check_inline(target._binding, self._name)
         return self._function(target, *args, **kwargs)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":

@@ -86,7 +86,8 @@ class Waiters:
         calls = [call for call, _ in self._waiting.values()]
         self._waiting.clear()
         for call in calls:
-            context.refuse(call, error)
+            # One instance each: raised in several threads, they would share their traceback.
+            context.refuse(call, type(error)(*error.args))
         return len(calls)
 
     def holds(self, call: CallId) -> bool:

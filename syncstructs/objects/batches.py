@@ -1,0 +1,68 @@
+"""What the payload of an entry looks like: groups of commands, one after another.
+
+A group is a run of one session's commands with consecutive sequence numbers. A leader joins the
+groups of many nodes into one entry without decoding a command; a replica decodes each group's
+commands in one call. Session 0 stands for the cluster itself: its commands carry no numbers.
+"""
+
+import struct
+
+import msgspec
+
+from ..codec import encode
+from ..errors import DecodeError
+
+_HEADER = struct.Struct(">QQII")
+
+
+class Group(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A run of commands of one session, numbered from `first_sequence` on without a gap."""
+
+    session: int
+    first_sequence: int
+    count: int
+    commands: bytes
+    """`count` encoded commands, one after another."""
+
+
+def encode_command(
+    target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+) -> bytes:
+    """Return a call of `method` of the object with the id or name `target` as a command.
+
+    Target 0 is the object table itself.
+
+    Raises:
+        Unserializable: an argument has no encoding.
+    """
+    if kwargs:
+        return encode([target, method, list(args), kwargs])
+    return encode([target, method, list(args)])
+
+
+def encode_group(session: int, first_sequence: int, count: int, commands: bytes) -> bytes:
+    """Return a group as bytes; groups joined are the payload of an entry."""
+    return _HEADER.pack(session, first_sequence, count, len(commands)) + commands
+
+
+def decode_groups(payload: bytes) -> list[Group]:
+    """Return the groups of an entry; their commands are not looked at.
+
+    Raises:
+        DecodeError: the payload is cut off, or a group says that it has no commands or more
+            commands than bytes.
+    """
+    groups: list[Group] = []
+    at, end = 0, len(payload)
+    while at < end:
+        if end - at < _HEADER.size:
+            raise DecodeError(f"the header of a group is cut off at byte {at} of {end}")
+        session, first, count, size = _HEADER.unpack_from(payload, at)
+        at += _HEADER.size
+        if size > end - at:
+            raise DecodeError(f"a group of {size} bytes is cut off at byte {at} of {end}")
+        if not 1 <= count <= size:
+            raise DecodeError(f"a group of {size} bytes cannot hold {count} commands")
+        groups.append(Group(session, first, count, payload[at : at + size]))
+        at += size
+    return groups

@@ -1,0 +1,382 @@
+"""The objects of the cluster by name, and which instance stands for each on this member.
+
+The names, ids, types and options are replicated state. Which instance carries the state is a
+matter of this member: one that was offered here, else one made from the recorded arguments, else
+none. An object without an instance is detached: its last state is kept as bytes together with the
+commands since, and an instance that comes later is given both.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..codec import copy, decode, encode
+from ..errors import NodeFailed, ObjectExists
+from .context import Context, _current
+from .image import ObjectImage, encode_state
+from .port import Binding, Port
+from .replicated import Replicated, find_class, type_name
+
+if TYPE_CHECKING:
+    from random import Random
+
+_log = logging.getLogger("syncstructs.objects")
+
+# In place of a method's name in a backlog: the session in its arguments has expired.
+_EXPIRED = None
+
+
+class Record:
+    """An object as the cluster knows it, and its instance on this member."""
+
+    __slots__ = ("args", "backlog", "id", "live", "name", "options", "state", "type_name")
+
+    def __init__(
+        self,
+        id_: int,
+        name: str,
+        type_name: str,
+        options: dict[str, Any],
+        args: list[Any] | None,
+        state: bytes,
+        backlog: list[bytes],
+    ) -> None:
+        self.id = id_
+        """Serial of the command that brought it: unique for ever, even if the name is reused."""
+        self.name = name
+        self.type_name = type_name
+        self.options = options
+        self.args = args
+        self.live: Replicated | None = None
+        self.state = state
+        """Detached: the state as bytes, before `backlog`. Empty while there is an instance."""
+        self.backlog = backlog
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{self.name!r}, a {self.type_name}({options})"
+
+
+class _Replay(Context):
+    """The context of a command that is applied late, to one object that was detached."""
+
+    __slots__ = ("crossed", "name")
+
+    crossed: str | None
+    name: str
+
+    def check_inline(self, binding: Binding, method: str) -> None:
+        # The other object ran past this command long ago: its answer would be another one here
+        # than on the members where both were attached.
+        if binding.name != self.name or binding.port is not self.owner:
+            self.crossed = binding.name
+            raise NodeFailed(f"{self.name!r} calls {method}() of {binding.name!r} while it catches up")
+
+
+class Directory:
+    """The table's objects: records, local instances, and instances that wait for their attach."""
+
+    __slots__ = (
+        "_by_id",
+        "_detached_bytes",
+        "_offers",
+        "_owner",
+        "_random_type",
+        "backlog_bytes",
+        "live",
+        "records",
+    )  # fmt: skip
+
+    def __init__(self, owner: Port, random_type: type["Random"], detached_bytes: int) -> None:
+        self._owner = owner
+        self._random_type = random_type
+        self._detached_bytes = detached_bytes
+        self.records: dict[str, Record] = {}
+        """All objects by name, in the order of their ids."""
+        self.live: dict[int | str, tuple[Replicated, Mapping[str, Callable[..., Any]]]] = {}
+        """Instance and commands by id and by name, for the table's inner loop."""
+        self.backlog_bytes = 0
+        self._by_id: dict[int, Record] = {}
+        self._offers: dict[str, tuple[Replicated, dict[str, Any]]] = {}
+
+    # Local instances
+
+    def offer(self, name: str, target: Replicated) -> None:
+        """Let an instance wait for the attach of `name`.
+
+        Raises:
+            ObjectExists: it, or another one under this name, waits or is attached already.
+            Unserializable: its options have no encoding.
+        """
+        if target._binding is not None:
+            raise ObjectExists(
+                f"this {type(target).__name__} is attached already, as {target._binding.name!r}"
+            )
+        if name in self._offers:
+            raise ObjectExists(f"another object waits to be attached as {name!r} here")
+        self._offers[name] = (target, copy(target.options()))
+        target._binding = Binding(self._owner, name)
+
+    def withdraw(self, name: str) -> None:
+        """Take back an offer; without effect once the instance is attached."""
+        offered = self._offers.pop(name, None)
+        if offered is not None:
+            offered[0]._binding = None
+
+    # The replicated directory
+
+    def find(self, target: object) -> Record | None:
+        """Return the object with that id or name, or None."""
+        if isinstance(target, str):
+            return self.records.get(target)
+        return self._by_id.get(target) if isinstance(target, int) else None
+
+    def add(self, record: Record) -> Exception | None:
+        """Enter a new object, and give it an instance if there is one to be had.
+
+        Return what the instance offered here raised when it was given its state.
+        """
+        assert record.name not in self.records, record.name
+        self.records[record.name] = record
+        self._by_id[record.id] = record
+        self.backlog_bytes += sum(map(len, record.backlog))
+        error = self.join(record)
+        if record.live is None:
+            self._make(record)
+        return error
+
+    def join(self, record: Record) -> Exception | None:
+        """Let an instance offered here take over; return what it raised when given the state."""
+        target, options = self._offers.get(record.name, (None, None))
+        if target is None or type_name(type(target)) != record.type_name:
+            return None
+        if options != record.options:
+            return None
+        error = self._fill(record, target)
+        if error is None:
+            del self._offers[record.name]
+            self._embody(record, target)
+        return error
+
+    def remove(self, record: Record) -> None:
+        """Take an object out; its instance is attached to nothing afterwards."""
+        del self.records[record.name]
+        del self._by_id[record.id]
+        self.backlog_bytes -= sum(map(len, record.backlog))
+        if record.live is not None:
+            record.live._binding = None
+            del self.live[record.id]
+            del self.live[record.name]
+
+    def give_up(self, session: int, context: Context) -> None:
+        """Tell every object, in the order of ids, that a session has expired."""
+        for record in list(self.records.values()):
+            target = record.live
+            if target is None:
+                self.keep(record, context, _EXPIRED, [session], {})
+                continue
+            # Each object draws from a fresh generator, so it does not matter whether the ones
+            # before it are attached on this member.
+            context._random = None
+            _expire(target, session)
+        context._random = None
+
+    def keep(
+        self,
+        record: Record,
+        context: Context,
+        method: str | None,
+        args: list[Any],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Keep a command of a detached object until an instance comes.
+
+        Raises:
+            NodeFailed: more than `detached_bytes` of commands would be kept.
+        """
+        at = [context.index, context.time, context.serial, context.session, context.sequence]
+        kept = encode([*at, method, args, kwargs])
+        if self.backlog_bytes + len(kept) > self._detached_bytes:
+            raise NodeFailed(
+                f"over {self._detached_bytes} bytes of commands wait for {record}, which is not"
+                " attached on this member: attach it or drop it, or raise Config.detached_bytes"
+            )
+        self.backlog_bytes += len(kept)
+        record.backlog.append(kept)
+
+    # Images
+
+    def image(self) -> list[ObjectImage]:
+        """Return all objects with their states, in the order of ids.
+
+        Raises:
+            Unserializable: a part of a state has no encoding; names the object and attribute.
+        """
+        return [
+            ObjectImage(
+                r.id,
+                r.name,
+                r.type_name,
+                r.options,
+                r.args,
+                r.state if r.live is None else encode_state(r.name, r.live),
+                r.backlog,
+            )
+            for r in self.records.values()
+        ]
+
+    def restore(self, images: list[ObjectImage]) -> None:
+        """Replace all objects by those of an image.
+
+        Offered instances are adopted, attached ones keep standing for their object, and those
+        whose object is gone are attached to nothing afterwards.
+
+        Raises:
+            NodeFailed: an instance refused its state, or calls other objects in its backlog.
+        """
+        former = self.records
+        self.records, self._by_id, self.live, self.backlog_bytes = {}, {}, {}, 0
+        for image in images:
+            record = Record(
+                image.id, image.name, image.type_name, image.options, image.args, image.state,
+                image.backlog,
+            )  # fmt: skip
+            old = former.get(record.name)
+            if old is not None and old.live is not None and old.id == record.id:
+                self._refill(record, old.live)
+            error = self.add(record)
+            if error is not None:
+                _log.error("%s refused the state of a snapshot", record, exc_info=error)
+        for old in former.values():
+            now = self.records.get(old.name)
+            if old.live is not None and (now is None or now.live is not old.live):
+                old.live._binding = None
+
+    # Giving an instance its state
+
+    def _refill(self, record: Record, target: Replicated) -> None:
+        error = self._fill(record, target)
+        if error is not None:
+            raise NodeFailed(f"{record} refused the state of a snapshot: {error!r}") from error
+        self._embody(record, target)
+
+    def _make(self, record: Record) -> None:
+        """Make an instance from what was recorded, if its class is known and plain enough."""
+        cls = find_class(record.type_name)
+        if cls is None or not cls._embeddable:
+            return
+        try:
+            options = copy(record.options)
+            target = cls(**options) if record.args is None else cls(*copy(record.args))
+            if target._binding is not None or target.options() != record.options:
+                return
+        except MemoryError:
+            raise
+        except Exception as error:
+            _log.info("%s is not made here, but can be attached: %r", record, error)
+            return
+        error_of_state = self._fill(record, target)
+        if error_of_state is None:
+            self._embody(record, target)
+        else:
+            _log.warning("%s stays detached here", record, exc_info=error_of_state)
+
+    def _fill(self, record: Record, target: Replicated) -> Exception | None:
+        """Give `target` the record's present state; return what it raised, or None.
+
+        Raises:
+            NodeFailed: the backlog cannot be applied late.
+        """
+        before = target._binding
+        bound = Binding(self._owner, record.name)
+        bound.target = record.id
+        target._binding = bound
+        try:
+            if record.live is not None:
+                target.restore_state(decode(encode_state(record.name, record.live)))
+            else:
+                target.restore_state(decode(record.state))
+                self._replay(record, target)
+        except (MemoryError, NodeFailed):
+            raise
+        except Exception as error:
+            target._binding = before
+            return error
+        return None
+
+    def _replay(self, record: Record, target: Replicated) -> None:
+        """Apply the commands that were kept, each in its own time; nobody waits for results."""
+        commands = type(target)._commands
+        for kept in record.backlog:
+            index, time, serial, session, sequence, method, args, kwargs = decode(kept)
+            context = _Replay(
+                index=index, time=time, owner=self._owner, random_type=self._random_type
+            )
+            context.name, context.crossed = record.name, None
+            context.serial, context.session, context.sequence = serial, session, sequence
+            token = _current.set(context)
+            try:
+                if method is _EXPIRED:
+                    _expire(target, *args)
+                elif method in commands:
+                    commands[method](target, *args, **kwargs)
+            except MemoryError:
+                raise
+            except Exception as error:
+                # As on the members where it was applied in time: its caller was told there.
+                _log.debug("%s() of %s raised %r", method, record, error)
+            finally:
+                _current.reset(token)
+            if context.crossed is not None:
+                raise NodeFailed(
+                    f"{record} was used before it was attached on this member, and its {method}()"
+                    f" calls {context.crossed!r}: attach both on every member before use"
+                )
+
+    def _embody(self, record: Record, target: Replicated) -> None:
+        """Make `target`, which has the state, the instance of the record."""
+        if record.live is not None:
+            record.live._binding = None
+        self.backlog_bytes -= sum(map(len, record.backlog)) if record.name in self.records else 0
+        record.live = target
+        record.state = b""
+        record.backlog = []
+        self.live[record.id] = self.live[record.name] = (target, type(target)._commands)
+
+    def _check(self) -> None:
+        ids = [record.id for record in self.records.values()]
+        assert ids == sorted(ids), ids
+        assert {record.id for record in self._by_id.values()} == set(ids)
+        kept = sum(len(kept) for record in self.records.values() for kept in record.backlog)
+        assert kept == self.backlog_bytes, (kept, self.backlog_bytes)
+        for name, (target, _) in self._offers.items():
+            offered = target._binding
+            assert offered is not None, name
+            assert offered.name == name, (name, offered.name)
+        for name, record in self.records.items():
+            assert record.name == name, (name, record.name)
+            self._check_instance(record)
+        assert len(self.live) == 2 * sum(r.live is not None for r in self.records.values())
+
+    def _check_instance(self, record: Record) -> None:
+        found = self.live.get(record.id)
+        assert found is self.live.get(record.name), record
+        if found is None:
+            assert record.live is None, record
+            return
+        assert found[0] is record.live, record
+        binding = found[0]._binding
+        assert binding is not None, record
+        assert binding.port is self._owner, record
+        assert (binding.name, binding.target) == (record.name, record.id), record
+        assert record.state == b"", record
+        assert record.backlog == [], record
+
+
+def _expire(target: Replicated, session: int) -> None:
+    try:
+        target.on_session_expired(session)
+    except MemoryError:
+        raise
+    except Exception:
+        _log.exception("%s.on_session_expired raised, on every member", type(target).__name__)

@@ -1,0 +1,106 @@
+"""The whole state of a replica as bytes: what a snapshot holds.
+
+Each object's state is encoded by itself, so a member that does not carry an object, or does not
+know its class, can keep the bytes and hand them over later, or to others.
+"""
+
+from typing import Any
+
+import msgspec
+
+from ..codec import decode, encode
+from ..errors import DecodeError, NodeFailed, Unserializable
+from .replicated import Replicated, type_name
+
+_VERSION = 1
+
+
+class ObjectImage(msgspec.Struct, array_like=True):
+    """One object: what the cluster knows of it, its state, and what was not applied to it yet."""
+
+    id: int
+    name: str
+    type_name: str
+    options: dict[str, Any]
+    args: list[Any] | None
+    """Positional arguments of its `create`; None if it was attached."""
+    state: bytes
+    backlog: list[bytes]
+    """Commands since `state`, oldest first; only where the object is not attached."""
+
+
+class Image(msgspec.Struct):
+    """The state of a replica at an applied index."""
+
+    serial: int
+    time: int
+    applied_index: int
+    sessions: Any
+    objects: list[ObjectImage]
+
+
+def encode_image(image: Image) -> bytes:
+    """Return an image as bytes; `decode_image` of any later release reads them."""
+    return encode(
+        {
+            "version": _VERSION,
+            "serial": image.serial,
+            "time": image.time,
+            "applied_index": image.applied_index,
+            "sessions": image.sessions,
+            "objects": [
+                [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog]
+                for o in image.objects
+            ],
+        }
+    )
+
+
+def decode_image(image: bytes) -> Image:
+    """Return what `encode_image` was given.
+
+    Raises:
+        NodeFailed: these bytes are no image, or of a release that came after this one.
+    """
+    try:
+        fields = decode(image)
+        version = fields["version"]
+        if version == _VERSION:
+            return Image(
+                serial=fields["serial"],
+                time=fields["time"],
+                applied_index=fields["applied_index"],
+                sessions=fields["sessions"],
+                objects=[ObjectImage(*row) for row in fields["objects"]],
+            )
+    except (DecodeError, LookupError, TypeError) as error:
+        raise NodeFailed(f"a snapshot of {len(image)} bytes cannot be read: {error}") from error
+    raise NodeFailed(
+        f"a snapshot has format {version!r}, but this release reads format {_VERSION} only; run"
+        " this member with the release that the others run"
+    )
+
+
+def encode_state(name: str, target: Replicated) -> bytes:
+    """Return the state of an object as bytes; equal states give equal bytes on every member.
+
+    Raises:
+        Unserializable: a part of it has no encoding; names the object and the attribute.
+    """
+    state = target.snapshot_state()
+    try:
+        return encode(state)
+    except Unserializable as error:
+        raise Unserializable(
+            f"object {name!r} ({type_name(type(target))}){_culprit(state)}: {error}"
+        ) from error
+
+
+def _culprit(state: object) -> str:
+    if isinstance(state, dict):
+        for attribute, value in state.items():
+            try:
+                encode(value)
+            except Unserializable:
+                return f", attribute {attribute!r}"
+    return ""

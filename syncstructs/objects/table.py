@@ -1,0 +1,503 @@
+"""The replicated state machine: applies committed entries to sessions and objects, in log order.
+
+Two tables that were fed the same entries hold the same state, whatever instances their members
+attached when, and whether or not an image came in between. Nothing here reads a clock, draws a
+number or asks the world. What a command raises ends that command and nothing else; the only ways
+out are `NodeFailed` and `MemoryError`, after which this replica must not go on.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ..codec import copy, decode_many, encode
+from ..errors import (
+    DecodeError,
+    NodeFailed,
+    NotReplicated,
+    ObjectExists,
+    ObjectMismatch,
+    ObjectNotFound,
+    ResultLost,
+    Unserializable,
+)
+from ..raft.messages import Entry, EntryKind
+from .batches import Group, decode_groups
+from .context import PARKED, CallId, Context, Outcome, _current, _Parked
+from .digest import digest_bytes
+from .directory import Directory, Record
+from .image import Image, decode_image, encode_image, encode_state
+from .port import Port
+from .replicated import Replicated
+from .sessions import Sessions
+
+if TYPE_CHECKING:
+    from random import Random
+
+_log = logging.getLogger("syncstructs.objects")
+
+Result = Outcome | _Parked
+
+# Values of exactly these types cannot be changed, so they leave the state without being copied.
+_ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
+
+
+class Applied(msgspec.Struct):
+    """What an entry brought about, as far as this node has to know."""
+
+    results: list[tuple[int, Result]] = msgspec.field(default_factory=list)
+    """Outcomes of this node's own calls by sequence number, in order; or that the call parked."""
+    resumed: list[tuple[int, Outcome]] = msgspec.field(default_factory=list)
+    """How parked calls of this node ended."""
+    opened: list[tuple[str, int, int, int]] = msgspec.field(default_factory=list)
+    """Sessions of any node: (address, incarnation, attempt, session)."""
+    expired: list[int] = msgspec.field(default_factory=list)
+    """Sessions of any node that are no longer live."""
+    changed: bool = False
+    """Whether objects came or went."""
+
+
+class _Round:
+    """The entry being applied: its context, whose outcomes are reported, and the report."""
+
+    __slots__ = ("applied", "context", "own")
+
+    def __init__(self, context: Context, own: int) -> None:
+        self.context = context
+        self.own = own
+        self.applied = Applied()
+
+    def outcome(self, value: object) -> Outcome:
+        """Return an outcome that shares nothing with the state, if anybody here will see it."""
+        if type(value) in _ATOMS or self.context.session != self.own:
+            return Outcome(value)
+        return _isolated(value)
+
+    def resume(self) -> None:
+        """Report the parked calls that the present command has ended."""
+        resumed = self.context.resumed
+        for call, outcome in resumed:
+            if call.session == self.own:
+                if outcome.error is None and type(outcome.value) not in _ATOMS:
+                    outcome = _isolated(outcome.value)
+                self.applied.resumed.append((call.sequence, outcome))
+        resumed.clear()
+
+
+class Table:
+    """All replicated state of one member: sessions, and objects by name.
+
+    `serial` counts the commands applied in the life of the cluster, `time` is cluster time in
+    microseconds. The caller sees to it that nobody reads objects during `apply` and `restore`.
+    """
+
+    def __init__(self, *, owner: Port, random_type: type["Random"], detached_bytes: int) -> None:
+        self.serial = 0
+        self.time = 0
+        self.applied_index = 0
+        self.sessions = Sessions()
+        self._owner = owner
+        self._random_type = random_type
+        self._directory = Directory(owner, random_type, detached_bytes)
+
+    # Local instances
+
+    def offer(self, name: str, target: Replicated) -> None:
+        """Let a local instance wait for the attach of `name`; call `withdraw` if that fails.
+
+        Raises:
+            ObjectExists: `target`, or another one under this name, waits or is attached already.
+            Unserializable: its options have no encoding.
+        """
+        self._directory.offer(name, target)
+
+    def withdraw(self, name: str) -> None:
+        """Take back an offer; without effect once the instance is attached."""
+        self._directory.withdraw(name)
+
+    @property
+    def objects(self) -> Mapping[str, Replicated]:
+        """The instances attached on this member, by name, oldest object first."""
+        records = self._directory.records.values()
+        return {record.name: record.live for record in records if record.live is not None}
+
+    def is_parked(self, call: CallId) -> bool:
+        """Return whether some object attached here holds that call. O(number of waits)."""
+        return any(
+            waiters.holds(call)
+            for target in self.objects.values()
+            for waiters in target._all_waiters()
+        )
+
+    # Applying
+
+    def apply(self, entry: Entry, session: int) -> Applied:
+        """Apply a committed entry; entries come in the order of their indexes, without a gap.
+
+        `session` is this node's own (0: none yet); outcomes are reported for its calls only.
+
+        Raises:
+            NodeFailed: this replica cannot go on without diverging; it must stop.
+        """
+        assert entry.index == self.applied_index + 1, (entry.index, self.applied_index)
+        self.applied_index = entry.index
+        self.time = max(self.time, entry.time)
+        context = self._context()
+        round_ = _Round(context, session or -1)
+        if entry.kind != EntryKind.BATCH:
+            return round_.applied
+        try:
+            groups = decode_groups(entry.payload)
+        except DecodeError as error:
+            _log.error("entry %d is skipped, on every member: %s", entry.index, error)
+            return round_.applied
+        token = _current.set(context)
+        try:
+            for group in groups:
+                self._apply_group(round_, group)
+        except MemoryError as error:
+            raise NodeFailed(
+                f"out of memory while applying entry {entry.index}: the state may differ from the"
+                " other members' now, so this node stops; start it again with more memory"
+            ) from error
+        finally:
+            _current.reset(token)
+            self.serial = context.serial
+        return round_.applied
+
+    def _apply_group(self, round_: _Round, group: Group) -> None:
+        if group.session == 0:
+            skip, count = 0, group.count
+        else:
+            skip, count = self.sessions.accept(group.session, group.first_sequence, group.count)
+        if not count:
+            return
+        context = round_.context
+        context.session = group.session
+        first = group.first_sequence + skip if group.session else 0
+        try:
+            commands = decode_many(group.count, group.commands)
+        except DecodeError as error:
+            _log.error("%d commands of entry %d are skipped: %s", count, context.index, error)
+            if group.session == round_.own:
+                outcome = Outcome(None, error)
+                round_.applied.results.extend((first + i, outcome) for i in range(count))
+            return
+        self._apply_commands(round_, commands[skip:] if skip else commands, first)
+
+    def _apply_commands(self, round_: _Round, commands: list[Any], first: int) -> None:
+        """Apply commands of the context's session, numbered from `first` (0: not numbered).
+
+        The library's innermost loop: what is here is paid per command, on every member.
+        """
+        context = round_.context
+        own = context.session == round_.own
+        results = round_.applied.results
+        live = self._directory.live
+        resumed = context.resumed
+        atoms = _ATOMS
+        step = 1 if first else 0
+        sequence = first - step
+        result: Result
+        for command in commands:
+            sequence += step
+            context.serial += 1
+            context.sequence = sequence
+            try:
+                target, method, args = command
+                instance, functions = live[target]
+                function = functions[method]
+                plain = type(args) is list
+            except (KeyError, ValueError, TypeError):
+                plain = False
+            if not plain:
+                result = self._apply_other(round_, command)
+            else:
+                try:
+                    value = function(instance, *args)
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    result = Outcome(None, error)
+                else:
+                    result = Outcome(value) if type(value) in atoms else _settled(value, round_)
+            if own:
+                results.append((sequence, result))
+            if resumed:
+                round_.resume()
+
+    def _apply_other(self, round_: _Round, command: Any, *, nested: bool = False) -> Result:
+        """Apply a command that is not a plain call of an object attached here."""
+        try:
+            target, method, args, kwargs = _parts(command)
+            if target == 0:
+                if nested:
+                    raise DecodeError("a batch holds calls of objects only")
+                return self._apply_system(round_, method, args)
+            record = self._directory.find(target)
+            if record is None:
+                raise ObjectNotFound(f"the cluster has no object {target!r}, or it was dropped")
+            if record.live is not None and method not in type(record.live)._commands:
+                raise NotReplicated(f"{method}() of {record} is not marked @replicated")
+        except (DecodeError, ObjectNotFound, NotReplicated) as error:
+            return Outcome(None, error)
+        if record.live is None:
+            self._directory.keep(record, round_.context, method, args, kwargs)
+            return Outcome(
+                None,
+                ResultLost(f"applied, but {record} is not attached on this node: no result"),
+            )
+        try:
+            value = type(record.live)._commands[method](record.live, *args, **kwargs)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return Outcome(None, error)
+        return _settled(value, round_)
+
+    # Commands of the cluster itself: target 0
+
+    def _apply_system(self, round_: _Round, method: str, args: list[Any]) -> Outcome:
+        if method not in _SYSTEM:
+            raise NotReplicated(f"{method}() is no command of the cluster")
+        handler, shape = _SYSTEM[method]
+        if len(args) != len(shape) or not all(map(isinstance, args, shape)):
+            raise DecodeError(f"{method}() with arguments of other types: {args!r:.200}")
+        try:
+            return handler(self, round_, *args)
+        except (DecodeError, ObjectExists, ObjectMismatch, ObjectNotFound) as error:
+            return Outcome(None, error)
+
+    def _open_session(
+        self, round_: _Round, address: str, incarnation: int, attempt: int, ttl: float
+    ) -> Outcome:
+        if not 0 < ttl < inf:
+            raise DecodeError(f"a session of {address!r} cannot have a ttl of {ttl!r} seconds")
+        older = self.sessions.of_address(address)
+        session = self.sessions.open(address, incarnation, attempt, ttl, round_.context.serial)
+        if session is None:
+            return Outcome()
+        if older is not None:
+            self._give_up(round_, older)
+        round_.applied.opened.append((address, incarnation, attempt, session))
+        return Outcome(session)
+
+    def _expire_session(self, round_: _Round, session: int) -> Outcome:
+        live = self.sessions.expire(session)
+        if live:
+            self._give_up(round_, session)
+        return Outcome(live)
+
+    def _give_up(self, round_: _Round, session: int) -> None:
+        """Let all objects give up what a session holds; it is no longer live."""
+        context = round_.context
+        caller = context.session, context.sequence
+        context.session = context.sequence = 0
+        self._directory.give_up(session, context)
+        context.session, context.sequence = caller
+        round_.applied.expired.append(session)
+
+    def _attach(
+        self, round_: _Round, name: str, type_name: str, options: dict[str, Any], state: Any
+    ) -> Outcome:
+        record = self._directory.records.get(name)
+        if record is None:
+            return self._enter(round_, name, type_name, options, None, state)
+        if (record.type_name, record.options) != (type_name, options):
+            asked = Record(0, name, type_name, options, None, b"", [])
+            raise ObjectMismatch(f"the cluster has {record}; here it was attached as {asked}")
+        return self._join(round_, record)
+
+    def _create(
+        self,
+        round_: _Round,
+        name: str,
+        type_name: str,
+        args: list[Any],
+        options: dict[str, Any],
+        state: Any,
+    ) -> Outcome:
+        record = self._directory.records.get(name)
+        if record is None:
+            return self._enter(round_, name, type_name, options, args, state)
+        if (record.type_name, record.args) != (type_name, args) or record.options != options:
+            raise ObjectExists(f"the cluster has {record} already; drop it, or take another name")
+        return self._join(round_, record)
+
+    def _enter(
+        self,
+        round_: _Round,
+        name: str,
+        type_name: str,
+        options: dict[str, Any],
+        args: list[Any] | None,
+        state: Any,
+    ) -> Outcome:
+        serial = round_.context.serial
+        record = Record(serial, name, type_name, options, args, encode(state), [])
+        error = self._directory.add(record)
+        round_.applied.changed = True
+        return Outcome(None, error)
+
+    def _join(self, round_: _Round, record: Record) -> Outcome:
+        before = record.live
+        error = self._directory.join(record)
+        round_.applied.changed |= record.live is not before
+        return Outcome(None, error)
+
+    def _drop(self, round_: _Round, name: str) -> Outcome:
+        record = self._directory.records.get(name)
+        if record is None:
+            raise ObjectNotFound(f"the cluster has no object {name!r}, or it was dropped")
+        if record.live is not None:
+            for waiters in record.live._all_waiters():
+                waiters.refuse_all(ObjectNotFound(f"{name!r} was dropped"))
+        self._directory.remove(record)
+        round_.applied.changed = True
+        return Outcome()
+
+    def _batch(self, round_: _Round, calls: list[Any]) -> Outcome:
+        """Run all calls in order, whatever some of them raise; the outcomes are the result."""
+        context = round_.context
+        sequence = context.sequence
+        context.sequence = 0
+        outcomes: list[Outcome] = []
+        for call in calls:
+            context.serial += 1
+            result = self._apply_other(round_, call, nested=True)
+            assert isinstance(result, Outcome), call
+            outcomes.append(result)
+            if context.resumed:
+                round_.resume()
+        context.sequence = sequence
+        return Outcome(outcomes)
+
+    # The whole state
+
+    def image(self) -> bytes:
+        """Return the whole state as bytes.
+
+        Raises:
+            Unserializable: the state of an object holds a value without encoding; the message
+                names object and attribute.
+        """
+        return encode_image(
+            Image(
+                serial=self.serial,
+                time=self.time,
+                applied_index=self.applied_index,
+                sessions=self.sessions.state(),
+                objects=self._directory.image(),
+            )
+        )
+
+    def restore(self, image: bytes) -> None:
+        """Replace the whole state by an image; instances go on standing for their objects.
+
+        Raises:
+            NodeFailed: the image cannot be read, or an instance refused its state.
+        """
+        parts = decode_image(image)
+        self.serial, self.time, self.applied_index = parts.serial, parts.time, parts.applied_index
+        self.sessions.restore(parts.sessions)
+        token = _current.set(self._context())
+        try:
+            self._directory.restore(parts.objects)
+        except MemoryError as error:
+            raise NodeFailed("out of memory while taking over a snapshot") from error
+        finally:
+            _current.reset(token)
+
+    def digests(self) -> dict[str, str]:
+        """Return a digest of the state of each object that is attached here, by name.
+
+        Comparable between members at the same applied index. See `digest_bytes`.
+
+        Raises:
+            Unserializable: as `image` does.
+        """
+        return {
+            name: digest_bytes([encode_state(name, target)])
+            for name, target in self.objects.items()
+        }
+
+    def digest(self) -> str:
+        """Return one digest of everything; comparable between members with the same attached."""
+        states = self.digests()
+        objects = [
+            [r.id, r.name, r.type_name, r.options, r.args, states.get(r.name)]
+            for r in self._directory.records.values()
+        ]
+        numbers = [self.serial, self.time, self.applied_index]
+        return digest_bytes([encode(numbers), encode(self.sessions.state()), encode(objects)])
+
+    def _context(self) -> Context:
+        context = Context(
+            index=self.applied_index,
+            time=self.time / 1_000_000,
+            owner=self._owner,
+            random_type=self._random_type,
+        )
+        context.serial = self.serial
+        return context
+
+    def _check(self) -> None:
+        self.sessions._check()
+        self._directory._check()
+        newest = max((r.id for r in self._directory.records.values()), default=0)
+        assert max(self.sessions.live(), default=newest) <= self.serial
+        assert newest <= self.serial, (newest, self.serial)
+
+
+_Handler = Callable[..., Outcome]
+
+# Names of the commands, and what types their arguments have.
+_SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
+    "open_session": (Table._open_session, (str, int, int, int | float)),
+    "expire_session": (Table._expire_session, (int,)),
+    "attach": (Table._attach, (str, str, dict, object)),
+    "create": (Table._create, (str, str, list, dict, object)),
+    "drop": (Table._drop, (str,)),
+    "batch": (Table._batch, (list,)),
+}
+
+
+def _parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, Any]]:
+    """Return target, method, args and kwargs of a command.
+
+    Raises:
+        DecodeError: it has another shape.
+    """
+    if isinstance(command, list) and 3 <= len(command) <= 4:
+        target, method, args, kwargs = command if len(command) == 4 else [*command, {}]
+        if (
+            isinstance(target, int | str)
+            and isinstance(method, str)
+            and isinstance(args, list)
+            and isinstance(kwargs, dict)
+            and all(isinstance(name, str) for name in kwargs)
+        ):
+            return target, method, args, kwargs
+    raise DecodeError(f"a {type(command).__name__} that is not a command: {command!r:.200}")
+
+
+def _settled(value: object, round_: _Round) -> Result:
+    """Return the outcome of a call that gave `value`."""
+    if value is not PARKED:
+        return round_.outcome(value)
+    context = round_.context
+    if context.sequence and context.parked and context.parked[-1] == context.call:
+        return PARKED
+    return Outcome(None, RuntimeError("the method returned PARKED, but its call was not parked"))
+
+
+def _isolated(value: object) -> Outcome:
+    try:
+        return Outcome(copy(value))
+    except Unserializable as error:
+        return Outcome(
+            None, Unserializable(f"the call was applied, but its result cannot be given: {error}")
+        )
