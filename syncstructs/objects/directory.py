@@ -70,7 +70,7 @@ class _Replay(Context):
         # than on the members where both were attached.
         if binding.name != self.name or binding.port is not self.owner:
             self.crossed = binding.name
-            raise NodeFailed(f"{self.name!r} calls {method}() of {binding.name!r} while it catches up")
+            raise NodeFailed(f"{self.name!r} calls {method}() of {binding.name!r}, catching up")
 
 
 class Directory:
