@@ -1,0 +1,63 @@
+"""Groups of commands as the payload of an entry."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncstructs.codec import decode, decode_many
+from syncstructs.errors import DecodeError
+from syncstructs.objects.batches import Group, decode_groups, encode_command, encode_group
+
+groups = st.lists(
+    st.integers(1, 50).flatmap(
+        lambda count: st.builds(
+            Group,
+            st.integers(0, 2**64 - 1),
+            st.integers(0, 2**64 - 1),
+            st.just(count),
+            st.binary(min_size=count, max_size=count + 20),
+        )
+    ),
+    max_size=5,
+)
+
+
+@given(groups)
+def test_joined_groups_come_back_as_they_were(given_groups: list[Group]) -> None:
+    payload = b"".join(
+        encode_group(g.session, g.first_sequence, g.count, g.commands) for g in given_groups
+    )
+    assert decode_groups(payload) == given_groups
+
+
+@given(groups.filter(bool), st.data())
+def test_a_payload_that_is_cut_off_is_refused_or_ends_between_groups(
+    given_groups: list[Group], data: st.DataObject
+) -> None:
+    parts = [encode_group(g.session, g.first_sequence, g.count, g.commands) for g in given_groups]
+    payload = b"".join(parts)
+    cut = data.draw(st.integers(0, len(payload) - 1))
+    borders = {sum(map(len, parts[:i])) for i in range(len(parts) + 1)}
+    if cut in borders:
+        assert decode_groups(payload[:cut]) == given_groups[: len(decode_groups(payload[:cut]))]
+    else:
+        with pytest.raises(DecodeError):
+            decode_groups(payload[:cut])
+
+
+@pytest.mark.parametrize(("count", "commands"), [(0, b"abc"), (4, b"abc"), (1, b"")])
+def test_a_group_that_claims_impossible_counts_is_refused(count: int, commands: bytes) -> None:
+    with pytest.raises(DecodeError, match="cannot hold"):
+        decode_groups(encode_group(1, 1, count, commands))
+
+
+def test_commands_joined_are_decoded_in_one_call() -> None:
+    commands = [
+        encode_command(7, "put", ("a", (1, 2)), {}),
+        encode_command("name", "put", (), {"key": b"b"}),
+    ]
+    assert decode_many(2, b"".join(commands)) == [
+        [7, "put", ["a", (1, 2)]],
+        ["name", "put", [], {"key": b"b"}],
+    ]
+    assert decode(commands[0]) == [7, "put", ["a", (1, 2)]]

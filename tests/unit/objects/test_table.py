@@ -1,0 +1,423 @@
+"""The table applies commands: whose outcomes it reports, and what a bad one may do: nothing."""
+
+from random import Random
+from typing import Any
+
+import pytest
+from local_cluster import LocalCluster, LocalPort
+
+from syncstructs.codec import encode
+from syncstructs.errors import (
+    DecodeError,
+    NodeFailed,
+    NotReplicated,
+    ObjectNotFound,
+    SessionExpired,
+    Unserializable,
+)
+from syncstructs.objects.batches import encode_command, encode_group
+from syncstructs.objects.context import PARKED, CallId, Outcome, current_context
+from syncstructs.objects.replicated import Replicated, replicated, type_name
+from syncstructs.objects.table import Applied
+from syncstructs.objects.waiters import Waiters
+from syncstructs.raft.messages import Entry, EntryKind
+
+
+class Box(Replicated):
+    """Whatever a command may do."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.seen: list[tuple[Any, ...]] = []
+        self.waiting = Waiters()
+
+    @replicated
+    def put(self, item: Any) -> list[Any]:
+        self.items.append(item)
+        return self.items
+
+    @replicated
+    def put_then_raise(self, item: Any) -> None:
+        self.items.append(item)
+        raise LookupError(item)
+
+    @replicated
+    def note_context(self) -> tuple[Any, ...]:
+        c = current_context()
+        seen = (c.index, c.time, c.serial, c.session, c.sequence, c.random.random())
+        self.seen.append(seen)
+        return seen
+
+    @replicated
+    def put_twice(self, item: Any) -> int:
+        self.put(item)
+        self.put(item)
+        return len(self.items)
+
+    @replicated
+    def wait(self) -> Any:
+        return self.waiting.park(current_context().serial)
+
+    @replicated
+    def serve_items(self) -> None:
+        self.waiting.serve(self.items)
+
+    @replicated
+    def say_parked(self) -> Any:
+        return PARKED
+
+    @replicated
+    def own_itself(self) -> Any:
+        self.items.append(1)
+        return self
+
+    @replicated
+    def run_out_of_memory(self) -> None:
+        raise MemoryError
+
+    def plain(self) -> None:
+        self.items.append("plain")
+
+
+def payload(port: LocalPort, first: int, *commands: bytes, session: int | None = None) -> bytes:
+    own = port.session if session is None else session
+    return encode_group(own, first, len(commands), b"".join(commands))
+
+
+def applied(cluster: LocalCluster, data: bytes, kind: EntryKind = EntryKind.BATCH) -> list[Applied]:
+    """Apply an entry to all tables directly, so that the test sees what they report."""
+    cluster.index += 1
+    entry = Entry(1, cluster.index, round(cluster.now * 1_000_000), kind, data)
+    return [member.table.apply(entry, member.session) for member in cluster.members]
+
+
+@pytest.fixture
+def cluster() -> LocalCluster:
+    """Two members with sessions; a Box is attached as "box"."""
+    cluster = LocalCluster(2, check=True)
+    cluster.attach("box", Box)
+    return cluster
+
+
+def box(cluster: LocalCluster, member: int = 0) -> Box:
+    found = cluster.members[member].table.objects["box"]
+    assert isinstance(found, Box)
+    return found
+
+
+def put(item: Any) -> bytes:
+    return encode_command("box", "put", (item,), {})
+
+
+def test_only_the_callers_table_reports_the_result(cluster: LocalCluster) -> None:
+    reports = applied(cluster, payload(cluster.members[0], 2, put(1), put(2)))
+    assert reports[0].results == [(2, Outcome([1])), (3, Outcome([1, 2]))]
+    assert reports[1].results == []
+    assert box(cluster, 1).items == [1, 2]
+
+
+def test_a_table_without_a_session_reports_nothing(cluster: LocalCluster) -> None:
+    cluster.members[0].session, session = 0, cluster.members[0].session
+    reports = applied(cluster, payload(cluster.members[0], 2, put(1), session=session))
+    assert [r.results for r in reports] == [[], []]
+
+
+def test_commands_sent_again_are_applied_once_and_reported_once(cluster: LocalCluster) -> None:
+    port = cluster.members[0]
+    applied(cluster, payload(port, 2, put(1), put(2)))
+    again = applied(cluster, payload(port, 2, put(1), put(2), put(3)))
+    assert again[0].results == [(4, Outcome([1, 2, 3]))]
+    assert box(cluster, 1).items == [1, 2, 3]
+
+
+def test_commands_after_a_gap_are_dropped(cluster: LocalCluster) -> None:
+    reports = applied(cluster, payload(cluster.members[0], 3, put(1)))
+    assert reports[0].results == []
+    assert box(cluster).items == []
+
+
+def test_groups_of_several_sessions_in_one_entry_are_applied_in_their_order(
+    cluster: LocalCluster,
+) -> None:
+    a, b = cluster.members
+    data = payload(a, 2, put("a")) + payload(b, 2, put("b")) + payload(a, 3, put("c"))
+    reports = applied(cluster, data)
+    assert [number for number, _ in reports[0].results] == [2, 3]
+    assert reports[1].results == [(2, Outcome(["a", "b"]))]
+    assert box(cluster, 1).items == ["a", "b", "c"]
+
+
+def test_a_method_that_raises_ends_its_own_call_and_no_other(cluster: LocalCluster) -> None:
+    bad = encode_command("box", "put_then_raise", ("x",), {})
+    reports = applied(cluster, payload(cluster.members[0], 2, put(1), bad, put(2)))
+    (_, first), (_, second), (_, third) = reports[0].results
+    assert isinstance(second, Outcome)
+    assert isinstance(second.error, LookupError)
+    assert (first, third) == (Outcome([1]), Outcome([1, "x", 2]))
+    assert box(cluster).items == box(cluster, 1).items == [1, "x", 2]
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        (encode_command("box", "plain", (), {}), NotReplicated),
+        (encode_command("box", "__init__", (), {}), NotReplicated),
+        (encode_command("absent", "put", (1,), {}), ObjectNotFound),
+        (encode_command(12345, "put", (1,), {}), ObjectNotFound),
+        (encode_command("box", "put", (), {}), TypeError),
+        (encode_command("box", "put", (1,), {"extra": 2}), TypeError),
+        (encode_command(0, "image", (), {}), NotReplicated),
+        (encode_command(0, "drop", (1,), {}), DecodeError),
+        (encode_command(0, "drop", ("a", "b"), {}), DecodeError),
+        (encode_command(0, "open_session", ("c:1", 1, 1, -1.0), {}), DecodeError),
+        (encode_command(0, "batch", (5,), {}), DecodeError),
+        (encode(5), DecodeError),
+        (encode([1]), DecodeError),
+        (encode([[], "put", [1]]), DecodeError),
+        (encode(["box", [], [1]]), DecodeError),
+        (encode(["box", "put", "x"]), DecodeError),
+        (encode(["box", "put", [1], [2]]), DecodeError),
+        (encode(["box", "put", [1], {2: 3}]), DecodeError),
+        (encode(["box", "put", [1], {}, 5]), DecodeError),
+    ],
+)
+def test_a_command_that_makes_no_sense_raises_in_its_caller_and_changes_nothing(
+    cluster: LocalCluster, command: bytes, error: type[Exception]
+) -> None:
+    reports = applied(cluster, payload(cluster.members[0], 2, command, put(1)))
+    (_, bad), (_, good) = reports[0].results
+    assert isinstance(bad, Outcome)
+    assert isinstance(bad.error, error), bad
+    assert good == Outcome([1])
+    assert cluster.digest_equal()
+
+
+def test_commands_that_cannot_be_decoded_end_with_an_error_and_the_session_goes_on(
+    cluster: LocalCluster,
+) -> None:
+    port = cluster.members[0]
+    broken = encode_group(port.session, 2, 2, put(1) + put(1)[:-1])
+    reports = applied(cluster, broken + payload(port, 4, put(2)))
+    assert [number for number, _ in reports[0].results] == [2, 3, 4]
+    assert isinstance(reports[0].results[1][1].error, DecodeError)  # type: ignore[union-attr]
+    assert box(cluster, 1).items == [2]
+
+
+def test_an_entry_that_cannot_be_decoded_is_skipped(cluster: LocalCluster) -> None:
+    digest = cluster.members[0].table.digests()
+    reports = applied(cluster, payload(cluster.members[0], 2, put(1)) + b"rest")
+    assert reports[0].results == []
+    assert cluster.members[0].table.digests() == digest
+    assert cluster.members[0].table.applied_index == cluster.index
+
+
+def test_a_noop_moves_only_index_and_time(cluster: LocalCluster) -> None:
+    serial = cluster.members[0].table.serial
+    cluster.now = 77.0
+    applied(cluster, b"", EntryKind.NOOP)
+    table = cluster.members[0].table
+    assert (table.applied_index, table.time, table.serial) == (cluster.index, 77_000_000, serial)
+
+
+def test_cluster_time_never_goes_backwards(cluster: LocalCluster) -> None:
+    cluster.now = 50.0
+    box(cluster).note_context()
+    cluster.now = 40.0
+    assert box(cluster).note_context()[1] == 50.0
+
+
+def test_the_context_is_the_same_on_every_member_and_its_serial_never_repeats(
+    cluster: LocalCluster,
+) -> None:
+    for i in range(6):
+        box(cluster, i % 2).note_context()
+        if i == 3:
+            cluster.reload(1)
+    seen = box(cluster, 0).seen
+    assert seen == box(cluster, 1).seen
+    serials = [call[2] for call in seen]
+    assert sorted(set(serials)) == serials
+    assert len({call[5] for call in seen}) == len(seen), "each command draws other numbers"
+    assert seen[0][5] == Random(seen[0][2]).random()
+
+
+def test_current_context_is_gone_after_the_entry(cluster: LocalCluster) -> None:
+    box(cluster).note_context()
+    with pytest.raises(RuntimeError, match="only inside"):
+        current_context()
+
+
+def test_a_nested_call_is_part_of_the_outer_one(cluster: LocalCluster) -> None:
+    index = cluster.index
+    assert box(cluster).put_twice("x") == 2
+    assert cluster.index == index + 1
+    assert box(cluster, 1).items == ["x", "x"]
+
+
+def test_a_result_shares_nothing_with_the_state(cluster: LocalCluster) -> None:
+    result = box(cluster).put({"deep": [1]})
+    result[0]["deep"].append(2)
+    result.append(3)
+    assert box(cluster).items == [{"deep": [1]}]
+
+
+def test_an_argument_shares_nothing_with_the_state(cluster: LocalCluster) -> None:
+    mine = [1]
+    box(cluster).put(mine)
+    mine.append(2)
+    assert box(cluster).items == box(cluster, 1).items == [[1]]
+
+
+def test_a_result_without_encoding_says_that_the_call_was_applied(cluster: LocalCluster) -> None:
+    with pytest.raises(Unserializable, match="was applied"):
+        box(cluster).own_itself()
+    assert box(cluster, 1).items == [1]
+
+
+def test_a_parked_call_ends_when_another_command_serves_it(cluster: LocalCluster) -> None:
+    future = box(cluster, 0).wait.submit()
+    assert not future.done()
+    assert cluster.members[1].table.is_parked(CallId(cluster.members[0].session, 2))
+    box(cluster, 1).put(5)
+    box(cluster, 1).serve_items()
+    assert future.result(0) == [5]
+    future.result(0).append(6)
+    assert box(cluster).items == [5]
+    assert not cluster.members[1].table.is_parked(CallId(cluster.members[0].session, 2))
+
+
+def test_what_a_parked_call_is_given_is_the_value_of_that_moment(cluster: LocalCluster) -> None:
+    port = cluster.members[0]
+    commands = [encode_command("box", m, a, {}) for m, a in (("wait", ()), ("serve_items", ()))]
+    reports = applied(cluster, payload(port, 2, *commands, put("later")))
+    assert reports[0].results[0] == (2, PARKED)
+    assert reports[0].resumed == [(2, Outcome([]))]
+    assert reports[1].resumed == []
+
+
+def test_a_method_that_only_says_parked_raises_instead_of_waiting_for_ever(
+    cluster: LocalCluster,
+) -> None:
+    with pytest.raises(RuntimeError, match="was not parked"):
+        box(cluster).say_parked()
+
+
+def test_parked_calls_survive_an_image(cluster: LocalCluster) -> None:
+    future = box(cluster, 0).wait.submit()
+    cluster.reload(0)
+    cluster.renew(1)
+    box(cluster, 1).serve_items()
+    assert future.result(0) == []
+
+
+def test_expiry_ends_the_waits_of_that_session_only(cluster: LocalCluster) -> None:
+    lost, kept = box(cluster, 0).wait.submit(), box(cluster, 1).wait.submit()
+    cluster.expire(0)
+    with pytest.raises(SessionExpired):
+        lost.result(0)
+    box(cluster, 1).serve_items()
+    assert kept.result(0) == []
+
+
+def test_a_call_of_an_expired_session_is_not_applied(cluster: LocalCluster) -> None:
+    port = cluster.members[0]
+    session = port.session
+    cluster.expire(0)
+    reports = applied(cluster, payload(port, 2, put(1), session=session))
+    assert reports[0].results == []
+    assert box(cluster).items == []
+
+
+def test_opening_a_newer_session_expires_the_older_one(cluster: LocalCluster) -> None:
+    port = cluster.members[0]
+    old, future = port.session, box(cluster, 0).wait.submit()
+    opening = encode_command(0, "open_session", (port.address, 1, 2, 10.0), {})
+    reports = applied(cluster, encode_group(0, 0, 1, opening))
+    assert [r.expired for r in reports] == [[old], [old]]
+    assert reports[1].opened == [(port.address, 1, 2, port.table.serial)]
+    assert [number for number, _ in reports[0].resumed] == [2]
+    assert not future.done()
+    again = applied(cluster, encode_group(0, 0, 1, opening))
+    assert again[0].opened == again[0].expired == []
+
+
+def test_all_calls_of_a_batch_run_in_order_whatever_some_of_them_raise(
+    cluster: LocalCluster,
+) -> None:
+    index, handle = cluster.index, box(cluster)
+    outcomes = cluster.batch(
+        0,
+        [
+            (handle, "put", (1,)),
+            (handle, "put_then_raise", (2,)),
+            (handle, "wait", ()),
+            (handle, "absent", ()),
+            (handle, "put", (3,)),
+        ],
+    )
+    assert cluster.index == index + 1
+    assert [o.value for o in outcomes] == [[1], None, None, None, [1, 2, 3]]
+    kinds = [type(o.error) for o in outcomes]
+    assert kinds == [type(None), LookupError, RuntimeError, NotReplicated, type(None)]
+    assert box(cluster, 1).items == [1, 2, 3]
+
+
+def test_each_call_of_a_batch_has_a_serial_of_its_own_and_no_sequence(
+    cluster: LocalCluster,
+) -> None:
+    first, second = cluster.batch(0, [(box(cluster), "note_context", ())] * 2)
+    assert second.value[2] == first.value[2] + 1
+    assert first.value[4] == second.value[4] == 0
+
+
+def test_a_batch_cannot_hold_commands_of_the_cluster_itself(cluster: LocalCluster) -> None:
+    outcomes = cluster.members[0].system("batch", [[0, "drop", ["box"]], [0, "batch", [[]]]])
+    assert [type(o.error) for o in outcomes] == [DecodeError, DecodeError]
+    assert box(cluster).items == []
+
+
+def test_a_replica_out_of_memory_stops_instead_of_diverging(cluster: LocalCluster) -> None:
+    cluster.check = False
+    with pytest.raises(NodeFailed, match="out of memory"):
+        box(cluster).run_out_of_memory()
+
+
+def test_entries_must_come_in_order(cluster: LocalCluster) -> None:
+    with pytest.raises(AssertionError):
+        cluster.members[0].table.apply(
+            Entry(1, cluster.index + 2, 0, EntryKind.NOOP, b""), 0
+        )
+
+
+def test_an_object_of_another_node_is_no_part_of_a_command(cluster: LocalCluster) -> None:
+    foreign = LocalCluster(1).attach("box", Box)[0]
+
+    class Reaching(Replicated):
+        @replicated
+        def reach(self, item: int) -> None:
+            foreign.put(item)
+
+    with pytest.raises(RuntimeError, match="another node"):
+        cluster.attach("reaching", Reaching)[0].reach(1)
+    assert foreign.items == []
+
+
+def test_an_object_that_is_not_attached_yet_is_no_part_of_a_command(cluster: LocalCluster) -> None:
+    waiting = [Box(), Box()]
+
+    class Owner(Replicated):
+        LOCAL = frozenset({"part"})
+
+        @replicated
+        def reach(self, item: int) -> None:
+            self.part.put(item)
+
+    owners = cluster.attach("owner", Owner)
+    for member, owner, part in zip(cluster.members, owners, waiting, strict=True):
+        owner.part = part
+        member.table.offer("part", part)
+    with pytest.raises(ObjectNotFound, match="not attached in the cluster yet"):
+        owners[0].reach(1)
+    cluster.members[0].system("attach", "part", type_name(Box), {}, Box().snapshot_state())
+    owners[0].reach(2)
+    assert waiting[0].items == waiting[1].items == [2]
