@@ -164,7 +164,12 @@ class MemberProcess:
         self.kill()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+        streams = [self._process.stdin, self._stderr]
+        # A child of the member may hold stdout open for a moment; closing it under the reader
+        # would wait for that child. The reader thread is a daemon and ends with it.
+        if not self._reader.is_alive():
+            streams.append(self._process.stdout)
+        for stream in streams:
             with suppress(OSError):
                 stream.close()
 

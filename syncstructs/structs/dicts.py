@@ -108,8 +108,8 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         """Remove everything. One log entry."""
         self._items.clear()
 
-    @prepared  # type: ignore[override]
-    def update(self, other: _Pairs[K, V] = (), /, **named: V) -> Prepared[None]:
+    @prepared
+    def update(self, other: _Pairs[K, V] = (), /, **named: V) -> Prepared[None]:  # type: ignore[override]
         """Take over all pairs of a mapping, of an iterable of pairs, and of the keywords.
 
         One log entry; nobody sees a part of it. What `dict.update` refuses raises here, before

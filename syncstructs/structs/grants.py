@@ -14,6 +14,7 @@ to somebody else.
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import LockLost, NotApplied, NotOwner, SessionExpired, SyncError
@@ -138,7 +139,7 @@ class Grants(Replicated, Generic[K]):
             lambda ticket: self._acquire.submit(key, ticket, blocking),
             lambda ticket: self._withdraw.submit(key, ticket),
             lambda served: self._release.submit(key, served[1]),
-            renewable=True,
+            frees=True,
         )
         deadline = None if seconds is None else port.now() + seconds
         while True:
@@ -151,7 +152,8 @@ class Grants(Replicated, Generic[K]):
                 return grant
             # Granted to a node that was cut off meanwhile: it must not believe in it.
             self._grants.pop(key, None)
-            yield self._release.submit(key, grant.token)
+            with suppress(SessionExpired):
+                yield self._release.submit(key, grant.token)
             seconds = None if deadline is None else deadline - port.now()
             if not blocking or (seconds is not None and seconds <= 0):
                 return None

@@ -202,9 +202,8 @@ class ReplQueue(Replicated, Generic[T]):
             dropped = len(self._items)
             self._items.clear()
             self._finish(min(dropped, self._unfinished))
-        for waiters in (self._getters, self._putters):
-            while waiters:
-                waiters.refuse(ShutDown())
+        self._getters.refuse_all(ShutDown())
+        self._putters.refuse_all(ShutDown())
 
     # The commands behind them
 

@@ -6,7 +6,7 @@ differs from process to process.
 """
 
 from collections.abc import Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from ..codec import ATOMS, copy, encode
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 def isolated(value: T) -> T:
     """Return `value` itself if it is immutable, else a copy that shares nothing with it."""
-    return value if type(value) in ATOMS else cast(T, copy(value))
+    return value if type(value) in ATOMS else copy(value)
 
 
 def isolated_list(values: Iterable[T]) -> list[T]:

@@ -35,8 +35,8 @@ class Wait(Generic[R]):
     """Submit the command that ends the wait of this ticket, if it still waits."""
     undo: Callable[[R], "Future[Any]"] | None = None
     """Submit the command that takes back what the wait was served; None: that can't be done."""
-    renewable: bool = False
-    """Whether `withdraw` also frees what the ticket was served, so that one may begin again."""
+    frees: bool = False
+    """Whether `withdraw` also frees what the ticket was served, whatever its result says."""
 
     def served(self, timeout: float | None) -> Steps[R | None]:
         """Wait at most `timeout` seconds (None: without end), and return what was served.
@@ -62,9 +62,10 @@ class Wait(Generic[R]):
             except SessionExpired:
                 pass
             except ResultLost:
-                if not self.renewable:
+                if not self.frees:
                     raise
-                yield self.withdraw(ticket)
+                with suppress(SessionExpired):
+                    yield self.withdraw(ticket)
             except Cancelled:
                 yield from self._settle(self.withdraw(ticket), future)
                 raise
@@ -93,13 +94,14 @@ class Wait(Generic[R]):
         raise OutcomeUnknown(f"no answer from the cluster within {ANSWER_GRACE} s")
 
     def _withdrawn(self, ticket: int, future: "Future[Any]") -> Steps[bool]:
-        """End the wait; return whether `future` tells how it ended (False: nobody can say yet)."""
+        """End the wait; return whether what it was served (see its future) counts."""
         withdrawal = self.withdraw(ticket)
         if (yield withdrawal, WITHDRAW_GRACE):
             # An expired session has ended the wait as well, or it was served before: see future.
             with suppress(SessionExpired):
                 yield withdrawal
-            return True
+            # Without this, a lock granted at the last moment would be freed and yet used.
+            return not self.frees
         self.port.start(self._settle(withdrawal, future))
         if self.undo is None:
             raise OutcomeUnknown("time ran out, and the cluster does not answer how the wait ended")

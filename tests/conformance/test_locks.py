@@ -1,0 +1,41 @@
+"""`ReplLock` under CPython's own tests of locks, with real threads."""
+
+import pytest
+from conformance import OnBench, attached, excluding
+
+from syncstructs.structs.locks import ReplLock, ReplLockManager
+
+lock_tests = pytest.importorskip("test.lock_tests")
+
+FAILING = {
+    "test_at_fork_reinit": "a fork does not become a member of its own",
+    "test_weakref_deleted": "a node holds the objects attached to it",
+}
+
+
+class _Threaded(OnBench):
+    threads = True
+
+
+@excluding(FAILING)
+class TestReplLock(_Threaded, lock_tests.LockTests):
+    locktype = attached(ReplLock)
+
+
+MANAGER = attached(ReplLockManager)
+
+
+@excluding(
+    {
+        "test_at_fork_reinit": FAILING["test_at_fork_reinit"],
+        "test_repr": "the repr of a key names manager and key",
+        "test_locked_repr": "the repr of a key names manager and key",
+    }
+)
+class TestKeyOfReplLockManager(_Threaded, lock_tests.LockTests):
+    @staticmethod
+    def locktype():
+        return MANAGER()["key", 1]
+
+
+del lock_tests
