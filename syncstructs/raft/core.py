@@ -1,0 +1,790 @@
+"""Raft: roles, terms, elections, and who may say what when. The only place that decides these.
+
+The core is pure: events come in by `step`, `propose`, `persisted`, `tick` and a few reports, with
+the time given; what the world has to do comes out of `take_effects`, one batch for a burst of
+events. Sections are those of the extended Raft paper; pre-vote, check-quorum and ReadIndex are from
+Ongaro's dissertation (9.6, 6.2, 6.4).
+
+What hangs on the disk, and how it waits (see `Appends`):
+
+========================  ==============================================================
+vote given or asked for   the term and the vote
+any reply of a new term   the term
+an append accepted        its entries, and all that was appended before them
+a snapshot accepted       the log's reset to it (the snapshot itself is durable by then)
+a leader's own entries    count towards a quorum as far as `RaftLog.persisted_index`
+========================  ==============================================================
+
+Committed entries are delivered as soon as they are known to be committed. They may not be persisted
+on this member yet: a quorum has them, so after a crash they are fetched again and delivered again,
+the same ones. `commit_index` itself is not persisted; it begins anew at the snapshot.
+"""
+
+from collections.abc import Collection, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..errors import ProtocolError
+from .appends import Appends
+from .ballot import Ballot
+from .effects import ChunkWrite, Effects, ReadReady
+from .following import Following
+from .leading import Leading
+from .log import RaftLog, check_run
+from .messages import (
+    AppendReply,
+    AppendRequest,
+    Entry,
+    EntryId,
+    EntryKind,
+    HardState,
+    Message,
+    PreVoteReply,
+    PreVoteRequest,
+    RaftMessage,
+    ReadReply,
+    ReadRequest,
+    Restored,
+    SnapshotChunk,
+    SnapshotMeta,
+    SnapshotReply,
+    VoteReply,
+    VoteRequest,
+)
+from .reads import AskedReads, Read
+from .transfer import Incoming, check_chunk
+
+if TYPE_CHECKING:
+    from random import Random
+
+# After losing the link to its leader a follower stands within this part of the election timeout
+# (20 ms of the default 0.3 s): soon, but spread, so that two rarely stand at once.
+_LINK_LOST_SPREAD = 1 / 15
+
+
+class Role(Enum):
+    """What a member is in its term."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class RaftCore:
+    """One member of a cluster with a fixed set of voters."""
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        members: Collection[str],
+        config: Config,
+        random: "Random",
+        restored: Restored,
+        now: float,
+    ) -> None:
+        """Continue with what the stores held. A lone member is its own leader at once."""
+        self.address = address
+        self.members = tuple(sorted(set(members)))
+        self._peers = tuple(member for member in self.members if member != address)
+        assert len(self._peers) == len(self.members) - 1, (address, self.members)
+        self.role = Role.FOLLOWER
+        self.term = restored.hard_state.term
+        self.voted_for = restored.hard_state.vote
+        self.leader: str | None = None
+        self._config = config
+        self._random = random
+        self._now = now
+        self._appends = Appends()
+        self._asked = AskedReads(random.getrandbits(48))
+        self._effects = Effects()
+        self._leading: Leading | None = None
+        self._following: Following | None = None
+        self._ballot: Ballot | None = None
+        self._vote_ticket = 0
+        self._incoming: Incoming | None = None
+        self._restore(restored)
+        self._election_timeout = 0.0
+        self._election_at = now
+        self._reset_election_timer()
+        if not self._peers:
+            self._campaign()
+
+    def _restore(self, restored: Restored) -> None:
+        self._snapshot = restored.snapshot
+        entries: Sequence[Entry] = restored.entries
+        base = restored.snapshot.id if restored.snapshot else EntryId(0, 0)
+        if entries:
+            assert entries[0].index == base.index + 1, (base, entries[0].id)
+        fits = not entries or entries[0].term >= base.term
+        self.log = RaftLog(restored.snapshot, entries if fits else ())
+        self.commit_index = self._delivered_index = base.index
+        if not fits:
+            # A snapshot was persisted, but the crash came before the log was reset to it.
+            self._reset_log(restored.snapshot)
+        if self.log.last_id.term > self.term:
+            # A snapshot becomes durable beside the log, maybe before the term it came in.
+            self.term, self.voted_for = self.log.last_id.term, None
+            self._persist_hard_state()
+
+    # What others may know
+
+    @property
+    def leader_ready(self) -> bool:
+        """Whether this member leads and has committed its no-op: it knows all that is committed."""
+        leading = self._leading
+        return leading is not None and self.commit_index >= leading.noop_index
+
+    @property
+    def can_propose(self) -> bool:
+        """Whether this member leads and not too much of its log is uncommitted."""
+        leading = self._leading
+        return (
+            leading is not None
+            and leading.uncommitted_bytes < 2 * self._config.append_window_bytes
+        )
+
+    @property
+    def leader_echo(self) -> float:
+        """This member's own time of an answer which the current leader has certainly had.
+
+        The leader was still followed by a quorum when the answer came; 0.0 if nothing is known.
+        """
+        return self._following.echo if self._following else 0.0
+
+    @property
+    def quorum_contact(self) -> float:
+        """Newest time at or after which this leader said something that a quorum answered."""
+        if self._leading is None:
+            return 0.0
+        return self._leading.rounds.contact if self._peers else self._now
+
+    def heard(self, peer: str) -> float:
+        """Return when `peer` last answered in this term, on its leader; 0.0 if nothing is known."""
+        progress = self._leading.peers.get(peer) if self._leading else None
+        return progress.heard if progress else 0.0
+
+    def cluster_time(self, now: float) -> int:
+        """Return the cluster time in microseconds; only a leader's advances by itself."""
+        return self._leading.cluster_time(now) if self._leading else self.log.last_time
+
+    # Events: time, proposals, reads, the disk
+
+    def deadline(self) -> float:
+        """Return when `tick` must be called at the latest; infinite if never."""
+        return self._leading.deadline() if self._leading else self._election_at
+
+    def tick(self, now: float) -> None:
+        """Do what time demands."""
+        self._now = now
+        leading = self._leading
+        if leading is None:
+            if now >= self._election_at:
+                self._pre_campaign()
+        elif leading.quorum_heard_at + self._config.election_timeout_max <= now:
+            # Check-quorum: a majority may have another leader by now.
+            self._become_follower(self.term, None)
+        else:
+            if now >= leading.heartbeat_at and self._peers:
+                leading.begin_round(now)
+            leading.retry_transfers(now)
+
+    def propose(self, payload: bytes, now: float) -> EntryId | None:
+        """Append one entry, stamped with cluster time; None if this member does not lead."""
+        self._now = now
+        if self._leading is None:
+            return None
+        return self._append_own(EntryKind.BATCH, payload)
+
+    def read_index(self, request: int, now: float) -> None:
+        """Begin a read; it ends as a `ReadReady` with the same number.
+
+        With index 0 nobody could confirm it: ask again. Nothing may come if messages are lost.
+        """
+        self._now = now
+        if self._leading is not None:
+            self._lead_read(Read(None, request))
+        elif self.leader is None:
+            self._effects.reads.append(ReadReady(request, 0))
+        else:
+            self._asked.ask(request)
+
+    def persisted(self, ticket: int, now: float) -> None:
+        """Note that all of append `ticket` is durable.
+
+        The caller has sent what hung on it (`Append.then_send`); tickets come in order.
+        """
+        self._now = now
+        self._effects.sends.extend(self._appends.persisted(ticket))
+        self.log.persisted(ticket)
+        if self._leading is not None:
+            self._advance_commit()
+        elif self.role is Role.CANDIDATE and ticket >= self._vote_ticket:
+            self._count_vote(self.address, True)
+        elif self._following is not None:
+            self._acknowledge_late()
+
+    # Events: links
+
+    def peer_connected(self, peer: str, now: float) -> None:
+        """Note that the link to `peer` is up: what was on the way over an older one may be lost."""
+        self._now = now
+        if peer not in self._peers:
+            return
+        if self._leading is not None:
+            self._leading.relinked(peer, now)
+        elif self.role is Role.PRE_CANDIDATE:
+            self._send(peer, PreVoteRequest(self.term + 1, self.log.last_id))
+        elif self.role is Role.CANDIDATE:
+            self._send_after(self._vote_ticket, peer, VoteRequest(self.term, self.log.last_id))
+        elif peer == self.leader and self._following is not None:
+            self._following.link_lost = False
+            self._asked.ask_again()
+
+    def peer_lost(self, peer: str, now: float) -> None:
+        """Note that the link to `peer` is down: if it leads, it may have died."""
+        self._now = now
+        if peer not in self._peers:
+            return
+        if self._leading is not None:
+            self._leading.unlinked(peer)
+        elif peer == self.leader and self._following is not None:
+            self._following.link_lost = True
+            spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
+            self._election_at = min(self._election_at, now + self._random.random() * spread)
+
+    # Events: snapshots
+
+    def compacted(self, snapshot: SnapshotMeta, now: float) -> None:
+        """Note that a snapshot of this member's own state is persisted."""
+        self._now = now
+        if self._snapshot is not None and snapshot.index <= self._snapshot.index:
+            return
+        assert snapshot.index <= self._delivered_index, (snapshot, self._delivered_index)
+        assert self.log.has(snapshot.id), (snapshot, self.log.base, self.log.last_id)
+        self._snapshot = snapshot
+        self.log.compact(self.log.keep_from(snapshot.index, self._config.log_keep_bytes))
+
+    def chunk_missing(self, peer: str, snapshot: SnapshotMeta) -> None:
+        """Note that a `ChunkRead` could not be done: send `peer` the newest snapshot instead."""
+        if self._leading is not None:
+            self._leading.chunk_missing(peer, snapshot, self._snapshot, self._now)
+
+    def chunk_written(self, chunk: ChunkWrite, next_offset: int, ok: bool, now: float) -> None:
+        """Note what became of a `ChunkWrite`; the last one has persisted the whole snapshot."""
+        self._now = now
+        incoming = self._incoming
+        if chunk.last and ok:
+            self._install(chunk.snapshot)
+        elif incoming is not None and incoming.snapshot == chunk.snapshot:
+            incoming.stored(chunk.offset, len(chunk.data), next_offset, ok)
+            if self._following is not None:
+                self._reply_snapshot(chunk.snapshot, done=False)
+
+    # Events: messages
+
+    def step(self, sender: str, message: RaftMessage, now: float) -> None:
+        """Take in a message of a peer; those of strangers are ignored.
+
+        Raises:
+            ProtocolError: no correct member says this. Nothing has changed, except maybe the term.
+        """
+        self._now = now
+        if sender not in self._peers:
+            return
+        match message:
+            case AppendRequest():
+                self._on_append_request(sender, message)
+            case AppendReply() | SnapshotReply():
+                self._on_reply(sender, message)
+            case SnapshotChunk():
+                self._on_snapshot_chunk(sender, message)
+            case ReadRequest():
+                self._on_read_request(sender, message)
+            case ReadReply():
+                self._on_read_reply(sender, message)
+            case PreVoteRequest():
+                self._on_pre_vote_request(sender, message)
+            case PreVoteReply():
+                self._on_pre_vote_reply(sender, message)
+            case VoteRequest():
+                self._on_vote_request(sender, message)
+            case VoteReply():
+                self._on_vote_reply(sender, message)
+
+    # Effects
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether `take_effects` would return anything."""
+        effects = self._effects
+        return bool(
+            self.commit_index > self._delivered_index
+            or self._appends.ready
+            or self._asked.unsent
+            or effects.sends
+            or effects.chunk_reads
+            or effects.chunk_writes
+            or effects.install
+            or effects.reads
+            or (self._leading is not None and self._leading.has_messages(self.commit_index))
+        )
+
+    def take_effects(self) -> Effects:
+        """Return what is to be done since the last time."""
+        effects, self._effects = self._effects, Effects()
+        if self._leading is not None:
+            self._leading.compose(
+                self.commit_index, self._snapshot, effects.sends, effects.chunk_reads, self._now
+            )
+        elif self._asked.unsent and self.leader is not None:
+            effects.sends.append((self.leader, ReadRequest(self._asked.take_message())))
+        effects.appends = self._appends.take()
+        if self.commit_index > self._delivered_index:
+            effects.committed = self.log.between(self._delivered_index + 1, self.commit_index)
+            self._delivered_index = self.commit_index
+        return effects
+
+    def _send(self, to: str, message: Message) -> None:
+        """Send as soon as the term (and vote) it was said in is durable."""
+        self._send_after(self._appends.hard_state_ticket, to, message)
+
+    def _send_after(self, ticket: int, to: str, message: Message) -> None:
+        if not self._appends.send_after(ticket, to, message):
+            self._effects.sends.append((to, message))
+
+    def _persist_hard_state(self) -> int:
+        return self._appends.add_hard_state(HardState(self.term, self.voted_for))
+
+    # Roles and elections (5.2)
+
+    def _reset_election_timer(self) -> None:
+        config = self._config
+        self._election_timeout = self._random.uniform(
+            config.election_timeout_min, config.election_timeout_max
+        )
+        self._election_at = self._now + self._election_timeout
+
+    def _become_follower(self, term: int, leader: str | None) -> None:
+        """Step down, or follow a new term or leader."""
+        assert term >= self.term, (term, self.term)
+        if self._leading is not None:
+            self._reset_election_timer()
+        self._end_reads()
+        if term > self.term:
+            self.term, self.voted_for = term, None
+            self._persist_hard_state()
+        self.role = Role.FOLLOWER
+        self.leader = leader
+        self._leading = self._ballot = None
+        self._following = None if leader is None else Following(self.commit_index, self._now)
+
+    def _leader_alive(self) -> bool:
+        """Whether votes are refused because a leader is known to be there (dissertation, 4.2.3)."""
+        if self._following is None:
+            return self._leading is not None
+        return self._following.alive(self._now, self._config.election_timeout_min)
+
+    def _pre_campaign(self) -> None:
+        """Ask whether an election could be won, before disturbing anybody by a new term."""
+        self._reset_election_timer()
+        if self.role is Role.CANDIDATE and self._vote_ticket > self._appends.durable_ticket:
+            # A slow disk: another term would only have to wait for it as well.
+            return
+        if not self._peers:
+            self._campaign()
+            return
+        self._become_follower(self.term, None)
+        self.role = Role.PRE_CANDIDATE
+        self._ballot = Ballot(self.members)
+        self._ballot.record(self.address, True)
+        for peer in self._peers:
+            self._send(peer, PreVoteRequest(self.term + 1, self.log.last_id))
+
+    def _campaign(self) -> None:
+        """Stand for election; the own vote counts when it is persisted."""
+        self._become_follower(self.term, None)
+        self.term += 1
+        self.voted_for = self.address
+        self.role = Role.CANDIDATE
+        self._ballot = Ballot(self.members)
+        self._vote_ticket = self._persist_hard_state()
+        self._reset_election_timer()
+        for peer in self._peers:
+            self._send(peer, VoteRequest(self.term, self.log.last_id))
+
+    def _count_vote(self, voter: str, granted: bool) -> None:
+        ballot = self._ballot
+        assert ballot is not None, self.role
+        ballot.record(voter, granted)
+        if ballot.lost:
+            self._become_follower(self.term, None)
+        elif ballot.won and self.role is Role.PRE_CANDIDATE:
+            self._campaign()
+        elif ballot.won:
+            self._become_leader()
+
+    def _become_leader(self) -> None:
+        self.role = Role.LEADER
+        self.leader = self.address
+        self._ballot = self._following = None
+        self._leading = Leading(
+            peers=self._peers,
+            term=self.term,
+            log=self.log,
+            commit_index=self.commit_index,
+            config=self._config,
+            now=self._now,
+        )
+        self._leading.begin_round(self._now)
+        # Entries of older terms are committed by committing one of the own (5.4.2).
+        self._append_own(EntryKind.NOOP, b"")
+
+    def _up_to_date(self, last: EntryId) -> bool:
+        """Whether a log that ends with `last` holds all that is committed here (5.4.1)."""
+        return last >= self.log.last_id
+
+    def _on_pre_vote_request(self, sender: str, message: PreVoteRequest) -> None:
+        granted = (
+            message.term > self.term
+            and not self._leader_alive()
+            and self._up_to_date(message.last)
+        )
+        self._send(sender, PreVoteReply(message.term if granted else self.term, granted))
+
+    def _on_pre_vote_reply(self, sender: str, message: PreVoteReply) -> None:
+        if not message.granted and message.term > self.term:
+            self._become_follower(message.term, None)
+        elif self.role is Role.PRE_CANDIDATE and (
+            not message.granted or message.term == self.term + 1
+        ):
+            self._count_vote(sender, message.granted)
+
+    def _on_vote_request(self, sender: str, message: VoteRequest) -> None:
+        if message.term < self.term or self._leader_alive():
+            # Its term is not adopted either: a member that cannot win must not unseat a leader.
+            self._send(sender, VoteReply(self.term, False))
+            return
+        if message.term > self.term:
+            self._become_follower(message.term, None)
+        granted = (
+            self.voted_for in (None, sender)
+            and self.leader is None
+            and self._up_to_date(message.last)
+        )
+        if granted and self.voted_for is None:
+            self._become_follower(self.term, None)
+            self.voted_for = sender
+            self._persist_hard_state()
+            self._reset_election_timer()
+        self._send(sender, VoteReply(self.term, granted))
+
+    def _on_vote_reply(self, sender: str, message: VoteReply) -> None:
+        if message.term > self.term:
+            self._become_follower(message.term, None)
+        elif message.term == self.term and self.role is Role.CANDIDATE:
+            self._count_vote(sender, message.granted)
+
+    # Leading (5.3, 5.4)
+
+    def _append_own(self, kind: EntryKind, payload: bytes) -> EntryId:
+        leading = self._leading
+        assert leading is not None, self.role
+        index = self.log.last_index + 1
+        entry = Entry(self.term, index, leading.cluster_time(self._now), kind, payload)
+        self._append([entry])
+        leading.uncommitted_bytes += self.log.bytes_between(index, index)
+        return entry.id
+
+    def _append(self, entries: Sequence[Entry]) -> int:
+        """Add entries to the log, here and in the store; return the ticket."""
+        self.log.append(entries)
+        ticket = self._appends.add_entries(entries)
+        self.log.pend(ticket, entries[0].index, entries[-1].index)
+        return ticket
+
+    def _on_reply(self, sender: str, message: AppendReply | SnapshotReply) -> None:
+        if message.term > self.term:
+            self._become_follower(message.term, None)
+        leading = self._leading
+        if leading is None or message.term < self.term or message.round == 0:
+            return
+        if isinstance(message, AppendReply):
+            leading.append_replied(sender, message)
+        else:
+            leading.snapshot_replied(sender, message, self._now)
+        leading.heard(sender, message, self._now)
+        self._advance_commit()
+        self._answer_confirmed_reads(leading)
+
+    def _advance_commit(self) -> None:
+        """Commit by counting, but only entries of the own term (5.4.2; figure 8 is why)."""
+        leading = self._leading
+        assert leading is not None, self.role
+        index = leading.quorum_index()
+        if index <= self.commit_index or self.log.term_at(index) != self.term:
+            return
+        leading.uncommitted_bytes -= self.log.bytes_between(self.commit_index + 1, index)
+        self.commit_index = index
+        if self.leader_ready:
+            for read in leading.reads.take_waiting():
+                self._lead_read(read)
+
+    # Reading (dissertation, 6.4)
+
+    def _lead_read(self, read: Read) -> None:
+        leading = self._leading
+        assert leading is not None, self.role
+        if leading.reads.full:
+            self._answer_read(read, 0)
+        elif not self.leader_ready:
+            leading.reads.wait(read)
+        elif not self._peers:
+            self._answer_read(read, self.commit_index)
+        else:
+            leading.hold_read(read, self.commit_index, self._now)
+
+    def _answer_confirmed_reads(self, leading: Leading) -> None:
+        for read, index in leading.reads.confirmed(leading.rounds.confirmed):
+            self._answer_read(read, index)
+
+    def _answer_read(self, read: Read, index: int) -> None:
+        if read.origin is None:
+            self._effects.reads.append(ReadReady(read.request, index))
+        else:
+            self._effects.sends.append((read.origin, ReadReply(read.request, index)))
+
+    def _end_reads(self) -> None:
+        """End what is pending without an answer: who was to confirm it leads no more."""
+        if self._leading is not None:
+            for read in self._leading.reads.take_all():
+                self._answer_read(read, 0)
+        for request in self._asked.take_all():
+            self._effects.reads.append(ReadReady(request, 0))
+
+    def _on_read_request(self, sender: str, message: ReadRequest) -> None:
+        read = Read(sender, message.request)
+        if self._leading is None:
+            self._answer_read(read, 0)
+        else:
+            self._lead_read(read)
+
+    def _on_read_reply(self, sender: str, message: ReadReply) -> None:
+        if sender == self.leader:
+            for request in self._asked.answered(message.request):
+                self._effects.reads.append(ReadReady(request, message.index))
+
+    # Following (5.3)
+
+    def _follow(self, sender: str, message: AppendRequest | SnapshotChunk) -> Following | None:
+        """Take `sender` for the leader of the message's term; None if that term is over.
+
+        Raises:
+            ProtocolError: the term has another leader.
+        """
+        if message.term < self.term:
+            return None
+        if message.term == self.term and self.leader not in (None, sender):
+            raise ProtocolError(f"{sender} claims term {message.term}, led by {self.leader}")
+        if message.term > self.term or self.leader is None:
+            self._become_follower(message.term, sender)
+        following = self._following
+        assert following is not None, self.role
+        following.heard(message.round, message.echo, self._now)
+        self._election_at = self._now + self._election_timeout
+        return following
+
+    def _on_append_request(self, sender: str, message: AppendRequest) -> None:
+        check_run(message.previous, message.entries, message.term)
+        following = self._follow(sender, message)
+        if following is None:
+            self._refuse_old_leader(sender)
+            return
+        previous = message.previous
+        if previous.index >= self.log.base.index and not self.log.has(previous):
+            if previous.index <= self.commit_index:
+                raise ProtocolError(f"{sender} has {previous} where another entry is committed")
+            hint = self.log.last_not_above(previous.index, previous.term)
+            self._refuse_append(sender, following.round, hint)
+            return
+        entries = self._new_entries(sender, message.entries)
+        last = previous.index + len(message.entries)
+        following.verified_index = max(following.verified_index, last)
+        if entries:
+            ticket = self._append(entries)
+            self._acknowledge(following, last, ticket)
+        else:
+            self._acknowledge(following, min(following.verified_index, self.log.persisted_index))
+        self.commit_index = max(self.commit_index, min(message.commit_index, last))
+
+    def _new_entries(self, sender: str, entries: list[Entry]) -> Sequence[Entry]:
+        """Return what is to be appended; only a real conflict truncates the log.
+
+        Raises:
+            ProtocolError: they contradict what is committed.
+        """
+        log = self.log
+        new = log.unknown_of(entries)
+        if not new:
+            return new
+        first = new[0]
+        if first.index <= self.commit_index:
+            raise ProtocolError(f"{sender} would overwrite entry {first.index}, a committed one")
+        if first.time < log.time_at(first.index - 1):
+            raise ProtocolError(f"{sender} has entry {first.index} before the one it follows")
+        if first.index <= log.last_index:
+            log.truncate(first.index)
+        return new
+
+    def _refuse_append(self, to: str, round: int, hint: EntryId) -> None:
+        reply = AppendReply(self.term, round, False, hint.index, hint.term, self._now)
+        self._send(to, reply)
+
+    def _refuse_old_leader(self, to: str) -> None:
+        """Let a leader know that its term is over.
+
+        Round 0 says that the answer tells nothing of the log: its reader may lead this very term
+        by the time it arrives.
+        """
+        self._refuse_append(to, 0, EntryId(0, 0))
+
+    def _acknowledge(self, following: Following, index: int, ticket: int = 0) -> None:
+        """Tell the leader that the log is equal up to `index`, once append `ticket` is durable."""
+        assert self.leader is not None, self.role
+        following.acknowledged_index = max(following.acknowledged_index, index)
+        reply = AppendReply(self.term, following.round, True, index, 0, self._now)
+        self._send_after(max(ticket, self._appends.hard_state_ticket), self.leader, reply)
+
+    def _acknowledge_late(self) -> None:
+        """Acknowledge what a former leader sent, once it is persisted and verified equal."""
+        following = self._following
+        assert following is not None, self.role
+        index = min(following.verified_index, self.log.persisted_index)
+        if index > following.acknowledged_index:
+            self._acknowledge(following, index)
+
+    # Following from a snapshot (section 7)
+
+    def _on_snapshot_chunk(self, sender: str, message: SnapshotChunk) -> None:
+        snapshot = message.snapshot
+        self._check_snapshot(sender, message)
+        following = self._follow(sender, message)
+        if following is None:
+            self._refuse_old_leader(sender)
+        elif snapshot.index <= self.commit_index:
+            self._reply_snapshot(snapshot, done=True)
+        else:
+            self._receive(message)
+
+    def _receive(self, message: SnapshotChunk) -> None:
+        snapshot = message.snapshot
+        incoming = self._incoming
+        if incoming is None or incoming.snapshot != snapshot:
+            incoming = Incoming(snapshot, window_bytes=2 * self._config.append_window_bytes)
+            self._incoming = incoming
+        size = len(message.data)
+        if incoming.accept(message.offset, size):
+            last = message.offset + size == snapshot.size_bytes
+            assert self.leader is not None
+            self._effects.chunk_writes.append(
+                ChunkWrite(self.leader, snapshot, message.offset, message.data, last)
+            )
+        else:
+            self._reply_snapshot(snapshot, done=False)
+
+    def _check_snapshot(self, sender: str, message: SnapshotChunk) -> None:
+        """Check a chunk by itself, and against what is committed here.
+
+        Raises:
+            ProtocolError: there can be no such snapshot.
+        """
+        check_chunk(message)
+        snapshot, log, committed = message.snapshot, self.log, self.commit_index
+        if snapshot.index <= committed:
+            fits = log.term_at(snapshot.index) in (None, snapshot.term)
+        else:
+            fits = (
+                snapshot.term >= (log.term_at(committed) or 0)
+                and snapshot.time >= log.time_at(committed)
+            )
+        if not fits:
+            raise ProtocolError(f"{sender} sent {snapshot}, which contradicts what is committed")
+
+    def _reply_snapshot(self, snapshot: SnapshotMeta, *, done: bool, ticket: int = 0) -> None:
+        following = self._following
+        if following is None or self.leader is None:
+            return
+        if done and self.log.persisted_index < snapshot.index:
+            # Its entries came by the log and are not durable yet.
+            ticket = max(ticket, self._appends.last_ticket)
+        incoming = self._incoming
+        if done:
+            next_offset = snapshot.size_bytes
+        else:
+            next_offset = incoming.written if incoming is not None else 0
+        reply = SnapshotReply(
+            self.term, snapshot.id, next_offset, done, following.round, self._now
+        )
+        self._send_after(max(ticket, self._appends.hard_state_ticket), self.leader, reply)
+
+    def _install(self, snapshot: SnapshotMeta) -> None:
+        """Take over a received snapshot that is persisted."""
+        if self._incoming is not None and self._incoming.snapshot.index <= snapshot.index:
+            self._incoming = None
+        if snapshot.index <= self.commit_index:
+            self._reply_snapshot(snapshot, done=True)
+            return
+        if self._leading is not None:
+            # It holds all that is committed and will find out by itself (5.4).
+            return
+        ticket = 0
+        if self.log.has(snapshot.id):
+            # What follows stays, in the store as well; nothing has to be written.
+            self.log.compact(snapshot.index)
+        else:
+            ticket = self._reset_log(snapshot)
+        self._snapshot = snapshot
+        self._effects.install = snapshot
+        self.commit_index = self._delivered_index = snapshot.index
+        following = self._following
+        if following is not None:
+            following.verified_index = max(following.verified_index, snapshot.index)
+            following.acknowledged_index = max(following.acknowledged_index, snapshot.index)
+        self._reply_snapshot(snapshot, done=True, ticket=ticket)
+
+    def _reset_log(self, snapshot: SnapshotMeta | None) -> int:
+        assert snapshot is not None
+        ticket = self._appends.add_reset(snapshot)
+        self.log.reset(snapshot, ticket)
+        return ticket
+
+    # Invariants
+
+    def _check(self) -> None:
+        """Assert what must hold between any two events."""
+        self.log._check()
+        self._appends._check()
+        self._asked._check()
+        log = self.log
+        assert log.base.index <= self._delivered_index <= self.commit_index <= log.last_index, (
+            log.base, self._delivered_index, self.commit_index, log.last_index,
+        )  # fmt: skip
+        assert log.last_id.term <= self.term, (log.last_id, self.term)
+        assert (self._snapshot.index if self._snapshot else 0) >= log.base.index
+        assert (self._leading is not None) == (self.role is Role.LEADER), self.role
+        assert (self._ballot is not None) == (
+            self.role in (Role.CANDIDATE, Role.PRE_CANDIDATE)
+        ), self.role
+        assert (self.leader == self.address) == (self.role is Role.LEADER), self.leader
+        following = self.role is Role.FOLLOWER and self.leader is not None
+        assert (self._following is not None) == following, (self.role, self.leader)
+        if self.role in (Role.CANDIDATE, Role.LEADER):
+            assert self.voted_for == self.address, self.voted_for
+        for part in (self._leading, self._following, self._ballot, self._incoming):
+            if part is not None:
+                part._check()
+        if self._leading is not None:
+            uncommitted = log.bytes_between(self.commit_index + 1, log.last_index)
+            assert self._leading.uncommitted_bytes == uncommitted, uncommitted

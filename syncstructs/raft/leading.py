@@ -1,0 +1,373 @@
+"""What a leader knows in its term, and what it therefore sends: replication, rounds, reads, time.
+
+`RaftCore` makes one `Leading` when it wins and drops it when it steps down. It decides nothing
+about terms or roles; it computes what the core asks for and composes messages to the peers.
+"""
+
+from collections.abc import Collection
+
+from ..config import Config
+from ..errors import ProtocolError
+from .effects import ChunkRead
+from .log import RaftLog
+from .messages import (
+    AppendReply,
+    AppendRequest,
+    EntryId,
+    Message,
+    SnapshotChunk,
+    SnapshotMeta,
+    SnapshotReply,
+)
+from .progress import Mode, Progress
+from .quorum import reached_by_majority
+from .reads import HeldReads, Read, Rounds
+from .transfer import Outgoing
+
+
+class Leading:
+    """One leader in one term."""
+
+    __slots__ = (
+        "_config",
+        "_elected_at",
+        "_log",
+        "_time_base",
+        "_transfers",
+        "heartbeat_at",
+        "noop_index",
+        "peers",
+        "reads",
+        "rounds",
+        "term",
+        "uncommitted_bytes",
+    )
+
+    def __init__(
+        self,
+        *,
+        peers: Collection[str],
+        term: int,
+        log: RaftLog,
+        commit_index: int,
+        config: Config,
+        now: float,
+    ) -> None:
+        self.term = term
+        self.noop_index = log.last_index + 1
+        """The no-op of this term; once it is committed, so is all that was before (5.4.2)."""
+        self.peers = {peer: Progress(log.last_index + 1, now) for peer in peers}
+        self.rounds = Rounds(now)
+        self.reads = HeldReads()
+        self.heartbeat_at = now
+        self.uncommitted_bytes = log.bytes_between(commit_index + 1, log.last_index)
+        self._log = log
+        self._config = config
+        self._time_base = log.last_time
+        self._elected_at = now
+        self._transfers: dict[str, Outgoing] = {}
+
+    # Time
+
+    def cluster_time(self, now: float) -> int:
+        """Return the time to stamp an entry with, in microseconds; it never goes backwards."""
+        elapsed = int((now - self._elected_at) * 1_000_000)
+        return max(self._time_base + elapsed, self._log.last_time)
+
+    def deadline(self) -> float:
+        """Return when a heartbeat, a retry, or the end of the leader's patience is due."""
+        if not self.peers:
+            return float("inf")
+        deadline = min(self.heartbeat_at, self.quorum_heard_at + self._config.election_timeout_max)
+        for transfer in self._transfers.values():
+            deadline = min(deadline, transfer.retry_at)
+        return deadline
+
+    @property
+    def quorum_heard_at(self) -> float:
+        """When the leader last had been heard by a quorum, itself included (check-quorum)."""
+        heard = [progress.heard for progress in self.peers.values()]
+        return reached_by_majority([*heard, float("inf")])
+
+    # Rounds and reads
+
+    def begin_round(self, now: float) -> None:
+        """Let every peer be spoken to at once, under a new round."""
+        self.rounds.begin(now)
+        self.heartbeat_at = now + self._config.heartbeat_interval
+        for progress in self.peers.values():
+            progress.must_speak = True
+
+    def hold_read(self, read: Read, commit_index: int, now: float) -> None:
+        """Keep a read until a round that begins from now on is confirmed."""
+        if not self.rounds.fresh:
+            if self.rounds.crowded:
+                self.reads.hold(read, commit_index, self.rounds.current + 1)
+                return
+            self.begin_round(now)
+        self.reads.hold(read, commit_index, self.rounds.current)
+
+    def _confirm_rounds(self, now: float) -> None:
+        acknowledged = [progress.acknowledged_round for progress in self.peers.values()]
+        quorum_round = int(reached_by_majority([*acknowledged, self.rounds.current]))
+        if self.rounds.confirm(quorum_round):
+            for progress in self.peers.values():
+                progress.confirm(self.rounds.contact)
+            if self.reads.awaits_round > self.rounds.current:
+                self.begin_round(now)
+
+    # Answers of peers
+
+    def heard(self, peer: str, reply: AppendReply | SnapshotReply, now: float) -> None:
+        """Take in what every answer of this term tells.
+
+        Raises:
+            ProtocolError: it answers a round that has not begun.
+        """
+        if reply.round > self.rounds.current:
+            raise ProtocolError(f"an answer to round {reply.round} of {self.rounds.current}")
+        progress = self.peers[peer]
+        news = reply.round > progress.acknowledged_round
+        progress.heard_at(reply.round, reply.sent, now)
+        if news:
+            self._confirm_rounds(now)
+
+    def append_replied(self, peer: str, reply: AppendReply) -> None:
+        """Take in how far a peer's log is equal, or where it is not.
+
+        Raises:
+            ProtocolError: the peer claims entries that were never sent to it.
+        """
+        progress = self.peers[peer]
+        if not reply.accepted:
+            if progress.mode is not Mode.SNAPSHOT:
+                progress.refused(self._equal_up_to(reply))
+            return
+        if reply.index > self._log.last_index:
+            raise ProtocolError(f"entry {reply.index} of {self._log.last_index} was acknowledged")
+        progress.accepted(reply.index)
+        if progress.mode is Mode.SNAPSHOT and progress.match_index >= self._log.base.index:
+            self._end_transfer(peer)
+
+    def _equal_up_to(self, refusal: AppendReply) -> int:
+        """Return up to where the logs can be equal at the most, after a refusal (5.3)."""
+        base = self._log.base
+        if refusal.index < base.index:
+            return refusal.index
+        found = self._log.last_not_above(refusal.index, refusal.hint_term)
+        # Nothing above the base fits: if the base does not either, a snapshot is needed.
+        return found.index if found.term <= refusal.hint_term else max(base.index - 1, 0)
+
+    def snapshot_replied(self, peer: str, reply: SnapshotReply, now: float) -> None:
+        """Take in how far a snapshot has arrived.
+
+        Raises:
+            ProtocolError: the peer claims what was never sent to it.
+        """
+        id = reply.snapshot
+        if id.index > self._log.last_index or self._log.term_at(id.index) not in (None, id.term):
+            raise ProtocolError(f"{id} is no snapshot of this leader")
+        transfer = self._transfers.get(peer)
+        if reply.done:
+            progress = self.peers[peer]
+            progress.accepted(id.index)
+            if transfer is not None and (
+                id == transfer.snapshot.id or progress.match_index >= self._log.base.index
+            ):
+                self._end_transfer(peer)
+        elif transfer is not None and transfer.snapshot.id == id:
+            transfer.acknowledge(reply.next_offset, now)
+
+    def _end_transfer(self, peer: str) -> None:
+        del self._transfers[peer]
+        self.peers[peer].caught_up()
+
+    def chunk_missing(
+        self, peer: str, missing: SnapshotMeta, newest: SnapshotMeta | None, now: float
+    ) -> None:
+        """Begin a transfer anew whose snapshot is no longer there."""
+        transfer = self._transfers.get(peer)
+        if transfer is None or transfer.snapshot != missing:
+            return
+        if newest is not None and newest != missing:
+            self._begin_transfer(peer, newest, now)
+        else:
+            # The newest one cannot be read: trying again at once would only spin.
+            transfer.pause(now)
+
+    def relinked(self, peer: str, now: float) -> None:
+        """Resume after a new link: what was on the way over an older one may be lost."""
+        self.peers[peer].relinked(now)
+        self.reads.forget(peer)
+        if peer in self._transfers:
+            self._transfers[peer].rewind(now)
+
+    def unlinked(self, peer: str) -> None:
+        """Stop filling a link that is down."""
+        if self.peers[peer].mode is Mode.REPLICATE:
+            self.peers[peer].probe()
+            # The next round, or a new link, makes the next attempt.
+            self.peers[peer].probe_sent = True
+
+    def retry_transfers(self, now: float) -> None:
+        """Send chunks again that were not acknowledged in time."""
+        for transfer in self._transfers.values():
+            if now >= transfer.retry_at:
+                transfer.rewind(now)
+
+    def quorum_index(self) -> int:
+        """Return the highest index that a majority has persisted (5.3; see also 5.4.2)."""
+        matches = [progress.match_index for progress in self.peers.values()]
+        return int(reached_by_majority([*matches, self._log.persisted_index]))
+
+    # Messages to peers
+
+    def has_messages(self, commit_index: int) -> bool:
+        """Whether `compose` would give anything."""
+        log = self._log
+        for peer, progress in self.peers.items():
+            if progress.must_speak or (progress.mode is Mode.PROBE and not progress.probe_sent):
+                return True
+            if progress.mode is not Mode.SNAPSHOT and progress.next_index <= log.base.index:
+                return True
+            if progress.mode is Mode.REPLICATE and (
+                progress.commit_sent < min(commit_index, progress.next_index - 1)
+                or (progress.next_index <= log.last_index and self._has_room(progress))
+            ):
+                return True
+            if progress.mode is Mode.SNAPSHOT and self._transfers[peer].may_send:
+                return True
+        return False
+
+    def compose(
+        self,
+        commit_index: int,
+        snapshot: SnapshotMeta | None,
+        sends: list[tuple[str, Message]],
+        chunk_reads: list[ChunkRead],
+        now: float,
+    ) -> None:
+        """Add what is to be sent to each peer now: as few messages as the bounds allow."""
+        for peer, progress in self.peers.items():
+            if progress.mode is not Mode.SNAPSHOT and (
+                progress.next_index <= self._log.base.index
+            ):
+                assert snapshot is not None, self._log.base
+                self._begin_transfer(peer, snapshot, now)
+            if progress.mode is Mode.SNAPSHOT:
+                self._read_chunks(peer, progress, chunk_reads)
+            elif progress.mode is Mode.REPLICATE:
+                self._replicate(peer, progress, commit_index, sends)
+            elif not progress.probe_sent:
+                self._append(peer, progress, commit_index, sends)
+            if progress.must_speak:
+                sends.append((peer, self._heartbeat(progress, commit_index)))
+                progress.must_speak = False
+        self.rounds.fresh = False
+
+    def _has_room(self, progress: Progress) -> bool:
+        return progress.in_flight_bytes < self._config.append_window_bytes
+
+    def _replicate(
+        self,
+        peer: str,
+        progress: Progress,
+        commit_index: int,
+        sends: list[tuple[str, Message]],
+    ) -> None:
+        while progress.next_index <= self._log.last_index and self._has_room(progress):
+            self._append(peer, progress, commit_index, sends)
+        if progress.commit_sent < min(commit_index, progress.next_index - 1):
+            # The followers' reads wait for this: they apply what they know to be committed.
+            progress.must_speak = True
+
+    def _append(
+        self,
+        peer: str,
+        progress: Progress,
+        commit_index: int,
+        sends: list[tuple[str, Message]],
+    ) -> None:
+        """Send entries from `next_index` on, one message full; none if there are none."""
+        first = progress.next_index
+        entries, size_bytes = (
+            self._log.run(first, self._config.append_bytes)
+            if first <= self._log.last_index
+            else ([], 0)
+        )
+        message = AppendRequest(
+            term=self.term,
+            previous=self._id_at(first - 1),
+            commit_index=commit_index,
+            entries=entries,
+            round=self.rounds.current,
+            echo=progress.echo,
+        )
+        sends.append((peer, message))
+        last = first - 1 + len(entries)
+        progress.sent(last, size_bytes)
+        progress.commit_sent = min(commit_index, last)
+        progress.must_speak = False
+
+    def _heartbeat(self, progress: Progress, commit_index: int) -> AppendRequest:
+        """Return an append without entries.
+
+        Its previous entry is the last one sent, so that it is refused if something was lost.
+        """
+        if progress.mode is Mode.SNAPSHOT:
+            previous = self._log.base
+        else:
+            previous = self._id_at(progress.next_index - 1)
+            progress.commit_sent = min(commit_index, previous.index)
+        return AppendRequest(
+            term=self.term,
+            previous=previous,
+            commit_index=commit_index,
+            entries=[],
+            round=self.rounds.current,
+            echo=progress.echo,
+        )
+
+    def _id_at(self, index: int) -> EntryId:
+        term = self._log.term_at(index)
+        assert term is not None, (index, self._log.base, self._log.last_index)
+        return EntryId(term, index)
+
+    # Snapshots
+
+    def _begin_transfer(self, peer: str, snapshot: SnapshotMeta, now: float) -> None:
+        self.peers[peer].send_snapshot()
+        self._transfers[peer] = Outgoing(
+            snapshot,
+            chunk_bytes=self._config.chunk_bytes,
+            window_bytes=self._config.append_window_bytes,
+            retry_after=self._config.election_timeout_min,
+            now=now,
+        )
+
+    def _read_chunks(
+        self, peer: str, progress: Progress, chunk_reads: list[ChunkRead]
+    ) -> None:
+        transfer = self._transfers[peer]
+        while (piece := transfer.next_chunk()) is not None:
+            offset, size = piece
+            chunk = SnapshotChunk(
+                term=self.term,
+                snapshot=transfer.snapshot,
+                offset=offset,
+                data=b"",
+                round=self.rounds.current,
+                echo=progress.echo,
+            )
+            chunk_reads.append(ChunkRead(peer, chunk, size))
+
+    def _check(self) -> None:
+        self.rounds._check()
+        self.reads._check()
+        for peer, progress in self.peers.items():
+            progress._check()
+            assert progress.match_index <= self._log.last_index, (peer, progress.match_index)
+            assert progress.next_index <= self._log.last_index + 1, (peer, progress.next_index)
+            assert (progress.mode is Mode.SNAPSHOT) == (peer in self._transfers), peer
+        for transfer in self._transfers.values():
+            transfer._check()

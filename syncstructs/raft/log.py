@@ -1,0 +1,224 @@
+"""The log of one member: entries in memory after a base, and how far they are persisted.
+
+The base is the entry up to which the log is compacted (index 0 at first); a snapshot covers it.
+Indexes have no gap, terms and cluster times never decrease (Raft, section 5.3). Appends are
+persisted asynchronously but in order, so an index counts as persisted only if no append that is
+still pending would write it again: without that, the late report of a truncated append would
+acknowledge entries that were never written.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from operator import attrgetter
+
+from ..errors import ProtocolError
+from .messages import Entry, EntryId, SnapshotMeta
+
+# What an entry costs besides its payload, in memory and on the wire, as an estimate in bytes.
+ENTRY_OVERHEAD_BYTES = 32
+
+_term_of = attrgetter("term")
+
+
+def entry_bytes(entry: Entry) -> int:
+    """Return the size that all bounds in bytes count for `entry`."""
+    return len(entry.payload) + ENTRY_OVERHEAD_BYTES
+
+
+def check_run(previous: EntryId, entries: Sequence[Entry], term: int) -> None:
+    """Check that `entries` may follow `previous` in the log of a leader of `term`.
+
+    Raises:
+        ProtocolError: indexes with a gap, or terms or times that decrease.
+    """
+    index, entry_term, time = previous.index, previous.term, 0
+    for entry in entries:
+        index += 1
+        if entry.index != index:
+            raise ProtocolError(f"entry {entry.index} stands where entry {index} is due")
+        if entry.term < entry_term or entry.term < 1:
+            raise ProtocolError(f"entry {index} is of term {entry.term} after term {entry_term}")
+        if entry.time < time:
+            raise ProtocolError(f"entry {index} goes back in time, {time} to {entry.time}")
+        entry_term, time = entry.term, entry.time
+    if entry_term > term:
+        raise ProtocolError(f"entry {index} is of term {entry_term}, its leader of {term}")
+
+
+class RaftLog:
+    """Entries `base.index + 1` to `last_index`, without a gap."""
+
+    __slots__ = (
+        "_base_time",
+        "_entries",
+        "_pending",
+        "base",
+        "persisted_index",
+        "size_bytes",
+    )
+
+    def __init__(self, snapshot: SnapshotMeta | None, entries: Sequence[Entry]) -> None:
+        """Begin with what a store held: all of it is persisted."""
+        self.base = snapshot.id if snapshot else EntryId(0, 0)
+        self._base_time = snapshot.time if snapshot else 0
+        self._entries: list[Entry] = list(entries)
+        self.size_bytes = sum(map(entry_bytes, self._entries))
+        self._pending: deque[tuple[int, int, int]] = deque()
+        self.persisted_index = self.last_index
+
+    # What is in it
+
+    @property
+    def last_index(self) -> int:
+        return self.base.index + len(self._entries)
+
+    @property
+    def last_id(self) -> EntryId:
+        return self._entries[-1].id if self._entries else self.base
+
+    @property
+    def last_time(self) -> int:
+        """Cluster time in microseconds of the last entry."""
+        return self._entries[-1].time if self._entries else self._base_time
+
+    def term_at(self, index: int) -> int | None:
+        """Return the term of the entry at `index`, None if it is compacted or not there yet."""
+        position = index - self.base.index - 1
+        if 0 <= position < len(self._entries):
+            return self._entries[position].term
+        return self.base.term if position == -1 else None
+
+    def time_at(self, index: int) -> int:
+        """Return the cluster time of the entry at `index`, which is the base or after it."""
+        position = index - self.base.index - 1
+        assert -1 <= position < len(self._entries), (index, self.base, self.last_index)
+        return self._base_time if position == -1 else self._entries[position].time
+
+    def has(self, id: EntryId) -> bool:
+        """Whether the log is equal, up to `id`, to any log that holds `id` (Log Matching)."""
+        return self.term_at(id.index) == id.term
+
+    def between(self, first: int, last: int) -> list[Entry]:
+        """Return the entries from `first` to `last`, both included; none may be compacted."""
+        assert first > self.base.index, (first, self.base)
+        start = self.base.index + 1
+        return self._entries[first - start : last - start + 1]
+
+    def run(self, first: int, limit_bytes: int) -> tuple[list[Entry], int]:
+        """Return entries from `first` on, at least one, below `limit_bytes`; and their size."""
+        assert self.base.index < first <= self.last_index, (first, self.base, self.last_index)
+        entries = self._entries
+        start = end = first - self.base.index - 1
+        size_bytes = 0
+        while end < len(entries):
+            more = entry_bytes(entries[end])
+            if end > start and size_bytes + more > limit_bytes:
+                break
+            size_bytes += more
+            end += 1
+        return entries[start:end], size_bytes
+
+    def last_not_above(self, index: int, term: int) -> EntryId:
+        """Return the last entry up to `index` whose term is at most `term`, or the base.
+
+        Both sides of a refused append use it to step over whole terms (section 5.3).
+        """
+        above = min(max(index - self.base.index, 0), len(self._entries))
+        position = bisect_right(self._entries, term, hi=above, key=_term_of)
+        return self._entries[position - 1].id if position else self.base
+
+    def unknown_of(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return `entries` from the first that is not here: it is beyond the end, or conflicts.
+
+        What the base covers is known, since it is committed.
+        """
+        for count, entry in enumerate(entries):
+            if entry.index > self.base.index and not self.has(entry.id):
+                return entries[count:]
+        return ()
+
+    def bytes_between(self, first: int, last: int) -> int:
+        """Return the size of the entries from `first` to `last`, both included."""
+        return sum(map(entry_bytes, self.between(first, last)))
+
+    def keep_from(self, index: int, keep_bytes: int) -> int:
+        """Return up to where to compact so that about `keep_bytes` up to `index` stay."""
+        while index > self.base.index:
+            keep_bytes -= entry_bytes(self._entries[index - self.base.index - 1])
+            if keep_bytes < 0:
+                break
+            index -= 1
+        return index
+
+    # Changing it
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries that follow the last one."""
+        last = self.last_id
+        for entry in entries:
+            assert entry.index == last.index + 1, (entry.index, last)
+            assert entry.term >= last.term, (entry.id, last)
+            last = entry.id
+            self.size_bytes += entry_bytes(entry)
+        self._entries.extend(entries)
+
+    def truncate(self, first: int) -> None:
+        """Drop the entries from `first` on; they conflict with those of the leader."""
+        assert self.base.index < first <= self.last_index, (first, self.base, self.last_index)
+        position = first - self.base.index - 1
+        self.size_bytes -= sum(map(entry_bytes, self._entries[position:]))
+        del self._entries[position:]
+        self.persisted_index = min(self.persisted_index, first - 1)
+
+    def compact(self, index: int) -> None:
+        """Drop the entries up to `index`, which a persisted snapshot covers."""
+        if index <= self.base.index:
+            return
+        assert index <= self.last_index, (index, self.last_index)
+        count = index - self.base.index
+        last = self._entries[count - 1]
+        self.size_bytes -= sum(map(entry_bytes, self._entries[:count]))
+        del self._entries[:count]
+        self.base, self._base_time = last.id, last.time
+        self.persisted_index = max(self.persisted_index, index)
+
+    def reset(self, snapshot: SnapshotMeta, ticket: int) -> None:
+        """Replace everything by a persisted snapshot; append `ticket` does so in the store."""
+        self.base, self._base_time = snapshot.id, snapshot.time
+        self._entries.clear()
+        self.size_bytes = 0
+        self.persisted_index = snapshot.index
+        # It writes nothing, but entries written before it are void.
+        self._pending.append((ticket, snapshot.index + 1, snapshot.index))
+
+    # How far it is persisted
+
+    def pend(self, ticket: int, first: int, last: int) -> None:
+        """Note that append `ticket` will write the entries from `first` to `last`."""
+        self._pending.append((ticket, first, last))
+
+    def persisted(self, ticket: int) -> None:
+        """Note that all appends up to `ticket` are durable."""
+        pending = self._pending
+        index = None
+        while pending and pending[0][0] <= ticket:
+            index = pending.popleft()[2]
+        if index is not None:
+            for _, first, _ in pending:
+                index = min(index, first - 1)
+            self.persisted_index = max(index, self.base.index)
+
+    def _check(self) -> None:
+        assert self.base.index <= self.persisted_index <= self.last_index, (
+            self.base, self.persisted_index, self.last_index,
+        )  # fmt: skip
+        assert self.size_bytes == sum(map(entry_bytes, self._entries)), self.size_bytes
+        before, time = self.base, self._base_time
+        for entry in self._entries:
+            assert entry.index == before.index + 1, (entry.id, before)
+            assert entry.term >= before.term, (entry.id, before)
+            assert entry.time >= time, (entry.id, entry.time, time)
+            before, time = entry.id, entry.time
+        tickets = [ticket for ticket, _, _ in self._pending]
+        assert tickets == sorted(tickets), tickets

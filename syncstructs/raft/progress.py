@@ -1,0 +1,156 @@
+"""What a leader knows of one peer: how far it is, how to send to it, and when it was heard.
+
+A peer is probed (one append at a time, until it is known where the logs are equal), then
+replicated to (`next_index` advances with the sending, several appends on the way, bounded in
+bytes), or sent a snapshot if the log no longer reaches back to it.
+"""
+
+from collections import deque
+from enum import Enum
+
+
+class Mode(Enum):
+    """How a peer is sent to."""
+
+    PROBE = 1
+    REPLICATE = 2
+    SNAPSHOT = 3
+
+
+class Progress:
+    """One peer, as its leader sees it in one term."""
+
+    __slots__ = (
+        "_in_flight",
+        "_latest",
+        "_unconfirmed",
+        "acknowledged_round",
+        "commit_sent",
+        "echo",
+        "heard",
+        "in_flight_bytes",
+        "match_index",
+        "mode",
+        "must_speak",
+        "next_index",
+        "probe_sent",
+    )
+
+    def __init__(self, next_index: int, now: float) -> None:
+        self.mode = Mode.PROBE
+        self.match_index = 0
+        """Persisted and equal on the peer, as far as its answers of this term tell."""
+        self.next_index = next_index
+        self.probe_sent = False
+        self.must_speak = False
+        """Whether the peer must get a message at once, if need be an empty one."""
+        self.commit_sent = 0
+        """The commit index that the peer knows if nothing was lost."""
+        self.acknowledged_round = 0
+        self.heard = now
+        """When the peer last answered in this term; the election, if it has not."""
+        self.echo = 0.0
+        """Newest `sent` of the peer that may be echoed; see `confirm`."""
+        self._latest = (0.0, now)
+        self._unconfirmed = (0.0, now)
+        self._in_flight: deque[tuple[int, int]] = deque()
+        self.in_flight_bytes = 0
+
+    # Sending
+
+    def sent(self, last_index: int, size_bytes: int) -> None:
+        """Note that entries up to `last_index` are on their way."""
+        if self.mode is Mode.PROBE:
+            self.probe_sent = True
+            return
+        if size_bytes:
+            self._in_flight.append((last_index, size_bytes))
+            self.in_flight_bytes += size_bytes
+            self.next_index = last_index + 1
+
+    def probe(self) -> None:
+        """Find out anew what the peer has: what was on its way may be lost."""
+        self._forget_in_flight()
+        self.mode = Mode.PROBE
+        self.next_index = self.match_index + 1
+        self.probe_sent = False
+        self.commit_sent = 0
+
+    def relinked(self, now: float) -> None:
+        """Forget what a former link brought: the peer may have a new life and a new clock."""
+        self.echo = 0.0
+        self._latest = self._unconfirmed = (0.0, now)
+        self.must_speak = True
+        if self.mode is not Mode.SNAPSHOT:
+            self.probe()
+
+    def send_snapshot(self) -> None:
+        """Stop appends until the peer has a snapshot."""
+        self._forget_in_flight()
+        self.mode = Mode.SNAPSHOT
+
+    # Answers
+
+    def accepted(self, index: int) -> None:
+        """Note that the peer has persisted the leader's log up to `index`."""
+        self.match_index = max(self.match_index, index)
+        while self._in_flight and self._in_flight[0][0] <= index:
+            self.in_flight_bytes -= self._in_flight.popleft()[1]
+        if self.mode is Mode.PROBE:
+            self.mode = Mode.REPLICATE
+            self.next_index = self.match_index + 1
+        else:
+            self.next_index = max(self.next_index, self.match_index + 1)
+
+    def caught_up(self) -> None:
+        """Leave the snapshot: the log reaches back to the peer again."""
+        self.mode = Mode.REPLICATE
+        self.next_index = self.match_index + 1
+
+    def refused(self, index: int) -> None:
+        """Note that the logs can be equal up to `index` at the most.
+
+        The appends behind a lost one are all refused; of probes, only what tells news counts.
+        A stale refusal costs a probe, nothing else. One below `match_index` may be true: a member
+        that keeps its log in memory was restarted. Then what it acknowledged is forgotten, which
+        can only delay a commit.
+        """
+        if self.mode is Mode.PROBE and index + 1 >= self.next_index:
+            return
+        self._forget_in_flight()
+        self.match_index = min(self.match_index, index)
+        self.next_index = min(self.next_index, index + 1)
+        self.mode = Mode.PROBE
+        self.probe_sent = False
+
+    def heard_at(self, round: int, sent: float, now: float) -> None:
+        """Note an answer in this term, and the peer's clock when it answered."""
+        self.heard = now
+        self.acknowledged_round = max(self.acknowledged_round, round)
+        if sent > self._latest[0]:
+            self._latest = (sent, now)
+
+    def confirm(self, contact: float) -> None:
+        """Let echo what came in up to `contact`, a time when the leader certainly led.
+
+        A leader that is cut off still gets answers from a minority. Echoed at once, they would
+        make those members sure of sessions that a newer leader may be about to expire.
+        """
+        if self._unconfirmed[1] <= contact:
+            self.echo = max(self.echo, self._unconfirmed[0])
+            self._unconfirmed = self._latest
+            if self._latest[1] <= contact:
+                self.echo = max(self.echo, self._latest[0])
+
+    def _forget_in_flight(self) -> None:
+        self._in_flight.clear()
+        self.in_flight_bytes = 0
+
+    def _check(self) -> None:
+        assert 0 <= self.match_index < self.next_index, (self.match_index, self.next_index)
+        assert self.in_flight_bytes == sum(size for _, size in self._in_flight)
+        assert self.mode is Mode.REPLICATE or not self._in_flight, self.mode
+        indexes = [index for index, _ in self._in_flight]
+        assert indexes == sorted(indexes), indexes
+        assert all(index < self.next_index for index in indexes), (indexes, self.next_index)
+        assert self.echo <= self._latest[0], (self.echo, self._latest)

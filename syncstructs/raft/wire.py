@@ -1,0 +1,133 @@
+"""Messages to bytes and back (MessagePack). What comes off the wire is checked before use.
+
+A decoded message is well formed: numbers are in range, entries follow each other and their
+predecessor, offsets lie inside their snapshot. Whether it is true is for `RaftCore.step` to judge.
+Its size is bounded by that of the frame it came in: nothing in it makes the decoder allocate more.
+"""
+
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from ..errors import ProtocolError
+from . import messages as m
+from .log import check_run
+from .transfer import check_chunk
+
+_LIMIT = 2**63
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[m.Message] = msgspec.msgpack.Decoder(m.Message)
+
+
+def encode(message: m.Message) -> bytes:
+    """Return `message` as bytes."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes) -> m.Message:
+    """Return the message that `data` holds.
+
+    Raises:
+        ProtocolError: `data` is not a message, or one that no correct member sends.
+    """
+    try:
+        message = _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"{len(data)} bytes that are no message: {error}") from error
+    _CHECKS[type(message)](message)
+    return message
+
+
+def _in_range(what: str, *values: int, least: int = 0) -> None:
+    for value in values:
+        if not least <= value < _LIMIT:
+            raise ProtocolError(f"{what} {value} is out of range")
+
+
+def _finite(what: str, value: float) -> None:
+    if not isfinite(value):
+        raise ProtocolError(f"{what} {value} is not a time")
+
+
+def _check_id(what: str, id: m.EntryId, term: int) -> None:
+    _in_range(what, id.index, id.term)
+    if (id.index == 0) != (id.term == 0) or id.term > term:
+        raise ProtocolError(f"{what} {id} cannot exist in term {term}")
+
+
+def _check_request(message: m.PreVoteRequest | m.VoteRequest) -> None:
+    _in_range("term", message.term, least=1)
+    # A candidate stands for a term in which it has no entry yet.
+    _check_id("last entry", message.last, message.term - 1)
+
+
+def _check_reply(message: m.PreVoteReply | m.VoteReply) -> None:
+    _in_range("term", message.term)
+
+
+def _check_append_request(message: m.AppendRequest) -> None:
+    _in_range("term", message.term, least=1)
+    _in_range("index", message.commit_index, message.round)
+    _check_id("previous entry", message.previous, message.term)
+    _finite("echo", message.echo)
+    for entry in message.entries:
+        _in_range("entry", entry.term, entry.index, entry.time)
+    check_run(message.previous, message.entries, message.term)
+
+
+def _check_append_reply(message: m.AppendReply) -> None:
+    _in_range("reply", message.term, message.round, message.index, message.hint_term)
+    if message.hint_term > message.term:
+        raise ProtocolError(f"a hint of term {message.hint_term} in term {message.term}")
+    _finite("sent", message.sent)
+
+
+def _check_snapshot_chunk(message: m.SnapshotChunk) -> None:
+    snapshot = message.snapshot
+    _in_range("snapshot", message.term, snapshot.index, snapshot.term, least=1)
+    _in_range("snapshot", snapshot.time, snapshot.size_bytes, message.offset, message.round)
+    _finite("echo", message.echo)
+    if not 0 <= snapshot.checksum < 2**32:
+        raise ProtocolError(f"checksum {snapshot.checksum} is no CRC-32")
+    check_chunk(message)
+
+
+def _check_snapshot_reply(message: m.SnapshotReply) -> None:
+    _in_range("reply", message.term, message.next_offset, message.round)
+    _check_id("snapshot", message.snapshot, message.term)
+    _finite("sent", message.sent)
+
+
+def _check_read_request(message: m.ReadRequest) -> None:
+    _in_range("request", message.request)
+
+
+def _check_read_reply(message: m.ReadReply) -> None:
+    _in_range("reply", message.request, message.index)
+
+
+def _check_forward(message: m.Forward) -> None:
+    _in_range("forward", message.session, message.first_sequence, message.count)
+
+
+def _check_forward_reply(message: m.ForwardReply) -> None:
+    _in_range("reply", message.session, message.expected)
+
+
+_CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
+    m.PreVoteRequest: _check_request,
+    m.PreVoteReply: _check_reply,
+    m.VoteRequest: _check_request,
+    m.VoteReply: _check_reply,
+    m.AppendRequest: _check_append_request,
+    m.AppendReply: _check_append_reply,
+    m.SnapshotChunk: _check_snapshot_chunk,
+    m.SnapshotReply: _check_snapshot_reply,
+    m.ReadRequest: _check_read_request,
+    m.ReadReply: _check_read_reply,
+    m.Forward: _check_forward,
+    m.ForwardReply: _check_forward_reply,
+}
