@@ -215,6 +215,10 @@ class _Keys(KeysView[K]):
 
     _mapping: ReplDict[K, Any]
 
+    def __iter__(self) -> Iterator[K]:
+        # The inherited generator would take its copy only when the first key is asked for.
+        return iter(self._mapping)
+
     def __reversed__(self) -> Iterator[K]:
         return reversed(self._mapping)
 
