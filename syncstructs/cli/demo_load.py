@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from queue import Empty
 from typing import Any
 
 from ..errors import NotApplied, SyncError
 from ..futures import Future
 from ..node.node import Node
 from ..objects.replicated import Replicated, replicated
-from ..structs.queues import Empty
 from .channel import Line
 from .evidence import value_of
 
