@@ -87,6 +87,18 @@ def test_lock_is_granted_to_the_next_when_its_holder_expires(cluster):
     assert not c.acquire(False)
 
 
+def test_expiry_alone_frees_what_a_killed_process_held(cluster):
+    a, b, c = cluster.attach("lock", ReplLock)
+    a.acquire()
+    a._grants.clear()  # A killed process hears of no loss, and releases nothing.
+    waiting = b.acquire.submit()
+    cluster.expire(0)
+    assert waiting.result(0)
+    b._grants.clear()
+    cluster.expire(1)
+    assert not c.locked()
+
+
 def test_waiter_that_expires_is_not_granted_anything(cluster):
     a, b, c = cluster.attach("lock", ReplLock)
     a.acquire()
