@@ -461,6 +461,11 @@ class Replica(Generic[C]):
             opened = self.table.sessions.find(self.address, self._incarnation, self._attempt)
             if opened is not None:
                 self.outbox.open(opened)
+                return
+            # An attempt that was opened and has expired unseen can never be opened again.
+            known = self.table.sessions.last_attempt(self.address, self._incarnation)
+            self._attempt = max(self._attempt, known + 1)
+            self._opening = False
             return
         lost = ResultLost("applied, but this node skipped it by a snapshot and has no result")
         last = self.table.sessions.last(session)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from msgspec.structs import replace as struct_replace
 
 from ..config import Config
-from ..errors import NodeFailed, ProtocolError, SyncError
+from ..errors import NodeFailed, SyncError
 from ..objects.outbox import HasCommand
 from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
 from ..raft.messages import SnapshotMeta
@@ -69,25 +69,20 @@ class Driver(Generic[C]):
         self._snapshotting = False
         self._snapshot_after = 0.0
         self._installing: tuple[SnapshotMeta, bytes] | None = None
-        self._bad_peers: set[str] = set()
         self._sure = False
 
     # Events; each is followed by `pump`, at once or after a burst of them
 
-    def frame_received(self, peer: str, payload: bytes) -> bool:
-        """Take in a frame; return False if it is not what a correct member sends."""
-        try:
-            self.replica.step(peer, decode(payload), self._clock.now())
-        except ProtocolError as error:
-            if peer not in self._bad_peers:
-                self._bad_peers.add(peer)
-                _log.error("%s sent what no member sends (%s); its frames are dropped", peer, error)
-            return False
-        return True
+    def frame_received(self, peer: str, payload: bytes) -> None:
+        """Take in a frame.
+
+        Raises:
+            ProtocolError: no correct member sends this; close the link.
+        """
+        self.replica.step(peer, decode(payload), self._clock.now())
 
     def link_up(self, peer: str) -> None:
         """Note that frames can be sent to `peer`."""
-        self._bad_peers.discard(peer)
         self.replica.peer_connected(peer, self._clock.now())
 
     def link_down(self, peer: str) -> None:

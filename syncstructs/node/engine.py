@@ -189,8 +189,9 @@ class Engine:
         self._pump()
 
     def _on_frame(self, peer: str, payload: bytes) -> None:
-        if self._driver.frame_received(peer, payload):
-            self.wake()
+        # What this raises for bad bytes, the transport answers by closing the link.
+        self._driver.frame_received(peer, payload)
+        self.wake()
 
     def _on_link_up(self, peer: str) -> None:
         self._driver.link_up(peer)

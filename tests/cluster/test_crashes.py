@@ -95,10 +95,8 @@ def test_killing_and_restarting_any_member_on_disk_loses_nothing(tmp_path):
         callers = Callers(cluster)
         for round_number in range(6):
             progress(callers, 60)
-            if round_number % 2:
-                victim = cluster.wait_leader()
-            else:
-                victim = chance.choice(list(cluster))
+            leads = round_number % 2
+            victim = cluster.wait_leader() if leads else chance.choice(list(cluster))
             victim.kill()
             progress(callers, 60)
             cluster.start()

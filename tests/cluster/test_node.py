@@ -270,9 +270,9 @@ def test_a_blocking_call_in_a_callback_is_refused(trio):
 def test_an_argument_that_has_no_encoding_is_refused_before_anything_is_sent(trio):
     with pytest.raises(Unserializable, match="function"):
         trio[0].objects["users"]["f"] = lambda: 1
+    users = trio[0].objects["users"]
     with pytest.raises(NotReplicated):
-        port = trio[0]._engine
-        port.call(trio[0].objects["users"]._binding, "keys", (), {})
+        users._port.call(users._binding, "keys", (), {})
 
 
 # One member
@@ -399,7 +399,7 @@ def test_state_of_an_object_that_is_not_attached_is_kept_for_later(address, tmp_
             made["custom"].put(i)
         eventually(lambda: node.status()["snapshot_index"] > 0)
     with Node(address, consumers={"hits": ReplCounter()}, **settings) as node:
-        for i in range(50):
+        for _ in range(50):
             node.objects["hits"].add(1)
     with Node(address, consumers={"custom": MyBox()}, **settings) as node:
         assert node.objects["custom"].content == list(range(50))
@@ -501,10 +501,9 @@ def test_a_call_without_a_quorum_ends_as_not_applied():
     addresses = free_addresses(3)
     node = Node(addresses[0], addresses, consumers={"users": ReplDict()}, call_timeout=0.2)
     try:
+        users = ReplDict()
+        node.attach.submit("more", users)
         with pytest.raises(Withdrawn) as caught:
-            node._engine.replica.table  # noqa: B018
-            users = ReplDict()
-            node.attach.submit("more", users)
             users["a"] = 1
         assert isinstance(caught.value, TimeoutError)
         with pytest.raises(Timeout, match="no leader"):
