@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from ..errors import NotApplied, OutcomeUnknown
 
@@ -33,7 +33,7 @@ class Setup:
 class Channel:
     """Write lines from any thread, read them from one."""
 
-    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+    def __init__(self, reader: IO[bytes], writer: IO[bytes]) -> None:
         self._reader = reader
         self._writer = writer
         self._writing = threading.Lock()
