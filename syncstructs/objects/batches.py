@@ -6,6 +6,7 @@ commands in one call. Session 0 stands for the cluster itself: its commands carr
 """
 
 import struct
+from typing import Any
 
 import msgspec
 
@@ -38,6 +39,25 @@ def encode_command(
     if kwargs:
         return encode([target, method, list(args), kwargs])
     return encode([target, method, list(args)])
+
+
+def command_parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, Any]]:
+    """Return target, method, args and kwargs of a command.
+
+    Raises:
+        DecodeError: it has another shape.
+    """
+    if isinstance(command, list) and 3 <= len(command) <= 4:
+        target, method, args, kwargs = command if len(command) == 4 else [*command, {}]
+        if (
+            isinstance(target, int | str)
+            and isinstance(method, str)
+            and isinstance(args, list)
+            and isinstance(kwargs, dict)
+            and all(isinstance(name, str) for name in kwargs)
+        ):
+            return target, method, args, kwargs
+    raise DecodeError(f"a {type(command).__name__} that is not a command: {command!r:.200}")
 
 
 def encode_group(session: int, first_sequence: int, count: int, commands: bytes) -> bytes:

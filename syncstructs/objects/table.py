@@ -25,7 +25,7 @@ from ..errors import (
     Unserializable,
 )
 from ..raft.messages import Entry, EntryKind
-from .batches import Group, decode_groups
+from .batches import Group, command_parts, decode_groups
 from .context import PARKED, CallId, Context, Outcome, _current, _Parked
 from .digest import digest_bytes
 from .directory import Directory, Record
@@ -43,6 +43,8 @@ Result = Outcome | _Parked
 
 # Values of exactly these types cannot be changed, so they leave the state without being copied.
 _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
+
+_DONE: Final = Outcome()
 
 
 class Applied(msgspec.Struct):
@@ -99,6 +101,7 @@ class Table:
         self.time = 0
         self.applied_index = 0
         self.sessions = Sessions()
+        self._torn: str | None = None
         self._owner = owner
         self._random_type = random_type
         self._directory = Directory(owner, random_type, detached_bytes)
@@ -142,6 +145,7 @@ class Table:
         Raises:
             NodeFailed: this replica cannot go on without diverging; it must stop.
         """
+        self._refuse_torn()
         assert entry.index == self.applied_index + 1, (entry.index, self.applied_index)
         self.applied_index = entry.index
         self.time = max(self.time, entry.time)
@@ -154,10 +158,14 @@ class Table:
         except DecodeError as error:
             _log.error("entry %d is skipped, on every member: %s", entry.index, error)
             return round_.applied
+        # Also an interrupt in the midst of an entry, such as Ctrl-C under manual drive, leaves it
+        # half applied; whoever went on from there would diverge.
+        self._torn = f"entry {entry.index} was not applied to its end"
         token = _current.set(context)
         try:
             for group in groups:
                 self._apply_group(round_, group)
+            self._torn = None
         except MemoryError as error:
             raise NodeFailed(
                 f"out of memory while applying entry {entry.index}: the state may differ from the"
@@ -201,7 +209,7 @@ class Table:
         atoms = _ATOMS
         step = 1 if first else 0
         sequence = first - step
-        result: Result
+        result: Result = _DONE
         for command in commands:
             sequence += step
             context.serial += 1
@@ -221,9 +229,12 @@ class Table:
                 except MemoryError:
                     raise
                 except Exception as error:
-                    result = Outcome(None, error)
+                    result = _raised(error)
                 else:
-                    result = Outcome(value) if type(value) in atoms else _settled(value, round_)
+                    if value is None:
+                        result = _DONE
+                    elif own:
+                        result = Outcome(value) if type(value) in atoms else _settled(value, round_)
             if own:
                 results.append((sequence, result))
             if resumed:
@@ -232,7 +243,7 @@ class Table:
     def _apply_other(self, round_: _Round, command: Any, *, nested: bool = False) -> Result:
         """Apply a command that is not a plain call of an object attached here."""
         try:
-            target, method, args, kwargs = _parts(command)
+            target, method, args, kwargs = command_parts(command)
             if target == 0:
                 if nested:
                     raise DecodeError("a batch holds calls of objects only")
@@ -255,7 +266,7 @@ class Table:
         except MemoryError:
             raise
         except Exception as error:
-            return Outcome(None, error)
+            return _raised(error)
         return _settled(value, round_)
 
     # Commands of the cluster itself: target 0
@@ -383,7 +394,9 @@ class Table:
         Raises:
             Unserializable: the state of an object holds a value without encoding; the message
                 names object and attribute.
+            NodeFailed: an entry was left half applied.
         """
+        self._refuse_torn()
         return encode_image(
             Image(
                 serial=self.serial,
@@ -403,9 +416,11 @@ class Table:
         parts = decode_image(image)
         self.serial, self.time, self.applied_index = parts.serial, parts.time, parts.applied_index
         self.sessions.restore(parts.sessions)
+        self._torn = "a snapshot was not taken over to its end"
         token = _current.set(self._context())
         try:
             self._directory.restore(parts.objects)
+            self._torn = None
         except MemoryError as error:
             raise NodeFailed("out of memory while taking over a snapshot") from error
         finally:
@@ -433,6 +448,10 @@ class Table:
         ]
         numbers = [self.serial, self.time, self.applied_index]
         return digest_bytes([encode(numbers), encode(self.sessions.state()), encode(objects)])
+
+    def _refuse_torn(self) -> None:
+        if self._torn is not None:
+            raise NodeFailed(f"{self._torn}, so the state may differ from the other members'")
 
     def _context(self) -> Context:
         context = Context(
@@ -465,23 +484,14 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
 }
 
 
-def _parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, Any]]:
-    """Return target, method, args and kwargs of a command.
+def _raised(error: Exception) -> Outcome:
+    """Return the outcome of a call that raised, without the table's own frame in its traceback.
 
-    Raises:
-        DecodeError: it has another shape.
+    Whoever keeps the error would keep that frame, and with it all commands of the group.
     """
-    if isinstance(command, list) and 3 <= len(command) <= 4:
-        target, method, args, kwargs = command if len(command) == 4 else [*command, {}]
-        if (
-            isinstance(target, int | str)
-            and isinstance(method, str)
-            and isinstance(args, list)
-            and isinstance(kwargs, dict)
-            and all(isinstance(name, str) for name in kwargs)
-        ):
-            return target, method, args, kwargs
-    raise DecodeError(f"a {type(command).__name__} that is not a command: {command!r:.200}")
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    return Outcome(None, error)
 
 
 def _settled(value: object, round_: _Round) -> Result:

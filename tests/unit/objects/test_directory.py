@@ -182,6 +182,21 @@ def test_an_instance_that_refuses_the_state_stays_out_and_its_member_is_told(
     cluster.drop(2, "other")
 
 
+def test_an_offered_instance_that_refuses_a_state_goes_on_waiting(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    table, stubborn = cluster.members[1].table, Stubborn()
+    table.offer("shelf", stubborn)
+    with caplog.at_level(logging.CRITICAL):
+        cluster.members[0].system(
+            "attach", "shelf", type_name(Stubborn), {"size": 0}, stubborn.snapshot_state()
+        )
+        cluster.reload(1)
+    assert dict(table.objects) == {}
+    assert stubborn._binding.target == "shelf", "it was given no id"
+    table._check()
+
+
 # Creating and dropping
 
 

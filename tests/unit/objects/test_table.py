@@ -302,6 +302,14 @@ def test_a_method_that_only_says_parked_raises_instead_of_waiting_for_ever(
         box(cluster).say_parked()
 
 
+def test_only_the_call_that_parked_itself_waits(cluster: LocalCluster) -> None:
+    commands = [encode_command("box", m, (), {}) for m in ("wait", "say_parked")]
+    (_, first), (_, second) = applied(cluster, payload(cluster.members[0], 2, *commands))[0].results
+    assert first is PARKED
+    assert isinstance(second, Outcome)
+    assert "was not parked" in str(second.error)
+
+
 def test_parked_calls_survive_an_image(cluster: LocalCluster) -> None:
     future = box(cluster, 0).wait.submit()
     cluster.reload(0)
@@ -362,6 +370,14 @@ def test_all_calls_of_a_batch_run_in_order_whatever_some_of_them_raise(
     assert box(cluster, 1).items == [1, 2, 3]
 
 
+def test_what_a_batch_gives_to_a_parked_call_is_the_value_of_that_moment(
+    cluster: LocalCluster,
+) -> None:
+    future, handle = box(cluster, 1).wait.submit(), box(cluster)
+    cluster.batch(1, [(handle, "serve_items", ()), (handle, "put", ("later",))])
+    assert future.result(0) == []
+
+
 def test_each_call_of_a_batch_has_a_serial_of_its_own_and_no_sequence(
     cluster: LocalCluster,
 ) -> None:
@@ -380,6 +396,34 @@ def test_a_replica_out_of_memory_stops_instead_of_diverging(cluster: LocalCluste
     cluster.check = False
     with pytest.raises(NodeFailed, match="out of memory"):
         box(cluster).run_out_of_memory()
+
+
+def test_a_table_left_in_the_midst_of_an_entry_is_never_used_again(cluster: LocalCluster) -> None:
+    class Interrupted(Replicated):
+        @replicated
+        def interrupt(self) -> None:
+            raise KeyboardInterrupt
+
+    image = cluster.members[0].table.image()
+    handle = cluster.attach("interrupted", Interrupted)[0]
+    cluster.check = False
+    with pytest.raises(KeyboardInterrupt):
+        handle.interrupt()
+    table = cluster.members[0].table
+    with pytest.raises(NodeFailed, match="not applied to its end"):
+        table.apply(Entry(1, cluster.index + 1, 0, EntryKind.NOOP, b""), 0)
+    with pytest.raises(NodeFailed, match="not applied to its end"):
+        table.image()
+    table.restore(image)
+    assert table.image() == image
+
+
+def test_an_error_does_not_keep_the_commands_around_it(cluster: LocalCluster) -> None:
+    with pytest.raises(LookupError) as caught:
+        box(cluster).put_then_raise(1)
+    frames = [entry.name for entry in caught.traceback]
+    assert frames[-1] == "put_then_raise"
+    assert "_apply_commands" not in frames
 
 
 def test_entries_must_come_in_order(cluster: LocalCluster) -> None:
