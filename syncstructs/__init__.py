@@ -1,1 +1,103 @@
 """Replicated Python data structures over one embedded Raft log."""
+
+from .codec import register
+from .config import Address, Config
+from .errors import (
+    BindError,
+    BlockingCall,
+    Busy,
+    Cancelled,
+    ConfigError,
+    DataDirBusy,
+    DataDirDamaged,
+    DataDirForeign,
+    DecodeError,
+    LockLost,
+    NodeClosed,
+    NodeFailed,
+    NotApplied,
+    NotAttached,
+    NotOwner,
+    NotReady,
+    NotReplicated,
+    ObjectExists,
+    ObjectMismatch,
+    ObjectNotFound,
+    OutcomeUnknown,
+    ProtocolError,
+    ResultLost,
+    SessionExpired,
+    StorageError,
+    SyncError,
+    Timeout,
+    TooLarge,
+    Unserializable,
+    Withdrawn,
+)
+from .futures import Future
+from .node.node import Node
+from .node.syncobj import SyncObj
+from .objects.context import Context, current_context
+from .objects.replicated import Replicated, operation, replicated
+from .objects.waiters import Waiters
+from .structs.counters import ReplCounter
+from .structs.dicts import ReplDict
+from .structs.lists import ReplList
+from .structs.locks import ReplLock, ReplLockManager
+from .structs.queues import ReplPriorityQueue, ReplQueue
+from .structs.sets import ReplSet
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Address",
+    "BindError",
+    "BlockingCall",
+    "Busy",
+    "Cancelled",
+    "Config",
+    "ConfigError",
+    "Context",
+    "DataDirBusy",
+    "DataDirDamaged",
+    "DataDirForeign",
+    "DecodeError",
+    "Future",
+    "LockLost",
+    "Node",
+    "NodeClosed",
+    "NodeFailed",
+    "NotApplied",
+    "NotAttached",
+    "NotOwner",
+    "NotReady",
+    "NotReplicated",
+    "ObjectExists",
+    "ObjectMismatch",
+    "ObjectNotFound",
+    "OutcomeUnknown",
+    "ProtocolError",
+    "ReplCounter",
+    "ReplDict",
+    "ReplList",
+    "ReplLock",
+    "ReplLockManager",
+    "ReplPriorityQueue",
+    "ReplQueue",
+    "ReplSet",
+    "Replicated",
+    "ResultLost",
+    "SessionExpired",
+    "StorageError",
+    "SyncError",
+    "SyncObj",
+    "Timeout",
+    "TooLarge",
+    "Unserializable",
+    "Waiters",
+    "Withdrawn",
+    "current_context",
+    "operation",
+    "register",
+    "replicated",
+]

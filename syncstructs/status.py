@@ -60,7 +60,7 @@ def describe(
         "members": sorted(core.members),
         "commit_index": core.commit_index,
         "applied_index": replica.table.applied_index,
-        "log_entries": len(core.log),
+        "log_entries": core.log.last_index - core.log.base.index,
         "log_bytes": core.log.size_bytes,
         "snapshot_index": replica.snapshot_index,
         "session": replica.outbox.session,

@@ -72,7 +72,7 @@ def verify(cluster, callers):
         member.request("barrier", timeout=20, within=30)
     states = [member.request("state", name="seen") for member in cluster]
     assert all(state == states[0] for state in states)
-    seen = states[0]["items"] if isinstance(states[0], dict) else states[0]
+    seen = states[0]["_items"]
     assert len(seen) == len(set(seen)), "a call was applied twice"
     assert set(callers.acknowledged) <= set(seen), "an acknowledged call is lost"
     assert not set(callers.refused) & set(seen), "a refused call was applied"

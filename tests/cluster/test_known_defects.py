@@ -139,7 +139,7 @@ def test_a_waiter_is_served_in_order_by_the_release(cluster):
     for member in (second, third):
         waiting.append(member.ask("call", name="door", method="acquire", args=[]))
         for _ in range(500):
-            if len(first.request("state", name="door")["waiting"]) == len(waiting):
+            if len(first.request("state", name="door")["_waiters"]) == len(waiting):
                 break
         else:
             pytest.fail("the waiter never queued")
