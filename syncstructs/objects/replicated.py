@@ -36,6 +36,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _classes: dict[str, type["Replicated"]] = {}
+_NOT_STATE = frozenset({"_binding", "__orig_class__"})
+"""`typing` sets the second one on what `ReplDict[str, int]()` makes; it is no state."""
 _unattached: AbstractContextManager[object] = nullcontext()
 
 
@@ -52,7 +54,7 @@ class Replicated:
     """Names of attributes that are not replicated, such as callbacks; merged over base classes."""
 
     _binding: Binding | None = None
-    _local: ClassVar[frozenset[str]] = frozenset({"_binding"})
+    _local: ClassVar[frozenset[str]] = _NOT_STATE
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     _embeddable: ClassVar[bool] = True
     """Whether a member may make an instance by itself, of what another member attached."""
@@ -60,7 +62,7 @@ class Replicated:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         commands: dict[str, Callable[..., Any]] = {}
-        local = {"_binding"}
+        local = set(_NOT_STATE)
         for base in reversed(cls.__mro__):
             local |= base.__dict__.get("LOCAL", frozenset())
             for name, member in vars(base).items():
