@@ -114,6 +114,6 @@ def test_the_commands_of_the_readme_install_extras_that_exist():
 
 
 def test_type_parameters_are_no_part_of_the_state():
-    """Every snippet writes `ReplDict[str, int]()`; typing leaves an attribute on what that makes."""
+    """Typing leaves an attribute on what `ReplDict[str, int]()` makes; it could not be encoded."""
     made = syncstructs.ReplDict[str, int]({"ann": 7})
     assert made.snapshot_state() == syncstructs.ReplDict({"ann": 7}).snapshot_state()
