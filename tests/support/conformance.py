@@ -7,13 +7,18 @@ replicas in this process or on real nodes.
 """
 
 import os
+import socket
 import unittest
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from local_cluster import LocalCluster
 from threaded_cluster import ThreadedCluster
+
+from syncstructs.codec import encode
+from syncstructs.node.node import Node
 
 
 class Bench(Protocol):
@@ -41,7 +46,45 @@ class LocalBench:
         assert self._cluster.digest_equal()
 
 
-BENCHES: dict[str, Callable[..., Bench]] = {"local": LocalBench}
+class NodeBench:
+    """Three real nodes of this process, kept for all tests; objects of the second are tested."""
+
+    nodes: ClassVar[list[Node]] = []
+
+    def __init__(self, threads: bool) -> None:
+        self._attached: list[list[Any]] = []
+        if not self.nodes:
+            with ExitStack() as stack:
+                sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+                for each in sockets:
+                    each.bind(("127.0.0.1", 0))
+                addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+            self.nodes.extend(Node(a, [b for b in addresses if b != a]) for a in addresses)
+            for node in self.nodes:
+                node.wait_ready(10)
+
+    def attach(self, name: str, factory: Callable[[], Any]) -> Any:
+        targets = [factory() for _ in self.nodes]
+        for node, target in zip(self.nodes, targets, strict=True):
+            node.attach(name, target)
+        self._attached.append(targets)
+        return targets[1]
+
+    @classmethod
+    def stop(cls) -> None:
+        """Close the nodes; after the last test."""
+        while cls.nodes:
+            cls.nodes.pop().close()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.barrier(10)
+        for targets in self._attached:
+            states = {encode(target.snapshot_state()) for target in targets}
+            assert len(states) == 1, targets
+
+
+BENCHES: dict[str, Callable[..., Bench]] = {"local": LocalBench, "node": NodeBench}
 
 _bench: Bench | None = None
 _names = count(1)
