@@ -1,0 +1,258 @@
+"""Connection: a link on an asyncio transport, with a bounded queue for a peer that reads slowly.
+
+A lone message is written at once. What follows it in the same iteration of the loop is gathered,
+and leaves in one piece when the owner calls `release`. What the kernel does not take waits in a
+queue of this class, so that its size is known and bounded; asyncio's own buffer holds little.
+"""
+
+import asyncio
+from collections import deque
+from typing import Protocol, cast
+
+from .link import Event, FrameReceived, Greeted, Link, State
+from .sockets import tune
+
+# asyncio pauses the writer above this; a kernel buffer's worth, so that the kernel never waits.
+_STREAM_BYTES = 256 * 1024
+# Queued frames are joined into writes of about this size.
+_WRITE_BYTES = 256 * 1024
+# Payloads from this size on are not copied to stand next to their header.
+_LARGE_BYTES = 16 * 1024
+# What a queued frame costs besides its payload; else tiny frames could queue without end.
+_FRAME_COST_BYTES = 96
+_READ_BYTES = 256 * 1024
+_GREETING_READ_BYTES = 8 * 1024
+
+
+class Owner(Protocol):
+    """Whom a connection tells what happens; always in the loop's thread."""
+
+    def made(self, connection: "Connection") -> None:
+        """The TCP connection is there; a dialer's link must be greeted now."""
+
+    def happened(self, connection: "Connection", event: Event) -> None:
+        """The link has an event other than a frame."""
+
+    def framed(self, connection: "Connection", payload: bytes) -> None:
+        """A frame has arrived."""
+
+    def ended(self, connection: "Connection", reason: str) -> None:
+        """The connection is of no more use; told once, and before `gone`."""
+
+    def gone(self, connection: "Connection") -> None:
+        """The socket is closed."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One TCP connection and its link.
+
+    Until `opened` is called it has `greeting_timeout` seconds to live, however busy it is.
+    `settled` is done as soon as it is known whether the greeting succeeded, `closed` when the
+    socket is gone.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        link: Link,
+        *,
+        greeting_timeout: float,
+        silence_timeout: float,
+        buffer_bytes: int,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.link = link
+        self.peer: str | None = None
+        self.host = "?"
+        self.has_ended = False
+        self.end_reason = ""
+        self.opened_at: float | None = None
+        # The peer's hello was good; or one side turned the other down, which will last.
+        self.was_greeted = False
+        self.was_refused = False
+        self.settled: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._owner = owner
+        self._silence_timeout = silence_timeout
+        self._buffer_bytes = buffer_bytes
+        self._stream: asyncio.Transport | None = None
+        self._input = memoryview(bytearray(_GREETING_READ_BYTES))
+        self._queue: deque[bytes] = deque()
+        self._queue_bytes = 0
+        self._paused = False
+        self._holding = False
+        self._deadline = loop.call_later(greeting_timeout, self._time_out)
+
+    # Called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast and no check: uvloop's transports do not inherit from asyncio's.
+        stream = cast(asyncio.Transport, transport)
+        self._stream = stream
+        name = stream.get_extra_info("peername")
+        if name:
+            self.host = str(name[0])
+            if name == stream.get_extra_info("sockname"):
+                # TCP's simultaneous open: a free port dialled often enough connects to itself, and
+                # would keep its owner from listening there.
+                self.end("nobody listens there")
+        tune(stream.get_extra_info("socket"), self._silence_timeout)
+        stream.set_write_buffer_limits(high=_STREAM_BYTES)
+        self._owner.made(self)
+        if not self.has_ended:
+            self.flush_greeting()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._input
+
+    def buffer_updated(self, count: int) -> None:
+        if self.has_ended:
+            return
+        for event in self.link.receive(self._input[:count]):
+            if type(event) is FrameReceived:
+                self._owner.framed(self, event.payload)
+            else:
+                self.was_greeted = self.was_greeted or type(event) is Greeted
+                self._owner.happened(self, event)
+            if self.has_ended:
+                return
+
+    def eof_received(self) -> None:
+        # Without this, asyncio would first wait until the dead peer has read what is queued.
+        self.end("the peer closed it")
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._drain()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.end(str(error) if error else "it was closed")
+        self._close()
+
+    # Called by the owner
+
+    def opened(self, peer: str) -> None:
+        """Note that the link is up: the greeting's deadline is off, and more is read at once."""
+        self.peer = peer
+        self.opened_at = self._loop.time()
+        self._deadline.cancel()
+        self._input = memoryview(bytearray(_READ_BYTES))
+        self._settle()
+
+    def flush_greeting(self) -> None:
+        """Write what the link has to say by itself."""
+        words = self.link.data_to_send()
+        if words and self._stream is not None:
+            self._stream.write(words)
+
+    @property
+    def is_greeting(self) -> bool:
+        """Return whether this dialer has said hello and waits for the answer."""
+        return self.link.state is State.GREETING and not self.has_ended
+
+    @property
+    def at_rest(self) -> bool:
+        """Return whether a message may be written at once, with nothing to go before it."""
+        return not (self._holding or self._paused or self._queue)
+
+    def write(self, payload: bytes) -> None:
+        """Write a message now; what else is sent is gathered until `release`. Must be at rest."""
+        assert self._stream is not None, self.peer
+        assert not self.has_ended, self.end_reason
+        self._holding = True
+        header, body = self.link.frame(payload)
+        if len(body) < _LARGE_BYTES:
+            self._stream.write(header + body)
+        else:
+            self._stream.writelines((header, body))
+
+    def enqueue(self, payload: bytes) -> bool:
+        """Queue a message; False if too much is queued already. An empty queue takes any."""
+        cost = len(payload) + _FRAME_COST_BYTES
+        queued = self.queued_bytes
+        if queued and queued + cost > self._buffer_bytes:
+            return False
+        self._queue.append(payload)
+        self._queue_bytes += cost
+        return True
+
+    def release(self) -> None:
+        """Write what was gathered since `write`."""
+        self._holding = False
+        self._drain()
+
+    @property
+    def queued_bytes(self) -> int:
+        """Return how much waits for the peer to read, here and in asyncio's buffer."""
+        if self._stream is None or self.has_ended:
+            return 0
+        return self._queue_bytes + (self._stream.get_write_buffer_size() if self._paused else 0)
+
+    def end(self, reason: str, *, flush: bool = False) -> None:
+        """Close, and tell the owner. `flush` lets written bytes go first, until the deadline."""
+        if self.has_ended:
+            return
+        if flush:
+            self.flush_greeting()
+        self.has_ended = True
+        self.end_reason = reason
+        self._queue.clear()
+        self._queue_bytes = 0
+        if not flush or self._stream is None:
+            self._deadline.cancel()
+        if self._stream is not None:
+            if flush:
+                self._stream.close()
+            else:
+                self._stream.abort()
+        self._settle()
+        self._owner.ended(self, reason)
+
+    def abort(self) -> None:
+        """Close at once; what was not sent is lost."""
+        self.end("it was closed")
+        if self._stream is not None:
+            self._stream.abort()
+
+    def discard(self) -> None:
+        """Note that the loop did not make it, or unmade it, and will not report its end."""
+        self.end("it was not made")
+        self._close()
+
+    def _time_out(self) -> None:
+        self.end("no greeting in time")
+        self.abort()
+
+    def _close(self) -> None:
+        self._deadline.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+            self._owner.gone(self)
+
+    def _settle(self) -> None:
+        if not self.settled.done():
+            self.settled.set_result(None)
+
+    def _drain(self) -> None:
+        while self._queue and not (self._paused or self._holding or self.has_ended):
+            assert self._stream is not None
+            pieces: list[bytes] = []
+            size = 0
+            while self._queue and size < _WRITE_BYTES:
+                payload = self._queue.popleft()
+                pieces.extend(self.link.frame(payload))
+                size += len(payload) + _FRAME_COST_BYTES
+            self._queue_bytes -= size
+            self._stream.write(b"".join(pieces))
+
+    def _check(self) -> None:
+        self.link._check()
+        cost = sum(len(payload) + _FRAME_COST_BYTES for payload in self._queue)
+        assert self._queue_bytes == cost, (self._queue_bytes, cost)
+        assert not (self._queue and self.at_rest), len(self._queue)
+        if len(self._queue) > 1:
+            assert cost <= self._buffer_bytes, (cost, self._buffer_bytes)

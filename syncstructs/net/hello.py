@@ -1,0 +1,155 @@
+"""The first frame of each side of a link: who speaks, and whether this node wants to listen. Pure.
+
+Layout: magic (12 bytes), kind (1), protocol version (2, big endian), body. A hello's body is a
+msgpack array, a refusal's is a sentence in UTF-8. Magic, kind and version stay where they are in
+every version of the protocol, and so does the whole of a refusal: nodes of different versions can
+tell each other why they part.
+
+A reason for refusal names both sides, so that the same sentence is right in both logs.
+"""
+
+from collections.abc import Container
+from struct import Struct
+
+import msgspec
+
+from ..errors import ProtocolError
+
+PROTOCOL_VERSION = 1
+HELLO_LIMIT_BYTES = 4096
+"""The first frame is no larger: a stranger's bytes are not kept beyond this."""
+
+_MAGIC = b"syncstructs\x00"
+_HEAD = Struct("!12sBH")
+_HELLO, _REFUSAL = 1, 2
+_REASON_LIMIT_BYTES = 1024
+_QUOTED_CHARACTERS = 80
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says of itself on every link.
+
+    `incarnation` (0 to 2**64 - 1) tells one life of the node from its earlier ones;
+    `limit_bytes` is the largest frame that the node takes.
+    """
+
+    cluster: str
+    address: str
+    incarnation: int
+    limit_bytes: int
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One side's greeting.
+
+    `dialled` is the address that the sender believes to be that of the receiver. `number` grows
+    with every hello of an incarnation, so a late one can be told from a new one.
+    """
+
+    cluster: str
+    address: str
+    dialled: str
+    incarnation: int
+    number: int
+    limit_bytes: int
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The other side does not want this link; the sentence is the peer's, so quote it."""
+
+    reason: str
+
+
+class OtherVersion(msgspec.Struct, frozen=True):
+    """A hello in a version of the protocol that is not spoken here."""
+
+    version: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Hello)
+
+
+def quoted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:
+    """Return `text` for a log or a reason: in quotes, escaped, cut after `limit` characters.
+
+    >>> quoted("x" * 1000, 3)
+    "'xxx'..."
+    """
+    if len(text) > limit:
+        return ascii(text[:limit]) + "..."
+    return ascii(text)
+
+
+def encode_hello(hello: Hello) -> bytes:
+    """Return the payload of the frame that carries `hello`."""
+    return _HEAD.pack(_MAGIC, _HELLO, PROTOCOL_VERSION) + _encoder.encode(hello)
+
+
+def encode_refusal(reason: str) -> bytes:
+    """Return the payload of the frame that tells the other side `reason`."""
+    text = reason.encode("utf-8", "replace")[:_REASON_LIMIT_BYTES]
+    return _HEAD.pack(_MAGIC, _REFUSAL, PROTOCOL_VERSION) + text
+
+
+def decode_first_frame(payload: bytes) -> Hello | Refusal | OtherVersion:
+    """Return what the first frame of a link says.
+
+    Raises:
+        ProtocolError: it is not the first frame of any version of this protocol, or damaged.
+    """
+    if len(payload) < _HEAD.size or not payload.startswith(_MAGIC):
+        raise ProtocolError("the first frame is not a greeting: not a syncstructs node")
+    _, kind, version = _HEAD.unpack_from(payload)
+    body = payload[_HEAD.size :]
+    if kind == _REFUSAL:
+        return Refusal(body[:_REASON_LIMIT_BYTES].decode("utf-8", "replace"))
+    if kind != _HELLO:
+        raise ProtocolError(f"the first frame is of kind {kind}, not a greeting")
+    if version != PROTOCOL_VERSION:
+        return OtherVersion(version)
+    try:
+        return _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise ProtocolError("the greeting is damaged") from None
+
+
+def is_refusal(payload: bytes) -> bool:
+    """Return whether a frame is a refusal; no message of a member begins like one."""
+    return payload.startswith(_MAGIC) and payload[len(_MAGIC) : len(_MAGIC) + 1] == b"\x02"
+
+
+def reason_to_refuse(
+    hello: Hello | OtherVersion,
+    *,
+    identity: Identity,
+    members: Container[str],
+    dialled: str | None = None,
+) -> str | None:
+    """Return the sentence that says why the node `identity` does not take `hello`; None: it does.
+
+    `members` are the other members that this node knows; `dialled` is the address that this node
+    dialled to get here, None where it was dialled.
+    """
+    own = quoted(identity.address)
+    if isinstance(hello, OtherVersion):
+        return (
+            f"{own} speaks protocol version {PROTOCOL_VERSION}, the other side {hello.version}"
+        )
+    peer = quoted(hello.address)
+    if hello.cluster != identity.cluster:
+        return (
+            f"{own} is of cluster {quoted(identity.cluster)},"
+            f" {peer} is of cluster {quoted(hello.cluster)}"
+        )
+    if hello.address == identity.address:
+        if hello.incarnation == identity.incarnation:
+            return f"{own} reached itself when it dialled {quoted(dialled or hello.dialled)}"
+        return f"{own} is the address of two nodes"
+    if dialled is not None and hello.address != dialled:
+        return f"{own} dialled {quoted(dialled)}, but reached {peer}"
+    if hello.dialled != identity.address:
+        return f"{peer} dialled {quoted(hello.dialled)}, but reached {own}"
+    if hello.address not in members:
+        return f"{own} knows no member {peer}"
+    return None

@@ -1,0 +1,72 @@
+"""Peer: what the transport knows of one other member, and how long it pauses between dials."""
+
+import asyncio
+
+from ..config import Address, parse_address
+from .connection import Connection
+from .sockets import Target
+
+
+class Peer:
+    """One other member: its link if there is one, and the dial under way if not.
+
+    Raises:
+        ConfigError: `name` is no address.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.address: Address = parse_address(name, field="peer")
+        self.connection: Connection | None = None
+        # Set exactly while there is no link.
+        self.unlinked = asyncio.Event()
+        self.unlinked.set()
+        self.dialling: asyncio.Task[None] | None = None
+        self.lookup: asyncio.Task[list[Target]] | None = None
+        # The connection that the dial under way tries to make.
+        self.attempt: Connection | None = None
+        # The last link broke as soon as it was up, and nobody has paused for that yet.
+        self.broke_early = False
+        # Dials in a row without a link, and links in a row that broke as soon as they were up.
+        self.failure_count = 0
+        self.early_break_count = 0
+
+    def link(self, connection: Connection) -> None:
+        """Note that there is a link."""
+        assert self.connection is None, self.name
+        self.connection = connection
+        self.failure_count = 0
+        self.unlinked.clear()
+
+    def unlink(self, *, early: bool) -> None:
+        """Note that there is no link any more; `early`: it was not up for long."""
+        self.connection = None
+        self.broke_early = early
+        if not early:
+            self.early_break_count = 0
+        self.unlinked.set()
+
+    def failure(self) -> int:
+        """Count a dial without a link; return how many there were in a row."""
+        self.failure_count += 1
+        return self.failure_count
+
+    def early_break(self) -> int:
+        """Count a link that broke early; return how many there were in a row."""
+        self.broke_early = False
+        self.early_break_count += 1
+        return self.early_break_count
+
+    def _check(self) -> None:
+        assert self.unlinked.is_set() == (self.connection is None), self.name
+
+
+def pause_after(failure_count: int, shortest: float, longest: float) -> float:
+    """Return the pause after so many failures in a row: doubling from `shortest` to `longest`.
+
+    >>> [pause_after(count, 0.02, 1.0) for count in (1, 2, 3, 9, 10_000)]
+    [0.02, 0.04, 0.08, 1.0, 1.0]
+    """
+    if failure_count > 64:
+        return longest
+    return min(longest, shortest * 2.0 ** (failure_count - 1))
