@@ -28,7 +28,7 @@ PORTS = range(20_000, 32_000)
 is still free when its member is started again after a crash."""
 
 STDERR_LINES = 200
-MEMBER_COMMAND = (sys.executable, "-m", "syncstructs.cli.member")
+MEMBER_COMMAND = (sys.executable, "-P", "-m", "syncstructs.cli.member")
 
 OnEvent = Callable[["MemberProcess", Line], None]
 
@@ -66,7 +66,7 @@ class MemberProcess:
         self._gone = False
         # A file rather than a pipe: nobody has to read it for the member to go on.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
-        environment = {**os.environ, **(env or {})}
+        environment = {**os.environ, "PYTHONPATH": import_path(), **(env or {})}
         if hash_seed is not None:
             environment["PYTHONHASHSEED"] = str(hash_seed)
         # A session of its own: Ctrl-C in the terminal goes to us, and we end the members.
@@ -326,6 +326,14 @@ class LocalCluster:
 
     def _runs(self, name: str) -> bool:
         return name in self.members and self.members[name].alive
+
+
+def import_path() -> str:
+    """Return a PYTHONPATH on which a member finds the very packages that this process uses.
+
+    With `-P` before `-m`, a stray `json.py` in the working directory does not get in its way.
+    """
+    return os.pathsep.join(entry or os.getcwd() for entry in sys.path)
 
 
 def free_addresses(count: int) -> list[str]:
