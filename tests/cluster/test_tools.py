@@ -1,0 +1,94 @@
+"""The commands with real clusters: the proof, the figures, and that nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "syncstructs"]
+DEMO = [*COMMAND, "demo", "--plain", "--seconds", "0.6"]
+
+
+def run(arguments):
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["memory", "disk"])
+def test_demo_kills_the_leader_and_proves_that_nothing_is_lost(durable, tmp_path):
+    where = ["--data-dir", str(tmp_path / "room")] if durable else []
+    done = run([*DEMO, *where])
+    assert done.returncode == 0, done.stdout + done.stderr
+    for text in ("SIGKILL", "is the new leader", "is back", "time without service", "proof holds"):
+        assert text in done.stdout
+    assert "0 lost" in done.stdout
+    if durable:
+        assert sorted(entry.name for entry in (tmp_path / "room").iterdir()) == ["m1", "m2", "m3"]
+
+
+def test_bench_gives_its_figures_as_one_json_object():
+    done = run([*COMMAND, "bench", "--json", "--rounds", "1", "--seconds", "0.5"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["shape"]["window"] == 1024
+    median = figures["median"]
+    assert median["ops_per_second"] > 0
+    assert 0 < median["p50_ms"] <= median["p99_ms"] <= median["max_ms"]
+    assert median["cpu_seconds_per_million"] > 0
+    assert median["failed"] == median["lost"] == 0
+
+
+@pytest.mark.parametrize("options", ["--blocking", "--at follower --members 5", "--disk"])
+def test_bench_runs_in_every_shape(options):
+    done = run([*COMMAND, *f"bench {options} --rounds 1 --seconds 0.3 --warmup 0.1".split()])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ops/s" in done.stdout
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
+@pytest.mark.parametrize(
+    ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_an_interrupted_or_killed_demo_leaves_no_process_behind(ending, status):
+    demo = subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in demo.stdout:
+            if "leads" in line:
+                break
+        members = children(demo.pid)
+        assert len(members) == 3
+        demo.send_signal(ending)
+        _, errors = demo.communicate(timeout=30)
+    finally:
+        demo.kill()
+    assert demo.returncode == status, errors
+    assert "Traceback" not in errors
+    deadline = time.monotonic() + 20
+    while any(map(is_member, members)):
+        assert time.monotonic() < deadline, f"left behind: {members}"
+        time.sleep(0.05)
+
+
+def children(parent):
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as stat:
+                    fields = stat.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == parent:
+                found.append(int(entry))
+    return found
+
+
+def is_member(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as line:
+            return "syncstructs.cli.member" in line.read()
+    except OSError:
+        return False
