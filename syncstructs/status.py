@@ -1,10 +1,12 @@
 """A typed, read-only picture of a node, for people and programs that look at it."""
 
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, TypeVar
 
 from .objects.outbox import HasCommand
 from .objects.replicated import type_name
 from .replica import Replica
+
+C = TypeVar("C", bound=HasCommand)
 
 
 class ObjectStatus(TypedDict):
@@ -38,7 +40,7 @@ class Status(TypedDict):
 
 
 def describe(
-    replica: Replica[HasCommand],
+    replica: Replica[C],
     *,
     pending_calls: int,
     failure: BaseException | None,

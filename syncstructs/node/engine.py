@@ -67,17 +67,17 @@ class Engine:
         self.reading = self.gate.lock
         self.active = asyncio.Event()
         self.closed: Future[None] = Future(self.blocker)
-        self._stores = open_stores(address, config, self.runner.post)
         self._tickets = itertools.count(1)
         self._requests = itertools.count(1)
         self._barriers: dict[int, Future[None]] = {}
         self._woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._stores = self._open_stores()
         try:
             self.replica = self._make_replica(self._stores)
         except BaseException:
-            self._stores.close(0.0)
+            self.abort()
             raise
         self._transport = Transport(
             address=address,
@@ -89,6 +89,13 @@ class Engine:
             on_link_down=self._on_link_down,
         )
         self._driver: Driver[Call] = self._make_driver(self._stores)
+
+    def _open_stores(self) -> Stores:
+        try:
+            return open_stores(self.address, self.config, self._post_event)
+        except BaseException:
+            self.runner.abort()
+            raise
 
     def _make_replica(self, stores: Stores) -> Replica[Call]:
         self._incarnation = secrets.randbits(63)
@@ -193,6 +200,15 @@ class Engine:
         self._driver.frame_received(peer, payload)
         self.wake()
 
+    def _post_event(self, event: Callable[[], object]) -> None:
+        """Bring an event to the driver from another thread."""
+
+        def take_in() -> None:
+            event()
+            self.wake()
+
+        self.runner.post(take_in)
+
     def _on_link_up(self, peer: str) -> None:
         self._driver.link_up(peer)
         self.wake()
@@ -246,12 +262,21 @@ class Engine:
             self._timer.cancel()
         try:
             await self._transport.close()
-            await asyncio.to_thread(self._stores.close, _CLOSE_TIMEOUT)
+            await self._close_stores()
         except Exception:
             _log.exception("closing %s did not go cleanly", self.address)
         self.active.set()
         self.closed.finish(None, None)
         self.runner.stopped()
+
+    async def _close_stores(self) -> None:
+        try:
+            closing = asyncio.to_thread(self._stores.close, _CLOSE_TIMEOUT)
+            await closing
+        except RuntimeError:
+            # While the interpreter ends, no thread can be started any more.
+            closing.close()
+            self._stores.close(_CLOSE_TIMEOUT)
 
     def close(self) -> Future[None]:
         """Begin to close; the future ends when nothing of the node is left but its thread."""

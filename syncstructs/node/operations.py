@@ -1,5 +1,6 @@
 """Running operations: generators that wait for futures on the calling side (see `Steps`)."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -24,15 +25,26 @@ class Loop(Protocol):
 
 
 class Operation:
-    """One run of a generator: its first step in the caller's thread, the others in the driver's."""
+    """One run of a generator: its first step in the caller's thread, the others in the driver's.
 
-    __slots__ = ("_loop", "_steps", "_wait", "future", "waits_for")
+    Whoever makes a turn claims it under the lock, so a turn is made once: by the future that was
+    waited for, by the clock, or by a cancel. A value that a turn has brought never gets lost to a
+    cancel: a cancel that comes while the generator runs takes effect at its next wait.
+    """
+
+    __slots__ = (
+        "_cancel_wanted", "_lock", "_loop", "_steps", "_turn", "_waiting", "future", "waits_for"
+    )  # fmt: skip
 
     def __init__(self, loop: Loop, blocker: Blocker, steps: Steps[Any]) -> None:
         self._loop = loop
         self._steps = steps
-        self._wait = 0
+        self._lock = threading.Lock()
+        self._turn = 0
+        self._waiting = False
+        self._cancel_wanted = False
         self.waits_for: Future[Any] | None = None
+        """The future that it waits for, or waited for last."""
         self.future: Future[Any] = Future(blocker, self._cancel)
 
     def advance(self, value: object = None, error: BaseException | None = None) -> None:
@@ -48,20 +60,24 @@ class Operation:
                 return
             timed = isinstance(step, tuple)
             future, seconds = step if isinstance(step, tuple) else (step, None)
-            if not future.done():
-                self._await(future, timed, seconds)
+            with self._lock:
+                cancelled, self._cancel_wanted = self._cancel_wanted, False
+                turn = self._turn
+                self.waits_for = future
+                self._waiting = not cancelled and not future.done()
+                waiting = self._waiting
+            if waiting:
+                self._await(turn, future, timed, seconds)
                 return
-            value, error = _seen(future, timed)
+            if cancelled:
+                value, error = None, Cancelled("the operation was cancelled")
+                self.future.finish(None, error)
+            else:
+                value, error = _seen(future, timed)
 
-    def _await(self, future: Future[Any], timed: bool, seconds: float | None) -> None:
-        self._wait += 1
-        wait = self._wait
-        self.waits_for = future
-
+    def _await(self, turn: int, future: Future[Any], timed: bool, seconds: float | None) -> None:
         def go_on() -> None:
-            # A wait that ran out of time, or was cancelled, hears of its future too late.
-            if self._wait == wait:
-                self._wait += 1
+            if self._claim(turn):
                 self.advance(*_seen(future, timed))
 
         def done(_: object) -> None:
@@ -71,20 +87,30 @@ class Operation:
                 self._loop.post(go_on)
 
         def time_out() -> None:
-            if self._wait == wait:
-                self._wait += 1
+            if self._claim(turn):
                 self.advance(future.done())
 
         future.add_done_callback(done)
         if seconds is not None:
             self._loop.after(max(0.0, seconds), time_out)
 
-    def _cancel(self) -> bool:
-        def throw() -> None:
-            self._wait += 1
-            self.advance(None, Cancelled("the operation was cancelled"))
+    def _claim(self, turn: int) -> bool:
+        """Take the turn; False if it was taken already."""
+        with self._lock:
+            if not self._waiting or self._turn != turn:
+                return False
+            self._waiting = False
+            self._turn += 1
+            return True
 
-        self._loop.post(throw)
+    def _cancel(self) -> bool:
+        with self._lock:
+            if not self._waiting:
+                self._cancel_wanted = True
+                return False
+            self._waiting = False
+            self._turn += 1
+        self._loop.post(lambda: self.advance(None, Cancelled("the operation was cancelled")))
         return True
 
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from ..config import Config
 from ..storage.base import LogStore, SnapshotStore
+from ..storage.disk import open_data_dir
 from ..storage.memory import MemoryLog, MemorySnapshots
+from ..storage.snapshots import DiskSnapshots
+from ..storage.wal import Wal
 from .workers import InlineWorker, ThreadWorker
 
 
@@ -40,10 +43,6 @@ def open_stores(
     if config.data_dir is None:
         inline = InlineWorker()
         return Stores(MemoryLog(), MemorySnapshots(), inline, inline, lambda: None)
-    from ..storage.disk import open_data_dir
-    from ..storage.snapshots import DiskSnapshots
-    from ..storage.wal import Wal
-
     directory = open_data_dir(config.data_dir, cluster=config.cluster, address=address)
     try:
         log = Wal(directory, segment_bytes=config.segment_bytes)

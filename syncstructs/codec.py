@@ -1,0 +1,576 @@
+"""Python values to bytes and back: typed, bounded, and never running code from the wire.
+
+What comes back is equal and of the exact same type. That holds for None, bool, int of any size,
+float, complex, str (lone surrogates too), bytes, bytearray, list, tuple, dict, set, frozenset,
+`collections.deque`, range, slice, datetime, date, time, timedelta, timezone, ZoneInfo, Decimal,
+Fraction, UUID, and for dataclasses, enums and named tuples that were registered. All else is
+refused, subclasses of builtin types included, as their type would be lost.
+
+The bytes are MessagePack. What MessagePack lacks is an extension of a code below, whose payload
+again is MessagePack where it holds values. Bytes are canonical: values that are equal, of the same
+types and in the same order of insertion have equal bytes in every process. Sets are sorted by the
+bytes of their elements, so `hash()` has no part in it.
+
+msgspec encodes tuples, sets, datetimes, enums and others natively, but not so that they come back:
+nothing but None, bool, int, float, str, bytes, list and dict may ever reach its encoder unpacked.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final, TypeVar, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from .errors import DecodeError, Unserializable
+from .registry import known_name, known_type, kind_of, register
+
+__all__ = [
+    "ATOMS", "MAX_DEPTH", "STATE_DEPTH", "copy", "decode", "decode_many", "encode",
+    "encode_command", "register",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+MAX_DEPTH: Final = 64
+"""Containers inside containers that `encode` takes unless it is told another number."""
+
+STATE_DEPTH: Final = 128
+"""The deepest that `copy` and `decode` follow: room for the containers around passed values."""
+
+ATOMS: Final[frozenset[type]] = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, range, date, datetime, time, timedelta}
+    | {timezone, ZoneInfo, Decimal, Fraction, UUID}
+)
+"""The immutable types without parts; a value of them needs no copy."""
+
+# A datetime holds a timezone, that holds a timedelta, that holds integers.
+_ATOM_DEPTH: Final = 4
+
+# A Fraction is reduced when it is decoded, in quadratic time: this bounds it to milliseconds.
+_FRACTION_BITS: Final = 32_768
+
+# What the encoder takes as it is. Integers over 64 bits and lone surrogates are rare: if it meets
+# one, everything is packed again with them looked at too.
+_NATIVE: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, bytes})
+_THOROUGH: Final[frozenset[type]] = _NATIVE - {int, str}
+
+_Ext = msgspec.msgpack.Ext
+_encode: Final = msgspec.msgpack.Encoder().encode
+_Native = frozenset[type]
+_Decode = Callable[[bytes | memoryview], Any]
+
+
+class _Code:
+    """The extension codes; they are on disks and wires and never change their meaning."""
+
+    INT = 1
+    STR = 2
+    TUPLE = 3
+    SET = 4
+    FROZENSET = 5
+    DICT = 6
+    BYTEARRAY = 7
+    COMPLEX = 8
+    DATE = 9
+    DATETIME = 10
+    TIME = 11
+    TIMEDELTA = 12
+    TIMEZONE = 13
+    ZONE = 14
+    DECIMAL = 15
+    FRACTION = 16
+    UUID = 17
+    DEQUE = 18
+    RANGE = 19
+    SLICE = 20
+    REGISTERED = 21
+
+
+# Public functions
+
+
+def encode(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
+    """Return `value` as bytes, canonical and the same on every member.
+
+    Raises:
+        Unserializable: a part has no encoding; the message names its place and type. Also if
+            containers are nested deeper than `max_depth`, as one that contains itself is.
+    """
+    try:
+        return _encode_native(value, max_depth)
+    except (Unserializable, RecursionError) as error:
+        raise _explained(_pack_thorough, value, max_depth, str(error)) from None
+
+
+def encode_command(values: list[object]) -> bytes:
+    """Return `[target, method, args]` or `[target, method, args, kwargs]` as `encode` does.
+
+    Raises:
+        Unserializable: the message names the place by its argument: `argument 1['x'][3]`, counted
+            from 0 as in `args`.
+    """
+    try:
+        return _encode_native(values, MAX_DEPTH)
+    except (Unserializable, RecursionError) as error:
+        args: Any = values[2]
+        kwargs: Any = values[3] if len(values) > 3 else {}
+        for name, argument in [*enumerate(args), *kwargs.items()]:
+            try:
+                _pack_thorough(argument, MAX_DEPTH - 2)
+            except (Unserializable, RecursionError) as found:
+                raise _explained(
+                    _pack_thorough, argument, MAX_DEPTH - 2, str(found), f"argument {name!r}"
+                ) from None
+        raise Unserializable(str(error)) from None
+
+
+def decode(data: bytes | memoryview) -> Any:
+    """Return the value that `data` encodes; takes memory and time in proportion to its size.
+
+    Raises:
+        DecodeError: `data` is anything but one whole value, a registered class is unknown here, or
+            nesting is deeper than extensions or the interpreter allow.
+    """
+    try:
+        return _decode(data)
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:
+        # Hostile bytes reach constructors of many types and `__eq__` of registered ones.
+        raise DecodeError(f"{len(data)} bytes that are not a value: {error}") from error
+
+
+def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
+    """Return the `count` values whose encodings stand in `data` one after the other.
+
+    Raises:
+        DecodeError: `data` is anything but `count` whole values.
+    """
+    if not 0 <= count <= len(data):
+        raise DecodeError(f"{len(data)} bytes cannot hold {count} values")
+    values: list[Any] = decode(b"\xdd" + count.to_bytes(4, "big") + data)
+    return values
+
+
+def copy(value: T) -> T:
+    """Return a deep copy, or `value` itself where nothing in it can change.
+
+    Raises:
+        Unserializable: a part is of a type that the codec does not know; see `encode`.
+    """
+    if type(value) in ATOMS:
+        return value
+    try:
+        copied: T = _copy(value, STATE_DEPTH)
+        return copied
+    except (Unserializable, RecursionError) as error:
+        raise _explained(_copy, value, STATE_DEPTH, str(error)) from None
+
+
+# Packing: from a value to what the encoder can take
+
+
+def _encode_native(value: Any, depth: int) -> bytes:
+    try:
+        if type(value) is list and len(value) == 3 and type(args := value[2]) is list:
+            # What nearly every call is: object, method, and arguments without parts.
+            kinds = map(type, args)
+            if _NATIVE.issuperset(kinds) and _NATIVE.issuperset(map(type, value[:2])):
+                return _encode(value)
+        return _encode(_pack(value, depth, _NATIVE))
+    except (OverflowError, UnicodeEncodeError):
+        return _encode(_pack_thorough(value, depth))
+
+
+def _pack_thorough(value: object, depth: int) -> object:
+    return _pack(value, depth, _THOROUGH)
+
+
+def _pack(value: Any, depth: int, native: _Native) -> Any:
+    kind = type(value)
+    other: _Packer = _pack_other
+    return value if kind in native else _PACKERS.get(kind, other)(value, depth, native)
+
+
+def _pack_items(values: Iterable[Any], depth: int, native: _Native) -> list[Any]:
+    if depth <= 0:
+        raise Unserializable("it is nested too deeply, or contains itself")
+    depth -= 1
+    packers, other = _PACKERS.get, cast("_Packer", _pack_other)
+    return [
+        item if (kind := type(item)) in native
+        else packers(kind, other)(item, depth, native)
+        for item in values
+    ]  # fmt: skip
+
+
+def _pack_int(value: int, depth: int, native: _Native) -> object:
+    if -(2**63) <= value < 2**64:
+        return value
+    return _Ext(_Code.INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+
+
+def _pack_str(value: str, depth: int, native: _Native) -> object:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return _Ext(_Code.STR, value.encode("utf-8", "surrogatepass"))
+    return value
+
+
+def _pack_list(value: list[Any], depth: int, native: _Native) -> object:
+    if depth > 0 and native.issuperset(map(type, value)):
+        return value
+    return _pack_items(value, depth, native)
+
+
+def _pack_tuple(value: tuple[Any, ...], depth: int, native: _Native) -> object:
+    return _Ext(_Code.TUPLE, _encode(_pack_list(value, depth, native)))  # type: ignore[arg-type]
+
+
+def _pack_dict(value: dict[Any, Any], depth: int, native: _Native) -> object:
+    if depth > 0 and native.issuperset(map(type, value)):
+        if native.issuperset(map(type, value.values())):
+            return value
+        return dict(zip(value, _pack_items(value.values(), depth, native), strict=True))
+    keys = _pack_items(value, depth, native)
+    values = _pack_items(value.values(), depth, native)
+    if all(packed is key for packed, key in zip(keys, value, strict=True)):
+        return dict(zip(keys, values, strict=True))
+    # Extensions cannot be keys for the encoder, so keys and values alternate.
+    pairs = [part for pair in zip(keys, values, strict=True) for part in pair]
+    return _Ext(_Code.DICT, _encode(pairs))
+
+
+def _pack_set(value: set[Any] | frozenset[Any], depth: int, native: _Native) -> object:
+    parts = sorted(map(_encode, _pack_items(value, depth, native)))
+    code = _Code.SET if type(value) is set else _Code.FROZENSET
+    return _Ext(code, b"\xdd" + len(parts).to_bytes(4, "big") + b"".join(parts))
+
+
+def _pack_atom(code: int, parts: Callable[[Any], Iterable[Any]]) -> "_Packer":
+    """Return a packer for immutable values made of `parts`; they do not count as containers."""
+
+    def pack(value: Any, depth: int, native: _Native) -> object:
+        return _Ext(code, _encode(_pack_items(parts(value), _ATOM_DEPTH, native)))
+
+    return pack
+
+
+def _pack_parts(code: int, parts: Callable[[Any], Iterable[Any]]) -> "_Packer":
+    """Return a packer for containers made of `parts`."""
+
+    def pack(value: Any, depth: int, native: _Native) -> object:
+        return _Ext(code, _encode(_pack_items(parts(value), depth, native)))
+
+    return pack
+
+
+def _pack_raw(code: int, raw: Callable[[Any], bytes]) -> "_Packer":
+    return lambda value, depth, native: _Ext(code, raw(value))
+
+
+def _pack_other(value: Any, depth: int, native: _Native) -> object:
+    known = known_type(type(value))
+    if known is None:
+        raise Unserializable(_refusal(type(value)))
+    parts = _pack(known.parts(value), depth, native)
+    return _Ext(_Code.REGISTERED, _encode([known.name, parts]))
+
+
+def _refusal(kind: type) -> str:
+    """Return why values of `kind` cannot be encoded, and what to do about it."""
+    name = f"{'an' if kind.__name__[:1].lower() in tuple('aeiou') else 'a'} {kind.__name__}"
+    sort = kind_of(kind)
+    if sort is not None:
+        return (
+            f"{name} cannot be encoded: register the {sort} on every member, with"
+            " @syncstructs.register above it"
+        )
+    for base in kind.__mro__[1:-1]:
+        if base in _PACKERS or base in ATOMS:
+            return f"{name} cannot be encoded: it would come back as a plain {base.__name__}"
+    return f"{name} cannot be encoded"
+
+
+def _datetime_parts(value: datetime) -> list[Any]:
+    day = [value.year, value.month, value.day]
+    return [*day, *_time_parts(value)]
+
+
+def _time_parts(value: datetime | time) -> list[Any]:
+    return [
+        value.hour, value.minute, value.second, value.microsecond, value.fold, value.tzinfo,
+    ]  # fmt: skip
+
+
+def _timedelta_parts(value: timedelta) -> list[Any]:
+    return [value.days, value.seconds, value.microseconds]
+
+
+def _timezone_parts(value: timezone) -> list[Any]:
+    offset = value.utcoffset(None)
+    name = value.tzname(None)
+    return [offset, None if name == timezone(offset).tzname(None) else name]
+
+
+def _zone_parts(value: ZoneInfo) -> list[Any]:
+    if value.key is None:
+        raise Unserializable("a ZoneInfo without key cannot be encoded: its rules are not a name")
+    return [value.key]
+
+
+def _fraction_parts(value: Fraction) -> list[Any]:
+    parts = [value.numerator, value.denominator]
+    if max(part.bit_length() for part in parts) > _FRACTION_BITS:
+        raise Unserializable(f"a Fraction of more than {_FRACTION_BITS} bits cannot be encoded")
+    return parts
+
+
+def _slice_parts(value: Any) -> list[Any]:
+    return [value.start, value.stop, value.step]
+
+
+def _complex_parts(value: complex) -> list[Any]:
+    return [value.real, value.imag]
+
+
+_Packer = Callable[[Any, int, _Native], Any]
+_PACKERS: Final[dict[type, _Packer]] = {
+    # The first six come here only in the thorough way, or when they hold others.
+    int: _pack_int,
+    str: _pack_str,
+    list: _pack_list,
+    dict: _pack_dict,
+    tuple: _pack_tuple,
+    set: _pack_set,
+    frozenset: _pack_set,
+    bytearray: _pack_raw(_Code.BYTEARRAY, bytes),
+    complex: _pack_atom(_Code.COMPLEX, _complex_parts),
+    date: _pack_atom(_Code.DATE, lambda day: (day.year, day.month, day.day)),
+    datetime: _pack_atom(_Code.DATETIME, _datetime_parts),
+    time: _pack_atom(_Code.TIME, _time_parts),
+    timedelta: _pack_atom(_Code.TIMEDELTA, _timedelta_parts),
+    timezone: _pack_atom(_Code.TIMEZONE, _timezone_parts),
+    ZoneInfo: _pack_atom(_Code.ZONE, _zone_parts),
+    Decimal: _pack_raw(_Code.DECIMAL, lambda number: str(number).encode()),
+    Fraction: _pack_atom(_Code.FRACTION, _fraction_parts),
+    UUID: _pack_raw(_Code.UUID, lambda uuid: uuid.bytes),
+    deque: _pack_parts(_Code.DEQUE, lambda value: (value.maxlen, *value)),
+    range: _pack_atom(_Code.RANGE, _slice_parts),
+    slice: _pack_parts(_Code.SLICE, _slice_parts),
+}
+
+
+# Unpacking: from an extension to a value
+
+
+def _items(data: memoryview, inner: _Decode) -> list[Any]:
+    values = inner(data)
+    if type(values) is not list:
+        raise DecodeError(f"a {type(values).__name__} where parts of a value should be")
+    return values
+
+
+def _unpack_dict(data: memoryview, inner: _Decode) -> dict[Any, Any]:
+    parts = _items(data, inner)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _unpack_datetime(data: memoryview, inner: _Decode) -> datetime:
+    year, month, day, hour, minute, second, micro, fold, zone = _items(data, inner)
+    return datetime(year, month, day, hour, minute, second, micro, zone, fold=fold)
+
+
+def _unpack_time(data: memoryview, inner: _Decode) -> time:
+    hour, minute, second, micro, fold, zone = _items(data, inner)
+    return time(hour, minute, second, micro, zone, fold=fold)
+
+
+def _unpack_timezone(data: memoryview, inner: _Decode) -> timezone:
+    offset, name = _items(data, inner)
+    if name is not None:
+        return timezone(offset, name)
+    return timezone(offset) if offset else UTC
+
+
+def _unpack_fraction(data: memoryview, inner: _Decode) -> Fraction:
+    numerator, denominator = _items(data, inner)
+    if max(numerator.bit_length(), denominator.bit_length()) > _FRACTION_BITS:
+        raise DecodeError("the parts of a Fraction are too large")
+    return Fraction(numerator, denominator)
+
+
+def _unpack_deque(data: memoryview, inner: _Decode) -> deque[Any]:
+    limit, *values = _items(data, inner)
+    if limit is not None and limit < len(values):
+        raise DecodeError(f"a deque of {len(values)} values over its limit {limit}")
+    return deque(values, limit)
+
+
+def _unpack_registered(data: memoryview, inner: _Decode) -> object:
+    name, parts = _items(data, inner)
+    known = known_name(name)
+    if known is None:
+        raise DecodeError(f"the class {name!r} is not registered on this member")
+    return known.build(parts)
+
+
+_Unpacker = Callable[[memoryview, _Decode], object]
+_UNPACKERS: Final[dict[int, _Unpacker]] = {
+    _Code.INT: lambda data, inner: int.from_bytes(data, "big", signed=True),
+    _Code.STR: lambda data, inner: str(data, "utf-8", "surrogatepass"),
+    _Code.TUPLE: lambda data, inner: tuple(_items(data, inner)),
+    _Code.SET: lambda data, inner: set(_items(data, inner)),
+    _Code.FROZENSET: lambda data, inner: frozenset(_items(data, inner)),
+    _Code.DICT: _unpack_dict,
+    _Code.BYTEARRAY: lambda data, inner: bytearray(data),
+    _Code.COMPLEX: lambda data, inner: complex(*_items(data, inner)),
+    _Code.DATE: lambda data, inner: date(*_items(data, inner)),
+    _Code.DATETIME: _unpack_datetime,
+    _Code.TIME: _unpack_time,
+    _Code.TIMEDELTA: lambda data, inner: timedelta(*_items(data, inner)),
+    _Code.TIMEZONE: _unpack_timezone,
+    _Code.ZONE: lambda data, inner: ZoneInfo(*_items(data, inner)),
+    _Code.DECIMAL: lambda data, inner: Decimal(str(data, "ascii")),
+    _Code.FRACTION: _unpack_fraction,
+    _Code.UUID: lambda data, inner: UUID(bytes=bytes(data)),
+    _Code.DEQUE: _unpack_deque,
+    _Code.RANGE: lambda data, inner: range(*_items(data, inner)),
+    _Code.SLICE: lambda data, inner: slice(*_items(data, inner)),
+    _Code.REGISTERED: _unpack_registered,
+}
+
+
+def _decoder(inner: _Decode) -> _Decode:
+    """Return a decoder whose extensions are decoded by `inner`."""
+
+    def unpack(code: int, data: memoryview) -> object:
+        unpacker = _UNPACKERS.get(code)
+        if unpacker is None:
+            raise DecodeError(f"unknown extension {code}; written by a later release?")
+        return unpacker(data, inner)
+
+    return msgspec.msgpack.Decoder(ext_hook=unpack).decode
+
+
+def _too_deep(data: bytes | memoryview) -> Any:
+    raise DecodeError(f"extensions are nested deeper than {STATE_DEPTH}")
+
+
+def _nested_decoder() -> _Decode:
+    # One decoder per level: the depth is bounded without counting in a hook that threads share.
+    decoder: _Decode = _too_deep
+    for _ in range(STATE_DEPTH + _ATOM_DEPTH):
+        decoder = _decoder(decoder)
+    return decoder
+
+
+_decode: Final = _nested_decoder()
+
+
+# Copies
+
+
+def _copy(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind in ATOMS:
+        return value
+    copier = _COPIERS.get(kind)
+    if copier is not None:
+        return copier(value, depth)
+    known = known_type(kind)
+    if known is None:
+        raise Unserializable(_refusal(kind))
+    parts = known.parts(value)
+    return known.build(_copy(parts, depth)) if type(parts) is dict else value
+
+
+def _copy_items(values: Iterable[Any], depth: int) -> list[Any]:
+    if depth <= 0:
+        raise Unserializable("it is nested too deeply, or contains itself")
+    depth -= 1
+    return [item if type(item) in ATOMS else _copy(item, depth) for item in values]
+
+
+def _copy_list(value: list[Any], depth: int) -> list[Any]:
+    return value[:] if ATOMS.issuperset(map(type, value)) else _copy_items(value, depth)
+
+
+def _copy_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+    keys: Iterable[Any] = value
+    if not ATOMS.issuperset(map(type, value)):
+        keys = _copy_items(value, depth)
+    elif ATOMS.issuperset(map(type, value.values())):
+        return value.copy()
+    return dict(zip(keys, _copy_items(value.values(), depth), strict=True))
+
+
+def _copy_tuple(value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
+    return value if ATOMS.issuperset(map(type, value)) else tuple(_copy_items(value, depth))
+
+
+_COPIERS: Final[dict[type, Callable[[Any, int], Any]]] = {
+    list: _copy_list,
+    dict: _copy_dict,
+    tuple: _copy_tuple,
+    set: lambda value, depth: set(_copy_items(value, depth)),
+    frozenset: lambda value, depth: frozenset(_copy_items(value, depth)),
+    bytearray: lambda value, depth: value[:],
+    deque: lambda value, depth: deque(_copy_items(value, depth), value.maxlen),
+    slice: lambda value, depth: slice(*_copy_items(_slice_parts(value), depth)),
+}
+
+
+# Errors that name the place
+
+
+def _explained(
+    attempt: Callable[[Any, int], object], value: object, depth: int, reason: str, place: str = ""
+) -> Unserializable:
+    """Return the error for `value`, with the way to the part that `attempt` fails on."""
+    while depth > 0:
+        for step, part in _parts(value):
+            try:
+                attempt(part, depth - 1)
+            except (Unserializable, RecursionError) as error:
+                place, value, reason = place + step, part, str(error)
+                break
+        else:
+            break
+        depth -= 1
+    if len(place) > 300:
+        place = f"{place[:200]}...{place[-60:]}"
+    return Unserializable(f"{place}: {reason}" if place else reason)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, object]]:
+    """Yield the parts of a container, each with its place in it."""
+    kind = type(value)
+    if kind in (list, tuple, deque):
+        yield from ((f"[{index}]", part) for index, part in enumerate(value))
+    elif kind is dict:
+        yield from ((f"[key {_short(key)}]", key) for key in value)
+        yield from ((f"[{_short(key)}]", part) for key, part in value.items())
+    elif kind in (set, frozenset):
+        yield from (("{...}", part) for part in value)
+    elif kind is slice:
+        yield from zip((".start", ".stop", ".step"), _slice_parts(value), strict=True)
+    elif kind in (datetime, time):
+        yield ".tzinfo", value.tzinfo
+    elif (known := known_type(kind)) is not None:
+        try:
+            parts = known.parts(value)
+        except Unserializable:
+            return
+        if type(parts) is dict:
+            yield from ((f".{name}", part) for name, part in parts.items())
+
+
+def _short(key: object) -> str:
+    return f"{key!r:.60}" if type(key) in ATOMS else f"a {type(key).__name__}"
