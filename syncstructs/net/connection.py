@@ -130,8 +130,10 @@ class Connection(asyncio.BufferedProtocol):
         self._drain()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.end(str(error) if error else "it was closed")
-        self._close()
+        try:
+            self.end(str(error) if error else "it was closed")
+        finally:
+            self._close()
 
     # Called by the owner
 
@@ -225,6 +227,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _time_out(self) -> None:
         self.end("no greeting in time")
+        if self._stream is None:
+            self.discard()
         self.abort()
 
     def _close(self) -> None:

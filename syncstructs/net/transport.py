@@ -100,12 +100,17 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         sockets = await listen(self._config.bind or self.address)
-        while sockets:
-            server = await loop.create_server(self._accept, sock=sockets[0], backlog=BACKLOG)
-            self._servers.append(server)
-            del sockets[0]
-        for peer in self._peers.values():
-            self._dial(peer)
+        try:
+            while sockets and not self._closing:
+                server = await loop.create_server(self._accept, sock=sockets[0], backlog=BACKLOG)
+                self._servers.append(server)
+                del sockets[0]
+        finally:
+            for sock in sockets:
+                sock.close()
+        if not self._closing:
+            for peer in self._peers.values():
+                self._dial(peer)
 
     def send(self, peer: str, payload: bytes) -> bool:
         """Send a frame; False if it was dropped: no link, or too much is queued for the peer.
@@ -189,6 +194,7 @@ class Transport:
 
     def _dial(self, peer: Peer) -> None:
         peer.dialling = self._spawn(self._keep_linked(peer))
+        peer.dialling.add_done_callback(_log_failure)
 
     async def _keep_linked(self, peer: Peer) -> None:
         while True:
@@ -266,6 +272,8 @@ class Transport:
         # must not be joined by another with every attempt.
         if peer.lookup is None:
             peer.lookup = self._spawn(resolve(peer.address))
+            # Or asyncio complains of a failure that came when nobody waited any more.
+            peer.lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
         lookup = peer.lookup
         done, _ = await asyncio.wait([lookup], timeout=self._config.connect_timeout)
         if not done:
@@ -407,8 +415,9 @@ class Transport:
 
     def _refused(self, connection: Connection, event: Refused) -> None:
         connection.was_refused = True
-        known = event.address is not None and event.address in self._peers
-        source = event.address if known and event.address else f"host {connection.host}"
+        source = connection.link.dialled or f"host {connection.host}"
+        if not connection.link.dialled and event.address in self._peers and event.address:
+            source = event.address
         if event.by_peer:
             self._notice(source, f"{source} refused this node: {quoted(event.reason, 500)}")
         else:
@@ -467,6 +476,11 @@ def frame_limit_bytes(config: Config) -> int:
     """Return the size of the largest frame that a node with `config` takes."""
     parts = config.max_command_bytes + config.append_bytes + config.chunk_bytes
     return min(parts + _FRAME_SPARE_BYTES, 2**32 - 1)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("a peer is dialled no more, which is a bug", exc_info=error)
 
 
 def _stop_accepting(server: asyncio.Server) -> None:

@@ -523,16 +523,28 @@ def test_a_dialled_port_that_never_greets_is_given_up_in_time(run, caplog):
 def test_strangers_are_bounded_and_a_member_still_gets_in(run):
     async def main():
         names = addresses(2)
-        async with Member(names[0], names) as member, contextlib.AsyncExitStack() as stack:
+        patient = Config(connect_timeout=10 * PATIENCE)
+        member = Member(names[0], names, patient)
+        async with member, contextlib.AsyncExitStack() as stack:
             host, _, port = names[0].rpartition(":")
+            strangers = []
             for _ in range(STRANGER_COUNT + 20):
-                stack.enter_context(socket.create_connection((host, int(port))))
+                sock = stack.enter_context(socket.create_connection((host, int(port))))
+                sock.setblocking(False)
+                strangers.append(sock)
                 await asyncio.sleep(0)
                 member.transport._check()
             async with Member(names[1], names) as other:
                 await other.until_linked(names[0])
                 await member.until_linked(names[1])
-                assert STRANGER_COUNT // 2 < len(member.transport._strangers) <= STRANGER_COUNT
+                assert len(member.transport._strangers) > STRANGER_COUNT // 2
+                async with asyncio.timeout(PATIENCE):
+                    while len(member.transport._connections) > STRANGER_COUNT + 2:
+                        await next_iteration()
+                with contextlib.suppress(ConnectionError):
+                    assert strangers[0].recv(1) == b"", "the oldest had to go"
+                with pytest.raises(BlockingIOError):
+                    strangers[-1].recv(1)
 
     run(main)
 
