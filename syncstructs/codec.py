@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from .errors import DecodeError, Unserializable
-from .registry import known_name, known_type, kind_of, register
+from .registry import kind_of, known_name, known_type, register
 
 __all__ = [
     "ATOMS", "MAX_DEPTH", "STATE_DEPTH", "copy", "decode", "decode_many", "encode",
@@ -499,12 +499,14 @@ def _copy_items(values: Iterable[Any], depth: int) -> list[Any]:
 
 
 def _copy_list(value: list[Any], depth: int) -> list[Any]:
-    return value[:] if ATOMS.issuperset(map(type, value)) else _copy_items(value, depth)
+    if depth > 0 and ATOMS.issuperset(map(type, value)):
+        return value[:]
+    return _copy_items(value, depth)
 
 
 def _copy_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
     keys: Iterable[Any] = value
-    if not ATOMS.issuperset(map(type, value)):
+    if depth <= 0 or not ATOMS.issuperset(map(type, value)):
         keys = _copy_items(value, depth)
     elif ATOMS.issuperset(map(type, value.values())):
         return value.copy()
@@ -512,7 +514,9 @@ def _copy_dict(value: dict[Any, Any], depth: int) -> dict[Any, Any]:
 
 
 def _copy_tuple(value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
-    return value if ATOMS.issuperset(map(type, value)) else tuple(_copy_items(value, depth))
+    if depth > 0 and ATOMS.issuperset(map(type, value)):
+        return value
+    return tuple(_copy_items(value, depth))
 
 
 _COPIERS: Final[dict[type, Callable[[Any, int], Any]]] = {
