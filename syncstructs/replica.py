@@ -194,6 +194,11 @@ class Replica(Generic[C]):
         return self._installing is None and (bool(self._committed) or self._barrier_passed())
 
     @property
+    def has_effects(self) -> bool:
+        """Whether `take_effects` would give something that an event has brought about."""
+        return self.core.has_effects or bool(self._sends)
+
+    @property
     def installing(self) -> SnapshotMeta | None:
         """The snapshot whose image must be given to `install` before anything else is applied."""
         return self._installing

@@ -28,6 +28,8 @@ _log = logging.getLogger("syncstructs.node")
 
 # Payload applied in one go before messages and heartbeats get their turn again.
 _SLICE_BYTES = 64 * 1024
+# Rounds of effects and applying in one go; then messages and timers get their turn.
+_ROUND_COUNT = 8
 # A snapshot that failed (a full disk, a value without encoding) is tried again after this time.
 _SNAPSHOT_RETRY = 30.0
 
@@ -103,22 +105,25 @@ class Driver(Generic[C]):
         now = self._clock.now()
         if now >= replica.deadline():
             replica.tick(now)
-        if replica.accepts_calls:
-            calls = self._take_calls()
+        idle = False
+        for _ in range(_ROUND_COUNT):
+            calls = self._take_calls() if replica.accepts_calls else ()
             if calls:
                 replica.propose(calls, now)
-        self._carry_out(replica.take_effects(now))
-        if self._installing is not None:
-            self._restore(*self._installing)
-        applied = replica.can_apply and self._apply(now)
-        self._carry_out(replica.take_effects(now))
+            self._carry_out(replica.take_effects(now))
+            if self._installing is not None:
+                self._restore(*self._installing)
+            applied = replica.can_apply and self._apply(now)
+            # What a memory store persists at once has effects of its own, and what was applied
+            # makes room for calls.
+            idle = not (calls or applied or replica.has_effects)
+            if idle:
+                break
         self._maybe_snapshot(now)
         if self.failure is not None:
             raise self.failure
         sure_until = self._watch_session(now)
-        if applied and replica.can_apply:
-            return now
-        return min(replica.deadline(), sure_until)
+        return min(replica.deadline(), sure_until) if idle else now
 
     def _watch_session(self, now: float) -> float:
         """Tell the objects once when this node stops being sure of its session."""

@@ -79,7 +79,7 @@ class ThreadRunner(Runner):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_loop()
         self._name = name
         self._worker: threading.Thread | None = None
 
@@ -150,7 +150,7 @@ class ManualRunner(Runner):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_loop()
         self._ticking = threading.Lock()
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
@@ -213,6 +213,16 @@ class ManualRunner(Runner):
             ) from None
         finally:
             self._thread = before
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop for a node to run on: uvloop's if that is installed (the extra `fast`)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 async def _wait(event: asyncio.Event, deadline: float | None) -> None:

@@ -22,6 +22,7 @@ from typing import (
     overload,
 )
 
+from ..codec import copy
 from ..errors import NotAttached
 from .context import _current
 from .port import Binding, Port, Steps
@@ -166,7 +167,8 @@ class ReplicatedMethod(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Apply the command on every member and return its result, or raise what it raised.
 
-        Inside another command it runs inline, as part of that.
+        Inside another command it runs inline, as part of that, with copies of its arguments: two
+        objects that shared a value would part when one replica is restored from a snapshot.
         """
         target = self._target
         context = _current.get()
@@ -175,7 +177,8 @@ class ReplicatedMethod(Generic[P, R]):
             return cast(R, binding.port.call(binding, self._name, args, kwargs))
         if target._binding is not None:
             context.check_inline(target._binding, self._name)
-        return self._function(target, *args, **kwargs)
+        copied = {name: copy(value) for name, value in kwargs.items()}
+        return self._function(target, *map(copy, args), **copied)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Queue the command and return a future at once; it is awaitable and has `result()`."""
