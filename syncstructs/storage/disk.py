@@ -1,297 +1,391 @@
-"""The few calls on a file system that the stores make, and who owns a data directory."""
+"""The disk as the stores see it: a few system calls, and the directory of one node.
 
+`Disk` and `File` are the only ways from here to the world, so that a simulator can take their
+place. They raise `OSError`; the stores turn that into `StorageError` with `explained`.
+"""
+
+import contextlib
 import errno
-import fcntl
-import json
 import os
-import secrets
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
-from typing import Protocol
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
 
 from ..errors import DataDirBusy, DataDirDamaged, DataDirForeign, StorageError
 
-FORMAT = 1
-_IDENTITY = "IDENTITY"
-_LOCK = "LOCK"
+Mode = Literal["read", "write", "create"]
+"""How a file is opened: to read; to read and write; the same, and it must not exist yet."""
+
+REMEDY: Final = (
+    "nothing was changed: restore this directory from a copy, or let the member start anew with an"
+    " empty one and another address"
+)
+
+_FORMAT: Final = 1
+_LOCK: Final = "lock"
+_IDENTITY: Final = "identity.json"
+
+_REASONS: Final = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied for this user",
+    errno.EPERM: "permission denied for this user",
+    errno.ENOTDIR: "it is not a directory",
+    errno.EEXIST: "it exists and is not what it should be",
+    errno.EIO: "the disk reports an input/output error",
+}
 
 
 class File(Protocol):
-    """An open file. Writing appends."""
+    """An open file. Offsets are bytes from its begin."""
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes from `offset`."""
+        """Return `size` bytes, fewer only at the end."""
 
-    def write(self, data: bytes) -> None:
-        """Append all of `data`."""
-
-    def sync(self) -> None:
-        """Return when all that was written is durable."""
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data`; what stands there is replaced."""
 
     def truncate(self, size: int) -> None:
-        """Cut the file to `size` bytes; appending goes on there."""
+        """Cut off what follows `size` bytes."""
 
     def size(self) -> int:
-        """Return the size in bytes."""
+        """Return how many bytes it has."""
+
+    def sync(self) -> None:
+        """Return when content and size are durable; the entry in the directory may not be."""
 
     def close(self) -> None:
-        """Close; idempotent."""
+        """Release the handle, not the durability; idempotent."""
+
+
+class Lock(Protocol):
+    """A lock on a directory."""
+
+    def close(self) -> None:
+        """Let it go; idempotent."""
 
 
 class Disk(Protocol):
-    """One directory of files, flat. Every method raises `OSError` as the system does."""
+    """The system calls that the stores are made of; all raise `OSError`."""
 
-    @property
-    def path(self) -> str:
-        """How the directory is called in messages."""
+    def make_directory(self, path: str) -> None:
+        """Create a directory and its parents, durably; one that exists is taken."""
 
-    def names(self) -> list[str]:
-        """Return the names of all files, sorted."""
+    def list(self, path: str) -> list[str]:
+        """Return the names in a directory, in no order."""
 
-    def open(self, name: str, *, create: bool = False) -> File:
-        """Open a file; `create` makes it, and fails if it is there."""
+    def open(self, path: str, mode: Mode) -> File:
+        """Open a file."""
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, replacing what bears it."""
+        """Give a file another name; one that has it already is replaced in the same instant."""
 
-    def remove(self, name: str) -> None:
-        """Remove a file; it may be gone already."""
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
 
-    def sync_names(self) -> None:
-        """Return when creations, renames and removals are durable."""
+    def sync_directory(self, path: str) -> None:
+        """Return when the names in a directory are durable."""
 
+    def lock(self, path: str) -> Lock:
+        """Lock by a file at `path`, for as long as this process lives at the most.
 
-class OsFile:
-    """A file of the operating system."""
-
-    def __init__(self, path: str, flags: int) -> None:
-        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes from `offset`."""
-        pieces = []
-        while size > 0 and (piece := os.pread(self._fd, min(size, 1 << 30), offset)):
-            pieces.append(piece)
-            offset += len(piece)
-            size -= len(piece)
-        return b"".join(pieces)
-
-    def write(self, data: bytes) -> None:
-        """Append all of `data`."""
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
-
-    def sync(self) -> None:
-        """Return when data and size are durable."""
-        getattr(os, "fdatasync", os.fsync)(self._fd)
-
-    def truncate(self, size: int) -> None:
-        """Cut the file to `size` bytes."""
-        os.ftruncate(self._fd, size)
-
-    def size(self) -> int:
-        """Return the size in bytes."""
-        return os.fstat(self._fd).st_size
-
-    def close(self) -> None:
-        """Close; idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        Raises:
+            DataDirBusy: somebody has it; the message names the process.
+        """
 
 
 class OsDisk:
-    """A directory of the operating system; opens by path, so a forked child can use it too."""
+    """The disk of the operating system."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def make_directory(self, path: str) -> None:
+        """Create a directory and its parents, durably; one that exists is taken."""
+        missing = []
+        at = os.path.abspath(path)
+        while not os.path.isdir(at) and at != os.path.dirname(at):
+            missing.append(at)
+            at = os.path.dirname(at)
+        for made in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(made)
+            self.sync_directory(os.path.dirname(made))
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
-    def names(self) -> list[str]:
-        """Return the names of all files, sorted."""
-        return sorted(os.listdir(self.path))
+    def list(self, path: str) -> list[str]:
+        """Return the names in a directory, in no order."""
+        return os.listdir(path)
 
-    def open(self, name: str, *, create: bool = False) -> OsFile:
-        """Open a file to read and append."""
-        flags = os.O_RDWR | os.O_APPEND | (os.O_CREAT | os.O_EXCL if create else 0)
-        return OsFile(os.path.join(self.path, name), flags)
+    def open(self, path: str, mode: Mode) -> File:
+        """Open a file."""
+        return _OsFile(path, mode)
 
     def rename(self, old: str, new: str) -> None:
-        """Give a file another name, replacing what bears it."""
-        os.replace(os.path.join(self.path, old), os.path.join(self.path, new))
+        """Give a file another name, in place of one that has it."""
+        os.replace(old, new)
 
-    def remove(self, name: str) -> None:
-        """Remove a file; it may be gone already."""
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.path, name))
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)
 
-    def sync_names(self) -> None:
-        """Return when creations, renames and removals are durable."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+    def sync_directory(self, path: str) -> None:
+        """Return when the names in a directory are durable."""
+        if sys.platform == "win32":
+            return  # a directory cannot be opened there; its file system keeps names by itself
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(fd)
+            os.fsync(handle)
         finally:
-            os.close(fd)
+            os.close(handle)
+
+    def lock(self, path: str) -> Lock:
+        """Lock by a file that holds the number of the process."""
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            _lock(handle)
+        except BlockingIOError:
+            holder = os.read(handle, 20).decode("ascii", "replace").strip() or "of unknown number"
+            os.close(handle)
+            who = "this process" if holder == str(os.getpid()) else f"process {holder}"
+            raise DataDirBusy(
+                f"{os.path.dirname(path)!r} is in use by {who}; a data directory serves one node"
+            ) from None
+        except BaseException:
+            os.close(handle)
+            raise
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        return _OsLock(handle)
+
+
+class _OsFile:
+    """A file without buffers of its own."""
+
+    def __init__(self, path: str, mode: Mode) -> None:
+        flags = {"read": "rb", "write": "r+b", "create": "x+b"}[mode]
+        self._raw = open(path, flags, buffering=0)  # noqa: SIM115 - closed by who opened it
+
+    def read(self, offset: int, size: int) -> bytes:
+        self._raw.seek(offset)
+        parts: list[bytes] = []
+        while size > 0 and (part := self._raw.read(size)):
+            parts.append(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        self._raw.seek(offset)
+        left = memoryview(data)
+        while left:
+            left = left[self._raw.write(left) :]
+
+    def truncate(self, size: int) -> None:
+        self._raw.truncate(size)
+
+    def size(self) -> int:
+        return os.fstat(self._raw.fileno()).st_size
+
+    def sync(self) -> None:
+        _sync(self._raw.fileno())
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+class _OsLock:
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            # Closing lets go of it, unless a child of a fork has the file open as well; an
+            # explicit unlock would take it from a parent if such a child closed it.
+            os.close(handle)
+
+
+if sys.platform == "win32":
+
+    def _lock(handle: int) -> None:
+        import msvcrt
+
+        try:
+            # The lock keeps others from reading what it covers, so it stands behind the number.
+            os.lseek(handle, 1024, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError(*error.args) from error
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)
+
+else:
+
+    def _lock(handle: int) -> None:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _find_sync() -> Any:
+    if sys.platform == "darwin":
+        import fcntl
+
+        # fsync() leaves the data in the drive's cache there.
+        return lambda handle: fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+    return getattr(os, "fdatasync", os.fsync)
+
+
+_sync: Final = _find_sync()
+
+
+@contextlib.contextmanager
+def explained(doing: str, path: str) -> Iterator[None]:
+    """Turn an `OSError` into a `StorageError` that says what could not be done, and why."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
+        raise StorageError(f"cannot {doing} {path!r}: {reason}") from error
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose directory it is, as its file says."""
+
+    format: int
+    cluster: str
+    address: str
+    id: str
+    """Drawn at random when the directory is made; its files carry it."""
+    begun: bool = False
+    """The log was begun: from then on its absence is damage."""
+    checksum: int = 0
+
+    def sum(self) -> int:
+        """Return the CRC-32 of the other fields."""
+        fields = (str(self.format), self.cluster, self.address, self.id, str(self.begun))
+        return zlib.crc32("\0".join(fields).encode("utf-8", "surrogatepass"))
 
 
 class DataDir:
-    """A data directory that this node owns until `close`."""
+    """The directory of one node, locked; the stores put their files into it."""
 
-    def __init__(self, disk: Disk, identity: dict[str, object], release: Callable[[], None]):
+    def __init__(self, path: str, disk: Disk, identity: Identity, lock: Lock) -> None:
+        self.path = path
         self.disk = disk
-        self._identity = identity
-        self._release = release
-
-    @property
-    def id(self) -> str:
-        """A name of this directory that no other has."""
-        return str(self._identity["id"])
-
-    @property
-    def fresh(self) -> bool:
-        """Whether no log was ever begun here."""
-        return not self._identity["begun"]
+        self.identity = identity
+        self._lock = lock
 
     def begin(self) -> None:
-        """Note durably that the log has begun: from here on its absence is damage."""
-        self._identity["begun"] = True
-        _write_identity(self.disk, self._identity)
+        """Note durably that the log was begun here."""
+        self.identity = msgspec.structs.replace(self.identity, begun=True)
+        _write_identity(self.disk, self.path, self.identity)
+
+    def at(self, name: str) -> str:
+        """Return the path of a file in it."""
+        return os.path.join(self.path, name)
+
+    def sync(self) -> None:
+        """Make the names in it durable."""
+        self.disk.sync_directory(self.path)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a whole file in it."""
+        return read_file(self.disk, self.at(name))
 
     def close(self) -> None:
-        """Let others have the directory; idempotent."""
-        self._release()
+        """Give it free for others; idempotent."""
+        self._lock.close()
+
+
+def read_file(disk: Disk, path: str) -> bytes:
+    """Return the content of a whole file."""
+    file = disk.open(path, "read")
+    try:
+        return file.read(0, file.size())
+    finally:
+        file.close()
 
 
 def open_data_dir(
-    path: str,
-    *,
-    cluster: str,
-    address: str,
-    disk: Callable[[str], Disk] = OsDisk,
+    path: str | os.PathLike[str], *, cluster: str, address: str, disk: Disk | None = None
 ) -> DataDir:
-    """Take possession of the directory at `path`; it is made if it is not there.
+    """Lock the directory of the node `address` in `cluster`, made if it does not exist.
 
     Raises:
-        DataDirBusy: another process holds it.
-        DataDirForeign: it belongs to another cluster or node, or holds other things.
-        DataDirDamaged: its identity cannot be read, or is of a later version.
-        StorageError: it cannot be made, read or written.
+        DataDirBusy: another process, or another node of this one, holds it.
+        DataDirForeign: it belongs to another cluster or another address.
+        DataDirDamaged: it says no more to whom it belongs.
+        StorageError: it cannot be made, read or written, or a later release wrote it.
     """
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        release = _lock(path)
-    except OSError as error:
-        if isinstance(error, StorageError):
+    disk = OsDisk() if disk is None else disk
+    path = os.fspath(path)
+    with explained("use the data directory", path):
+        disk.make_directory(path)
+        lock = disk.lock(os.path.join(path, _LOCK))
+        try:
+            identity = _identify(disk, path, cluster, address)
+        except BaseException:
+            lock.close()
             raise
-        raise storage_error(f"data_dir {path!r} cannot be used", error) from error
-    try:
-        found = disk(path)
-        return DataDir(found, _identify(found, cluster, address), release)
-    except OSError as error:
-        release()
-        if isinstance(error, StorageError):
-            raise
-        raise storage_error(f"data_dir {path!r} cannot be used", error) from error
-    except BaseException:
-        release()
-        raise
+    return DataDir(path, disk, identity, lock)
 
 
-def storage_error(what: str, error: OSError) -> StorageError:
-    """Return `error` as one sentence, with the remedy where there is a plain one."""
-    remedy = {
-        errno.ENOSPC: "the disk is full; free some space and start the node again",
-        errno.EDQUOT: "the quota is used up; free some space and start the node again",
-        errno.EACCES: "permission denied; let this user read and write it",
-        errno.EPERM: "permission denied; let this user read and write it",
-        errno.EROFS: "the file system is read-only",
-        errno.ENOTDIR: "it is not a directory",
-        errno.EEXIST: "it is not a directory",
-        errno.EIO: "the disk reports an input/output error; do not trust it any more",
-    }.get(error.errno or 0, error.strerror or str(error))
-    return StorageError(f"{what}: {remedy}")
-
-
-def _lock(path: str) -> Callable[[], None]:
-    fd = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
-        os.close(fd)
-        raise DataDirBusy(
-            f"data_dir {path!r} is in use by process {holder}; give each node its own directory"
-        ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, str(os.getpid()).encode(), 0)
-    held = [fd]
-
-    def release() -> None:
-        # Closing gives the lock back. The file stays: removing it would let two in at once.
-        if held:
-            os.close(held.pop())
-
-    return release
-
-
-def _identify(disk: Disk, cluster: str, address: str) -> dict[str, object]:
-    names = disk.names()
+def _identify(disk: Disk, path: str, cluster: str, address: str) -> Identity:
+    names = disk.list(path)
     if _IDENTITY not in names:
-        strange = [name for name in names if name not in (_LOCK, f"{_IDENTITY}.new")]
-        if strange:
-            raise DataDirForeign(
-                f"data_dir {disk.path!r} holds {strange[0]!r} but no {_IDENTITY}: it is no data"
-                " directory; name an empty one"
+        if found := sorted(name for name in names if name.startswith(("log-", "snapshot-"))):
+            raise DataDirDamaged(
+                f"{path!r} has {found[0]!r} but no {_IDENTITY!r}, so it does not say whose it is;"
+                f" {REMEDY}"
             )
-        identity: dict[str, object] = {
-            "format": FORMAT, "cluster": cluster, "address": address,
-            "id": secrets.token_hex(16), "begun": False,
-        }  # fmt: skip
-        _write_identity(disk, identity)
+        identity = Identity(
+            format=_FORMAT, cluster=cluster, address=address, id=os.urandom(8).hex()
+        )
+        # Nothing else may be in the directory before this is durable.
+        _write_identity(disk, path, identity)
         return identity
-    identity = _read_identity(disk)
-    for field, mine in (("cluster", cluster), ("address", address)):
-        if identity[field] != mine:
-            raise DataDirForeign(
-                f"data_dir {disk.path!r} belongs to {field} {identity[field]!r}, this node's is"
-                f" {mine!r}; name its own directory"
-            )
+    identity = _parse(read_file(disk, os.path.join(path, _IDENTITY)), path)
+    if (identity.cluster, identity.address) != (cluster, address):
+        raise DataDirForeign(
+            f"{path!r} belongs to node {identity.address!r} of cluster {identity.cluster!r}, not to"
+            f" {address!r} of {cluster!r}; give each node a directory of its own"
+        )
     return identity
 
 
-def _read_identity(disk: Disk) -> dict[str, object]:
-    file = disk.open(_IDENTITY)
+def _parse(data: bytes, path: str) -> Identity:
+    where = os.path.join(path, _IDENTITY)
     try:
-        identity = json.loads(file.read(0, 65536))
-        version = identity["format"]
-        whole = all(isinstance(identity[key], str) for key in ("cluster", "address", "id"))
-        whole = whole and isinstance(identity["begun"], bool)
-    except (ValueError, KeyError, TypeError):
-        version, whole = FORMAT, False
-    finally:
-        file.close()
-    if version != FORMAT:
-        raise DataDirDamaged(
-            f"data_dir {disk.path!r} is of format {version!r}, this version reads {FORMAT};"
-            " start it with the version that wrote it"
-        )
-    if not whole:
-        raise DataDirDamaged(
-            f"{_IDENTITY} in data_dir {disk.path!r} is damaged; restore the directory, or start"
-            " this member with an empty one"
-        )
-    return dict(identity)
+        format_ = msgspec.json.decode(data, type=dict[str, Any])["format"]
+        if isinstance(format_, int) and format_ > _FORMAT:
+            raise StorageError(
+                f"{path!r} has format {format_}, but this release knows up to {_FORMAT} only; run"
+                " the release that wrote it"
+            )
+        identity = msgspec.json.decode(data, type=Identity)
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError) as error:
+        raise DataDirDamaged(f"{where!r} is damaged ({error}); {REMEDY}") from error
+    if identity.checksum != identity.sum():
+        raise DataDirDamaged(f"{where!r} is damaged (its checksum is wrong); {REMEDY}")
+    return identity
 
 
-def _write_identity(disk: Disk, identity: dict[str, object]) -> None:
-    temporary = f"{_IDENTITY}.new"
-    disk.remove(temporary)
-    file = disk.open(temporary, create=True)
+def _write_identity(disk: Disk, path: str, identity: Identity) -> None:
+    identity = msgspec.structs.replace(identity, checksum=identity.sum())
+    final = os.path.join(path, _IDENTITY)
+    aside = f"{final}.new"
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(aside)
+    file = disk.open(aside, "create")
     try:
-        file.write(json.dumps(identity, indent=1).encode() + b"\n")
+        file.write(0, msgspec.json.format(msgspec.json.encode(identity)) + b"\n")
         file.sync()
     finally:
         file.close()
-    disk.rename(temporary, _IDENTITY)
-    disk.sync_names()
+    disk.rename(aside, final)
+    disk.sync_directory(path)

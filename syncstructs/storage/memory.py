@@ -3,8 +3,10 @@
 import zlib
 from collections.abc import Sequence
 
+from ..errors import DataDirDamaged, StorageError
 from ..raft.effects import Append
-from ..raft.messages import Entry, HardState, Restored, SnapshotMeta
+from ..raft.messages import EntryId, HardState, Restored, SnapshotMeta
+from .replay import Piece, Replay
 
 
 class MemoryLog:
@@ -13,34 +15,40 @@ class MemoryLog:
     blocking = False
 
     def __init__(self) -> None:
-        self._hard_state = HardState()
-        self._entries: list[Entry] = []
+        self._log = Replay(EntryId(0, 0), HardState())
 
     def load(self, snapshot: SnapshotMeta | None) -> Restored:
-        """Return what was appended and `snapshot` does not cover."""
-        covered = 0 if snapshot is None else snapshot.index
-        kept = tuple(entry for entry in self._entries if entry.index > covered)
-        return Restored(self._hard_state, snapshot, kept)
+        """Return what was appended and `snapshot` does not cover.
+
+        Raises:
+            DataDirDamaged: entries are missing between `snapshot` and the first one kept.
+        """
+        try:
+            entries = self._log.after(snapshot)
+        except ValueError as error:
+            raise DataDirDamaged(str(error)) from error
+        if snapshot is not None and entries is None:
+            # The log is older than the snapshot: it begins anew behind it.
+            self._log.apply(Piece(reset=snapshot))
+        return Restored(self._log.hard_state, snapshot, tuple(entries or ()))
 
     def append(self, appends: Sequence[Append]) -> None:
         """Take over all of `appends` in order."""
         for append in appends:
-            if append.reset is not None:
-                self._entries.clear()
-            if append.hard_state is not None:
-                self._hard_state = append.hard_state
-            if append.entries:
-                first = append.entries[0].index
-                while self._entries and self._entries[-1].index >= first:
-                    self._entries.pop()
-                self._entries.extend(append.entries)
+            try:
+                self._log.apply(Piece(append.reset, append.hard_state, append.entries))
+            except ValueError as error:
+                raise AssertionError(f"ticket {append.ticket}: {error}") from error
 
     def compact(self, index: int) -> None:
         """Forget entries up to `index`."""
-        self._entries = [entry for entry in self._entries if entry.index > index]
+        self._log.compact(index)
 
     def close(self) -> None:
         """Have nothing to release."""
+
+    def _check(self) -> None:
+        self._log._check()
 
 
 class MemorySnapshots:
@@ -58,42 +66,58 @@ class MemorySnapshots:
 
     def save(self, index: int, term: int, time: int, image: bytes) -> SnapshotMeta:
         """Keep `image`, and forget all but the newest two."""
-        meta = SnapshotMeta(index, term, time, len(image), zlib.crc32(image))
-        self._keep(meta, image)
-        return meta
+        snapshot = SnapshotMeta(index, term, time, len(image), zlib.crc32(image))
+        self._keep(snapshot, image)
+        return snapshot
 
     def load(self, snapshot: SnapshotMeta) -> bytes:
-        """Return the image."""
-        return next(image for meta, image in self._kept if meta == snapshot)
+        """Return the image.
+
+        Raises:
+            StorageError: it is not kept any more.
+        """
+        image = self._find(snapshot)
+        if image is None:
+            raise StorageError(f"the snapshot at entry {snapshot.index} is not kept any more")
+        return image
 
     def read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
-        """Return a piece of the image, or None if the snapshot is gone."""
-        found = next((image for meta, image in self._kept if meta == snapshot), None)
-        return None if found is None else found[offset : offset + size]
+        """Return a piece of the image, or None if the snapshot has been pruned meanwhile."""
+        image = self._find(snapshot)
+        return None if image is None else image[offset : offset + size]
 
     def write(self, snapshot: SnapshotMeta, offset: int, data: bytes) -> int:
-        """Keep a received piece; return the offset wanted next."""
+        """Keep a received piece; return the offset wanted next (unchanged if `offset` is off)."""
         if self._incoming is None or self._incoming[0] != snapshot:
             self._incoming = (snapshot, bytearray())
         arrived = self._incoming[1]
-        if offset == len(arrived):
+        if offset == len(arrived) and offset + len(data) <= snapshot.size_bytes:
             arrived += data
         return len(arrived)
 
     def finish(self, snapshot: SnapshotMeta) -> bool:
         """Keep the received image if it is whole; False (and nothing kept) if it is corrupt."""
-        incoming, self._incoming = self._incoming, None
-        if incoming is None or incoming[0] != snapshot:
+        if self._incoming is None or self._incoming[0] != snapshot:
             return False
-        image = bytes(incoming[1])
+        image = bytes(self._incoming[1])
+        self._incoming = None
         if len(image) != snapshot.size_bytes or zlib.crc32(image) != snapshot.checksum:
             return False
         self._keep(snapshot, image)
         return True
 
     def close(self) -> None:
-        """Have nothing to release."""
+        """Drop what arrived in part; idempotent."""
+        self._incoming = None
 
-    def _keep(self, meta: SnapshotMeta, image: bytes) -> None:
-        kept = [(m, i) for m, i in self._kept if m.id != meta.id]
-        self._kept = sorted([*kept, (meta, image)], key=lambda pair: pair[0].index)[-2:]
+    def _find(self, snapshot: SnapshotMeta) -> bytes | None:
+        return next((image for known, image in self._kept if known == snapshot), None)
+
+    def _keep(self, snapshot: SnapshotMeta, image: bytes) -> None:
+        kept = [pair for pair in self._kept if pair[0].id != snapshot.id]
+        self._kept = sorted([*kept, (snapshot, image)], key=lambda pair: pair[0].id)[-2:]
+
+    def _check(self) -> None:
+        assert len(self._kept) <= 2
+        for snapshot, image in self._kept:
+            assert (len(image), zlib.crc32(image)) == (snapshot.size_bytes, snapshot.checksum)

@@ -1,69 +1,121 @@
-"""Framing of records in a file, and telling a torn tail from damage. Pure.
+"""Records on disk: how they are framed, and what a bad one means. Pure.
 
-A record is what one sync makes durable: length, checksum, payload. The next record is written only
-after that sync has returned, so a record that is not whole was never acknowledged if, and only if,
-no whole record stands behind it. The checksum is salted per file: bytes that a user stored as a
-value cannot pass for a record.
+A *write* is what is handed to the disk at once and synced before the next write begins. It is made
+of one or more records that carry its number; the last of them is marked. A record is::
+
+    salt 4 | CRC-32 4 | length 4 | write 8 | kind 1 | last 1 | payload
+
+The checksum covers everything behind it and begins with the file's salt, which is drawn at random
+for each file: bytes of another file, or values that look like a record, are never taken for one.
+
+After a crash, a write that was not synced may be there in part: cut off, with blocks of it lost in
+any combination, full of zeros, or longer than it was. All writes before it were synced, and none
+came after it. So a bad record is a *torn tail* if no whole record of a later write follows. If one
+does, the bad record had been synced and acknowledged: that is *damage*, and not to be repaired by
+guessing.
 """
 
 import struct
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-_HEADER = struct.Struct("<4sII")
-_MAGIC = b"\xa7SyR"
+_HEADER: Final = struct.Struct(">4sIIQBB")
+_CHECKED: Final = struct.Struct(">IQBB")
+_CHECKED_AT: Final = 8
 
-HEADER_BYTES = _HEADER.size
-
-
-def frame(payload: bytes, salt: int) -> bytes:
-    """Return `payload` as a record."""
-    length = len(payload)
-    checksum = zlib.crc32(payload, zlib.crc32(length.to_bytes(4, "little"), salt))
-    return _HEADER.pack(_MAGIC, length, checksum) + payload
+MAX_PAYLOAD_BYTES: Final = 2**32 - 1
+SALT_BYTES: Final = 4
+HEADER_BYTES: Final = _HEADER.size
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a file holds: whole records, and where they end."""
+class Record(NamedTuple):
+    """A whole record found in a file."""
 
-    payloads: list[bytes]
+    offset: int
+    write: int
+    kind: int
+    last: bool
+    payload: memoryview
+
+    @property
+    def end(self) -> int:
+        return self.offset + HEADER_BYTES + len(self.payload)
+
+
+class Scan(NamedTuple):
+    """What a file holds."""
+
+    writes: list[list[Record]]
+    """The whole writes, in order."""
     end: int
-    """Offset behind the last whole record of the unbroken run from the start."""
-    beyond: int | None
-    """Offset of a whole record behind broken bytes: then it is damage. None: a torn tail."""
+    """Where the last whole write ends; what follows is torn or damaged."""
+    fault: int | None
+    """Where the first bad record stands, None if the file ends with a whole write."""
+    damaged: bool
+    """A later write follows the bad record."""
 
 
-def scan(data: bytes, start: int, salt: int) -> Scan:
-    """Read records from `start` until the bytes end or no longer make a record.
+def encode_write(salt: bytes, write: int, records: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the write numbered `write`, made of `records` as kinds and payloads."""
+    parts: list[bytes] = []
+    pairs = list(records)
+    for number, (kind, payload) in enumerate(pairs, 1):
+        assert len(payload) <= MAX_PAYLOAD_BYTES, len(payload)
+        checked = _CHECKED.pack(len(payload), write, kind, number == len(pairs))
+        parts += (salt, _checksum(salt, checked, payload).to_bytes(4, "big"), checked, payload)
+    return b"".join(parts)
 
-    O(n): looking for a record behind broken bytes tries only places that begin like one.
+
+def scan(data: bytes, salt: bytes, first_write: int | None) -> Scan:
+    """Return what `data`, the content of a whole file, holds.
+
+    The first write must be numbered `first_write`; None takes what stands there. Takes time in
+    proportion to the size.
     """
-    payloads: list[bytes] = []
-    offset = start
-    while (payload := _record_at(data, offset, salt)) is not None:
-        payloads.append(payload)
-        offset += HEADER_BYTES + len(payload)
-    return Scan(payloads, offset, _next_record(data, offset, salt))
+    writes: list[list[Record]] = []
+    current: list[Record] = []
+    expected = first_write
+    at = end = 0
+    while (record := _record_at(data, salt, at)) is not None:
+        if expected is None:
+            expected = record.write
+        if record.write != expected:
+            break
+        current.append(record)
+        at = record.end
+        if record.last:
+            writes.append(current)
+            current, end, expected = [], at, expected + 1
+    if end == len(data):
+        return Scan(writes, end, None, False)
+    return Scan(writes, end, at, _has_later(data, salt, at, expected or 0))
 
 
-def _record_at(data: bytes, offset: int, salt: int) -> bytes | None:
-    if offset + HEADER_BYTES > len(data):
+def _record_at(data: bytes, salt: bytes, at: int) -> Record | None:
+    if len(data) - at < HEADER_BYTES:
         return None
-    magic, length, checksum = _HEADER.unpack_from(data, offset)
-    begin = offset + HEADER_BYTES
-    if magic != _MAGIC or begin + length > len(data):
+    found, checksum, length, write, kind, last = _HEADER.unpack_from(data, at)
+    begin = at + HEADER_BYTES
+    if found != salt or length > len(data) - begin:
         return None
-    payload = data[begin : begin + length]
-    if zlib.crc32(payload, zlib.crc32(length.to_bytes(4, "little"), salt)) != checksum:
+    payload = memoryview(data)[begin : begin + length]
+    checked = memoryview(data)[at + _CHECKED_AT : begin]
+    if checksum != _checksum(salt, checked, payload):
         return None
-    return payload
+    return Record(at, write, kind, bool(last), payload)
 
 
-def _next_record(data: bytes, offset: int, salt: int) -> int | None:
-    found = data.find(_MAGIC, offset + 1)
-    while found >= 0:
-        if _record_at(data, found, salt) is not None:
-            return found
-        found = data.find(_MAGIC, found + 1)
-    return None
+def _checksum(salt: bytes, checked: bytes | memoryview, payload: bytes | memoryview) -> int:
+    return zlib.crc32(payload, zlib.crc32(checked, int.from_bytes(salt, "big")))
+
+
+def _has_later(data: bytes, salt: bytes, at: int, write: int) -> bool:
+    """Return whether a whole record of a write after `write` stands anywhere from `at` on."""
+    while (at := data.find(salt, at)) >= 0:
+        record = _record_at(data, salt, at)
+        if record is not None and record.write > write:
+            return True
+        # Past a whole record there can be no other one inside its payload.
+        at = at + 1 if record is None else record.end
+    return False

@@ -1,248 +1,311 @@
-"""Snapshots on disk: written aside, synced, renamed; read by piece; received by piece."""
+"""Snapshots on disk: written aside, synced, renamed. A file that bears its final name is whole.
 
+A file is a header (magic, checksum, length, and who it is) and the image. The newest two are kept:
+one may be on its way to a peer while the next is made. A newest snapshot that is damaged is refused
+and not passed over, as the log may have been compacted up to it.
+
+A child process made by fork may call `save` on its copy; the parent then calls `rescan`.
+"""
+
+import contextlib
 import os
 import re
+import struct
 import zlib
+from typing import Final
 
 import msgspec
 
 from ..errors import DataDirDamaged, StorageError
 from ..raft.messages import SnapshotMeta
-from .disk import DataDir, File, storage_error
-from .records import HEADER_BYTES, frame, scan
+from .disk import REMEDY, DataDir, File, explained
 
-FORMAT = 1
-_NAME = re.compile(r"snapshot-(\d{20})-(\d{20})")
-_ASIDE = "aside-"
-_KEEP = 2
-_PIECE_BYTES = 4 * 1024 * 1024
+_NAME: Final = re.compile(r"snapshot-(\d{20})-(\d{20})\.image")
+_ASIDE: Final = ".aside"
+_INCOMING: Final = ".incoming"
+_KEPT: Final = 2
+_FORMAT: Final = 1
+_MAGIC: Final = b"syncsnap"
+_PREFIX: Final = struct.Struct(">8sII")
+_PIECE_BYTES: Final = 8 * 1024 * 1024
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
-    """The record at the start of a snapshot's file; the image follows it as it is."""
-
     format: int
-    meta: SnapshotMeta
+    data_dir: str
+    snapshot: SnapshotMeta
 
 
-_decode_header = msgspec.msgpack.Decoder(_Header).decode
+class _Incoming:
+    """A snapshot that arrives piece by piece."""
+
+    def __init__(self, snapshot: SnapshotMeta, name: str, file: File, begin: int) -> None:
+        self.snapshot = snapshot
+        self.name = name
+        self.file = file
+        self.begin = begin
+        """Where the image begins in the file."""
+        self.arrived = 0
+        self.checksum = 0
 
 
 class DiskSnapshots:
-    """A `SnapshotStore` in a data directory; keeps the newest two.
-
-    `save` may be called in a forked child; the parent then learns of it by `rescan`.
-    """
+    """A `SnapshotStore` in a data directory."""
 
     blocking = True
 
     def __init__(self, directory: DataDir) -> None:
-        self._disk = directory.disk
-        self._salt = zlib.crc32(directory.id.encode())
-        self._incoming: _Incoming | None = None
-        self._known: list[SnapshotMeta] = []
-        try:
-            for name in self._disk.names():
-                if name.startswith(_ASIDE):
-                    self._disk.remove(name)
-        except OSError as error:
-            raise storage_error(f"snapshots in {self._disk.path!r}", error) from error
-        self.rescan()
-
-    def latest(self) -> SnapshotMeta | None:
-        """Return the newest snapshot, or None."""
-        return self._known[-1] if self._known else None
-
-    def rescan(self) -> SnapshotMeta | None:
-        """Look at the directory again, prune it, and return the newest snapshot.
+        """Look for snapshots, and remove what an earlier life left half done.
 
         Raises:
-            DataDirDamaged: the newest snapshot's header is damaged.
+            DataDirDamaged: the newest snapshot is not whole.
+            StorageError: the directory cannot be read or written.
         """
-        try:
-            names = sorted(name for name in self._disk.names() if _NAME.fullmatch(name))
-            for name in names[:-_KEEP]:
-                self._disk.remove(name)
-            self._known = [self._read_meta(name) for name in names[-_KEEP:]]
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise storage_error(f"snapshots in {self._disk.path!r}", error) from error
+        self._directory = directory
+        self._incoming: _Incoming | None = None
+        self._kept: tuple[SnapshotMeta, ...] = ()
+        """Oldest first; replaced as a whole, so that other threads may ask for the latest."""
+        with explained("read the snapshots in", directory.path):
+            self._remove_leftovers(_ASIDE, _INCOMING)
+            self._kept = self._find()
+
+    def latest(self) -> SnapshotMeta | None:
+        """Return the newest whole snapshot, or None; callable from any thread."""
+        kept = self._kept
+        return kept[-1] if kept else None
+
+    def rescan(self) -> SnapshotMeta | None:
+        """Return the newest whole snapshot after a child has written one, or failed to."""
+        with explained("read the snapshots in", self._directory.path):
+            self._remove_leftovers(_ASIDE)
+            self._kept = self._find()
         return self.latest()
 
     def save(self, index: int, term: int, time: int, image: bytes) -> SnapshotMeta:
         """Persist `image` as the snapshot that reaches to `index`, and prune older ones.
 
         Raises:
-            StorageError: the disk is full or failed; older snapshots are untouched.
+            StorageError: the disk failed or is full; nothing of it is left.
         """
-        meta = SnapshotMeta(index, term, time, len(image), zlib.crc32(image))
-        aside = f"{_ASIDE}{os.getpid()}"
-        try:
-            file = self._begin(aside, meta)
+        snapshot = SnapshotMeta(index, term, time, len(image), zlib.crc32(image))
+        # Parent and child may both be at it.
+        aside = f"{_name(snapshot)}.{os.getpid()}{_ASIDE}"
+        with explained("write a snapshot to", self._directory.path):
             try:
-                for offset in range(0, len(image), _PIECE_BYTES):
-                    file.write(image[offset : offset + _PIECE_BYTES])
-                file.sync()
-            finally:
-                file.close()
-            self._adopt(aside, meta)
-        except OSError as error:
-            self._discard(aside)
-            raise storage_error(
-                f"a snapshot cannot be written to {self._disk.path!r}", error
-            ) from error
-        self.rescan()
-        return meta
+                file = self._begin(aside, snapshot)
+                try:
+                    begin = file.size()
+                    for at in range(0, len(image), _PIECE_BYTES):
+                        file.write(begin + at, memoryview(image)[at : at + _PIECE_BYTES])
+                    file.sync()
+                finally:
+                    file.close()
+                self._adopt(aside, snapshot)
+            except OSError:
+                self._remove(aside)
+                raise
+        return snapshot
 
     def load(self, snapshot: SnapshotMeta) -> bytes:
         """Return the image, its checksum verified.
 
         Raises:
-            DataDirDamaged: the image is not what was written.
+            DataDirDamaged: it is not what was written.
+            StorageError: it cannot be read.
         """
-        image = self.read(snapshot, 0, snapshot.size_bytes)
-        if image is None or zlib.crc32(image) != snapshot.checksum:
-            raise DataDirDamaged(
-                f"{self._disk.path}/{_name(snapshot)} is damaged, and the log before it may be"
-                " gone; restore the file, or let this member start anew with an empty directory"
-                " and another address"
-            )
+        image = self._read(snapshot, 0, snapshot.size_bytes)
+        if image is None:
+            raise StorageError(f"the snapshot at entry {snapshot.index} is not kept any more")
+        if len(image) != snapshot.size_bytes or zlib.crc32(image) != snapshot.checksum:
+            raise self._damaged(_name(snapshot), "its checksum is wrong")
         return image
 
     def read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
-        """Return a piece of the image, or None if the snapshot has been pruned.
-
-        Raises:
-            StorageError: the file cannot be read.
-        """
-        try:
-            file = self._disk.open(_name(snapshot))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise storage_error(f"{self._disk.path}/{_name(snapshot)}", error) from error
-        try:
-            return file.read(self._image_at(snapshot) + offset, size)
-        except OSError as error:
-            raise storage_error(f"{self._disk.path}/{_name(snapshot)}", error) from error
-        finally:
-            file.close()
+        """Return a piece of the image, or None if the snapshot has been pruned meanwhile."""
+        left = max(0, snapshot.size_bytes - offset)
+        return self._read(snapshot, offset, min(size, left))
 
     # Receiving
 
     def write(self, snapshot: SnapshotMeta, offset: int, data: bytes) -> int:
-        """Keep a received piece; return the offset wanted next.
+        """Keep a received piece; return the offset wanted next (unchanged if `offset` is off).
+
+        A piece of another snapshot takes the place of what arrived before. The offset survives as
+        long as the process does.
 
         Raises:
-            StorageError: the disk is full or failed; the piece is not kept.
+            StorageError: the disk failed or is full; what had arrived is gone.
         """
-        try:
-            if self._incoming is None or self._incoming.meta != snapshot:
+        with explained("write a received snapshot to", self._directory.path):
+            try:
+                incoming = self._incoming
+                if incoming is None or incoming.snapshot != snapshot:
+                    self._drop_incoming()
+                    name = f"{_name(snapshot)}{_INCOMING}"
+                    file = self._begin(name, snapshot)
+                    incoming = _Incoming(snapshot, name, file, file.size())
+                    self._incoming = incoming
+                fits = offset + len(data) <= snapshot.size_bytes
+                if offset == incoming.arrived and fits:
+                    incoming.file.write(incoming.begin + offset, data)
+                    incoming.checksum = zlib.crc32(data, incoming.checksum)
+                    incoming.arrived += len(data)
+                return incoming.arrived
+            except OSError:
                 self._drop_incoming()
-                name = f"{_ASIDE}incoming"
-                self._incoming = _Incoming(snapshot, name, self._begin(name, snapshot))
-            if offset == self._incoming.size:
-                self._incoming.file.write(data)
-                self._incoming.size += len(data)
-            return self._incoming.size
-        except OSError as error:
-            self._drop_incoming()
-            raise storage_error(
-                f"a received snapshot cannot be written to {self._disk.path!r}", error
-            ) from error
+                raise
 
     def finish(self, snapshot: SnapshotMeta) -> bool:
         """Verify the received image and persist it; False (and nothing kept) if it is corrupt.
 
         Raises:
-            StorageError: the disk is full or failed.
+            StorageError: the disk failed or is full; nothing of it is left.
         """
         incoming = self._incoming
-        if incoming is None or incoming.meta != snapshot:
+        if incoming is None or incoming.snapshot != snapshot:
             return False
-        try:
-            image = incoming.file.read(self._image_at(snapshot), snapshot.size_bytes + 1)
-            if len(image) != snapshot.size_bytes or zlib.crc32(image) != snapshot.checksum:
+        arrived = incoming.arrived, incoming.checksum
+        with explained("write a received snapshot to", self._directory.path):
+            try:
+                if arrived != (snapshot.size_bytes, snapshot.checksum):
+                    return False
+                incoming.file.sync()
+                incoming.file.close()
+                self._incoming = None
+                self._adopt(incoming.name, snapshot)
+                return True
+            except OSError:
+                self._remove(incoming.name)
+                raise
+            finally:
                 self._drop_incoming()
-                return False
-            incoming.file.sync()
-            incoming.file.close()
-            self._incoming = None
-            self._adopt(incoming.name, snapshot)
-        except OSError as error:
-            self._drop_incoming()
-            raise storage_error(
-                f"a received snapshot cannot be written to {self._disk.path!r}", error
-            ) from error
-        self.rescan()
-        return True
 
     def close(self) -> None:
-        """Close files; idempotent."""
-        if self._incoming is not None:
-            self._incoming.file.close()
-            self._incoming = None
+        """Drop what arrived in part; idempotent."""
+        self._drop_incoming()
 
     # Files
 
-    def _begin(self, name: str, meta: SnapshotMeta) -> File:
-        self._disk.remove(name)
-        file = self._disk.open(name, create=True)
-        file.write(self._header(meta))
+    def _begin(self, name: str, snapshot: SnapshotMeta) -> File:
+        """Return a new file with the header of `snapshot`; the image goes behind it."""
+        self._remove(name)
+        header = _Header(_FORMAT, self._directory.identity.id, snapshot)
+        payload = msgspec.msgpack.encode(header)
+        file = self._directory.disk.open(self._directory.at(name), "create")
+        try:
+            file.write(0, _PREFIX.pack(_MAGIC, zlib.crc32(payload), len(payload)) + payload)
+        except OSError:
+            file.close()
+            self._remove(name)
+            raise
         return file
 
-    def _header(self, meta: SnapshotMeta) -> bytes:
-        return frame(msgspec.msgpack.encode(_Header(FORMAT, meta)), self._salt)
+    def _adopt(self, name: str, snapshot: SnapshotMeta) -> None:
+        """Give a synced file its final name, and forget all but the newest snapshots."""
+        disk, at = self._directory.disk, self._directory.at
+        disk.rename(at(name), at(_name(snapshot)))
+        self._directory.sync()
+        kept = [*(known for known in self._kept if known.id != snapshot.id), snapshot]
+        kept.sort(key=lambda known: known.id)
+        # The list first: who reads in between is told that the file is gone.
+        self._kept = tuple(kept[-_KEPT:])
+        for known in kept[:-_KEPT]:
+            self._remove(_name(known))
 
-    def _image_at(self, meta: SnapshotMeta) -> int:
-        return len(self._header(meta))
+    def _find(self) -> tuple[SnapshotMeta, ...]:
+        """Return the newest snapshots; files of older ones, left by a crash, are removed."""
+        names = sorted(filter(_NAME.fullmatch, self._directory.disk.list(self._directory.path)))
+        for name in names[:-_KEPT]:
+            self._remove(name)
+        kept = []
+        for name in names[-_KEPT:]:
+            try:
+                kept.append(self._inspect(name))
+            except DataDirDamaged:
+                if name == names[-1]:
+                    raise
+                # The newest one and the log make it dispensable.
+                self._remove(name)
+        return tuple(kept)
 
-    def _adopt(self, aside: str, meta: SnapshotMeta) -> None:
-        self._disk.rename(aside, _name(meta))
-        self._disk.sync_names()
-
-    def _discard(self, name: str) -> None:
-        # Best effort on a disk that just failed: leftovers are removed at the next start.
+    def _inspect(self, name: str) -> SnapshotMeta:
+        """Return what a file says it is; only its image is not looked at."""
+        file = self._directory.disk.open(self._directory.at(name), "read")
         try:
-            self._disk.remove(name)
-        except OSError:
-            return
+            snapshot, begin = self._parse(name, file)
+            if file.size() != begin + snapshot.size_bytes or _name(snapshot) != name:
+                raise self._damaged(name, f"it should hold {snapshot.size_bytes} bytes of image")
+        finally:
+            file.close()
+        return snapshot
+
+    def _parse(self, name: str, file: File) -> tuple[SnapshotMeta, int]:
+        prefix = file.read(0, _PREFIX.size)
+        if len(prefix) < _PREFIX.size:
+            raise self._damaged(name, "its header is cut off")
+        magic, checksum, length = _PREFIX.unpack(prefix)
+        # A length that was damaged must not make this read a gigabyte.
+        payload = file.read(_PREFIX.size, min(length, 4096))
+        if magic != _MAGIC or checksum != zlib.crc32(payload):
+            raise self._damaged(name, "its header is bad")
+        try:
+            format_ = msgspec.msgpack.decode(payload)[0]
+            if isinstance(format_, int) and format_ > _FORMAT:
+                raise StorageError(
+                    f"{self._directory.at(name)!r} has format {format_}, but this release knows up"
+                    f" to {_FORMAT} only; run the release that wrote it"
+                )
+            header = msgspec.msgpack.decode(payload, type=_Header)
+        except (msgspec.MsgspecError, LookupError, TypeError) as error:
+            raise self._damaged(name, f"its header has no meaning: {error}") from error
+        if header.data_dir != self._directory.identity.id:
+            raise self._damaged(name, "it is the file of another directory")
+        return header.snapshot, _PREFIX.size + length
+
+    def _read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
+        if snapshot not in self._kept:
+            return None
+        name = _name(snapshot)
+        with explained("read the snapshot", self._directory.at(name)):
+            try:
+                file = self._directory.disk.open(self._directory.at(name), "read")
+            except FileNotFoundError:
+                return None  # a child pruned it
+            try:
+                found, begin = self._parse(name, file)
+                return file.read(begin + offset, size) if found == snapshot else None
+            finally:
+                file.close()
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._directory.disk.unlink(self._directory.at(name))
+
+    def _remove_leftovers(self, *endings: str) -> None:
+        for name in self._directory.disk.list(self._directory.path):
+            if name.startswith("snapshot-") and name.endswith(endings):
+                self._remove(name)
 
     def _drop_incoming(self) -> None:
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
-            incoming.file.close()
-            self._discard(incoming.name)
+            with contextlib.suppress(OSError):
+                incoming.file.close()
+                self._remove(incoming.name)
 
-    def _read_meta(self, name: str) -> SnapshotMeta:
-        file: File = self._disk.open(name)
-        try:
-            found = scan(file.read(0, HEADER_BYTES + 256), 0, self._salt)
-            header = _decode_header(found.payloads[0]) if found.payloads else None
-        except msgspec.DecodeError:
-            header = None
-        finally:
-            file.close()
-        if header is None or header.format != FORMAT or _name(header.meta) != name:
-            raise DataDirDamaged(
-                f"{self._disk.path}/{name} has a damaged header or is not of format {FORMAT};"
-                " restore the file from a copy"
-            )
-        return header.meta
+    def _damaged(self, name: str, what: str) -> DataDirDamaged:
+        return DataDirDamaged(
+            f"the snapshot {self._directory.at(name)!r} is damaged: {what}; the log before it may"
+            f" have been removed, so it is not passed over; {REMEDY}"
+        )
+
+    def _check(self) -> None:
+        """Assert what holds between two calls."""
+        assert list(self._kept) == sorted(self._kept, key=lambda known: known.id)
+        assert len(self._kept) <= _KEPT, self._kept
+        incoming = self._incoming
+        assert incoming is None or incoming.arrived <= incoming.snapshot.size_bytes
 
 
-class _Incoming:
-    """A snapshot that is being received."""
-
-    __slots__ = ("file", "meta", "name", "size")
-
-    def __init__(self, meta: SnapshotMeta, name: str, file: File) -> None:
-        self.meta = meta
-        self.name = name
-        self.file = file
-        self.size = 0
-
-
-def _name(meta: SnapshotMeta) -> str:
-    return f"snapshot-{meta.index:020}-{meta.term:020}"
+def _name(snapshot: SnapshotMeta) -> str:
+    return f"snapshot-{snapshot.index:020d}-{snapshot.term:020d}.image"

@@ -1,296 +1,358 @@
-"""The log on disk: segments of records, appended with one write and one sync per batch.
+"""The log on disk: segments of records, one write and one sync per call.
 
-A record holds all appends of one call of `append`, so it is durable as a whole or, torn by a crash,
-was never acknowledged. A segment begins with a header that says what came before it (the hard state
-and the last entry), so that segments covered by a snapshot can be removed. A new segment is begun
-only after the last record of the one before is durable, so only the last segment can have a torn
-tail; damage anywhere else is refused, never guessed over.
+A segment is a file of records (`records`); its name holds its number and its salt, its first record
+the position of the log where it begins. So older segments can be removed once a snapshot covers
+them. Nothing in a segment is ever overwritten: an entry that replaces another is written behind it.
+
+What was not synced when the process or the machine stopped was never acknowledged, and is cut off
+when the log is loaded. All else that is wrong is refused with `DataDirDamaged`. A failed write or
+sync ends the log's life: after a failed fsync the system may drop what it could not write and
+report success the next time, so only a new process, reading what is there, may go on.
 """
 
-import zlib
-from collections.abc import Sequence
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ..errors import DataDirDamaged, StorageError
 from ..raft.effects import Append
-from ..raft.messages import Entry, EntryId, HardState, Restored, SnapshotMeta
-from .disk import DataDir, File, storage_error
-from .records import frame, scan
+from ..raft.messages import EntryId, HardState, Restored, SnapshotMeta
+from .disk import REMEDY, DataDir, File, explained
+from .records import SALT_BYTES, Record, Scan, encode_write, scan
+from .replay import Piece, Position, Replay, pieces_of
 
-FORMAT = 1
-_PREFIX = "log-"
+_NAME: Final = re.compile(r"log-(\d{12,})-([0-9a-f]{8})\.wal")
+_FORMAT: Final = 1
+_SEGMENT, _PIECE = 1, 2
+
+# A record's length has 32 bits; no single entry comes near this.
+_RUN_BYTES: Final = 256 * 1024 * 1024
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
-    """The first record of a segment."""
+    """The first record of a segment: where the log stood when it was begun."""
 
     format: int
+    data_dir: str
     number: int
-    hard_state: HardState
     last: EntryId
-    """The last entry before the segment."""
-
-
-class _Stored(msgspec.Struct, frozen=True, array_like=True):
-    """One append, as it is stored."""
-
-    hard_state: HardState | None
-    reset: EntryId | None
-    entries: list[Entry]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_header = msgspec.msgpack.Decoder(_Header).decode
-_decode_record = msgspec.msgpack.Decoder(list[_Stored]).decode
+    hard_state: HardState
 
 
 class _Segment:
-    """A file of the log, and the highest entry it holds."""
+    """A file of the log."""
 
-    __slots__ = ("file", "name", "number", "top_index")
+    __slots__ = ("highest_index", "name", "number", "salt", "size")
 
-    def __init__(self, number: int, file: File) -> None:
+    def __init__(self, number: int, salt: bytes) -> None:
         self.number = number
-        self.name = f"{_PREFIX}{number:012}"
-        self.file = file
-        self.top_index = 0
+        self.salt = salt
+        self.name = f"log-{number:012d}-{salt.hex()}.wal"
+        self.size = 0
+        self.highest_index = 0
+        """Of all entries in it, replaced ones too, and of resets."""
+
+
+class _Tail(NamedTuple):
+    """The last whole write of the log."""
+
+    offset: int
+    data: bytes
 
 
 class Wal:
-    """A `LogStore` in a data directory. `load` comes first; calls must not overlap."""
+    """A `LogStore` in a data directory. Call `load` once, then append."""
 
     blocking = True
 
     def __init__(self, directory: DataDir, *, segment_bytes: int) -> None:
         self._directory = directory
-        self._disk = directory.disk
         self._segment_bytes = segment_bytes
         self._segments: list[_Segment] = []
-        self._hard_state = HardState()
-        self._last = EntryId(0, 0)
-        self._base = EntryId(0, 0)
-        """While loading: the entry that those found so far follow."""
-        self._broken: StorageError | None = None
+        self._position: Position | None = None
+        self._file: File | None = None
+        """The last segment, open."""
+        self._next_write = 1
+        self._unmarked = False
+        """Something was written since the last mark."""
+        self._failure: str | None = None
+        self._encoder = msgspec.msgpack.Encoder()
+        self._pieces = msgspec.msgpack.Decoder(Piece)
 
-    # The store
+    # Loading
 
     def load(self, snapshot: SnapshotMeta | None) -> Restored:
-        """Return what was persisted and `snapshot` does not cover; cut off a torn tail.
+        """Return what was persisted; entries that `snapshot` covers are left out.
+
+        A torn tail is cut off. If the log does not contain the entry that the snapshot reaches to,
+        it is older than the snapshot, and begins anew behind it.
 
         Raises:
-            DataDirDamaged: a record before the tail is damaged, or part of the log is missing.
+            DataDirDamaged: there is damage before the tail, or entries are missing between
+                `snapshot` and the first one kept.
             StorageError: the directory cannot be read or written.
         """
+        assert self._position is None, "a log is loaded once"
+        with explained("read the log in", self._directory.path):
+            replay, tail = self._replay()
         try:
-            return self._load(snapshot)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise storage_error(f"the log in {self._disk.path!r} cannot be read", error) from error
+            entries = replay.after(snapshot)
+        except ValueError as error:
+            raise DataDirDamaged(f"{self._directory.path!r}: {error}; {REMEDY}") from error
+        self._position = Position(replay.last, replay.hard_state)
+        reset = None
+        if snapshot is not None and entries is None:
+            reset = snapshot
+            self._position.last = snapshot.id
+        with self._fatal("write the log in"):
+            mark = self._record(Piece(reset=reset))
+            if tail is not None:
+                self._settle(tail, mark)
+            else:
+                self._begin_segment([mark], replay.last, replay.hard_state)
+            if not self._directory.identity.begun:
+                self._directory.begin()
+        return Restored(replay.hard_state, snapshot, tuple(entries or ()))
+
+    def _replay(self) -> tuple[Replay, _Tail | None]:
+        replay: Replay | None = None
+        tail: _Tail | None = None
+        segments = self._find()
+        if not segments and self._directory.identity.begun:
+            path = self._directory.path
+            raise DataDirDamaged(f"the files of the log in {path!r} are gone; {REMEDY}")
+        for place, segment in enumerate(segments):
+            data = self._directory.read(segment.name)
+            # Numbers of writes go on from segment to segment; older segments may be gone.
+            first = None if replay is None and segment.number > 1 else self._next_write
+            found = scan(data, segment.salt, first)
+            self._judge(segment, data, found, last=place == len(segments) - 1)
+            if not found.writes:
+                # The crash came before the first write was whole: the segment never was.
+                self._directory.disk.unlink(self._directory.at(segment.name))
+                self._directory.sync()
+                break
+            replay = self._read(segment, found, replay)
+            self._segments.append(segment)
+            self._next_write = found.writes[-1][0].write + 1
+            segment.size = found.end
+            tail = _Tail(offset := found.writes[-1][0].offset, data[offset : found.end])
+        return replay or Replay(EntryId(0, 0), HardState()), tail
+
+    def _find(self) -> list[_Segment]:
+        """Return the segments in the directory, in order and without a gap."""
+        matches = map(_NAME.fullmatch, self._directory.disk.list(self._directory.path))
+        found = [_Segment(int(m[1]), bytes.fromhex(m[2])) for m in matches if m is not None]
+        found.sort(key=lambda segment: segment.number)
+        for before, segment in pairwise(found):
+            if segment.number != before.number + 1:
+                raise self._damaged(segment, 0, f"it does not follow {before.name!r}")
+        return found
+
+    def _judge(self, segment: _Segment, data: bytes, found: Scan, *, last: bool) -> None:
+        """Let a torn tail pass; refuse damage."""
+        if found.fault is None and found.writes:
+            return
+        fault = found.fault or 0
+        if found.damaged:
+            raise self._damaged(segment, fault, "whole records follow a bad one")
+        if not last:
+            raise self._damaged(segment, fault, "it ends badly although a later segment was begun")
+        begun = segment.number > 1 or self._directory.identity.begun
+        if not found.writes and not self._segments and begun:
+            # It was acknowledged before its predecessors were removed, or the log was begun.
+            raise self._damaged(segment, fault, "its first write is bad but was acknowledged")
+
+    def _read(self, segment: _Segment, found: Scan, replay: Replay | None) -> Replay:
+        """Apply the records of a segment."""
+        header = self._header(segment, found.writes[0][0])
+        if replay is None:
+            replay = Replay(header.last, header.hard_state)
+        elif (replay.last, replay.hard_state) != (header.last, header.hard_state):
+            raise self._damaged(segment, 0, "it was not begun where the one before ends")
+        segment.highest_index = header.last.index
+        for write in found.writes:
+            for record in write:
+                if record.offset == 0:
+                    continue
+                piece = self._piece(segment, record)
+                try:
+                    replay.apply(piece)
+                except ValueError as error:
+                    raise self._damaged(segment, record.offset, str(error)) from error
+                segment.highest_index = max(segment.highest_index, replay.last.index)
+        return replay
+
+    def _header(self, segment: _Segment, record: Record) -> _Header:
+        if record.kind != _SEGMENT:
+            raise self._damaged(segment, 0, "it does not begin as a segment of the log")
+        try:
+            format_, *_ = msgspec.msgpack.decode(record.payload, type=list[msgspec.Raw])
+            version = msgspec.msgpack.decode(format_, type=int)
+            if version > _FORMAT:
+                raise StorageError(
+                    f"{self._directory.at(segment.name)!r} has format {version}, but this release"
+                    f" knows up to {_FORMAT} only; run the release that wrote it"
+                )
+            header = msgspec.msgpack.decode(record.payload, type=_Header)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise self._damaged(segment, 0, f"its header has no meaning: {error}") from error
+        if header.number != segment.number or header.data_dir != self._directory.identity.id:
+            raise self._damaged(segment, 0, "it is the file of another directory")
+        return header
+
+    def _piece(self, segment: _Segment, record: Record) -> Piece:
+        try:
+            if record.kind != _PIECE:
+                raise ValueError(f"kind {record.kind} is unknown to this release")
+            return self._pieces.decode(record.payload)
+        except (msgspec.MsgspecError, ValueError) as error:
+            what = f"a whole record has no meaning: {error}"
+            raise self._damaged(segment, record.offset, what) from error
+
+    def _settle(self, tail: _Tail, mark: tuple[int, bytes]) -> None:
+        """Make what was read durable, and mark it, so that damage in it will be seen as such.
+
+        What was read may only be in memory: the process was killed before its sync ended, or the
+        sync failed and the system forgot about it. Only the last write can be concerned; writing
+        it once more makes the sync below mean it.
+        """
+        segment = self._segments[-1]
+        self._file = self._directory.disk.open(self._directory.at(segment.name), "write")
+        if self._file.size() != segment.size:
+            self._file.truncate(segment.size)
+            self._file.sync()
+        self._directory.sync()
+        self._write(tail.offset, [mark], again=tail.data)
+
+    # Appending
 
     def append(self, appends: Sequence[Append]) -> None:
-        """Persist all of `appends` with one write and one sync.
+        """Persist all of `appends` in order with one write and one sync; all of them, or none.
 
         Raises:
-            StorageError: the disk failed. What is in the file is uncertain from then on, so every
-                further append fails too.
+            StorageError: the disk failed; every later call fails as well.
         """
-        if self._broken is not None:
-            raise self._broken
-        stored = [
-            _Stored(a.hard_state, None if a.reset is None else a.reset.id, a.entries)
-            for a in appends
-        ]
-        try:
-            self._write(stored)
-        except OSError as error:
-            self._broken = storage_error(
-                f"the log in {self._disk.path!r} cannot be written", error
-            )
-            raise self._broken from error
+        position = self._position
+        assert position is not None, "load() comes first"
+        self._refuse_after_failure()
+        records: list[tuple[int, bytes]] = []
+        last, hard_state = position.last, position.hard_state
+        highest = 0
+        for append in appends:
+            for piece in pieces_of(append, _RUN_BYTES):
+                try:
+                    position.apply(piece)
+                except ValueError as error:
+                    raise AssertionError(f"ticket {append.ticket}: {error}") from error
+                records.append(self._record(piece))
+                highest = max(highest, position.last.index)
+        if not records:
+            return
+        with self._fatal("write the log in"):
+            size = sum(len(payload) for _, payload in records)
+            if self._segments[-1].size + size <= self._segment_bytes:
+                self._write(self._segments[-1].size, records)
+            else:
+                self._begin_segment(records, last, hard_state)
+        segment = self._segments[-1]
+        segment.highest_index = max(segment.highest_index, highest)
+        self._unmarked = True
+
+    def _record(self, piece: Piece) -> tuple[int, bytes]:
+        return _PIECE, self._encoder.encode(piece)
+
+    def _begin_segment(
+        self, records: list[tuple[int, bytes]], last: EntryId, hard_state: HardState
+    ) -> None:
+        """Begin a segment where the log stands; header and records are its first write."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        number = self._segments[-1].number + 1 if self._segments else 1
+        segment = _Segment(number, os.urandom(SALT_BYTES))
+        segment.highest_index = last.index
+        self._file = self._directory.disk.open(self._directory.at(segment.name), "create")
+        self._segments.append(segment)
+        header = _Header(_FORMAT, self._directory.identity.id, number, last, hard_state)
+        self._write(0, [(_SEGMENT, self._encoder.encode(header)), *records])
+        # The content is durable, but a power cut could still take the file with its name.
+        self._directory.sync()
+
+    def _write(
+        self, offset: int, records: list[tuple[int, bytes]], *, again: bytes = b""
+    ) -> None:
+        """Write and sync, behind what is written `again`; rely on nothing before this returns."""
+        assert self._file is not None
+        segment = self._segments[-1]
+        data = again + encode_write(segment.salt, self._next_write, records)
+        self._file.write(offset, data)
+        self._file.sync()
+        segment.size = offset + len(data)
+        self._next_write += 1
+
+    # Compacting and closing
 
     def compact(self, index: int) -> None:
-        """Remove the oldest segments as long as all their entries are at or below `index`.
+        """Remove segments whose entries are all covered by a snapshot that reaches to `index`.
+
+        The segment that is written to stays in any case.
 
         Raises:
-            StorageError: a file cannot be removed; the log itself is whole.
+            StorageError: a file cannot be removed; the log can still be used.
         """
-        removed = False
-        try:
-            while len(self._segments) > 1 and self._segments[0].top_index <= index:
-                oldest = self._segments[0]
-                self._disk.remove(oldest.name)
-                oldest.file.close()
+        self._refuse_after_failure()
+        with explained("remove old log files in", self._directory.path):
+            while len(self._segments) > 1 and self._segments[0].highest_index <= index:
+                with contextlib.suppress(FileNotFoundError):
+                    self._directory.disk.unlink(self._directory.at(self._segments[0].name))
+                # One by one: a gap between the segments that remain would be damage.
+                self._directory.sync()
                 del self._segments[0]
-                removed = True
-            if removed:
-                self._disk.sync_names()
-        except OSError as error:
-            raise storage_error(f"old log files in {self._disk.path!r} stay", error) from error
 
     def close(self) -> None:
-        """Close the files; idempotent. What was appended is durable already."""
-        for segment in self._segments:
-            segment.file.close()
-        self._broken = self._broken or StorageError("the log was closed")
-
-    # Writing
-
-    def _write(self, stored: list[_Stored]) -> None:
-        segment = self._segments[-1]
-        if segment.file.size() >= self._segment_bytes:
-            segment = self._begin_segment(segment.number + 1)
-        segment.file.write(frame(_encode(stored), self._salt(segment.number)))
-        segment.file.sync()
-        for append in stored:
-            self._note(append, segment)
-
-    def _note(self, append: _Stored, segment: _Segment) -> None:
-        if append.reset is not None:
-            self._last = append.reset
-        if append.hard_state is not None:
-            self._hard_state = append.hard_state
-        if append.entries:
-            self._last = append.entries[-1].id
-            segment.top_index = max(segment.top_index, self._last.index)
-        segment.top_index = max(segment.top_index, self._last.index if append.reset else 0)
-
-    def _begin_segment(self, number: int) -> _Segment:
-        header = _Header(FORMAT, number, self._hard_state, self._last)
-        name = f"{_PREFIX}{number:012}"
-        file = self._disk.open(name, create=True)
-        file.write(frame(_encode(header), self._salt(number)))
-        file.sync()
-        # Without this, a power cut could take the whole file with all that is synced in it.
-        self._disk.sync_names()
-        segment = _Segment(number, file)
-        self._segments.append(segment)
-        return segment
-
-    def _salt(self, number: int) -> int:
-        return zlib.crc32(f"{self._directory.id}/{number}".encode())
-
-    # Reading
-
-    def _load(self, snapshot: SnapshotMeta | None) -> Restored:
-        names = [name for name in self._disk.names() if name.startswith(_PREFIX)]
-        if self._directory.fresh:
-            for name in names:
-                self._disk.remove(name)
-            self._begin_segment(1)
-            self._directory.begin()
-            names = []
-        elif not names:
-            raise DataDirDamaged(
-                f"the log files in {self._disk.path!r} are gone; restore them, or let this member"
-                " start anew with an empty directory and another address"
-            )
-        entries: list[Entry] = []
-        for name in names:
-            self._read_segment(name, entries, last_one=name == names[-1])
-        if not self._segments:
-            raise DataDirDamaged(
-                f"{self._disk.path}/{names[0]} has no header; restore the directory from a copy"
-            )
-        return self._join(snapshot, self._base, entries)
-
-    def _read_segment(self, name: str, entries: list[Entry], *, last_one: bool) -> None:
-        """Add what a segment holds to `entries`."""
-        number = int(name.removeprefix(_PREFIX))
-        file = self._disk.open(name)
-        salt = self._salt(number)
-        data = file.read(0, file.size())
-        found = scan(data, 0, salt)
-        broken = found.end < len(data)
-        if broken and (found.beyond is not None or not last_one):
-            file.close()
-            raise self._damaged(name, found.end)
-        if not found.payloads:
-            file.close()
-            if not last_one:
-                raise self._damaged(name, 0)
-            # The crash came while the segment was begun: nothing was ever appended to it.
-            self._disk.remove(name)
-            self._disk.sync_names()
+        """Mark what was written as whole, and release the file; idempotent."""
+        file = self._file
+        if file is None:
             return
-        segment = _Segment(number, file)
-        self._check_header(segment, found.payloads[0])
-        self._segments.append(segment)
-        for payload in found.payloads[1:]:
-            try:
-                stored = _decode_record(payload)
-            except msgspec.DecodeError as error:
-                raise self._damaged(name, 0) from error
-            for append in stored:
-                self._replay(append, segment, entries)
-        if broken:
-            file.truncate(found.end)
-            file.sync()
+        if self._unmarked and self._failure is None:
+            # Without the mark, damage to the last write would be taken for a torn tail.
+            with contextlib.suppress(OSError):
+                self._write(self._segments[-1].size, [self._record(Piece())])
+        self._file = None
+        with contextlib.suppress(OSError):
+            file.close()
+        self._failure = self._failure or "it was closed"
 
-    def _check_header(self, segment: _Segment, payload: bytes) -> None:
+    @contextlib.contextmanager
+    def _fatal(self, doing: str) -> Iterator[None]:
+        """Let no call follow one that failed."""
         try:
-            header = _decode_header(payload)
-        except msgspec.DecodeError as error:
-            raise self._damaged(segment.name, 0) from error
-        before = self._segments[-1] if self._segments else None
-        if header.number != segment.number or header.format != FORMAT:
-            raise DataDirDamaged(
-                f"{self._disk.path}/{segment.name} is segment {header.number} of format"
-                f" {header.format}; this version reads format {FORMAT}"
-            )
-        if before is None:
-            self._hard_state, self._last = header.hard_state, header.last
-            self._base = header.last
-        elif (
-            header.number != before.number + 1
-            or (header.hard_state, header.last) != (self._hard_state, self._last)
-        ):
-            raise DataDirDamaged(
-                f"{self._disk.path}/{segment.name} does not follow {before.name}: a log file is"
-                " missing or from another time; restore the directory from a copy"
-            )
+            with explained(doing, self._directory.path):
+                yield
+        except BaseException as error:
+            self._failure = str(error) or type(error).__name__
+            raise
 
-    def _replay(self, append: _Stored, segment: _Segment, entries: list[Entry]) -> None:
-        if append.reset is not None:
-            entries.clear()
-            self._base = self._last = append.reset
-        if append.entries:
-            first = append.entries[0].index
-            if first > self._last.index + 1:
-                raise DataDirDamaged(
-                    f"{self._disk.path}/{segment.name}: entry {first} follows"
-                    f" {self._last.index}; restore the directory from a copy"
-                )
-            while entries and entries[-1].index >= first:
-                entries.pop()
-            entries.extend(append.entries)
-        self._note(append, segment)
+    def _refuse_after_failure(self) -> None:
+        if self._failure is not None:
+            raise StorageError(f"the log cannot be used any more: {self._failure}")
 
-    def _join(
-        self, snapshot: SnapshotMeta | None, base: EntryId, entries: list[Entry]
-    ) -> Restored:
-        """Fit the entries to the snapshot: it covers a prefix of them, or replaces them all."""
-        covered = EntryId(0, 0) if snapshot is None else snapshot.id
-        if base.index > covered.index:
-            raise DataDirDamaged(
-                f"the log in {self._disk.path!r} begins after entry {base.index}, but the newest"
-                f" snapshot reaches to {covered.index}: a snapshot is missing; restore it"
-            )
-        if base.index == covered.index:
-            return Restored(self._hard_state, snapshot, tuple(entries))
-        position = covered.index - base.index - 1
-        if position < len(entries) and entries[position].term == covered.term:
-            return Restored(self._hard_state, snapshot, tuple(entries[position + 1 :]))
-        # A received snapshot was installed, and the crash came before the log was reset to it:
-        # what the log holds is older than the snapshot, or conflicts with it (section 7).
-        assert snapshot is not None
-        self._write([_Stored(None, covered, [])])
-        return Restored(self._hard_state, snapshot, ())
+    def _damaged(self, segment: _Segment, offset: int, what: str) -> DataDirDamaged:
+        path = self._directory.at(segment.name)
+        return DataDirDamaged(f"the log {path!r} is damaged at byte {offset}: {what}; {REMEDY}")
 
-    def _damaged(self, name: str, offset: int) -> DataDirDamaged:
-        return DataDirDamaged(
-            f"{self._disk.path}/{name} is damaged at byte {offset}, before its tail; nothing was"
-            " changed: restore the directory from a copy, or let this member start anew with an"
-            " empty one and another address"
-        )
+    def _check(self) -> None:
+        """Assert what holds between two calls."""
+        numbers = [segment.number for segment in self._segments]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True
+        if self._failure is None and self._position is not None:
+            assert self._file is not None
+            assert self._file.size() == self._segments[-1].size
+            highest = max(segment.highest_index for segment in self._segments)
+            assert self._position.last.index <= highest, (self._position.last, highest)
