@@ -31,6 +31,7 @@ from .errors import (
     SyncError,
     Timeout,
     TooLarge,
+    UnknownType,
     Unserializable,
     Withdrawn,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "SyncObj",
     "Timeout",
     "TooLarge",
+    "UnknownType",
     "Unserializable",
     "Waiters",
     "Withdrawn",

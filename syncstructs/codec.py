@@ -22,11 +22,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from .errors import DecodeError, Unserializable
+from .errors import DecodeError, UnknownType, Unserializable
 from .registry import kind_of, known_name, known_type, register
 
 __all__ = [
@@ -133,8 +133,9 @@ def decode(data: bytes | memoryview) -> Any:
     """Return the value that `data` encodes; takes memory and time in proportion to its size.
 
     Raises:
-        DecodeError: `data` is anything but one whole value, a registered class is unknown here, or
-            nesting is deeper than extensions or the interpreter allow.
+        UnknownType: a registered class is unknown here, or differs: another member may decode it.
+        DecodeError: `data` is anything but one whole value, or nesting is deeper than extensions or
+            the interpreter allow.
     """
     try:
         return _decode(data)
@@ -149,7 +150,7 @@ def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
     """Return the `count` values whose encodings stand in `data` one after the other.
 
     Raises:
-        DecodeError: `data` is anything but `count` whole values.
+        UnknownType, DecodeError: `data` is anything but `count` whole values; see `decode`.
     """
     if not 0 <= count <= len(data):
         raise DecodeError(f"{len(data)} bytes cannot hold {count} values")
@@ -413,12 +414,31 @@ def _unpack_deque(data: memoryview, inner: _Decode) -> deque[Any]:
     return deque(values, limit)
 
 
+def _unpack_zone(data: memoryview, inner: _Decode) -> ZoneInfo:
+    [key] = _items(data, inner)
+    try:
+        return ZoneInfo(key)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        # Another machine may have it, so this is not a matter of the bytes.
+        raise UnknownType(f"this machine has no time zone {key!r:.100}; install tzdata") from error
+
+
 def _unpack_registered(data: memoryview, inner: _Decode) -> object:
     name, parts = _items(data, inner)
     known = known_name(name)
     if known is None:
-        raise DecodeError(f"the class {name!r} is not registered on this member")
-    return known.build(parts)
+        raise UnknownType(
+            f"the class {name!r:.200} is not registered here: every member must call"
+            " syncstructs.register with it before its node starts"
+        )
+    try:
+        return known.build(parts)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnknownType(
+            f"{name!r:.200} has other fields or members here than where the value was made: {error}"
+        ) from error
 
 
 _Unpacker = Callable[[memoryview, _Decode], object]
@@ -436,7 +456,7 @@ _UNPACKERS: Final[dict[int, _Unpacker]] = {
     _Code.TIME: _unpack_time,
     _Code.TIMEDELTA: lambda data, inner: timedelta(*_items(data, inner)),
     _Code.TIMEZONE: _unpack_timezone,
-    _Code.ZONE: lambda data, inner: ZoneInfo(*_items(data, inner)),
+    _Code.ZONE: _unpack_zone,
     _Code.DECIMAL: lambda data, inner: Decimal(str(data, "ascii")),
     _Code.FRACTION: _unpack_fraction,
     _Code.UUID: lambda data, inner: UUID(bytes=bytes(data)),

@@ -27,7 +27,8 @@
     ├── ConfigError                 (ValueError)    a setting or an address is wrong
     ├── BindError                   (OSError)       the listening address cannot be had
     ├── DecodeError                 (ValueError)    bytes that are not what they should be
-    │   └── ProtocolError                           a peer broke the protocol; its link is closed
+    │   ├── ProtocolError                           a peer broke the protocol; its link is closed
+    │   └── UnknownType                             a value of a class that is not registered here
     └── StorageError                (OSError)       the data directory cannot be used
         ├── DataDirBusy                             another process holds it
         ├── DataDirForeign                          it belongs to another cluster or node
@@ -142,6 +143,10 @@ class DecodeError(SyncError, ValueError):
 
 class ProtocolError(DecodeError):
     """A peer sent what no correct member sends; only its link is closed."""
+
+
+class UnknownType(DecodeError):
+    """A value of a class that this process has not registered, or has in another shape."""
 
 
 class StorageError(SyncError, OSError):

@@ -22,6 +22,7 @@ from ..errors import (
     ObjectMismatch,
     ObjectNotFound,
     ResultLost,
+    UnknownType,
     Unserializable,
 )
 from ..raft.messages import Entry, EntryKind
@@ -188,6 +189,9 @@ class Table:
         first = group.first_sequence + skip if group.session else 0
         try:
             commands = decode_many(group.count, group.commands)
+        except UnknownType as error:
+            # Other members may know the class: skipping what they apply would part this replica.
+            raise NodeFailed(f"entry {context.index} cannot be applied here: {error}") from error
         except DecodeError as error:
             _log.error("%d commands of entry %d are skipped: %s", count, context.index, error)
             if group.session == round_.own:

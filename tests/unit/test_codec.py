@@ -499,7 +499,7 @@ def test_a_class_that_is_unknown_here_is_named():
         a: int
 
     data = encode(Gone(1)).replace(b"soon gone", b"long gone")
-    with pytest.raises(DecodeError, match="'long gone' is not registered on this member"):
+    with pytest.raises(DecodeError, match="'long gone' is not registered here"):
         decode(data)
 
 
