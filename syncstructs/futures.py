@@ -34,7 +34,7 @@ class Future(Generic[R]):
     Abandoning a future, or running out of time on it, does not take the call back.
     """
 
-    __slots__ = ("_blocker", "_callbacks", "_canceller", "_done", "_error", "_value")
+    __slots__ = ("_blocker", "_callbacks", "_canceller", "_done", "_error", "_value", "unclaimed")
 
     def __init__(self, blocker: Blocker, canceller: Callable[[], bool] | None = None) -> None:
         self._blocker = blocker
@@ -43,6 +43,8 @@ class Future(Generic[R]):
         self._value: Any = None
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[Future[R]], object]] | None = None
+        self.unclaimed: Callable[[R], object] | None = None
+        """Takes a result back that came in the moment in which its `await` was cancelled."""
 
     def done(self) -> bool:
         """Return whether the call has ended, with a result, an error or by `cancel()`."""
@@ -119,7 +121,7 @@ class Future(Generic[R]):
             try:
                 yield from waiter
             except asyncio.CancelledError:
-                self.cancel()
+                self._abandon()
                 raise
         return self.result()
 
@@ -132,6 +134,14 @@ class Future(Generic[R]):
         self._done = True
         if self._callbacks is not None:
             self._run_callbacks()
+
+    def _abandon(self) -> None:
+        """Give up an `await`: cancel, or take back what came too late to be received."""
+        if self.cancel() or not self._done or self._error is not None or self.unclaimed is None:
+            return
+        value, self._value = self._value, None
+        self._error = Cancelled("the await was cancelled, and the result was taken back")
+        self.unclaimed(value)
 
     def _wait(self, timeout: float | None) -> None:
         self._blocker.block(self, timeout)

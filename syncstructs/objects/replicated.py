@@ -221,11 +221,17 @@ class HasPort(Protocol):
 class OperationMethod(Generic[P, R]):
     """An operation bound to its object: call it to wait for the result, or `submit` it."""
 
-    __slots__ = ("_function", "_target")
+    __slots__ = ("_function", "_target", "_undo")
 
-    def __init__(self, target: HasPort, function: Callable[..., Steps[R]]) -> None:
+    def __init__(
+        self,
+        target: HasPort,
+        function: Callable[..., Steps[R]],
+        undo: Callable[..., object] | None = None,
+    ) -> None:
         self._target = target
         self._function = function
+        self._undo = undo
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the operation and return its result, or raise what it raised."""
@@ -235,7 +241,11 @@ class OperationMethod(Generic[P, R]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start the operation and return a future at once; cancelling it withdraws the wait."""
         _refuse_inside_command(self._function.__name__)
-        return self._target._port.start(self._function(self._target, *args, **kwargs))
+        future = self._target._port.start(self._function(self._target, *args, **kwargs))
+        undo = self._undo
+        if undo is not None:
+            future.unclaimed = lambda result: undo(self._target, result, *args, **kwargs)
+        return future
 
 
 class operation(Generic[W, P, R]):  # noqa: N801
@@ -243,8 +253,17 @@ class operation(Generic[W, P, R]):  # noqa: N801
 
     def __init__(self, function: "Callable[Concatenate[W, P], Steps[R]]") -> None:
         self.function = function
+        self.undo: Callable[..., object] | None = None
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+
+    def undone_by(self, undo: Callable[..., object]) -> Callable[..., object]:
+        """Decorate what takes a result back whose `await` was cancelled as it came.
+
+        It is called with the object, the result, and the operation's arguments; it must not wait.
+        """
+        self.undo = undo
+        return undo
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -255,7 +274,7 @@ class operation(Generic[W, P, R]):  # noqa: N801
     ) -> "Self | OperationMethod[P, R]":
         if instance is None:
             return self
-        return OperationMethod(instance, self.function)
+        return OperationMethod(instance, self.function, self.undo)
 
 
 def _refuse_inside_command(name: str) -> None:

@@ -194,6 +194,10 @@ class Grants(Replicated, Generic[K]):
         assert grant is not None
         return grant.token
 
+    @_enter.undone_by
+    def _unenter(self, token: int, key: K) -> None:
+        self._leave.submit(key, token)
+
     @operation
     def _leave(self, key: K, token: int | None) -> Steps[None]:
         """Release at the end of a `with` block what its beginning acquired; None: what is held."""

@@ -122,6 +122,11 @@ class ReplLock(Grants[None], _Section):
         """
         return (yield from self._acquiring(None, blocking, timeout)) is not None
 
+    @acquire.undone_by
+    def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
+        if acquired:
+            self.release.submit()
+
     @operation
     def release(self) -> Steps[None]:
         """Release the lock, which is then granted to who waits longest.
@@ -191,6 +196,12 @@ class ReplLockManager(Grants[K], Generic[K]):
     def try_acquire(self, key: K) -> Steps[bool]:
         """Acquire the lock of that key if nobody holds it; return whether it was acquired."""
         return (yield from self._acquiring(key, False, -1)) is not None
+
+    @acquire.undone_by
+    @try_acquire.undone_by
+    def _unacquire(self, acquired: bool, key: K, *_: object, **__: object) -> None:
+        if acquired:
+            self.release.submit(key)
 
     @operation
     def release(self, key: K) -> Steps[None]:
@@ -262,6 +273,11 @@ class KeyLock(_Section, Generic[K]):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
         """Acquire this lock, as `ReplLock.acquire` does."""
         return (yield from self._locks._acquiring(self._key, blocking, timeout)) is not None
+
+    @acquire.undone_by
+    def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
+        if acquired:
+            self.release.submit()
 
     @operation
     def release(self) -> Steps[None]:

@@ -144,6 +144,10 @@ class ReplQueue(Replicated, Generic[T]):
             raise Empty
         return served[0]
 
+    @get.undone_by
+    def _unget(self, item: T, *_: object, **__: object) -> None:
+        self._put_back.submit(item)
+
     @replicated
     def put_nowait(self, item: T) -> None:
         """Put an item if there is room.

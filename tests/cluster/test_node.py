@@ -28,6 +28,7 @@ from syncstructs import (
     Replicated,
     ReplList,
     ReplLock,
+    ReplLockManager,
     ReplPriorityQueue,
     ReplQueue,
     ReplSet,
@@ -574,3 +575,37 @@ def test_a_lock_is_lost_when_the_node_closes(address):
     assert not door.held
     with pytest.raises(LockLost):
         door.ensure_held()
+
+
+def test_an_await_that_is_cancelled_as_its_result_comes_keeps_nothing(address):
+    """The future is done, the task not yet resumed: what it was given is given back."""
+
+    async def cancel_as_it_comes(node, submit):
+        with node.reading():
+            # Nothing is applied in here, so the task waits before the result can come.
+            future = submit()
+            task = asyncio.ensure_future(_await(future))
+            await asyncio.sleep(0)
+        # Runs before the task does, which the result has made ready in this very moment.
+        future.add_done_callback(lambda _: task.cancel())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert future.done()
+
+    async def main():
+        made = {"jobs": ReplQueue(), "door": ReplLock(), "doors": ReplLockManager()}
+        async with Node(address, drive="asyncio", consumers=made) as node:
+            jobs, door, doors = made.values()
+            await jobs.put.submit("kept")
+            await cancel_as_it_comes(node, jobs.get.submit)
+            assert await jobs.get.submit(timeout=5) == "kept"
+            await cancel_as_it_comes(node, door.acquire.submit)
+            assert await door.acquire.submit(timeout=5)
+            await cancel_as_it_comes(node, lambda: doors.acquire.submit("a"))
+            assert await doors.acquire.submit("a", timeout=5)
+
+    asyncio.run(main())
+
+
+async def _await(future):
+    return await future
