@@ -557,7 +557,9 @@ class Bench:
 
     def time_out(self) -> list[tuple[str, Message]]:
         """Let time pass until the core wants a tick, tick, then flush."""
-        return self.wait(max(self.core.deadline() - self.now, 0.0))
+        sends = self.wait(max(self.core.deadline() - self.now, 0.0))
+        assert self.core.deadline() > self.now, "a deadline that stays behind makes a node spin"
+        return sends
 
     def elect(self) -> list[tuple[str, Message]]:
         """Make it the leader by the votes of all; return what it then sends."""
