@@ -189,7 +189,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = deadline
-        self._timer = self.runner.loop.call_later(min(deadline - now, 3600.0), self._on_timer)
+        self._timer = self.runner.call_later(min(deadline - now, 3600.0), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from ..config import Config, parse_address
-from ..errors import ConfigError, ObjectExists, Timeout
+from ..errors import ConfigError, ObjectExists, ObjectMismatch, Timeout
 from ..futures import Future
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, operation, type_name
+from ..objects.replicated import Replicated, find_class, operation, type_name
 from ..status import Status, describe
 from .batch import Batch, current_batch
 from .calls import Call
@@ -226,8 +226,14 @@ class Node:
 
         Raises:
             ObjectExists: the name belongs to another object.
+            ObjectMismatch: a later class has the same module and name as `cls`.
         """
         _check_name(name)
+        if find_class(type_name(cls)) is not cls:
+            raise ObjectMismatch(
+                f"another class named {type_name(cls)!r} was defined after this one, and is the"
+                " one that members would make; give them different names"
+            )
         model = cls(*args)
         yield self._engine.system(
             "create", name, type_name(cls), list(args), model.options(), model.snapshot_state()

@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 from ..config import Drive
@@ -23,6 +24,9 @@ class Runner:
     def __init__(self) -> None:
         self._thread = 0
         self._closed = False
+        # Callbacks must not run in the context of whoever happened to wake the driver: a batch
+        # that is open there would swallow calls made here.
+        self._context = Context()
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         """Begin to run; where it can wait for `main`, raise what that raises."""
@@ -35,20 +39,24 @@ class Runner:
     def post(self, function: Callable[[], object]) -> None:
         """Run `function` in the driver's thread, soon; dropped if the node is closed."""
         if self.in_driver():
-            self.loop.call_soon(function)
+            self.loop.call_soon(function, context=self._context)
             return
         try:
-            self.loop.call_soon_threadsafe(function)
+            self.loop.call_soon_threadsafe(function, context=self._context)
         except RuntimeError:
             if not self._closed:
                 raise
 
+    def call_later(self, seconds: float, function: Callable[[], object]) -> asyncio.TimerHandle:
+        """Run `function` `seconds` from now; in the driver's thread only."""
+        return self.loop.call_later(seconds, function, context=self._context)
+
     def after(self, seconds: float, function: Callable[[], object]) -> None:
-        """Run `function` in the driver's thread, `seconds` from now."""
+        """Run `function` in the driver's thread, `seconds` from now; may be called anywhere."""
         if self.in_driver():
-            self.loop.call_later(seconds, function)
+            self.call_later(seconds, function)
         else:
-            self.post(lambda: self.loop.call_later(seconds, function))
+            self.post(lambda: self.call_later(seconds, function))
 
     def block(self, future: Future[Any], timeout: float | None) -> None:
         """Wait for `future` in a thread that may wait.

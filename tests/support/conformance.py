@@ -120,7 +120,8 @@ def attached(cls: type, name: str | None = None) -> type:
         assert _bench is not None, "objects are made inside tests only"
         return _bench.attach(f"object{next(_names)}", lambda: cls(*args, **kwargs))
 
-    made = type(name or cls.__name__, (cls,), {"__new__": new, "__module__": cls.__module__})
+    # A module of its own, or it would take the place of the real class for everybody else.
+    made = type(name or cls.__name__, (cls,), {"__new__": new, "__module__": __name__})
     return made
 
 

@@ -1,0 +1,93 @@
+import asyncio
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from syncstructs.errors import BlockingCall, ConfigError
+from syncstructs.futures import Future
+from syncstructs.node.runners import AsyncioRunner, ThreadRunner, make_runner
+
+mark = ContextVar("mark", default="clean")
+
+
+async def nothing():
+    pass
+
+
+@pytest.fixture
+def runner():
+    runner = ThreadRunner("test")
+    runner.start(nothing())
+    yield runner
+    runner.post(runner.stopped)
+    runner.join(10)
+
+
+def seen_by(post):
+    seen, done = [], threading.Event()
+
+    def look():
+        seen.append(mark.get())
+        done.set()
+
+    post(look)
+    assert done.wait(10)
+    return seen[0]
+
+
+def test_callbacks_do_not_run_in_the_context_of_whoever_posted_them(runner):
+    """An open batch of that context would gather calls that are made in the callback."""
+    token = mark.set("inside a batch")
+    try:
+        assert seen_by(runner.post) == "clean"
+        assert seen_by(lambda look: runner.after(0.001, look)) == "clean"
+        assert seen_by(lambda look: runner.post(lambda: runner.post(look))) == "clean"
+    finally:
+        mark.reset(token)
+
+
+def test_under_asyncio_callbacks_do_not_run_in_the_context_of_the_posting_task():
+    async def main():
+        runner = AsyncioRunner()
+        mark.set("inside a batch")
+        seen = asyncio.get_running_loop().create_future()
+        runner.post(lambda: seen.set_result(mark.get()))
+        assert await seen == "clean"
+
+    asyncio.run(main())
+
+
+def test_waiting_in_the_drivers_thread_is_refused(runner):
+    seen, done = [], threading.Event()
+
+    def wait():
+        try:
+            Future(runner).result(1)
+        except BlockingCall as error:
+            seen.append(error)
+        done.set()
+
+    runner.post(wait)
+    assert done.wait(10)
+    assert "submit" in str(seen[0])
+
+
+def test_what_the_start_raises_is_raised_by_start():
+    async def fail():
+        raise ConfigError("no")
+
+    for drive in ("thread", "manual"):
+        with pytest.raises(ConfigError, match="no"):
+            make_runner(drive, "test").start(fail())
+
+
+def test_after_the_end_posts_are_dropped(runner):
+    runner.post(runner.stopped)
+    runner.join(10)
+    runner.post(lambda: 1 / 0)
+
+
+def test_asyncio_needs_a_running_loop():
+    with pytest.raises(ConfigError, match="running loop"):
+        make_runner("asyncio", "test")
