@@ -1,6 +1,7 @@
 """Nodes in this process, on loopback: the public face under each way of driving."""
 
 import asyncio
+import errno
 import gc
 import queue
 import threading
@@ -18,11 +19,13 @@ from syncstructs import (
     LockLost,
     Node,
     NodeClosed,
+    NodeFailed,
     NotAttached,
     NotReplicated,
     ObjectExists,
     ObjectMismatch,
     ObjectNotFound,
+    OutcomeUnknown,
     ReplCounter,
     ReplDict,
     Replicated,
@@ -609,3 +612,54 @@ def test_an_await_that_is_cancelled_as_its_result_comes_keeps_nothing(address):
 
 async def _await(future):
     return await future
+
+
+def test_a_node_whose_disk_is_full_stops_with_a_word_and_loses_nothing(
+    address, tmp_path, monkeypatch
+):
+    made = {"users": ReplDict()}
+    node = Node(address, consumers=made, data_dir=str(tmp_path))
+    node.wait_ready(10)
+    made["users"]["kept"] = 1
+
+    def full(self, offset, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("syncstructs.storage.disk._OsFile.write", full)
+        with pytest.raises(OutcomeUnknown, match="disk is full"):
+            made["users"]["lost"] = 2
+    with pytest.raises(NodeFailed, match="disk is full"):
+        made["users"]["after"] = 3
+    with pytest.raises(NodeFailed, match="disk is full"):
+        node.barrier(1)
+    assert "disk is full" in node.status()["failure"]
+    node.close()
+    again = {"users": ReplDict()}
+    with Node(address, consumers=again, data_dir=str(tmp_path)):
+        assert again["users"] == {"kept": 1}
+
+
+def test_a_member_that_failed_leaves_the_cluster_to_the_others(tmp_path, monkeypatch):
+    addresses = free_addresses(3)
+    nodes = [
+        Node(a, addresses, consumers={"users": ReplDict()}, data_dir=str(tmp_path / f"{i}"))
+        for i, a in enumerate(addresses)
+    ]
+    for node in nodes:
+        node.wait_ready(20)
+    leader = next(node for node in nodes if node.is_leader)
+    broken = leader._engine._stores.log
+    monkeypatch.setattr(broken, "append", _input_output_error)
+    call = leader.objects["users"].set.submit("x", 1)
+    assert isinstance(call.exception(10), OutcomeUnknown)
+    others = [node for node in nodes if node is not leader]
+    others[0].objects["users"]["y"] = 2
+    others[1].barrier(10)
+    assert others[1].objects["users"]["y"] == 2
+    for node in nodes:
+        node.close()
+
+
+def _input_output_error(appends):
+    raise StorageError("the disk reports an input/output error")
