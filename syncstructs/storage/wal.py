@@ -23,7 +23,7 @@ from ..errors import DataDirDamaged, StorageError
 from ..raft.effects import Append
 from ..raft.messages import EntryId, HardState, Restored, SnapshotMeta
 from .disk import REMEDY, DataDir, File, explained
-from .records import SALT_BYTES, Record, Scan, encode_write, scan
+from .records import HEADER_BYTES, SALT_BYTES, Record, Scan, encode_write, scan
 from .replay import Piece, Position, Replay, pieces_of
 
 _NAME: Final = re.compile(r"log-(\d{12,})-([0-9a-f]{8})\.wal")
@@ -115,6 +115,7 @@ class Wal:
                 self._settle(tail, mark)
             else:
                 self._begin_segment([mark], replay.last, replay.hard_state)
+            self._note_index(self._position.last.index)
             if not self._directory.identity.begun:
                 self._directory.begin()
         return Restored(replay.hard_state, snapshot, tuple(entries or ()))
@@ -255,13 +256,12 @@ class Wal:
         if not records:
             return
         with self._fatal("write the log in"):
-            size = sum(len(payload) for _, payload in records)
+            size = sum(HEADER_BYTES + len(payload) for _, payload in records)
             if self._segments[-1].size + size <= self._segment_bytes:
                 self._write(self._segments[-1].size, records)
             else:
                 self._begin_segment(records, last, hard_state)
-        segment = self._segments[-1]
-        segment.highest_index = max(segment.highest_index, highest)
+        self._note_index(highest)
         self._unmarked = True
 
     def _record(self, piece: Piece) -> tuple[int, bytes]:
@@ -275,7 +275,7 @@ class Wal:
             self._file.close()
             self._file = None
         number = self._segments[-1].number + 1 if self._segments else 1
-        segment = _Segment(number, os.urandom(SALT_BYTES))
+        segment = _Segment(number, _new_salt())
         segment.highest_index = last.index
         self._file = self._directory.disk.open(self._directory.at(segment.name), "create")
         self._segments.append(segment)
@@ -283,6 +283,10 @@ class Wal:
         self._write(0, [(_SEGMENT, self._encoder.encode(header)), *records])
         # The content is durable, but a power cut could still take the file with its name.
         self._directory.sync()
+
+    def _note_index(self, index: int) -> None:
+        segment = self._segments[-1]
+        segment.highest_index = max(segment.highest_index, index)
 
     def _write(
         self, offset: int, records: list[tuple[int, bytes]], *, again: bytes = b""
@@ -356,3 +360,8 @@ class Wal:
             assert self._file.size() == self._segments[-1].size
             highest = max(segment.highest_index for segment in self._segments)
             assert self._position.last.index <= highest, (self._position.last, highest)
+
+
+def _new_salt() -> bytes:
+    # Without zeros in it, so that a tail of zeros is searched as fast as any other.
+    return bytes(1 + byte % 255 for byte in os.urandom(SALT_BYTES))
