@@ -10,8 +10,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from random import Random
 
-from syncstructs.storage.memory import MemoryLog, MemorySnapshots
-
 from syncstructs.config import Config
 from syncstructs.node.calls import Call, CallBlocker, CallQueue
 from syncstructs.node.driver import Driver
@@ -19,6 +17,7 @@ from syncstructs.node.snapshotter import InlineSnapshotter
 from syncstructs.objects.batches import encode_command
 from syncstructs.objects.replicated import type_name
 from syncstructs.replica import Replica
+from syncstructs.storage.memory import MemoryLog, MemorySnapshots
 
 
 class VirtualTime:
