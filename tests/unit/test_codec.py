@@ -492,6 +492,19 @@ def test_hostile_bytes_cost_no_more_than_they_weigh(data):
     assert clock.process_time() - begin < 2.0
 
 
+def test_extensions_are_bounded_before_the_stack_is():
+    decode(nested_ext(STATE_DEPTH))
+    with pytest.raises(DecodeError, match="extensions are nested deeper than"):
+        decode(nested_ext(STATE_DEPTH + 10))
+
+
+def test_a_deque_over_its_limit_is_refused_and_not_cut():
+    data = encode(deque([1, 2], 2))
+    assert data.count(b"\x93\x02\x01\x02") == 1
+    with pytest.raises(DecodeError, match="over its limit 1"):
+        decode(data.replace(b"\x93\x02\x01\x02", b"\x93\x01\x01\x02"))
+
+
 def test_a_class_that_is_unknown_here_is_named():
     @register(name="soon gone")
     @dataclasses.dataclass
