@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ..codec import encode
+from .. import codec
 from ..errors import DecodeError
 
 _HEADER = struct.Struct(">QQII")
@@ -37,8 +37,8 @@ def encode_command(
         Unserializable: an argument has no encoding.
     """
     if kwargs:
-        return encode([target, method, list(args), kwargs])
-    return encode([target, method, list(args)])
+        return codec.encode_command([target, method, list(args), kwargs])
+    return codec.encode_command([target, method, list(args)])
 
 
 def command_parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, Any]]:

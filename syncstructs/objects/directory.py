@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..codec import copy, decode, encode
+from ..codec import STATE_DEPTH, copy, decode, encode
 from ..errors import NodeFailed, ObjectExists
 from .context import Context, _current
 from .image import ObjectImage, encode_state
@@ -195,7 +195,7 @@ class Directory:
             NodeFailed: more than `detached_bytes` of commands would be kept.
         """
         at = [context.index, context.time, context.serial, context.session, context.sequence]
-        kept = encode([*at, method, args, kwargs])
+        kept = encode([*at, method, args, kwargs], max_depth=STATE_DEPTH)
         if self.backlog_bytes + len(kept) > self._detached_bytes:
             raise NodeFailed(
                 f"over {self._detached_bytes} bytes of commands wait for {record}, which is not"

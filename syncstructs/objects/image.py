@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..codec import decode, encode
+from ..codec import STATE_DEPTH, decode, encode
 from ..errors import DecodeError, NodeFailed, Unserializable
 from .replicated import Replicated, type_name
 
@@ -52,7 +52,8 @@ def encode_image(image: Image) -> bytes:
                 [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog]
                 for o in image.objects
             ],
-        }
+        },
+        max_depth=STATE_DEPTH,
     )
 
 
@@ -89,7 +90,8 @@ def encode_state(name: str, target: Replicated) -> bytes:
     """
     state = target.snapshot_state()
     try:
-        return encode(state)
+        # Deeper than a call may be: a value that came in by a call is wrapped in the state.
+        return encode(state, max_depth=STATE_DEPTH)
     except Unserializable as error:
         raise Unserializable(
             f"object {name!r} ({type_name(type(target))}){_culprit(state)}: {error}"
@@ -100,7 +102,7 @@ def _culprit(state: object) -> str:
     if isinstance(state, dict):
         for attribute, value in state.items():
             try:
-                encode(value)
+                encode(value, max_depth=STATE_DEPTH)
             except Unserializable:
                 return f", attribute {attribute!r}"
     return ""

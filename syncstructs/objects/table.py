@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ..codec import copy, decode_many, encode
+from ..codec import STATE_DEPTH, copy, decode_many, encode
 from ..errors import (
     DecodeError,
     NodeFailed,
@@ -352,7 +352,7 @@ class Table:
         state: Any,
     ) -> Outcome:
         serial = round_.context.serial
-        record = Record(serial, name, type_name, options, args, encode(state), [])
+        record = Record(serial, name, type_name, options, args, encode(state, max_depth=STATE_DEPTH), [])
         error = self._directory.add(record)
         round_.applied.changed = True
         return Outcome(None, error)

@@ -35,3 +35,15 @@ def test_objects_share_no_value_so_a_restored_replica_stays_equal():
     owners[0].change()
     assert shelves[0] == shelves[1] == {"box": ["shared"]}
     assert cluster.digest_equal()
+
+
+def test_what_a_call_may_hold_fits_into_a_snapshot():
+    value = []
+    for _ in range(60):
+        value = [value]
+    cluster = LocalCluster(2)
+    shelves = cluster.attach("shelf", ReplDict)
+    shelves[0]["deep"] = value
+    cluster.reload(1)
+    assert shelves[1]["deep"] == value
+    assert cluster.digest_equal()
