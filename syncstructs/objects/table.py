@@ -352,7 +352,8 @@ class Table:
         state: Any,
     ) -> Outcome:
         serial = round_.context.serial
-        record = Record(serial, name, type_name, options, args, encode(state, max_depth=STATE_DEPTH), [])
+        encoded = encode(state, max_depth=STATE_DEPTH)
+        record = Record(serial, name, type_name, options, args, encoded, [])
         error = self._directory.add(record)
         round_.applied.changed = True
         return Outcome(None, error)
