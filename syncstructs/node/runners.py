@@ -7,6 +7,7 @@ so in which threads may block for a result.
 import asyncio
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
@@ -16,7 +17,7 @@ from ..errors import BlockingCall, ConfigError
 from ..futures import Future, block_thread
 
 
-class Runner:
+class Runner(ABC):
     """Runs the driver's callbacks in one thread; knows how others may wait for it."""
 
     loop: asyncio.AbstractEventLoop
@@ -28,9 +29,9 @@ class Runner:
         # that is open there would swallow calls made here.
         self._context = Context()
 
+    @abstractmethod
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         """Begin to run; where it can wait for `main`, raise what that raises."""
-        raise NotImplementedError
 
     def in_driver(self) -> bool:
         """Return whether this is the thread that runs the driver's callbacks."""
