@@ -92,6 +92,7 @@ class Replica(Generic[C]):
         self._sends: list[tuple[str, Message]] = []
         self._barriers: dict[int, int] = {}
         self._opening = False
+        self._refused_from: int | None = None
         self._resend_at = now + self._patience
         self._expiring: set[int] = set()
         self._expiry_at = now
@@ -114,8 +115,7 @@ class Replica(Generic[C]):
         if isinstance(message, Forward):
             self._on_forward(sender, message)
         elif isinstance(message, ForwardReply):
-            if sender == self.core.leader and message.session == self.outbox.session:
-                self.outbox.rewind()
+            self._on_forward_reply(sender, message)
         else:
             self.core.step(sender, message, now)
         self._follow(now)
@@ -320,10 +320,8 @@ class Replica(Generic[C]):
             self._early.clear()
             self._early_bytes = 0
             self._expiring.clear()
-            self._expiry_at = now + self.config.session_ttl
-            self._opening = False
-            self.outbox.rewind()
-            self._ask_barriers_again(now)
+            self._expiry_at = now
+            self._resend(now)
         heard = (
             self.core.quorum_contact
             if self.core.role is Role.LEADER
@@ -335,6 +333,7 @@ class Replica(Generic[C]):
 
     def _resend(self, now: float) -> None:
         self._opening = False
+        self._refused_from = None
         self.outbox.rewind()
         self._ask_barriers_again(now)
 
@@ -356,7 +355,9 @@ class Replica(Generic[C]):
             run = self.outbox.take(self.config.batch_bytes)
             if run is None:
                 return
-            self._give(leader, self.outbox.session, *run)
+            if not self._give(leader, self.outbox.session, *run):
+                self.outbox.rewind()
+                return
 
     def _open_session(self, leader: str) -> None:
         if self._opening:
@@ -365,12 +366,28 @@ class Replica(Generic[C]):
         arguments = (self.address, self._incarnation, self._attempt, self.config.session_ttl)
         self._give(leader, 0, 0, 1, encode_command(0, "open_session", arguments, {}))
 
-    def _give(self, leader: str, session: int, first: int, count: int, commands: bytes) -> None:
+    def _give(self, leader: str, session: int, first: int, count: int, commands: bytes) -> bool:
+        """Hand a run of commands to the leader; False if that is this node and has no room."""
         if leader != self.address:
             self._sends.append((leader, Forward(session, first, count, commands)))
         elif session == 0:
             self._intake.offer_system(commands)
-        elif self._offer(session, first, count, commands) is not None:
+        else:
+            last = self.table.sessions.last(session)
+            assert last is not None, session
+            return self._intake.offer(session, first, count, commands, last) is None
+        return True
+
+    def _on_forward_reply(self, sender: str, message: ForwardReply) -> None:
+        """Send again from where the leader wants it, once for all refusals of one gap.
+
+        Every run behind a gap is refused. If each refusal made all runs go out again, refusals and
+        runs would multiply without end.
+        """
+        if sender != self.core.leader or message.session != self.outbox.session:
+            return
+        if message.expected != self._refused_from:
+            self._refused_from = message.expected
             self.outbox.rewind()
 
     # Everybody's calls, on the leader
@@ -392,17 +409,15 @@ class Replica(Generic[C]):
             if _opens_session_of(sender, message):
                 self._intake.offer_system(message.commands)
             return
-        expected = self._offer(
-            message.session, message.first_sequence, message.count, message.commands
-        )
-        if expected is not None:
-            self._sends.append((sender, ForwardReply(message.session, expected)))
-
-    def _offer(self, session: int, first: int, count: int, commands: bytes) -> int | None:
+        session, first = message.session, message.first_sequence
         last = self.table.sessions.last(session)
-        if last is None:
-            return 0
-        return self._intake.offer(session, first, count, commands, last)
+        if last is None or self.table.sessions.owner(session) != sender:
+            # It has expired, as its node will find in the log. Or the sender is mistaken, or lies:
+            # nobody may number the calls of another.
+            return
+        expected = self._intake.offer(session, first, message.count, message.commands, last)
+        if expected is not None:
+            self._sends.append((sender, ForwardReply(session, expected)))
 
     def _propose_entries(self, now: float) -> None:
         if not self._leading:
@@ -418,9 +433,10 @@ class Replica(Generic[C]):
                 return
 
     def _expire_sessions(self, now: float) -> None:
-        self._expiry_at = now + self.config.session_ttl
         if not self._leading:
+            self._expiry_at = now + self.config.heartbeat_interval
             return
+        self._expiry_at = now + self.config.session_ttl
         for session, (address, ttl) in self.table.sessions.live().items():
             if address == self.address or session in self._expiring:
                 continue
@@ -447,6 +463,9 @@ class Replica(Generic[C]):
             progress.directory_changed = True
         if self.outbox.session in applied.expired:
             self._lose_session(progress)
+        if applied.opened:
+            # Its ttl may be shorter than that of all before.
+            self._expiry_at = 0.0
         for address, incarnation, attempt, session in applied.opened:
             mine = (address, incarnation, attempt)
             if mine == (self.address, self._incarnation, self._attempt):

@@ -28,8 +28,10 @@ _log = logging.getLogger("syncstructs.node")
 
 # Payload applied in one go before messages and heartbeats get their turn again.
 _SLICE_BYTES = 64 * 1024
-# Rounds of effects and applying in one go; then messages and timers get their turn.
+# Rounds of effects and applying in one go, and about how long they may take in seconds; then
+# messages and timers get their turn.
 _ROUND_COUNT = 8
+_PUMP_SECONDS = 0.01
 # A snapshot that failed (a full disk, a value without encoding) is tried again after this time.
 _SNAPSHOT_RETRY = 30.0
 
@@ -117,7 +119,7 @@ class Driver(Generic[C]):
             # What a memory store persists at once has effects of its own, and what was applied
             # makes room for calls.
             idle = not (calls or applied or replica.has_effects)
-            if idle:
+            if idle or self._clock.now() > now + _PUMP_SECONDS:
                 break
         self._maybe_snapshot(now)
         if self.failure is not None:

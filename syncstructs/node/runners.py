@@ -76,10 +76,10 @@ class Runner(ABC):
         """Note that the node is closed and nothing will run any more."""
         self._closed = True
 
-    def join(self, timeout: float) -> None:
+    def join(self, timeout: float) -> None:  # noqa: B027  (nothing to wait for by default)
         """Wait for what runs the node to end, if it is ours."""
 
-    def abort(self) -> None:
+    def abort(self) -> None:  # noqa: B027
         """Release the loop of a node that never started, if it is ours."""
 
 

@@ -92,6 +92,11 @@ class Sessions:
         live = self._live.get(session)
         return None if live is None else live.last
 
+    def owner(self, session: int) -> str | None:
+        """Return the address of the node whose session it is; None if it is not live."""
+        live = self._live.get(session)
+        return None if live is None else live.address
+
     def live(self) -> dict[int, tuple[str, float]]:
         """Return address and ttl in seconds of every live session, by its id, oldest first."""
         return {id_: (session.address, session.ttl) for id_, session in self._live.items()}

@@ -1,0 +1,105 @@
+"""Sessions end by the leader's word, whatever ttl each has, and only their owner may use them."""
+
+from virtual_cluster import VirtualCluster
+
+from syncstructs.objects.batches import encode_command
+from syncstructs.objects.replicated import Replicated, replicated
+from syncstructs.raft.messages import Forward, ForwardReply
+from syncstructs.raft.wire import decode, encode
+
+
+class Box(Replicated):
+    def __init__(self):
+        self.seen = []
+        self.expired = []
+
+    @replicated
+    def put(self, thing):
+        self.seen.append(thing)
+
+    def on_session_expired(self, session):
+        self.expired.append(session)
+
+
+def ready(cluster):
+    cluster.run_until(lambda: all(c.done() for n in cluster.up for c in n.attached))
+    return cluster.leader()
+
+
+def test_a_silent_nodes_session_expires_after_its_own_ttl_even_if_others_have_longer_ones():
+    cluster = VirtualCluster(1, {"box": Box}, session_ttl=60.0)
+    leader = ready(cluster)
+    gone = next(n for n in cluster.up if n is not leader)
+    gone.config = gone.config.__class__(session_ttl=2.0)
+    gone.crash()
+    gone.start()
+    cluster.run_until(lambda: all(c.done() for c in gone.attached))
+    session = gone.replica.outbox.session
+    gone.crash()
+    cluster.run(1.8)
+    assert session not in leader.objects["box"].expired
+    cluster.run(1.0)
+    assert session in leader.objects["box"].expired
+
+
+def test_a_new_leader_gives_every_session_its_whole_ttl_again():
+    cluster = VirtualCluster(2, {"box": Box}, size=5, session_ttl=2.0)
+    leader = ready(cluster)
+    gone = next(n for n in cluster.up if n is not leader)
+    session = gone.replica.outbox.session
+    gone.crash()
+    cluster.run(1.5)
+    leader.crash()
+    other = next(n for n in cluster.up)
+    cluster.run_until(lambda: cluster.leader() is not None)
+    cluster.run(1.5)
+    assert session not in other.objects["box"].expired
+    cluster.run(1.5)
+    assert session in other.objects["box"].expired
+
+
+def test_a_member_cannot_call_in_the_session_of_another():
+    cluster = VirtualCluster(3, {"box": Box})
+    leader = ready(cluster)
+    liar, victim = (n for n in cluster.up if n is not leader)
+    outbox = victim.replica.outbox
+    forged = encode_command("box", "put", ("forged",), {})
+    frame = encode(Forward(outbox.session, outbox.first, 1, forged))
+    leader.driver.frame_received(liar.address, frame)
+    leader.wake()
+    cluster.run(1.0)
+    call = victim.call("box", "put", "true")
+    cluster.run_until(call.done)
+    assert leader.objects["box"].seen == ["true"]
+
+
+def test_refusals_of_one_gap_make_its_runs_go_out_again_once():
+    """Every run behind a gap is refused; if each refusal sent all runs again, they would flood."""
+    cluster = VirtualCluster(4, {"box": Box}, batch_bytes=10)
+    leader = ready(cluster)
+    origin = next(n for n in cluster.up if n is not leader)
+    outbox = origin.replica.outbox
+    cluster.cut.add((origin.address, leader.address))
+    calls = [origin.call("box", "put", i) for i in range(30)]
+    cluster.run(0.01)
+    sent = []
+    send = origin.driver._links.send
+
+    def record(peer, frame):
+        sent.append(decode(frame))
+        return send(peer, frame)
+
+    origin.driver._links = Recorder(record)
+    refusal = encode(ForwardReply(outbox.session, outbox.first))
+    for _ in range(30):
+        origin.driver.frame_received(leader.address, refusal)
+        origin.driver.pump()
+    assert sum(isinstance(message, Forward) for message in sent) == 30
+    cluster.heal()
+    cluster.run_until(lambda: all(call.done() for call in calls))
+    assert leader.objects["box"].seen == list(range(30))
+
+
+class Recorder:
+    def __init__(self, send):
+        self.send = send
