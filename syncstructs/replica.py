@@ -92,7 +92,7 @@ class Replica(Generic[C]):
         self._sends: list[tuple[str, Message]] = []
         self._barriers: dict[int, int] = {}
         self._opening = False
-        self._refused_from: int | None = None
+        self._refused_from = 0
         self._resend_at = now + self._patience
         self._expiring: set[int] = set()
         self._expiry_at = now
@@ -333,7 +333,7 @@ class Replica(Generic[C]):
 
     def _resend(self, now: float) -> None:
         self._opening = False
-        self._refused_from = None
+        self._refused_from = 0
         self.outbox.rewind()
         self._ask_barriers_again(now)
 
@@ -382,13 +382,13 @@ class Replica(Generic[C]):
         """Send again from where the leader wants it, once for all refusals of one gap.
 
         Every run behind a gap is refused. If each refusal made all runs go out again, refusals and
-        runs would multiply without end.
+        runs would multiply without end. If those are lost as well, patience ends some time.
         """
         if sender != self.core.leader or message.session != self.outbox.session:
             return
-        if message.expected != self._refused_from:
+        if message.expected > self._refused_from:
             self._refused_from = message.expected
-            self.outbox.rewind()
+            self.outbox.rewind(message.expected)
 
     # Everybody's calls, on the leader
 

@@ -74,11 +74,13 @@ class Outbox(Generic[C]):
         self.handed = max(self.handed, first + len(commands) - 1)
         return first, len(commands), b"".join(commands)
 
-    def rewind(self) -> None:
-        """Send everything again that has not been applied: the leader may not have it."""
-        self.unsent.extendleft(reversed(self.sent))
-        self.sent.clear()
-        self.sent_bytes = 0
+    def rewind(self, start: int = 0) -> None:
+        """Send again what is numbered from `start` on and not yet applied: the leader lacks it."""
+        keep = max(0, start - self.first)
+        while len(self.sent) > keep:
+            call = self.sent.pop()
+            self.sent_bytes -= len(call.command)
+            self.unsent.appendleft(call)
 
     def applied(self, sequence: int, outcome: object) -> C | None:
         """Take the call `sequence` out, as it was applied here; None if it is only parked now."""

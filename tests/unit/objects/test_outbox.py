@@ -39,6 +39,17 @@ def test_after_a_rewind_calls_keep_their_numbers():
     assert outbox.take(10) == (1, 2, b"ab")
 
 
+def test_a_rewind_to_a_number_leaves_what_stands_before_it():
+    outbox = Outbox()
+    outbox.open(1)
+    outbox.add([Call(b"a"), Call(b"b"), Call(b"c"), Call(b"d")])
+    outbox.take(10)
+    outbox.applied(1, Outcome())
+    outbox.rewind(3)
+    assert outbox.take(10) == (3, 2, b"cd")
+    outbox._check()
+
+
 def test_a_call_applied_before_it_was_sent_again_ends():
     outbox = Outbox()
     outbox.open(1)
