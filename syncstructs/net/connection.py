@@ -164,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
         assert self._stream is not None, self.peer
         assert not self.has_ended, self.end_reason
         self._holding = True
-        # Joined, and not `writelines`: in CPython 3.12 and 3.13.0 that forgets to pause the protocol
+        # Joined, and not `writelines`: in CPython 3.12 and 3.13.0 that forgets to pause the writer
         # when its buffer is full, and what waits for a peer would have no bound.
         self._stream.write(b"".join(self.link.frame(payload)))
 
