@@ -106,7 +106,7 @@ class OutcomeUnknown(SyncError):
 
 
 class ResultLost(OutcomeUnknown):
-    """The call was applied exactly once, but this node skipped it by a snapshot: no result."""
+    """The call was applied exactly once, but its result cannot be had: skipped, or unencodable."""
 
 
 class Cancelled(SyncError, CancelledError):

@@ -45,6 +45,8 @@ class Progress(Generic[C]):
     """This node's session has expired: what it held and waited for was given up."""
     directory_changed: bool = False
     """Objects were attached, created or dropped."""
+    failure: NodeFailed | None = None
+    """This replica cannot go on without diverging; it must stop."""
 
 
 class Replica(Generic[C]):
@@ -219,22 +221,24 @@ class Replica(Generic[C]):
         )
 
     def apply(self, limit_bytes: int, now: float) -> Progress[C]:
-        """Apply committed entries until `limit_bytes` of payload are passed, at least one.
-
-        Raises:
-            NodeFailed: this replica cannot go on without diverging; it must stop.
-        """
+        """Apply committed entries until `limit_bytes` of payload are passed, at least one."""
         progress: Progress[C] = Progress()
         done_bytes = 0
         while self._committed and done_bytes < limit_bytes and self._installing is None:
             entry = self._committed.popleft()
             done_bytes += len(entry.payload) + 1
-            self._take_in(self.table.apply(entry, self.outbox.session), progress)
+            try:
+                applied = self.table.apply(entry, self.outbox.session)
+            except NodeFailed as error:
+                # What ended before this entry has to be told to its callers all the same.
+                progress.failure = error
+                break
+            self._take_in(applied, progress)
             self._applied_term = entry.term
         if progress.ended:
             self._resend_at = now + self._patience
-        applied = self.table.applied_index
-        for request in [r for r, index in self._barriers.items() if 0 < index <= applied]:
+        reached = self.table.applied_index
+        for request in [r for r, index in self._barriers.items() if 0 < index <= reached]:
             del self._barriers[request]
             progress.barriers.append(request)
         return progress

@@ -4,7 +4,6 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..codec import decode
-from ..errors import NotApplied
 from ..futures import Blocker, Future
 from ..objects.batches import encode_command
 
@@ -19,6 +18,8 @@ class Batch:
         self._blocker = blocker
         self._commands: list[bytes] = []
         self._futures: list[Future[Any]] = []
+        self.open = True
+        """Whether it still gathers; a task that was begun in the block may outlive it."""
 
     def __len__(self) -> int:
         return len(self._commands)
@@ -48,9 +49,8 @@ class Batch:
         """Return what the first call that raised has raised, once all have ended."""
         return next((e for f in self._futures if (e := f.exception()) is not None), None)
 
-    def discard(self) -> None:
-        """End everything without sending it: the block was left by an exception."""
-        error = NotApplied("the batch's block raised, so nothing of it was sent")
+    def discard(self, error: Exception) -> None:
+        """End everything with `error`; nothing of it was sent."""
         for gathered in self._futures:
             gathered.finish(None, error)
 

@@ -141,9 +141,6 @@ class Driver(Generic[C]):
             return False
         try:
             progress = self.replica.apply(_SLICE_BYTES, now)
-        except NodeFailed as error:
-            self._fail(error)
-            return False
         except MemoryError as error:
             self._fail(NodeFailed(f"out of memory while applying: {error}"))
             return False
@@ -151,7 +148,9 @@ class Driver(Generic[C]):
             self._gate.leave()
         # Callers and their callbacks run outside the gate, after the state is whole again.
         self._on_progress(progress)
-        return True
+        if progress.failure is not None:
+            self._fail(progress.failure)
+        return progress.failure is None
 
     # Effects
 

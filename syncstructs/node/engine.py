@@ -27,7 +27,7 @@ from ..net.transport import Transport
 from ..objects.batches import encode_command
 from ..objects.port import Binding, Steps
 from ..replica import Progress, Replica
-from .batch import current_batch
+from .batch import Batch, current_batch
 from .calls import Call, CallBlocker, CallQueue
 from .driver import Driver
 from .gate import ReadGate
@@ -301,9 +301,9 @@ class Engine:
             raise BlockingCall("a blocking call inside `with node.reading():` would never end")
         self.runner.block(future, timeout)
 
-    def post(self, function: Callable[[], object]) -> None:
-        """Run `function` in the driver's thread, soon."""
-        self.runner.post(function)
+    def post(self, function: Callable[[], object]) -> bool:
+        """Run `function` in the driver's thread, soon; False if the node is closed for good."""
+        return self.runner.post(function)
 
     def after(self, seconds: float, function: Callable[[], object]) -> None:
         """Run `function` in the driver's thread, `seconds` from now."""
@@ -312,6 +312,10 @@ class Engine:
     def in_driver(self) -> bool:
         """Return whether this is the driver's thread."""
         return self.runner.in_driver()
+
+    def links(self) -> tuple[str, ...]:
+        """Return the members to which there is a link."""
+        return self._transport.links()
 
     # What objects ask for (see `Port`)
 
@@ -340,8 +344,8 @@ class Engine:
 
     def send(self, command: bytes) -> Future[Any]:
         """Queue an encoded command (or gather it in the batch of this context)."""
-        batch = current_batch.get()
-        if batch is not None and batch.owner is self:
+        batch = self._batch()
+        if batch is not None:
             return batch.add(command)
         call = Call(self.blocker, command)
         self.calls.put(call)
@@ -352,13 +356,18 @@ class Engine:
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Any:
         """Do as `submit`, and wait; inside a batch return None at once."""
-        batch = current_batch.get()
-        if batch is not None and batch.owner is self:
+        batch = self._batch()
+        if batch is not None:
             batch.add(encode_command(binding.target, method, args, kwargs))
             return None
         self.refuse_blocking()
         future = self.submit(binding, method, args, kwargs)
         return self.await_call(cast(Call, future), method)
+
+    def _batch(self) -> Batch | None:
+        """Return this node's open batch of the running block, if there is one."""
+        batch = current_batch.get()
+        return batch if batch is not None and batch.owner is self and batch.open else None
 
     def refuse_blocking(self) -> None:
         """Raise `BlockingCall` before anything is sent, where waiting is impossible."""
@@ -387,9 +396,11 @@ class Engine:
         """Return the error for a call that takes too long; it is taken back if it can be."""
         timeout = self.config.call_timeout
         if self.calls.withdraw(call):
-            return Withdrawn(
+            error = Withdrawn(
                 f"{name}: not sent within {timeout} s, as no leader was known; it was taken back"
             )
+            call.finish(None, error)
+            return error
         return OutcomeUnknown(
             f"{name}: no result within {timeout} s; it may have been applied, or may yet be"
         )
@@ -406,8 +417,7 @@ class Engine:
         It may wait in an object for as long as it was told to. But a command of it that the
         cluster does not take in for `Config.call_timeout` ends it as it would end a plain call.
         """
-        batch = current_batch.get()
-        if batch is not None and batch.owner is self:
+        if self._batch() is not None:
             self.start(steps)
             return cast(R, None)
         self.refuse_blocking()
@@ -423,8 +433,9 @@ class Engine:
                     continue
                 if not stuck.parked and not stuck.done():
                     error = self.out_of_time(stuck, "operation")
-                    future.cancel()
-                    raise error
+                    # A withdrawn call has ended, and the operation hears of it by itself.
+                    if not isinstance(error, Withdrawn):
+                        raise error
         except BaseException:
             future.cancel()
             raise
@@ -450,7 +461,8 @@ class Engine:
             self.replica.barrier(request, time.monotonic())
             self.wake()
 
-        self.runner.post(begin)
+        if not self.runner.post(begin):
+            future.finish(None, self.failure or NodeClosed(f"node {self.address} is closed"))
         return future
 
     def forget_barrier(self, future: Future[None]) -> None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from ..config import Config, parse_address
-from ..errors import ConfigError, ObjectExists, ObjectMismatch, Timeout
+from ..errors import ConfigError, NotApplied, ObjectExists, ObjectMismatch, Timeout
 from ..futures import Future
 from ..objects.port import Steps
 from ..objects.replicated import Replicated, find_class, operation, type_name
@@ -133,7 +133,10 @@ class Node:
             Timeout: not ready within `timeout` seconds; it goes on trying.
             ObjectMismatch: the cluster has an object of that name and another type.
             BindError: the address cannot be had.
+            NodeClosed, NodeFailed: the node has ended.
         """
+        if self._engine.failure is not None:
+            raise self._engine.failure
         if not (yield self._ready, timeout):
             raise Timeout(
                 f"{self.address} is not ready within {timeout} s: members {self.members} have"
@@ -273,6 +276,7 @@ class Node:
         with engine.gate.lock:
             return describe(
                 engine.replica,
+                connected=engine.links(),
                 pending_calls=len(engine.calls),
                 failure=engine.failure,
                 digests=digests,
@@ -327,12 +331,17 @@ class BatchBlock:
     def _send(self, *, raised: bool) -> Call | None:
         assert self._token is not None
         current_batch.reset(self._token)
+        self._batch.open = False
         if raised:
-            self._batch.discard()
+            self._batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
             return None
         if not len(self._batch):
             return None
-        call = self._engine.send(self._batch.command())
+        try:
+            call = self._engine.send(self._batch.command())
+        except Exception as error:
+            self._batch.discard(error)
+            raise
         assert isinstance(call, Call)
         return call
 

@@ -14,7 +14,7 @@ R = TypeVar("R")
 class Loop(Protocol):
     """The driver's thread, as an operation sees it."""
 
-    def post(self, function: Callable[[], object]) -> None:
+    def post(self, function: Callable[[], object]) -> object:
         """Run `function` in the driver's thread, soon."""
 
     def after(self, seconds: float, function: Callable[[], object]) -> None:

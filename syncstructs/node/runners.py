@@ -37,16 +37,21 @@ class Runner(ABC):
         """Return whether this is the thread that runs the driver's callbacks."""
         return threading.get_ident() == self._thread
 
-    def post(self, function: Callable[[], object]) -> None:
-        """Run `function` in the driver's thread, soon; dropped if the node is closed."""
+    def post(self, function: Callable[[], object]) -> bool:
+        """Run `function` in the driver's thread, soon; False if the node is closed for good."""
+        if self._closed:
+            return False
         if self.in_driver():
             self.loop.call_soon(function, context=self._context)
-            return
+            return True
         try:
             self.loop.call_soon_threadsafe(function, context=self._context)
         except RuntimeError:
+            # The loop was closed in this very moment.
             if not self._closed:
                 raise
+            return False
+        return True
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> asyncio.TimerHandle:
         """Run `function` `seconds` from now; in the driver's thread only."""

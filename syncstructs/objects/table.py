@@ -514,5 +514,5 @@ def _isolated(value: object) -> Outcome:
         return Outcome(copy(value))
     except Unserializable as error:
         return Outcome(
-            None, Unserializable(f"the call was applied, but its result cannot be given: {error}")
+            None, ResultLost(f"the call was applied, but its result has no encoding: {error}")
         )

@@ -667,3 +667,109 @@ def test_a_member_that_failed_leaves_the_cluster_to_the_others(tmp_path, monkeyp
 
 def _input_output_error(appends):
     raise StorageError("the disk reports an input/output error")
+
+
+def test_calls_that_were_applied_before_a_failure_get_their_results(address):
+    node = Node(address, consumers={"box": Fatal()}, batch_bytes=10)
+    node.wait_ready(10)
+    box = node.objects["box"]
+    with node.reading():
+        # Nothing is applied in here, so that all of it is applied in one go.
+        applied = [box.put.submit("x" * 20) for _ in range(5)]
+        fatal = box.fail.submit()
+        eventually(lambda: node.status()["commit_index"] > node.status()["applied_index"] + 5)
+    assert [future.result(10) for future in applied] == [1, 2, 3, 4, 5]
+    assert isinstance(fatal.exception(10), OutcomeUnknown)
+    node.close()
+
+
+class Fatal(Replicated):
+    def __init__(self):
+        self.count = 0
+
+    @replicated
+    def put(self, thing):
+        self.count += 1
+        return self.count
+
+    @replicated
+    def fail(self):
+        raise MemoryError("out of it")
+
+
+@pytest.mark.parametrize("drive", ["thread", "manual"])
+def test_waits_on_a_closed_node_end_at_once(address, drive):
+    node = Node(address, drive=drive)
+    node.wait_ready(10)
+    node.close()
+    with pytest.raises(NodeClosed):
+        node.barrier.submit().result(0)
+    with pytest.raises(NodeClosed):
+        node.wait_ready.submit(5).result(0)
+
+
+def test_a_release_that_could_not_be_sent_may_be_repeated():
+    addresses = free_addresses(3)
+
+    def make(address):
+        return Node(
+            address, addresses, consumers={"door": ReplLock()}, call_timeout=0.5, session_ttl=30
+        )
+
+    nodes = [make(address) for address in addresses]
+    for node in nodes:
+        node.wait_ready(20)
+    holder = next(node for node in nodes if not node.is_leader)
+    others = [node for node in nodes if node is not holder]
+    door = holder.objects["door"]
+    door.acquire()
+    for node in others:
+        node.close()
+    eventually(lambda: holder.leader is None)
+    with pytest.raises(Withdrawn):
+        door.release()
+    assert door.token is not None
+    back = make(others[0].address)
+    back.wait_ready(20)
+    door.release()
+    assert back.objects["door"].acquire(timeout=10)
+    holder.close()
+    back.close()
+
+
+def test_every_future_of_a_batch_ends_however_the_batch_does(address):
+    users = ReplDict()
+    with Node(address, consumers={"users": users}, max_command_bytes=2000) as node:
+        gathered = []
+        with pytest.raises(TooLarge):  # noqa: SIM117
+            with node.batch():
+                gathered.extend(users.set.submit(i, "x" * 100) for i in range(30))
+        assert isinstance(gathered[0].exception(0), TooLarge)
+    addresses = free_addresses(3)
+    alone = Node(addresses[0], addresses, consumers={"users": ReplDict()}, call_timeout=0.2)
+    more = ReplDict()
+    alone.attach.submit("more", more)
+    with pytest.raises(Withdrawn), alone.batch():
+        future = more.set.submit(1, 2)
+    assert isinstance(future.exception(0), Withdrawn)
+    alone.close()
+
+
+def test_a_task_that_outlives_the_batch_it_was_begun_in_calls_by_itself(address):
+    async def main():
+        users = ReplDict()
+
+        async def later(ended):
+            await ended.wait()
+            await asyncio.wait_for(_await(users.set.submit("late", 1)), 5)
+
+        async with Node(address, consumers={"users": users}, drive="asyncio") as node:
+            ended = asyncio.Event()
+            async with node.batch():
+                users.set("early", 1)
+                task = asyncio.create_task(later(ended))
+            ended.set()
+            await task
+            assert users == {"early": 1, "late": 1}
+
+    asyncio.run(main())

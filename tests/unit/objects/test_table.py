@@ -12,8 +12,8 @@ from syncstructs.errors import (
     NodeFailed,
     NotReplicated,
     ObjectNotFound,
+    ResultLost,
     SessionExpired,
-    Unserializable,
 )
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import PARKED, CallId, Outcome, current_context
@@ -269,7 +269,7 @@ def test_an_argument_shares_nothing_with_the_state(cluster: LocalCluster) -> Non
 
 
 def test_a_result_without_encoding_says_that_the_call_was_applied(cluster: LocalCluster) -> None:
-    with pytest.raises(Unserializable, match="was applied"):
+    with pytest.raises(ResultLost, match="was applied"):
         box(cluster).own_itself()
     assert box(cluster, 1).items == [1]
 
