@@ -1,5 +1,6 @@
 """A typed, read-only picture of a node, for people and programs that look at it."""
 
+from collections.abc import Iterable
 from typing import NotRequired, TypedDict, TypeVar
 
 from .objects.outbox import HasCommand
@@ -25,6 +26,8 @@ class Status(TypedDict):
     term: int
     leader: str | None
     members: list[str]
+    connected: list[str]
+    """The other members to which there is a link now."""
     commit_index: int
     applied_index: int
     log_entries: int
@@ -42,6 +45,7 @@ class Status(TypedDict):
 def describe(
     replica: Replica[C],
     *,
+    connected: Iterable[str],
     pending_calls: int,
     failure: BaseException | None,
     digests: bool,
@@ -60,6 +64,7 @@ def describe(
         "term": core.term,
         "leader": core.leader,
         "members": sorted(core.members),
+        "connected": sorted(connected),
         "commit_index": core.commit_index,
         "applied_index": replica.table.applied_index,
         "log_entries": core.log.last_index - core.log.base.index,
