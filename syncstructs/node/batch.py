@@ -37,8 +37,12 @@ class Batch:
 
     def end(self, future: Future[Any]) -> None:
         """End the gathered futures as the batch has ended."""
-        error = future.exception()
-        outcomes = None if error is not None else future.result()
+        error: BaseException | None = None
+        outcomes = None
+        try:
+            outcomes = future.result()
+        except BaseException as raised:
+            error = raised
         for i, gathered in enumerate(self._futures):
             if outcomes is None:
                 gathered.finish(None, error)

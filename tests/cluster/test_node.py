@@ -773,3 +773,18 @@ def test_a_task_that_outlives_the_batch_it_was_begun_in_calls_by_itself(address)
             assert users == {"early": 1, "late": 1}
 
     asyncio.run(main())
+
+
+def test_a_batch_that_is_cancelled_ends_its_futures_and_stays_a_cancellation():
+    async def main():
+        addresses = free_addresses(3)
+        users = ReplDict()
+        alone = Node(addresses[0], addresses, consumers={"users": users}, drive="asyncio")
+        futures = []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), alone.batch():
+                futures.append(users.set.submit(1, 2))
+        assert futures[0].cancelled()
+        await alone.close.submit()
+
+    asyncio.run(main())
