@@ -137,7 +137,14 @@ class Future(Generic[R]):
 
     def _abandon(self) -> None:
         """Give up an `await`: cancel, or take back what came too late to be received."""
-        if self.cancel() or not self._done or self._error is not None or self.unclaimed is None:
+        if self.unclaimed is None or self.cancel():
+            self.cancel()
+            return
+        if not self._done:
+            # Its result is being made in this very moment, in another thread.
+            self.add_done_callback(lambda _: self._abandon())
+            return
+        if self._error is not None:
             return
         value, self._value = self._value, None
         self._error = Cancelled("the await was cancelled, and the result was taken back")

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from msgspec.structs import replace
+
 from .codec import decode
 from .config import Config
 from .errors import DecodeError, NodeFailed, OutcomeUnknown, ResultLost
@@ -21,8 +23,16 @@ from .objects.outbox import HasCommand, Outbox
 from .objects.port import Port
 from .objects.table import Applied, Table
 from .raft.core import RaftCore, Role
-from .raft.effects import ChunkWrite, Effects
-from .raft.messages import Entry, Forward, ForwardReply, Message, Restored, SnapshotMeta
+from .raft.effects import ChunkRead, ChunkWrite, Effects
+from .raft.messages import (
+    AppendRequest,
+    Entry,
+    Forward,
+    ForwardReply,
+    Message,
+    Restored,
+    SnapshotMeta,
+)
 
 if TYPE_CHECKING:
     from random import Random
@@ -166,6 +176,8 @@ class Replica(Generic[C]):
         for ready in effects.reads:
             if ready.request in self._barriers and ready.index:
                 self._barriers[ready.request] = ready.index
+        if self.core.role is Role.LEADER:
+            self._vouch_for_live_sessions_only(effects)
         if self._sends:
             effects.sends.extend(self._sends)
             self._sends = []
@@ -326,11 +338,11 @@ class Replica(Generic[C]):
             self._expiring.clear()
             self._expiry_at = now
             self._resend(now)
-        heard = (
-            self.core.quorum_contact
-            if self.core.role is Role.LEADER
-            else self.core.leader_echo
-        )
+        if self.core.role is not Role.LEADER:
+            heard = self.core.leader_echo
+        else:
+            # Before its no-op is applied, the log may hold that its own session has expired.
+            heard = self.core.quorum_contact if self._leading else 0.0
         if heard:
             sure = heard + self.config.session_ttl * (1 - _DRIFT)
             self._sure_until = max(self._sure_until, sure)
@@ -436,6 +448,24 @@ class Replica(Generic[C]):
             if payload is None or self.core.propose(payload, now) is None:
                 return
 
+    def _vouch_for_live_sessions_only(self, effects: Effects) -> None:
+        """Echo what a peer sent only if its session lives, as far as the log goes.
+
+        The echo makes a node sure of its session. A node that lags may not know that its session
+        has expired, or is about to: it is heard again, but that revives nothing.
+        """
+        for i, (peer, message) in enumerate(effects.sends):
+            if isinstance(message, AppendRequest) and message.echo and not self._vouches(peer):
+                effects.sends[i] = (peer, replace(message, echo=0.0))
+        for i, read in enumerate(effects.chunk_reads):
+            if read.chunk.echo and not self._vouches(read.to):
+                chunk = replace(read.chunk, echo=0.0)
+                effects.chunk_reads[i] = ChunkRead(read.to, chunk, read.size)
+
+    def _vouches(self, peer: str) -> bool:
+        session = self.table.sessions.of_address(peer)
+        return self._leading and session is not None and session not in self._expiring
+
     def _expire_sessions(self, now: float) -> None:
         if not self._leading:
             self._expiry_at = now + self.config.heartbeat_interval
@@ -503,8 +533,13 @@ class Replica(Generic[C]):
                 progress.ended.append((call, Outcome(None, unknown)))
             self._lose_session(progress)
         else:
-            for call in self.outbox.skip_to(last):
-                progress.ended.append((call, Outcome(None, lost)))
+            first = self.outbox.first
+            for sequence, call in enumerate(self.outbox.skip_to(last), first):
+                if self.table.is_parked(CallId(session, sequence)):
+                    call.parked = True
+                    self.outbox.parked[sequence] = call
+                else:
+                    progress.ended.append((call, Outcome(None, lost)))
         for sequence in list(self.outbox.parked):
             if not self.table.is_parked(CallId(session, sequence)):
                 call = self.outbox.parked.pop(sequence)

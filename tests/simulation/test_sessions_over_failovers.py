@@ -4,6 +4,7 @@ from virtual_cluster import VirtualCluster
 
 from syncstructs.objects.batches import encode_command
 from syncstructs.objects.replicated import Replicated, replicated
+from syncstructs.objects.waiters import Waiters
 from syncstructs.raft.messages import Forward, ForwardReply
 from syncstructs.raft.wire import decode, encode
 
@@ -103,3 +104,59 @@ def test_refusals_of_one_gap_make_its_runs_go_out_again_once():
 class Recorder:
     def __init__(self, send):
         self.send = send
+
+
+def test_a_node_that_lags_is_not_sure_of_a_session_that_has_expired_meanwhile():
+    """It is heard again before it hears that its session is gone: that revives nothing."""
+    cluster = VirtualCluster(
+        5, {"box": Box}, session_ttl=2.0, append_bytes=500, append_window_bytes=1000
+    )
+    leader = ready(cluster)
+    lagging = next(n for n in cluster.up if n is not leader)
+    cluster.isolate(lagging)
+    for i in range(100):
+        leader.call("box", "put", f"{i}" * 200)
+        cluster.run(0.002)
+    cluster.run(3.0)
+    cluster.delay = 0.01
+    cluster.heal()
+    old = lagging.replica.outbox.session
+    while lagging.replica.outbox.session in (old, 0):
+        cluster.run(0.001)
+        cluster.check_session(lagging)
+    cluster.run_until(lambda: lagging.replica.sure_until() > cluster.world.now())
+
+
+def test_a_wait_that_a_snapshot_skipped_goes_on_and_is_served():
+    cluster = VirtualCluster(6, {"gate": Gatekeeper}, snapshot_log_entries=10, log_keep_bytes=1)
+    leader = ready(cluster)
+    deaf = next(n for n in cluster.up if n is not leader)
+    cluster.cut.add((leader.address, deaf.address))
+    waiting = deaf.call("gate", "wait", 1)
+    for i in range(40):
+        leader.call("gate", "pass_by", i)
+        cluster.run(0.005)
+    cluster.heal()
+    cluster.run(1.0)
+    assert not waiting.done()
+    leader.call("gate", "open", "in")
+    cluster.run_until(waiting.done)
+    assert waiting.result() == "in"
+
+
+class Gatekeeper(Replicated):
+    def __init__(self):
+        self.waiters = Waiters()
+        self.passed = []
+
+    @replicated
+    def wait(self, ticket):
+        return self.waiters.park(ticket)
+
+    @replicated
+    def pass_by(self, who):
+        self.passed.append(who)
+
+    @replicated
+    def open(self, value):
+        self.waiters.serve(value)

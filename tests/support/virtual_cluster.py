@@ -275,6 +275,18 @@ class VirtualCluster:
                 expected = self.digests.setdefault(table.applied_index, table.digest())
                 assert table.digest() == expected, (self.seed, node.address, table.applied_index)
 
+        self.check_session(node)
+
+    def check_session(self, node):
+        """No node is sure of a session that has expired anywhere."""
+        session = node.replica.outbox.session
+        if not session or node.replica.sure_until() <= self.world.now():
+            return
+        for other in self.up:
+            table = other.replica.table
+            expired = table.serial >= session and table.sessions.owner(session) is None
+            assert not expired, (self.seed, node.address, session, other.address)
+
     def run(self, seconds):
         self.world.run(self.world.now() + seconds)
 

@@ -104,3 +104,19 @@ def test_cancelling_an_await_cancels_what_can_be_taken_back():
 def test_a_call_that_cannot_be_taken_back_is_not_cancelled(future):
     assert not future.cancel()
     assert not future.done()
+
+
+def test_a_result_that_comes_after_its_await_was_cancelled_is_taken_back():
+    """The operation was in its last step, in another thread: too late to cancel it."""
+    taken_back = []
+    future = Future(Threads(), lambda: False)
+    future.unclaimed = taken_back.append
+
+    async def main():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(future, 0.001)
+
+    asyncio.run(main())
+    future.finish("lock", None)
+    assert taken_back == ["lock"]
+    assert future.cancelled()
