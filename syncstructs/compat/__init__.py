@@ -1,0 +1,1 @@
+"""Adapters for programs written for other libraries; nothing else imports them."""
