@@ -121,7 +121,7 @@ class Future(Generic[R]):
             try:
                 yield from waiter
             except asyncio.CancelledError:
-                self._abandon()
+                self.abandon()
                 raise
         return self.result()
 
@@ -135,14 +135,14 @@ class Future(Generic[R]):
         if self._callbacks is not None:
             self._run_callbacks()
 
-    def _abandon(self) -> None:
-        """Give up an `await`: cancel, or take back what came too late to be received."""
+    def abandon(self) -> None:
+        """Give up a wait: cancel, or take back what came too late to be received."""
         if self.unclaimed is None or self.cancel():
             self.cancel()
             return
         if not self._done:
             # Its result is being made in this very moment, in another thread.
-            self.add_done_callback(lambda _: self._abandon())
+            self.add_done_callback(lambda _: self.abandon())
             return
         if self._error is not None:
             return
@@ -165,7 +165,8 @@ class Future(Generic[R]):
                 return
             try:
                 callback(self)
-            except Exception:
+            except (Exception, SystemExit):
+                # sys.exit() in a callback would end the thread that all others rely on.
                 _log.exception("a callback of a future raised; nothing else is affected")
 
     def __repr__(self) -> str:

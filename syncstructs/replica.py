@@ -106,6 +106,7 @@ class Replica(Generic[C]):
         self._opening = False
         self._refused_from = 0
         self._resend_at = now + self._patience
+        self._ask_at = now + self._patience
         self._expiring: set[int] = set()
         self._expiry_at = now
         self._sure_until = now
@@ -151,14 +152,19 @@ class Replica(Generic[C]):
         if now >= self._resend_at:
             self._resend_at = now + self._patience
             self._resend(now)
+        if now >= self._ask_at:
+            self._ask_at = now + self._patience
+            self._ask_barriers_again(now)
         if now >= self._expiry_at:
             self._expire_sessions(now)
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest."""
         deadline = self.core.deadline()
-        if self.outbox or self._barriers or self._opening:
+        if self.outbox or self._opening:
             deadline = min(deadline, self._resend_at)
+        if self._barriers:
+            deadline = min(deadline, self._ask_at)
         if self.core.role is Role.LEADER:
             deadline = min(deadline, self._expiry_at)
         return deadline
@@ -303,8 +309,8 @@ class Replica(Generic[C]):
 
     def barrier(self, request: int, now: float) -> None:
         """Begin a barrier: passed once all that was committed anywhere before now is applied."""
-        if not self._barriers and not self.outbox:
-            self._resend_at = now + self._patience
+        if not self._barriers:
+            self._ask_at = now + self._patience
         self._barriers[request] = 0
         self.core.read_index(request, now)
 

@@ -32,7 +32,7 @@ from .calls import Call, CallBlocker, CallQueue
 from .driver import Driver
 from .gate import ReadGate
 from .operations import Operation
-from .runners import Runner, make_runner
+from .runners import Runner, Timer, make_runner
 from .snapshotter import make_snapshotter
 from .stores import Stores, open_stores
 
@@ -178,6 +178,10 @@ class Engine:
             _log.critical("the driver of %s failed", self.address, exc_info=True)
             self._stop(NodeFailed(f"an internal error stopped this node: {error!r}"))
             return
+        except BaseException as error:
+            # Ctrl-C in a manual tick: the state may be changed by half, so this is the end.
+            self._stop(NodeFailed(f"this node was interrupted while it worked: {error!r}"))
+            raise
         self.active.set()
         now = time.monotonic()
         if deadline <= now:
@@ -229,11 +233,15 @@ class Engine:
             if future is not None:
                 future.finish(None, None)
         if progress.session_lost:
-            for target in list(self.replica.table.objects.values()):
-                try:
-                    target.on_session_lost()
-                except Exception:
-                    _log.exception("on_session_lost of %r raised", target)
+            self._tell_objects()
+
+    def _tell_objects(self) -> None:
+        """Tell the objects that this node is no longer sure of its session."""
+        for target in list(self.replica.table.objects.values()):
+            try:
+                target.on_session_lost()
+            except Exception:
+                _log.exception("on_session_lost of %r raised", target)
 
     def _stop(self, error: SyncError) -> None:
         """End everything that waits, and close what is open; the node does nothing more."""
@@ -242,6 +250,7 @@ class Engine:
         self.failure = error
         refusal = error if isinstance(error, NodeClosed | NodeFailed) else NodeFailed(str(error))
         self._end_calls(refusal)
+        self._tell_objects()
         self._closer = self.runner.loop.create_task(self._shut_down())
 
     def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
@@ -305,9 +314,9 @@ class Engine:
         """Run `function` in the driver's thread, soon; False if the node is closed for good."""
         return self.runner.post(function)
 
-    def after(self, seconds: float, function: Callable[[], object]) -> None:
+    def after(self, seconds: float, function: Callable[[], object]) -> Timer:
         """Run `function` in the driver's thread, `seconds` from now."""
-        self.runner.after(seconds, function)
+        return self.runner.after(seconds, function)
 
     def in_driver(self) -> bool:
         """Return whether this is the driver's thread."""
@@ -411,8 +420,10 @@ class Engine:
         run.advance()
         return run.future
 
-    def run(self, steps: Steps[R]) -> R:
+    def run(self, steps: Steps[R], undo: Callable[[R], object] | None = None) -> R:
         """Run an operation and wait for it; inside a batch return None at once.
+
+        `undo` takes the result back if the wait is interrupted as it comes.
 
         It may wait in an object for as long as it was told to. But a command of it that the
         cluster does not take in for `Config.call_timeout` ends it as it would end a plain call.
@@ -424,6 +435,7 @@ class Engine:
         operation = Operation(self, self.blocker, steps)
         operation.advance()
         future = operation.future
+        future.unclaimed = undo
         try:
             while not future.done():
                 before = operation.waits_for
@@ -437,7 +449,7 @@ class Engine:
                     if not isinstance(error, Withdrawn):
                         raise error
         except BaseException:
-            future.cancel()
+            future.abandon()
             raise
         return cast(R, future.result())
 

@@ -83,10 +83,14 @@ class Node:
                 (name, engine.system("attach", *_described(name, target)))
                 for name, target in consumers.items()
             ]
+            engine.start_running()
         except BaseException:
+            # The objects may be attached to another node now, or to this one again.
+            for target in consumers.values():
+                if target._binding is not None and target._binding.port is engine:
+                    target._binding = None
             engine.abort()
             raise
-        engine.start_running()
         self._ready = engine.start(self._become_ready(attaching))
 
     def _become_ready(self, attaching: list[tuple[str, Future[Any]]]) -> Steps[None]:
@@ -197,7 +201,8 @@ class Node:
     @property
     def objects(self) -> Mapping[str, Replicated]:
         """The objects of the cluster that are attached here, by name."""
-        return MappingProxyType(self._engine.replica.table.objects)
+        with self._engine.gate.lock:
+            return MappingProxyType(self._engine.replica.table.objects)
 
     @operation
     def attach(self, name: str, target: R) -> Steps[R]:

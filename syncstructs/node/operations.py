@@ -11,13 +11,20 @@ from ..objects.port import Steps
 R = TypeVar("R")
 
 
+class HasCancel(Protocol):
+    """A timer, which is cancelled in the driver's thread."""
+
+    def cancel(self) -> None:
+        """Never fire, and hold on to nothing."""
+
+
 class Loop(Protocol):
     """The driver's thread, as an operation sees it."""
 
     def post(self, function: Callable[[], object]) -> object:
         """Run `function` in the driver's thread, soon."""
 
-    def after(self, seconds: float, function: Callable[[], object]) -> None:
+    def after(self, seconds: float, function: Callable[[], object]) -> "HasCancel":
         """Run `function` in the driver's thread, `seconds` from now; may be called anywhere."""
 
     def in_driver(self) -> bool:
@@ -33,7 +40,8 @@ class Operation:
     """
 
     __slots__ = (
-        "_cancel_wanted", "_lock", "_loop", "_steps", "_turn", "_waiting", "future", "waits_for"
+        "_cancel_wanted", "_lock", "_loop", "_steps", "_timer", "_turn", "_waiting", "future",
+        "waits_for",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, blocker: Blocker, steps: Steps[Any]) -> None:
@@ -43,6 +51,7 @@ class Operation:
         self._turn = 0
         self._waiting = False
         self._cancel_wanted = False
+        self._timer: HasCancel | None = None
         self.waits_for: Future[Any] | None = None
         """The future that it waits for, or waited for last."""
         self.future: Future[Any] = Future(blocker, self._cancel)
@@ -78,6 +87,7 @@ class Operation:
     def _await(self, turn: int, future: Future[Any], timed: bool, seconds: float | None) -> None:
         def go_on() -> None:
             if self._claim(turn):
+                self._stop_timer()
                 self.advance(*_seen(future, timed))
 
         def done(_: object) -> None:
@@ -90,9 +100,14 @@ class Operation:
             if self._claim(turn):
                 self.advance(future.done())
 
-        future.add_done_callback(done)
         if seconds is not None:
-            self._loop.after(max(0.0, seconds), time_out)
+            self._timer = self._loop.after(max(0.0, seconds), time_out)
+        future.add_done_callback(done)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _claim(self, turn: int) -> bool:
         """Take the turn; False if it was taken already."""
@@ -110,7 +125,12 @@ class Operation:
                 return False
             self._waiting = False
             self._turn += 1
-        self._loop.post(lambda: self.advance(None, Cancelled("the operation was cancelled")))
+
+        def throw() -> None:
+            self._stop_timer()
+            self.advance(None, Cancelled("the operation was cancelled"))
+
+        self._loop.post(throw)
         return True
 
 

@@ -57,12 +57,14 @@ class Runner(ABC):
         """Run `function` `seconds` from now; in the driver's thread only."""
         return self.loop.call_later(seconds, function, context=self._context)
 
-    def after(self, seconds: float, function: Callable[[], object]) -> None:
+    def after(self, seconds: float, function: Callable[[], object]) -> "Timer":
         """Run `function` in the driver's thread, `seconds` from now; may be called anywhere."""
+        timer = Timer()
         if self.in_driver():
-            self.call_later(seconds, function)
+            timer.arm(self, seconds, function)
         else:
-            self.post(lambda: self.call_later(seconds, function))
+            self.post(lambda: timer.arm(self, seconds, function))
+        return timer
 
     def block(self, future: Future[Any], timeout: float | None) -> None:
         """Wait for `future` in a thread that may wait.
@@ -86,6 +88,31 @@ class Runner(ABC):
 
     def abort(self) -> None:  # noqa: B027
         """Release the loop of a node that never started, if it is ours."""
+
+
+class Timer:
+    """A timer that may be cancelled before it is armed. Armed and cancelled in the driver's thread.
+
+    A cancelled one holds on to nothing, however far off its time is.
+    """
+
+    __slots__ = ("_cancelled", "_handle")
+
+    def __init__(self) -> None:
+        self._handle: asyncio.TimerHandle | None = None
+        self._cancelled = False
+
+    def arm(self, runner: Runner, seconds: float, function: Callable[[], object]) -> None:
+        """Begin to run."""
+        if not self._cancelled:
+            self._handle = runner.call_later(seconds, function)
+
+    def cancel(self) -> None:
+        """Never fire."""
+        self._cancelled = True
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
 
 class ThreadRunner(Runner):
@@ -120,6 +147,8 @@ class ThreadRunner(Runner):
             finally:
                 del task
                 self._closed = True
+                # The system may give this thread's identity to another one.
+                self._thread = 0
                 self.loop.close()
 
         self._worker = threading.Thread(target=run, name=self._name, daemon=True)
@@ -176,6 +205,8 @@ class ManualRunner(Runner):
 
     def tick(self, timeout: float, done: Callable[[], bool], active: asyncio.Event) -> None:
         """Run the node until `done()`, or something happened, or `timeout` seconds are over."""
+        if self.in_driver():
+            raise BlockingCall("tick() was called by what a tick has called")
         with self._ticking:
             self._run(self._tick(time.monotonic() + timeout, done, active))
 

@@ -1,6 +1,6 @@
 """How a call leaves an object: what an attached object asks of its node, as a protocol."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -44,8 +44,11 @@ class Port(Protocol):
     def start(self, steps: Steps[R]) -> "Future[R]":
         """Run the generator: its first step here, the others as its futures end."""
 
-    def run(self, steps: Steps[R]) -> R:
-        """Do as `start`, and wait for the result without a time limit of its own."""
+    def run(self, steps: Steps[R], undo: Callable[[R], object] | None = None) -> R:
+        """Do as `start`, and wait for the result without a time limit of its own.
+
+        `undo` takes the result back if the wait is interrupted (Ctrl-C) as it comes.
+        """
 
     def ticket(self) -> int:
         """Return a number that this node never gave before; names a waiting call for its cancel."""

@@ -236,7 +236,13 @@ class OperationMethod(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the operation and return its result, or raise what it raised."""
         _refuse_inside_command(self._function.__name__)
-        return self._target._port.run(self._function(self._target, *args, **kwargs))
+        undo = self._undo
+        steps = self._function(self._target, *args, **kwargs)
+        if undo is None:
+            return self._target._port.run(steps)
+        return self._target._port.run(
+            steps, lambda result: undo(self._target, result, *args, **kwargs)
+        )
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start the operation and return a future at once; cancelling it withdraws the wait."""

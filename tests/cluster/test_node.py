@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import queue
+import sys
 import threading
 import time
 
@@ -788,3 +789,51 @@ def test_a_batch_that_is_cancelled_ends_its_futures_and_stays_a_cancellation():
         await alone.close.submit()
 
     asyncio.run(main())
+
+
+def test_an_object_whose_node_could_not_start_may_be_attached_again(address):
+    users = ReplDict()
+    with Node(address), pytest.raises(BindError):
+        Node(address, consumers={"users": users})
+    with Node(address, consumers={"users": users}):
+        users["a"] = 1
+
+
+def test_sys_exit_in_a_callback_ends_nothing(address, caplog):
+    users = ReplDict()
+    with Node(address, consumers={"users": users}) as node:
+        with node.reading():
+            users.set.submit("a", 1).add_done_callback(lambda _: sys.exit(3))
+        users["b"] = 2
+    assert "a callback of a future raised" in caplog.text
+
+
+def test_a_tick_inside_a_callback_is_refused(address):
+    users = ReplDict()
+    node = Node(address, consumers={"users": users}, drive="manual")
+    node.wait_ready(10)
+    seen = []
+
+    def callback(_):
+        try:
+            node.tick()
+        except BlockingCall as error:
+            seen.append(error)
+
+    with node.reading():
+        future = users.set.submit("a", 1)
+        future.add_done_callback(callback)
+    while not future.done():
+        node.tick(0.01)
+    assert seen
+    node.close()
+
+
+def test_on_lost_is_called_when_the_node_ends(address):
+    lost = []
+    door = ReplLock(on_lost=lambda: lost.append(1))
+    node = Node(address, consumers={"door": door})
+    node.wait_ready(10)
+    door.acquire()
+    node.close()
+    assert lost == [1]

@@ -5,7 +5,7 @@ from virtual_cluster import VirtualCluster
 from syncstructs.objects.batches import encode_command
 from syncstructs.objects.replicated import Replicated, replicated
 from syncstructs.objects.waiters import Waiters
-from syncstructs.raft.messages import Forward, ForwardReply
+from syncstructs.raft.messages import Forward, ForwardReply, ReadRequest
 from syncstructs.raft.wire import decode, encode
 
 
@@ -160,3 +160,22 @@ class Gatekeeper(Replicated):
     @replicated
     def open(self, value):
         self.waiters.serve(value)
+
+
+def test_a_barrier_whose_request_was_lost_is_asked_again_while_calls_go_on():
+    cluster = VirtualCluster(7, {"box": Box})
+    leader = ready(cluster)
+    reader = next(n for n in cluster.up if n is not leader)
+    send = reader.driver._links.send
+
+    def lose_reads(peer, frame):
+        return True if isinstance(decode(frame), ReadRequest) else send(peer, frame)
+
+    reader.driver._links = Recorder(lose_reads)
+    reader.barrier(1)
+    cluster.run(0.1)
+    reader.driver._links = Recorder(send)
+    for i in range(400):
+        reader.call("box", "put", i)
+        cluster.run(0.01)
+    assert reader.barriers[1]

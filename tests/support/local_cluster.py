@@ -65,7 +65,7 @@ class LocalPort:
         run.advance(None, None)
         return run.future
 
-    def run(self, steps: Steps[Any]) -> Any:
+    def run(self, steps: Steps[Any], undo: Any = None) -> Any:
         return self.start(steps).result()
 
     def ticket(self) -> int:

@@ -11,6 +11,7 @@ class Loop:
     def __init__(self):
         self.posted = []
         self.timers = []
+        self.cancelled_timers = 0
         self.driving = False
 
     def post(self, function):
@@ -18,6 +19,10 @@ class Loop:
 
     def after(self, seconds, function):
         self.timers.append((seconds, function))
+        return self
+
+    def cancel(self):
+        self.cancelled_timers += 1
 
     def in_driver(self):
         return self.driving
@@ -146,3 +151,16 @@ def test_what_the_generator_raises_ends_the_future():
     _, result = begin(steps())
     with pytest.raises(ValueError, match="x"):
         result.result()
+
+
+def test_a_wait_that_ends_lets_go_of_its_timer():
+    waited = future()
+
+    def steps():
+        return (yield waited, 3600.0)
+
+    loop, result = begin(steps())
+    waited.finish(1, None)
+    loop.run()
+    assert result.result() is True
+    assert loop.cancelled_timers == 1
