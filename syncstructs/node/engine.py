@@ -345,6 +345,11 @@ class Engine:
         """Return the time up to which this node's session certainly lives."""
         return 0.0 if self.failure is not None else self.replica.sure_until()
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether this node's session certainly lives now."""
+        return self.sure_until() > time.monotonic()
+
     def submit(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Future[Any]:

@@ -104,6 +104,10 @@ class Node:
         if self._engine.failure is not None:
             raise self._engine.failure
         yield self._engine.barrier()
+        # A lock that is granted before the leader has vouched for the session would be given back.
+        heard: Future[None] = Future(self._engine.blocker)
+        while not self._engine.is_sure and self._engine.failure is None:
+            yield heard, self._engine.config.heartbeat_interval / 4
         if error is not None:
             raise error
 

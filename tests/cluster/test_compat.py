@@ -602,7 +602,10 @@ def test_a_synchronous_call_in_a_callback_is_refused_and_not_applied(ours):
             seen.append(raised)
         came.set()
 
-    counter.add(1, callback=call_back)
+    with ours[0]._syncstructs.running.reading():
+        # Nothing is applied in here, so the callback is there before the result, and runs in the
+        # driver's thread.
+        counter.add(1, callback=call_back)
     assert came.wait(20)
     assert isinstance(seen[0], syncstructs.BlockingCall)
     assert counter.add(0, sync=True) == start_value + 1
