@@ -602,7 +602,7 @@ def test_a_synchronous_call_in_a_callback_is_refused_and_not_applied(ours):
             seen.append(raised)
         came.set()
 
-    with ours[0]._syncstructs.running.reading():
+    with ours[0].kv._syncstructs.running.reading():
         # Nothing is applied in here, so the callback is there before the result, and runs in the
         # driver's thread.
         counter.add(1, callback=call_back)
