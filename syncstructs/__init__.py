@@ -45,7 +45,7 @@ from .structs.counters import ReplCounter
 from .structs.dicts import ReplDict
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
-from .structs.queues import ReplPriorityQueue, ReplQueue
+from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.sets import ReplSet
 
 __version__ = "0.1.0"
@@ -89,6 +89,7 @@ __all__ = [
     "Replicated",
     "ResultLost",
     "SessionExpired",
+    "ShutDown",
     "StorageError",
     "SyncError",
     "SyncObj",

@@ -29,7 +29,9 @@ _EXPIRED = None
 class Record:
     """An object as the cluster knows it, and its instance on this member."""
 
-    __slots__ = ("args", "backlog", "id", "live", "name", "options", "state", "type_name")
+    __slots__ = (
+        "adopted", "args", "backlog", "id", "live", "name", "options", "state", "type_name"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class Record:
         self.options = options
         self.args = args
         self.live: Replicated | None = None
+        self.adopted = False
+        """Whether the instance was attached by the user of this member, not made for them."""
         self.state = state
         """Detached: the state as bytes, before `backlog`. Empty while there is an instance."""
         self.backlog = backlog
@@ -114,6 +118,9 @@ class Directory:
             )
         if name in self._offers:
             raise ObjectExists(f"another object waits to be attached as {name!r} here")
+        record = self.records.get(name)
+        if record is not None and record.adopted:
+            raise ObjectExists(f"another object is attached as {name!r} here already")
         self._offers[name] = (target, copy(target.options()))
         target._binding = Binding(self._owner, name)
 
@@ -156,6 +163,7 @@ class Directory:
         if error is None:
             del self._offers[record.name]
             self._embody(record, target)
+            record.adopted = True
         return error
 
     def remove(self, record: Record) -> None:
@@ -244,6 +252,7 @@ class Directory:
             old = former.get(record.name)
             if old is not None and old.live is not None and old.id == record.id:
                 self._refill(record, old.live)
+                record.adopted = old.adopted
             error = self.add(record)
             if error is not None:
                 _log.error("%s refused the state of a snapshot", record, exc_info=error)

@@ -196,7 +196,7 @@ def test_an_object_attached_later_takes_over_the_state(trio):
     first.barrier(10)
     assert mine == {"a": 1, "b": 2, "c": 3}
     with pytest.raises(ObjectMismatch):
-        second.attach("late", ReplList())
+        trio[2].attach("late", ReplList())
 
 
 def test_reading_holds_the_state_while_others_write(trio):
@@ -837,3 +837,12 @@ def test_on_lost_is_called_when_the_node_ends(address):
     door.acquire()
     node.close()
     assert lost == [1]
+
+
+def test_a_name_that_is_taken_on_this_node_is_refused_and_the_object_stays(address):
+    first = ReplDict()
+    with Node(address, consumers={"users": first}) as node:
+        with pytest.raises(ObjectExists, match="'users'"):
+            node.attach("users", ReplDict())
+        first["a"] = 1
+        assert node.objects["users"] is first
