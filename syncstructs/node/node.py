@@ -11,7 +11,14 @@ from ..config import Config, parse_address
 from ..errors import ConfigError, NotApplied, ObjectExists, ObjectMismatch, Timeout
 from ..futures import Future
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, find_class, operation, type_name
+from ..objects.replicated import (
+    Replicated,
+    attach_arguments,
+    create_arguments,
+    find_class,
+    operation,
+    type_name,
+)
 from ..status import Status, describe
 from .batch import Batch, current_batch
 from .calls import Call
@@ -80,7 +87,7 @@ class Node:
             for name, target in consumers.items():
                 engine.replica.table.offer(name, target)
             attaching = [
-                (name, engine.system("attach", *_described(name, target)))
+                (name, engine.system("attach", *attach_arguments(name, target)))
                 for name, target in consumers.items()
             ]
             engine.start_running()
@@ -220,7 +227,7 @@ class Node:
         """
         _check_name(name)
         engine = self._engine
-        arguments = _described(name, target)
+        arguments = attach_arguments(name, target)
         with engine.gate.lock:
             engine.replica.table.offer(name, target)
         try:
@@ -247,9 +254,7 @@ class Node:
                 " one that members would make; give them different names"
             )
         model = cls(*args)
-        yield self._engine.system(
-            "create", name, type_name(cls), list(args), model.options(), model.snapshot_state()
-        )
+        yield self._engine.system("create", *create_arguments(name, model, args))
         found = self.objects.get(name)
         if not isinstance(found, cls):
             raise ObjectExists(f"{name!r} was dropped or replaced in the same moment")
@@ -411,8 +416,3 @@ def _named(consumers: Consumers | None) -> dict[str, Replicated]:
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not 0 < len(name.encode()) <= 255:
         raise ConfigError(f"object name {name!r} must be a string of 1 to 255 bytes")
-
-
-def _described(name: str, target: Replicated) -> tuple[object, ...]:
-    """Return the arguments of an attach command."""
-    return name, type_name(type(target)), target.options(), target.snapshot_state()

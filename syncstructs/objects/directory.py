@@ -26,11 +26,16 @@ _log = logging.getLogger("syncstructs.objects")
 _EXPIRED = None
 
 
+class LacksMethod(NodeFailed):
+    """The class of an object is of an older release here than on the member that called."""
+
+
 class Record:
     """An object as the cluster knows it, and its instance on this member."""
 
     __slots__ = (
-        "adopted", "args", "backlog", "id", "live", "name", "options", "state", "type_name"
+        "adopted", "args", "backlog", "id", "live", "methods", "name", "options", "state",
+        "type_name",
     )  # fmt: skip
 
     def __init__(
@@ -42,6 +47,7 @@ class Record:
         args: list[Any] | None,
         state: bytes,
         backlog: list[bytes],
+        methods: list[str],
     ) -> None:
         self.id = id_
         """Serial of the command that brought it: unique for ever, even if the name is reused."""
@@ -55,6 +61,25 @@ class Record:
         self.state = state
         """Detached: the state as bytes, before `backlog`. Empty while there is an instance."""
         self.backlog = backlog
+        self.methods = methods
+        """Names of the commands that the cluster takes for it, sorted: those of every class that
+        was attached or created under the name. Replicated, so that what is refused is refused by
+        all members, whichever release of the class each of them has."""
+
+    def command(self, target: Replicated, method: str) -> Callable[..., Any]:
+        """Return the command of that name, which the cluster takes.
+
+        Raises:
+            LacksMethod: the class on this member has none.
+        """
+        function = type(target)._commands.get(method)
+        if function is None:
+            raise LacksMethod(
+                f"{method}() was called on {self}, and the {self.type_name} of this member has no"
+                " such method, as others do: its state would differ from theirs from here on;"
+                " start this node again with the release of the class that they run"
+            )
+        return function
 
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
@@ -166,6 +191,14 @@ class Directory:
             record.adopted = True
         return error
 
+    def learn(self, record: Record, methods: list[str]) -> None:
+        """Take these commands for the object from now on, too."""
+        union = sorted({*record.methods, *methods})
+        if union != record.methods:
+            record.methods = union
+            if record.live is not None:
+                self._open(record, record.live)
+
     def remove(self, record: Record) -> None:
         """Take an object out; its instance is attached to nothing afterwards."""
         del self.records[record.name]
@@ -229,6 +262,7 @@ class Directory:
                 r.args,
                 r.state if r.live is None else encode_state(r.name, r.live),
                 r.backlog,
+                r.methods,
             )
             for r in self.records.values()
         ]
@@ -247,7 +281,7 @@ class Directory:
         for image in images:
             record = Record(
                 image.id, image.name, image.type_name, image.options, image.args, image.state,
-                image.backlog,
+                image.backlog, image.methods,
             )  # fmt: skip
             old = former.get(record.name)
             if old is not None and old.live is not None and old.id == record.id:
@@ -315,7 +349,6 @@ class Directory:
 
     def _replay(self, record: Record, target: Replicated) -> None:
         """Apply the commands that were kept, each in its own time; nobody waits for results."""
-        commands = type(target)._commands
         for kept in record.backlog:
             index, time, serial, session, sequence, method, args, kwargs = decode(kept)
             context = _Replay(
@@ -327,9 +360,9 @@ class Directory:
             try:
                 if method is _EXPIRED:
                     _expire(target, *args)
-                elif method in commands:
-                    commands[method](target, *args, **kwargs)
-            except MemoryError:
+                else:
+                    record.command(target, method)(target, *args, **kwargs)
+            except (MemoryError, LacksMethod):
                 raise
             except Exception as error:
                 # As on the members where it was applied in time: its caller was told there.
@@ -350,7 +383,21 @@ class Directory:
         record.live = target
         record.state = b""
         record.backlog = []
-        self.live[record.id] = self.live[record.name] = (target, type(target)._commands)
+        self._open(record, target)
+
+    def _open(self, record: Record, target: Replicated) -> None:
+        """Let the table's inner loop find the commands that the cluster takes."""
+        commands = type(target)._commands
+        known = {name: commands[name] for name in record.methods if name in commands}
+        self.live[record.id] = self.live[record.name] = (target, known)
+        if len(known) < len(record.methods):
+            missing = sorted(set(record.methods) - set(commands))
+            _log.warning(
+                "%s has no method %s here, as on other members: this member will stop if it is"
+                " called; run the same release everywhere",
+                record,
+                ", ".join(f"{name}()" for name in missing),
+            )
 
     def _check(self) -> None:
         ids = [record.id for record in self.records.values()]

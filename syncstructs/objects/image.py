@@ -27,6 +27,8 @@ class ObjectImage(msgspec.Struct, array_like=True):
     state: bytes
     backlog: list[bytes]
     """Commands since `state`, oldest first; only where the object is not attached."""
+    methods: list[str]
+    """Names of its commands, sorted."""
 
 
 class Image(msgspec.Struct):
@@ -49,7 +51,7 @@ def encode_image(image: Image) -> bytes:
             "applied_index": image.applied_index,
             "sessions": image.sessions,
             "objects": [
-                [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog]
+                [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog, o.methods]
                 for o in image.objects
             ],
         },

@@ -289,3 +289,15 @@ def _refuse_inside_command(name: str) -> None:
             f"{name}: a command cannot wait for another call; call replicated methods directly,"
             " they run as part of the command"
         )
+
+
+def attach_arguments(name: str, target: Replicated) -> tuple[object, ...]:
+    """Return the arguments of the command that attaches `target`: what the cluster records."""
+    cls = type(target)
+    return name, type_name(cls), target.options(), target.snapshot_state(), sorted(cls._commands)
+
+
+def create_arguments(name: str, model: Replicated, args: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the arguments of the command that creates what was made as `model` with `args`."""
+    _, *recorded = attach_arguments(name, model)
+    return name, recorded[0], list(args), *recorded[1:]

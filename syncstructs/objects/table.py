@@ -255,7 +255,7 @@ class Table:
             record = self._directory.find(target)
             if record is None:
                 raise ObjectNotFound(f"the cluster has no object {target!r}, or it was dropped")
-            if record.live is not None and method not in type(record.live)._commands:
+            if method not in record.methods:
                 raise NotReplicated(f"{method}() of {record} is not marked @replicated")
         except (DecodeError, ObjectNotFound, NotReplicated) as error:
             return Outcome(None, error)
@@ -265,8 +265,9 @@ class Table:
                 None,
                 ResultLost(f"applied, but {record} is not attached on this node: no result"),
             )
+        command = record.command(record.live, method)
         try:
-            value = type(record.live)._commands[method](record.live, *args, **kwargs)
+            value = command(record.live, *args, **kwargs)
         except MemoryError:
             raise
         except Exception as error:
@@ -316,15 +317,21 @@ class Table:
         round_.applied.expired.append(session)
 
     def _attach(
-        self, round_: _Round, name: str, type_name: str, options: dict[str, Any], state: Any
+        self,
+        round_: _Round,
+        name: str,
+        type_name: str,
+        options: dict[str, Any],
+        state: Any,
+        methods: list[Any],
     ) -> Outcome:
         record = self._directory.records.get(name)
         if record is None:
-            return self._enter(round_, name, type_name, options, None, state)
+            return self._enter(round_, name, type_name, options, None, state, methods)
         if (record.type_name, record.options) != (type_name, options):
-            asked = Record(0, name, type_name, options, None, b"", [])
+            asked = Record(0, name, type_name, options, None, b"", [], [])
             raise ObjectMismatch(f"the cluster has {record}; here it was attached as {asked}")
-        return self._join(round_, record)
+        return self._join(round_, record, methods)
 
     def _create(
         self,
@@ -334,13 +341,14 @@ class Table:
         args: list[Any],
         options: dict[str, Any],
         state: Any,
+        methods: list[Any],
     ) -> Outcome:
         record = self._directory.records.get(name)
         if record is None:
-            return self._enter(round_, name, type_name, options, args, state)
+            return self._enter(round_, name, type_name, options, args, state, methods)
         if (record.type_name, record.args) != (type_name, args) or record.options != options:
             raise ObjectExists(f"the cluster has {record} already; drop it, or take another name")
-        return self._join(round_, record)
+        return self._join(round_, record, methods)
 
     def _enter(
         self,
@@ -350,16 +358,20 @@ class Table:
         options: dict[str, Any],
         args: list[Any] | None,
         state: Any,
+        methods: list[Any],
     ) -> Outcome:
         serial = round_.context.serial
         encoded = encode(state, max_depth=STATE_DEPTH)
-        record = Record(serial, name, type_name, options, args, encoded, [])
+        record = Record(
+            serial, name, type_name, options, args, encoded, [], _method_names(methods)
+        )
         error = self._directory.add(record)
         round_.applied.changed = True
         return Outcome(None, error)
 
-    def _join(self, round_: _Round, record: Record) -> Outcome:
+    def _join(self, round_: _Round, record: Record, methods: list[Any]) -> Outcome:
         before = record.live
+        self._directory.learn(record, _method_names(methods))
         error = self._directory.join(record)
         round_.applied.changed |= record.live is not before
         return Outcome(None, error)
@@ -448,7 +460,7 @@ class Table:
         """Return one digest of everything; comparable between members with the same attached."""
         states = self.digests()
         objects = [
-            [r.id, r.name, r.type_name, r.options, r.args, states.get(r.name)]
+            [r.id, r.name, r.type_name, r.options, r.args, r.methods, states.get(r.name)]
             for r in self._directory.records.values()
         ]
         numbers = [self.serial, self.time, self.applied_index]
@@ -482,11 +494,22 @@ _Handler = Callable[..., Outcome]
 _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "open_session": (Table._open_session, (str, int, int, int | float)),
     "expire_session": (Table._expire_session, (int,)),
-    "attach": (Table._attach, (str, str, dict, object)),
-    "create": (Table._create, (str, str, list, dict, object)),
+    "attach": (Table._attach, (str, str, dict, object, list)),
+    "create": (Table._create, (str, str, list, dict, object, list)),
     "drop": (Table._drop, (str,)),
     "batch": (Table._batch, (list,)),
 }
+
+
+def _method_names(methods: list[Any]) -> list[str]:
+    """Return the names of an object's commands, sorted.
+
+    Raises:
+        DecodeError: no correct member says this.
+    """
+    if not all(isinstance(name, str) for name in methods):
+        raise DecodeError(f"names of methods are text, not {methods!r:.200}")
+    return sorted(set(methods))
 
 
 def _raised(error: Exception) -> Outcome:

@@ -20,7 +20,7 @@ from syncstructs.futures import Future
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import PARKED, Outcome
 from syncstructs.objects.port import Binding, Steps
-from syncstructs.objects.replicated import Replicated, type_name
+from syncstructs.objects.replicated import Replicated, attach_arguments, create_arguments
 from syncstructs.objects.table import Applied, Table
 from syncstructs.raft.messages import Entry, EntryKind
 
@@ -154,9 +154,7 @@ class LocalCluster:
         """Do what `node.create` does on one member; return its instance."""
         model = cls(*args)
         port = self.members[member]
-        port.system(
-            "create", name, type_name(cls), list(args), model.options(), model.snapshot_state()
-        )
+        port.system("create", *create_arguments(name, model, args))
         return port.table.objects[name]
 
     def drop(self, member: int, name: str) -> None:
@@ -174,9 +172,7 @@ class LocalCluster:
 
     def _attach(self, member: int, name: str, target: Replicated) -> None:
         try:
-            self.members[member].system(
-                "attach", name, type_name(type(target)), target.options(), target.snapshot_state()
-            )
+            self.members[member].system("attach", *attach_arguments(name, target))
         except BaseException:
             self.members[member].table.withdraw(name)
             raise

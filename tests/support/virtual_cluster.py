@@ -15,7 +15,7 @@ from syncstructs.node.calls import Call, CallBlocker, CallQueue
 from syncstructs.node.driver import Driver
 from syncstructs.node.snapshotter import InlineSnapshotter
 from syncstructs.objects.batches import encode_command
-from syncstructs.objects.replicated import type_name
+from syncstructs.objects.replicated import attach_arguments
 from syncstructs.replica import Replica
 from syncstructs.storage.memory import MemoryLog, MemorySnapshots
 
@@ -152,11 +152,8 @@ class VirtualNode:
         for name, target in self.objects.items():
             self.replica.table.offer(name, target)
             self.attached.append(
-                self.system(
-                    "attach", name, type_name(type(target)), target.options(),
-                    target.snapshot_state(),
-                )
-            )  # fmt: skip
+                self.system("attach", *attach_arguments(name, target))
+            )
         for peer in self.cluster.nodes.values():
             if peer.up and peer is not self:
                 self.driver.link_up(peer.address)

@@ -9,13 +9,15 @@ from local_cluster import DETACHED_BYTES, LocalCluster
 from syncstructs.errors import (
     NodeFailed,
     NotAttached,
+    NotReplicated,
     ObjectExists,
     ObjectMismatch,
     ObjectNotFound,
     ResultLost,
 )
 from syncstructs.objects.context import current_context
-from syncstructs.objects.replicated import Replicated, replicated, type_name
+from syncstructs.objects.port import Binding
+from syncstructs.objects.replicated import Replicated, attach_arguments, replicated
 from syncstructs.objects.waiters import Waiters
 
 
@@ -125,7 +127,7 @@ def test_attaching_the_same_again_changes_nothing(cluster: LocalCluster) -> None
     handles = cluster.attach("shelf", Shelf)
     handles[0].put("x")
     for member in cluster.members:
-        member.system("attach", "shelf", type_name(Shelf), {"size": 0}, Shelf().snapshot_state())
+        member.system("attach", *attach_arguments("shelf", Shelf()))
     assert [instance(cluster, i) for i in range(3)] == handles
     assert handles[2].items == ["x"]
 
@@ -153,8 +155,7 @@ def test_an_instance_cannot_be_offered_twice_nor_two_under_one_name(cluster: Loc
         table.offer("a", Shelf())
     table.withdraw("a")
     table.offer("b", waiting)
-    state = waiting.snapshot_state()
-    cluster.members[0].system("attach", "b", type_name(Shelf), {"size": 0}, state)
+    cluster.members[0].system("attach", *attach_arguments("b", waiting))
     table.withdraw("b")
     assert waiting._binding is not None, "an attached instance cannot be withdrawn"
 
@@ -188,9 +189,7 @@ def test_an_offered_instance_that_refuses_a_state_goes_on_waiting(
     table, stubborn = cluster.members[1].table, Stubborn()
     table.offer("shelf", stubborn)
     with caplog.at_level(logging.CRITICAL):
-        cluster.members[0].system(
-            "attach", "shelf", type_name(Stubborn), {"size": 0}, stubborn.snapshot_state()
-        )
+        cluster.members[0].system("attach", *attach_arguments("shelf", stubborn))
         cluster.reload(1)
     assert dict(table.objects) == {}
     assert stubborn._binding.target == "shelf", "it was given no id"
@@ -402,3 +401,95 @@ def test_an_attached_instance_that_refuses_an_image_stops_the_node(cluster: Loca
     Fickle.refuses = True
     with pytest.raises(NodeFailed, match="'shelf'"):
         cluster.reload(0)
+
+
+# Releases of a class
+
+
+def release(number: int) -> type[Replicated]:
+    """Return a class as a program has it: one with a method more in every release."""
+
+    class Ledger(Replicated):
+        def __init__(self) -> None:
+            self.lines: list[int] = []
+
+        @replicated
+        def add(self, amount: int) -> None:
+            self.lines.append(amount)
+
+        if number > 1:
+
+            @replicated
+            def cancel(self) -> int:
+                return self.lines.pop()
+
+    return Ledger
+
+
+@pytest.fixture
+def mixed(cluster: LocalCluster) -> list[Any]:
+    """Instances of members that run releases 1, 2 and 2, in a cluster that began with 1."""
+    ledgers = [release(number)() for number in (1, 2, 2)]
+    for member, ledger in enumerate(ledgers):
+        cluster.attach_on(member, "ledger", ledger)
+    ledgers[1].add(5)
+    return ledgers
+
+
+def test_a_member_whose_class_lacks_a_method_that_others_apply_stops(
+    cluster: LocalCluster, mixed: list[Any]
+) -> None:
+    entries = len(cluster.entries)
+    with pytest.raises(NodeFailed, match=r"cancel\(\) .* no such method"):
+        mixed[1].cancel()
+    for member in cluster.members[1:]:
+        if member.table.applied_index == entries:
+            member.table.apply(cluster.entries[-1], member.session)
+    assert [ledger.lines for ledger in mixed] == [[5], [], []]
+    with pytest.raises(NodeFailed):
+        cluster.members[0].table.image()
+
+
+def test_a_method_that_no_member_recorded_is_refused_by_all_of_them(
+    cluster: LocalCluster, mixed: list[Any]
+) -> None:
+    binding = mixed[2]._binding
+    with pytest.raises(NotReplicated):
+        cluster.members[2].call(binding, "forged", (), {})
+    assert len({member.table.digest() for member in cluster.members}) == 1
+
+
+def test_a_method_is_refused_alike_until_a_member_that_has_it_attaches(
+    cluster: LocalCluster,
+) -> None:
+    old, new = release(1)(), release(2)()
+    cluster.attach_on(0, "ledger", old)
+    old.add(5)
+    with pytest.raises(NotReplicated):
+        # A member with the later release that has not attached it yet.
+        cluster.members[1].call(Binding(cluster.members[1], "ledger"), "cancel", (), {})
+    cluster.attach_on(1, "ledger", new)
+    cluster.reload(2)
+    assert [m.table._directory.records["ledger"].methods for m in cluster.members] == [
+        ["add", "cancel"]
+    ] * 3
+
+
+def test_a_kept_command_that_the_class_attached_later_lacks_stops_that_member(
+    cluster: LocalCluster,
+) -> None:
+    class Kept(Replicated):
+        _embeddable = False
+
+        @replicated
+        def one(self) -> None: ...
+
+        @replicated
+        def two(self) -> None: ...
+
+    ledger = cluster.attach_on(0, "kept", Kept())
+    ledger.two()
+    older = type("Kept", (Replicated,), {"one": replicated(lambda self: None)})
+    older.__module__, older.__qualname__ = Kept.__module__, Kept.__qualname__
+    with pytest.raises(NodeFailed, match=r"two\(\)"):
+        cluster.attach_on(1, "kept", older())

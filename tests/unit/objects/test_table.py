@@ -17,7 +17,7 @@ from syncstructs.errors import (
 )
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import PARKED, CallId, Outcome, current_context
-from syncstructs.objects.replicated import Replicated, replicated, type_name
+from syncstructs.objects.replicated import Replicated, attach_arguments, replicated
 from syncstructs.objects.table import Applied
 from syncstructs.objects.waiters import Waiters
 from syncstructs.raft.messages import Entry, EntryKind
@@ -462,6 +462,6 @@ def test_an_object_that_is_not_attached_yet_is_no_part_of_a_command(cluster: Loc
         member.table.offer("part", part)
     with pytest.raises(ObjectNotFound, match="not attached in the cluster yet"):
         owners[0].reach(1)
-    cluster.members[0].system("attach", "part", type_name(Box), {}, Box().snapshot_state())
+    cluster.members[0].system("attach", *attach_arguments("part", Box()))
     owners[0].reach(2)
     assert waiting[0].items == waiting[1].items == [2]
