@@ -92,7 +92,7 @@ class Engine:
 
     def _open_stores(self) -> Stores:
         try:
-            return open_stores(self.address, self.config, self._post_event)
+            return open_stores(self.address, self.members, self.config, self._post_event)
         except BaseException:
             self.runner.abort()
             raise

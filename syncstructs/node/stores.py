@@ -33,7 +33,10 @@ class Stores:
 
 
 def open_stores(
-    address: str, config: Config, post: Callable[[Callable[[], object]], object]
+    address: str,
+    members: tuple[str, ...],
+    config: Config,
+    post: Callable[[Callable[[], object]], object],
 ) -> Stores:
     """Return the stores that `config` asks for; `post` runs a function in the driver's thread.
 
@@ -43,7 +46,9 @@ def open_stores(
     if config.data_dir is None:
         inline = InlineWorker()
         return Stores(MemoryLog(), MemorySnapshots(), inline, inline, lambda: None)
-    directory = open_data_dir(config.data_dir, cluster=config.cluster, address=address)
+    directory = open_data_dir(
+        config.data_dir, cluster=config.cluster, address=address, members=members
+    )
     try:
         log = Wal(directory, segment_bytes=config.segment_bytes)
         snapshots = DiskSnapshots(directory)

@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -261,13 +261,17 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     id: str
     """Drawn at random when the directory is made; its files carry it."""
+    members: tuple[str, ...] = ()
+    """Who the members were when it was made; empty if that was not said."""
     begun: bool = False
     """The log was begun: from then on its absence is damage."""
     checksum: int = 0
 
     def sum(self) -> int:
         """Return the CRC-32 of the other fields."""
-        fields = (str(self.format), self.cluster, self.address, self.id, str(self.begun))
+        fields = (
+            str(self.format), self.cluster, self.address, self.id, str(self.begun), *self.members
+        )  # fmt: skip
         return zlib.crc32("\0".join(fields).encode("utf-8", "surrogatepass"))
 
 
@@ -312,13 +316,21 @@ def read_file(disk: Disk, path: str) -> bytes:
 
 
 def open_data_dir(
-    path: str | os.PathLike[str], *, cluster: str, address: str, disk: Disk | None = None
+    path: str | os.PathLike[str],
+    *,
+    cluster: str,
+    address: str,
+    members: Collection[str] = (),
+    disk: Disk | None = None,
 ) -> DataDir:
     """Lock the directory of the node `address` in `cluster`, made if it does not exist.
 
+    The vote and the acknowledgements in it count in the cluster of `members` only: under a
+    shorter list this node could elect itself. No `members`: not compared.
+
     Raises:
         DataDirBusy: another process, or another node of this one, holds it.
-        DataDirForeign: it belongs to another cluster or another address.
+        DataDirForeign: it belongs to another cluster, another address or other members.
         DataDirDamaged: it says no more to whom it belongs.
         StorageError: it cannot be made, read or written, or a later release wrote it.
     """
@@ -328,14 +340,16 @@ def open_data_dir(
         disk.make_directory(path)
         lock = disk.lock(os.path.join(path, _LOCK))
         try:
-            identity = _identify(disk, path, cluster, address)
+            identity = _identify(disk, path, cluster, address, tuple(sorted(members)))
         except BaseException:
             lock.close()
             raise
     return DataDir(path, disk, identity, lock)
 
 
-def _identify(disk: Disk, path: str, cluster: str, address: str) -> Identity:
+def _identify(
+    disk: Disk, path: str, cluster: str, address: str, members: tuple[str, ...]
+) -> Identity:
     names = disk.list(path)
     if _IDENTITY not in names:
         if found := sorted(name for name in names if name.startswith(("log-", "snapshot-"))):
@@ -344,7 +358,11 @@ def _identify(disk: Disk, path: str, cluster: str, address: str) -> Identity:
                 f" {REMEDY}"
             )
         identity = Identity(
-            format=_FORMAT, cluster=cluster, address=address, id=os.urandom(8).hex()
+            format=_FORMAT,
+            cluster=cluster,
+            address=address,
+            id=os.urandom(8).hex(),
+            members=members,
         )
         # Nothing else may be in the directory before this is durable.
         _write_identity(disk, path, identity)
@@ -354,6 +372,12 @@ def _identify(disk: Disk, path: str, cluster: str, address: str) -> Identity:
         raise DataDirForeign(
             f"{path!r} belongs to node {identity.address!r} of cluster {identity.cluster!r}, not to"
             f" {address!r} of {cluster!r}; give each node a directory of its own"
+        )
+    if members and identity.members and members != identity.members:
+        raise DataDirForeign(
+            f"{path!r} belongs to a cluster of {', '.join(identity.members)}, but this node was"
+            f" given the members {', '.join(members)}: start it with the peers it had before, for"
+            " a majority of other members could decide without those"
         )
     return identity
 
