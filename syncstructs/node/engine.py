@@ -7,8 +7,6 @@ is how calls reach the driver, and how what the driver did reaches the callers.
 import asyncio
 import itertools
 import logging
-import secrets
-import time
 from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar, cast
@@ -23,7 +21,6 @@ from ..errors import (
     Withdrawn,
 )
 from ..futures import Future
-from ..net.transport import Transport
 from ..objects.batches import encode_command
 from ..objects.port import Binding, Steps
 from ..replica import Progress, Replica
@@ -32,23 +29,15 @@ from .calls import Call, CallBlocker, CallQueue
 from .driver import Driver
 from .gate import ReadGate
 from .operations import Operation
-from .runners import Runner, Timer, make_runner
-from .snapshotter import make_snapshotter
-from .stores import Stores, open_stores
+from .runners import HasCancel, Loop, Timer
+from .stores import Stores
+from .world import current_world
 
 R = TypeVar("R")
 _log = logging.getLogger("syncstructs.node")
 
 # How long closing waits for a disk, or for the driver's thread.
 _CLOSE_TIMEOUT = 10.0
-
-
-class MonotonicClock:
-    """The machine's monotonic clock."""
-
-    def now(self) -> float:
-        """Return the time in seconds."""
-        return time.monotonic()
 
 
 class Engine:
@@ -60,7 +49,8 @@ class Engine:
         self.config = config
         self.failure: SyncError | None = None
         self.closing = False
-        self.runner: Runner = make_runner(config.drive, f"syncstructs-{address}")
+        self._world = current_world()
+        self.runner: Loop = self._world.loop(config.drive, f"syncstructs-{address}")
         self.gate = ReadGate(self.wake)
         self.calls = CallQueue(config)
         self.blocker = CallBlocker(self.calls, self.block)
@@ -71,7 +61,7 @@ class Engine:
         self._requests = itertools.count(1)
         self._barriers: dict[int, Future[None]] = {}
         self._woken = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: HasCancel | None = None
         self._timer_at = 0.0
         self._stores = self._open_stores()
         try:
@@ -79,7 +69,7 @@ class Engine:
         except BaseException:
             self.abort()
             raise
-        self._transport = Transport(
+        self._network = self._world.network(
             address=address,
             peers=[member for member in members if member != address],
             config=config,
@@ -92,39 +82,37 @@ class Engine:
 
     def _open_stores(self) -> Stores:
         try:
-            return open_stores(self.address, self.members, self.config, self._post_event)
+            return self._world.stores(self.address, self.members, self.config, self._post_event)
         except BaseException:
             self.runner.abort()
             raise
 
     def _make_replica(self, stores: Stores) -> Replica[Call]:
-        self._incarnation = secrets.randbits(63)
+        self._incarnation = self._world.random_bits(63)
         snapshot = stores.snapshots.latest()
         return Replica(
             address=self.address,
             members=self.members,
             config=self.config,
-            random=Random(secrets.randbits(64)),
+            random=Random(self._world.random_bits(64)),
             incarnation=self._incarnation,
             port=self,
             restored=stores.log.load(snapshot),
             image=None if snapshot is None else stores.snapshots.load(snapshot),
-            now=time.monotonic(),
+            now=self._world.now(),
         )
 
     def _make_driver(self, stores: Stores) -> Driver[Call]:
         return Driver(
             self.replica,
             config=self.config,
-            clock=MonotonicClock(),
-            links=self._transport,
+            clock=self._world,
+            links=self._network,
             log=stores.log,
             snapshots=stores.snapshots,
             log_worker=stores.log_worker,
             snapshot_worker=stores.snapshot_worker,
-            snapshotter=make_snapshotter(
-                stores.snapshots, stores.snapshot_worker, self.config.snapshot_fork_bytes
-            ),
+            snapshotter=self._world.snapshotter(stores, self.config),
             gate=self.gate,
             take_calls=lambda: self.calls.take(self.config.append_window_bytes),
             on_progress=self._on_progress,
@@ -144,7 +132,7 @@ class Engine:
 
     async def _main(self) -> None:
         try:
-            await self._transport.start()
+            await self._network.start()
         except SyncError as error:
             if self.config.drive != "asyncio":
                 raise
@@ -183,7 +171,7 @@ class Engine:
             self._stop(NodeFailed(f"this node was interrupted while it worked: {error!r}"))
             raise
         self.active.set()
-        now = time.monotonic()
+        now = self._world.now()
         if deadline <= now:
             self.wake()
         elif self._timer is None or deadline < self._timer_at:
@@ -251,7 +239,7 @@ class Engine:
         refusal = error if isinstance(error, NodeClosed | NodeFailed) else NodeFailed(str(error))
         self._end_calls(refusal)
         self._tell_objects()
-        self._closer = self.runner.loop.create_task(self._shut_down())
+        self.runner.spawn(self._shut_down())
 
     def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
         why = str(refusal)
@@ -270,7 +258,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         try:
-            await self._transport.close()
+            await self._network.close()
             await self._close_stores()
         except Exception:
             _log.exception("closing %s did not go cleanly", self.address)
@@ -280,7 +268,7 @@ class Engine:
 
     async def _close_stores(self) -> None:
         try:
-            closing = asyncio.to_thread(self._stores.close, _CLOSE_TIMEOUT)
+            closing = self.runner.in_thread(lambda: self._stores.close(_CLOSE_TIMEOUT))
             await closing
         except RuntimeError:
             # While the interpreter ends, no thread can be started any more.
@@ -324,7 +312,7 @@ class Engine:
 
     def links(self) -> tuple[str, ...]:
         """Return the members to which there is a link."""
-        return self._transport.links()
+        return self._network.links()
 
     # What objects ask for (see `Port`)
 
@@ -339,7 +327,7 @@ class Engine:
 
     def now(self) -> float:
         """Return the monotonic clock of this node in seconds."""
-        return time.monotonic()
+        return self._world.now()
 
     def sure_until(self) -> float:
         """Return the time up to which this node's session certainly lives."""
@@ -348,7 +336,7 @@ class Engine:
     @property
     def is_sure(self) -> bool:
         """Whether this node's session certainly lives now."""
-        return self.sure_until() > time.monotonic()
+        return self.sure_until() > self._world.now()
 
     def submit(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
@@ -475,7 +463,7 @@ class Engine:
                 future.finish(None, self.failure)
                 return
             self._barriers[request] = future
-            self.replica.barrier(request, time.monotonic())
+            self.replica.barrier(request, self._world.now())
             self.wake()
 
         if not self.runner.post(begin):

@@ -10,11 +10,59 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import Any, Protocol
 
 from ..config import Drive
 from ..errors import BlockingCall, ConfigError
 from ..futures import Future, block_thread
+
+
+class HasCancel(Protocol):
+    """A timer."""
+
+    def cancel(self) -> None:
+        """Never fire; in the driver's thread only."""
+
+
+class Loop(Protocol):
+    """What runs an engine's callbacks, one at a time: see `Runner`, which does it for real."""
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        """Begin to run; where it can wait for `main`, raise what that raises."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine to its end; in the driver's thread only."""
+
+    def in_thread(self, function: Callable[[], None]) -> Coroutine[Any, Any, None]:
+        """Run blocking work where it blocks nobody."""
+
+    def in_driver(self) -> bool:
+        """Return whether this is the thread that runs the driver's callbacks."""
+
+    def post(self, function: Callable[[], object]) -> bool:
+        """Run `function` in the driver's thread, soon; False if the node is closed for good."""
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> HasCancel:
+        """Run `function` `seconds` from now; in the driver's thread only."""
+
+    def after(self, seconds: float, function: Callable[[], object]) -> "Timer":
+        """Run `function` in the driver's thread, `seconds` from now; may be called anywhere."""
+
+    def block(self, future: Future[Any], timeout: float | None) -> None:
+        """Wait for `future`, `timeout` seconds at most.
+
+        Raises:
+            BlockingCall: this thread runs the node, and would wait for itself.
+        """
+
+    def stopped(self) -> None:
+        """Note that the node is closed and nothing will run any more."""
+
+    def join(self, timeout: float) -> None:
+        """Wait for what runs the node to end."""
+
+    def abort(self) -> None:
+        """Release what was made for a node that never started."""
 
 
 class Runner(ABC):
@@ -28,10 +76,23 @@ class Runner(ABC):
         # Callbacks must not run in the context of whoever happened to wake the driver: a batch
         # that is open there would swallow calls made here.
         self._context = Context()
+        self._spawned: asyncio.Task[None] | None = None
 
     @abstractmethod
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         """Begin to run; where it can wait for `main`, raise what that raises."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine to its end; in the driver's thread only, and one at a time."""
+        self._spawned = self.loop.create_task(coroutine)
+
+    async def in_thread(self, function: Callable[[], None]) -> None:
+        """Run blocking work in another thread.
+
+        Raises:
+            RuntimeError: the interpreter ends, and no thread can be started any more.
+        """
+        await asyncio.to_thread(function)
 
     def in_driver(self) -> bool:
         """Return whether this is the thread that runs the driver's callbacks."""
@@ -99,10 +160,10 @@ class Timer:
     __slots__ = ("_cancelled", "_handle")
 
     def __init__(self) -> None:
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: HasCancel | None = None
         self._cancelled = False
 
-    def arm(self, runner: Runner, seconds: float, function: Callable[[], object]) -> None:
+    def arm(self, runner: Loop, seconds: float, function: Callable[[], object]) -> None:
         """Begin to run."""
         if not self._cancelled:
             self._handle = runner.call_later(seconds, function)
