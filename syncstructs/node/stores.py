@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..config import Config
 from ..storage.base import LogStore, SnapshotStore
@@ -9,7 +10,15 @@ from ..storage.disk import open_data_dir
 from ..storage.memory import MemoryLog, MemorySnapshots
 from ..storage.snapshots import DiskSnapshots
 from ..storage.wal import Wal
+from .ports import Worker
 from .workers import InlineWorker, ThreadWorker
+
+
+class ClosableWorker(Worker, Protocol):
+    """A worker that can be ended."""
+
+    def close(self, timeout: float) -> None:
+        """Finish what is queued, within `timeout` seconds if possible, and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +27,8 @@ class Stores:
 
     log: LogStore
     snapshots: SnapshotStore
-    log_worker: InlineWorker | ThreadWorker
-    snapshot_worker: InlineWorker | ThreadWorker
+    log_worker: ClosableWorker
+    snapshot_worker: ClosableWorker
     release: Callable[[], None]
     """Give the data directory free for others."""
 

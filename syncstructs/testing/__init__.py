@@ -1,0 +1,1 @@
+"""Test what is replicated: simulated clusters, recorded histories, and checkers that judge them."""

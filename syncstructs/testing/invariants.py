@@ -1,0 +1,512 @@
+"""What must be true at every step of a simulation, whatever befalls the cluster.
+
+Of Raft (figure 3 of the extended paper): election safety, log matching, leader completeness and
+state machine safety. Of the implementation: nothing is said that a crash could take back (a vote,
+a term, an acknowledgement), nothing persisted is missing after a restart, terms and indexes only
+grow, equal applied indexes mean equal state, each call is applied exactly once, in program order
+and with its own arguments, and of two nodes never both hold a lock.
+
+A check costs what has changed since the last one, so that it can be made after every event.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..codec import decode, decode_many
+from ..objects.batches import Group, decode_groups
+from ..raft.core import Role
+from ..raft.effects import Append
+from ..raft.messages import (
+    AppendReply,
+    AppendRequest,
+    Entry,
+    HardState,
+    Restored,
+    SnapshotMeta,
+    VoteReply,
+    VoteRequest,
+)
+from ..raft.wire import decode as decode_message
+from ..structs.locks import ReplLock
+from .hosts import Host, Life, Watcher
+
+if TYPE_CHECKING:
+    from ..storage.base import LogStore
+    from .simulator import Simulation
+
+# The second byte of an encoded message is its tag.
+_TAGS = {
+    kind.__struct_config__.tag: kind for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest)
+}
+
+
+class Violation(AssertionError):
+    """Something happened that must never happen: a defect of the engine, or of a check."""
+
+
+class Durable:
+    """What the log of a host is known to hold for good, as its store has reported."""
+
+    def __init__(self) -> None:
+        self.hard_state = HardState()
+        self.base = 0
+        """Index of the snapshot at which the log was reset."""
+        self.terms: list[int] = []
+        """Terms of the entries behind `base`."""
+        self.writing: Sequence[Append] = ()
+        """Handed to the store, which has not returned: any part of it may be there."""
+
+    @property
+    def last(self) -> int:
+        """The highest index that is there."""
+        return self.base + len(self.terms)
+
+    def has(self, index: int, term: int) -> bool:
+        """Return whether the entry is there, or behind the base."""
+        if index <= self.base:
+            return True
+        at = index - self.base - 1
+        return at < len(self.terms) and self.terms[at] == term
+
+    def take(self, appends: Sequence[Append]) -> None:
+        """Note that these are there now."""
+        for append in appends:
+            if append.reset is not None:
+                self.base = append.reset.index
+                self.terms.clear()
+            if append.hard_state is not None:
+                self.hard_state = append.hard_state
+            for entry in append.entries:
+                if entry.index <= self.last:
+                    del self.terms[entry.index - self.base - 1 :]
+                assert entry.index == self.last + 1, (entry.id, self.last)
+                self.terms.append(entry.term)
+
+    def compare(self, restored: Restored) -> str | None:
+        """Return what is missing in what a store gives back after a crash, or None."""
+        mine, its = self.hard_state, restored.hard_state
+        writing = any(append.hard_state for append in self.writing)
+        if its.term < mine.term:
+            return f"term {mine.term} is forgotten, it says {its.term}"
+        if its != mine and not writing:
+            return f"{mine} has become {its}"
+        safe = self.last
+        for append in self.writing:
+            if append.reset is not None:
+                safe = 0
+            if append.entries:
+                safe = min(safe, append.entries[0].index - 1)
+        base = restored.snapshot.index if restored.snapshot is not None else 0
+        terms = [entry.term for entry in restored.entries]
+        for index in range(max(base, self.base) + 1, safe + 1):
+            at = index - base - 1
+            found = terms[at] if at < len(terms) else None
+            if found != self.terms[index - self.base - 1]:
+                return (
+                    f"entry {index} of term {self.terms[index - self.base - 1]} was persisted; now"
+                    f" it is of term {found}"
+                )
+        if base < self.base and safe:
+            return f"the log was reset to a snapshot at {self.base}; it begins at {base} again"
+        return None
+
+    def begin(self, restored: Restored) -> None:
+        """Take over what a store gives back."""
+        self.hard_state = restored.hard_state
+        self.base = restored.snapshot.index if restored.snapshot is not None else 0
+        self.terms = [entry.term for entry in restored.entries]
+        self.writing = ()
+
+
+class WatchedLog:
+    """A log store that reports to the checks what it has persisted."""
+
+    def __init__(self, inner: LogStore, durable: Durable, life: Life) -> None:
+        self.blocking = inner.blocking
+        self._inner = inner
+        self._durable = durable
+        self._life = life
+
+    def load(self, snapshot: SnapshotMeta | None) -> Restored:
+        """Load, and compare with what was reported before the crash."""
+        restored = self._inner.load(snapshot)
+        missing = self._durable.compare(restored)
+        if missing is not None:
+            raise Violation(f"{self._life.host.address} has lost what was persisted: {missing}")
+        self._durable.begin(restored)
+        return restored
+
+    def append(self, appends: Sequence[Append]) -> None:
+        """Append, and note that it is durable."""
+        self._durable.writing = [*self._durable.writing, *appends]
+        self._inner.append(appends)
+        self._durable.writing = ()
+        self._durable.take(appends)
+
+    def compact(self, index: int) -> None:
+        """Compact."""
+        self._inner.compact(index)
+
+    def close(self) -> None:
+        """Close."""
+        self._inner.close()
+
+
+class _View:
+    """What was last seen of a life."""
+
+    __slots__ = ("applied", "calls", "commit", "led", "sequence", "session", "term", "touches")
+
+    def __init__(self) -> None:
+        self.term = 0
+        self.commit = 0
+        self.applied = 0
+        self.led = 0
+        self.session = 0
+        self.sequence = 0
+        self.touches = 0
+
+
+class Invariants(Watcher):
+    """The checks of one simulation; each raises `Violation` with what was wrong."""
+
+    def __init__(self, simulation: Simulation, *, active: bool = True) -> None:
+        self.active = active
+        self.simulation = simulation
+        self.digest_every = 8
+        """State is compared at applied indexes that are multiples of this; digests are dear."""
+        self.committed: dict[int, Entry] = {}
+        """The first entry that was seen committed at each index."""
+        self.leaders: dict[int, str] = {}
+        self.election_count = 0
+        self.check_count = 0
+        self.index_of: dict[Any, int] = {}
+        """Index at which a call was applied, by its future; only while `note_indexes`."""
+        self.note_indexes = False
+        self.may_fail: set[Host] = set()
+        """Hosts whose disk was made to fail, so that their node may stop."""
+        self._durable: dict[str, Durable] = {}
+        self._views: dict[Life, _View] = {}
+        self._votes: dict[tuple[int, str], str] = {}
+        self._commit_terms: list[int] = []
+        self._commit_upto: list[int] = []
+        self._digests: dict[int, tuple[str, str]] = {}
+        self._groups: dict[int, list[Group]] = {}
+        self._next: dict[int, int] = {}
+        self._first: dict[int, list[tuple[int, int, int]]] = {}
+        self._referee_at = 0
+        self._tokens: dict[str, tuple[int, Life]] = {}
+
+    # What hosts report
+
+    def opened(self, life: Life, log: LogStore) -> LogStore:
+        if not self.active:
+            return log
+        durable = self._durable.setdefault(life.host.address, Durable())
+        return WatchedLog(log, durable, life)
+
+    def started(self, life: Life) -> None:
+        """Watch what the node of a life applies from now on."""
+        if not self.active:
+            return
+        view = self._views[life] = _View()
+        core = life.core
+        view.term, view.commit, view.applied = core.term, core.commit_index, core.commit_index
+        table: Any = life.table
+        apply, restore = table.apply, table.restore
+
+        def watched_apply(entry: Entry, session: int) -> Any:
+            applied = apply(entry, session)
+            self._applied(life, view, entry, session, applied)
+            return applied
+
+        def watched_restore(image: bytes) -> None:
+            restore(image)
+            self._compare_state(life)
+
+        table.apply, table.restore = watched_apply, watched_restore
+
+    def ended(self, life: Life) -> None:
+        self._views.pop(life, None)
+
+    def erased(self, host: Host) -> None:
+        """Note that a host has lost its disk."""
+        self._durable.pop(host.address, None)
+
+    def touched(self, life: Life) -> None:
+        view = self._views.get(life)
+        if view is None:
+            return
+        core = life.core
+        if core.term != view.term:
+            self._term_changed(life, view, core.term)
+        if core.role is Role.LEADER and view.led != core.term:
+            self._elected(life, view, core)
+        if core.commit_index != view.commit:
+            self._committed(life, view, core)
+        applied = life.table.applied_index
+        if applied != view.applied:
+            if applied < view.applied:
+                self._fail(life, f"applied index {view.applied} has become {applied}")
+            if applied > core.commit_index:
+                self._fail(life, f"applied {applied}, but committed only {core.commit_index}")
+            view.applied = applied
+        view.touches += 1
+        if not view.touches & 63:
+            self._now_and_then(life)
+
+    def sends(self, life: Life, peer: str, payload: bytes) -> None:
+        if not self.active:
+            return
+        kind = _TAGS.get(payload[1])
+        if kind is None or kind is AppendRequest:
+            return
+        message: Any = decode_message(payload)
+        durable = self._durable[life.host.address]
+        address = life.host.address
+        if message.term > durable.hard_state.term:
+            self._fail(life, f"{message} is sent before the term is persisted: {durable.hard_state}")
+        if kind is AppendReply:
+            if message.accepted and message.index > durable.last:
+                self._fail(
+                    life,
+                    f"acknowledges {message.index} to {peer}, but has persisted {durable.last} only",
+                )
+            return
+        if kind is VoteReply:
+            if not message.granted:
+                return
+            candidate = peer
+        else:
+            candidate = address
+        if durable.hard_state.term == message.term and durable.hard_state.vote != candidate:
+            self._fail(life, f"votes for {candidate}, but has persisted {durable.hard_state}")
+        before = self._votes.setdefault((message.term, address), candidate)
+        if before != candidate:
+            self._fail(life, f"votes for {before} and {candidate} in term {message.term}")
+
+    # Raft
+
+    def _term_changed(self, life: Life, view: _View, term: int) -> None:
+        if term < view.term:
+            self._fail(life, f"term {view.term} has become {term}")
+        view.term = term
+
+    def _elected(self, life: Life, view: _View, core: Any) -> None:
+        address, term = life.host.address, core.term
+        view.led = term
+        other = self.leaders.setdefault(term, address)
+        if other != address:
+            self._fail(life, f"both {other} and {address} lead in term {term} (election safety)")
+        self.election_count += 1
+        # Compared with the term in which an entry was committed: a delayed vote may well elect a
+        # leader of a lower term after that, without the entry.
+        at = bisect_left(self._commit_terms, term)
+        need = max(self._commit_upto[:at], default=0)
+        if need > core.log.base.index:
+            found = core.log.term_at(need)
+            if found != self.committed[need].term:
+                self._fail(
+                    life,
+                    f"leads in term {term} without entry {self.committed[need].id}, which was"
+                    f" committed before; its own is of term {found} (leader completeness)",
+                )
+
+    def _committed(self, life: Life, view: _View, core: Any) -> None:
+        if core.commit_index < view.commit:
+            self._fail(life, f"commit index {view.commit} has become {core.commit_index}")
+        log = core.log
+        first = max(view.commit + 1, log.base.index + 1)
+        view.commit = core.commit_index
+        for entry in log.between(first, core.commit_index):
+            known = self.committed.get(entry.index)
+            if known is None:
+                self._first_committed(life, core.term, entry)
+            elif known is not entry and known != entry:
+                self._fail(
+                    life, f"commits {entry.id} where {known.id} was committed (state machine safety)"
+                )
+
+    def _first_committed(self, life: Life, term: int, entry: Entry) -> None:
+        holders = [a for a, d in self._durable.items() if d.has(entry.index, entry.term)]
+        if 2 * len(holders) <= len(self.simulation.addresses):
+            self._fail(
+                life, f"commits {entry.id} in term {term}, which is durable on {holders} only"
+            )
+        if life.core.role is Role.LEADER and entry.index == life.core.commit_index:
+            last = entry.term
+            if last != term:
+                self._fail(life, f"commits up to {entry.id} by counting, in term {term} (5.4.2)")
+        self.committed[entry.index] = entry
+        if not self._commit_terms or self._commit_terms[-1] != term:
+            at = bisect_left(self._commit_terms, term)
+            if at < len(self._commit_terms) and self._commit_terms[at] == term:
+                self._commit_upto[at] = max(self._commit_upto[at], entry.index)
+                return
+            self._commit_terms.insert(at, term)
+            self._commit_upto.insert(at, entry.index)
+        else:
+            self._commit_upto[-1] = entry.index
+
+    # State and sessions
+
+    def _applied(self, life: Life, view: _View, entry: Entry, session: int, applied: Any) -> None:
+        known = self.committed.get(entry.index)
+        if known is not None and known is not entry and known != entry:
+            self._fail(life, f"applies {entry.id} where {known.id} was committed")
+        if entry.index % self.digest_every == 0:
+            self._compare_state(life)
+        if not applied.results:
+            return
+        if view.session != session:
+            view.session, view.sequence = session, 0
+        self._referee(entry.index)
+        outbox = life.replica.outbox
+        pending = [*outbox.sent, *outbox.unsent]
+        first = outbox.first
+        for sequence, _ in applied.results:
+            if sequence <= view.sequence:
+                self._fail(life, f"call {sequence} of session {session} is applied a second time")
+            view.sequence = sequence
+            call = pending[sequence - first]
+            if self.note_indexes:
+                self.index_of[call] = entry.index
+            self._compare_call(life, session, sequence, entry.index, call.command)
+
+    def _referee(self, upto: int) -> None:
+        """Note where each call of each session came first, in order: there it must be applied."""
+        while self._referee_at < upto:
+            entry = self.committed.get(self._referee_at + 1)
+            if entry is None:
+                if self._referee_at + 1 == upto:
+                    return
+                # Nobody that was looked at had it in its log: a snapshot skipped it everywhere.
+                self._referee_at += 1
+                continue
+            self._referee_at += 1
+            groups = decode_groups(entry.payload) if entry.kind else []
+            self._groups[entry.index] = groups
+            for number, group in enumerate(groups):
+                if not group.session:
+                    continue
+                last = self._next.get(group.session, 0)
+                end = group.first_sequence + group.count - 1
+                if group.first_sequence <= last + 1 <= end:
+                    runs = self._first.setdefault(group.session, [])
+                    runs.append((last + 1, entry.index, number))
+                    self._next[group.session] = end
+
+    def _compare_call(
+        self, life: Life, session: int, sequence: int, index: int, command: bytes
+    ) -> None:
+        self.check_count += 1
+        runs = self._first.get(session, ())
+        at = bisect_left(runs, (sequence + 1,)) - 1
+        if at < 0:
+            self._fail(life, f"call {sequence} of session {session} is in no entry, but applied")
+        _, expected, number = runs[at]
+        if expected != index:
+            self._fail(
+                life,
+                f"call {sequence} of session {session} is applied at {index}, but the log has it"
+                f" first at {expected}",
+            )
+        if self.check_count % 8 == 0:
+            group = self._groups[index][number]
+            values = decode_many(group.count, group.commands)
+            if values[sequence - group.first_sequence] != decode(command):
+                self._fail(
+                    life,
+                    f"call {sequence} of session {session} was {decode(command)!r}, but the log has"
+                    f" {values[sequence - group.first_sequence]!r} under its number",
+                )
+
+    def _compare_state(self, life: Life) -> None:
+        table = life.table
+        index = table.applied_index
+        digest = table.digest()
+        address, known = self._digests.setdefault(index, (life.host.address, digest))
+        if known != digest:
+            names = self._different_objects(life)
+            self._fail(
+                life,
+                f"the state at index {index} is another one than that of {address}"
+                f" (different now: {names or 'sessions or numbers'})",
+            )
+
+    def _different_objects(self, life: Life) -> list[str]:
+        mine = life.table.digests()
+        for other in self.simulation.lives():
+            if other is not life and other.table.applied_index == life.table.applied_index:
+                its = other.table.digests()
+                return [name for name in mine if its.get(name) != mine[name]]
+        return []
+
+    # Now and then, and at the end
+
+    def _now_and_then(self, life: Life) -> None:
+        life.replica._check()
+        self._compare_logs(life)
+        self._compare_locks(life)
+        failure = life.node._engine.failure
+        if failure is not None and life.host not in self.may_fail:
+            self._fail(life, f"the node has stopped: {failure}")
+
+    def _compare_logs(self, life: Life) -> None:
+        """Log matching: if two logs have an entry of one index and term, all before it are equal."""
+        lives = self.simulation.lives()
+        other = lives[self.simulation.random.randrange(len(lives))] if lives else life
+        if other is life:
+            return
+        mine, its = life.core.log, other.core.log
+        first = max(mine.base.index, its.base.index) + 1
+        last = min(mine.last_index, its.last_index)
+        if last < first:
+            return
+        pairs = list(zip(mine.between(first, last), its.between(first, last), strict=True))
+        equal = False
+        for one, two in reversed(pairs):
+            if one.id == two.id:
+                equal = True
+            if equal and one != two:
+                self._fail(
+                    life, f"has {one.id} where {other.host.address} has {two.id} (log matching)"
+                )
+
+    def _compare_locks(self, life: Life) -> None:
+        for name, lock in life.consumers.items():
+            if isinstance(lock, ReplLock) and lock._binding is not None and lock.held:
+                self.holds(life, name, lock.token)
+
+    def holds(self, life: Life, name: str, token: int | None) -> None:
+        """Note that a node is sure now to hold a lock, under this token."""
+        if token is None:
+            raise Violation(f"{life.host.address} holds {name!r} without a token")
+        for other in self.simulation.lives():
+            if other is not life and other.consumers[name].held:
+                self._fail(
+                    life,
+                    f"and {other.host.address} both hold {name!r}, with tokens {token} and"
+                    f" {other.consumers[name].token}",
+                )
+        known = self._tokens.get(name)
+        if known is not None and token < known[0]:
+            self._fail(life, f"holds {name!r} with token {token} after one with {known[0]}")
+        self._tokens[name] = (token, life)
+
+    def compare_all(self) -> None:
+        """Compare the states of all nodes that have applied the same index."""
+        if self.active:
+            for life in self.simulation.lives():
+                life.replica._check()
+                self._compare_state(life)
+
+    def _fail(self, life: Life, what: str) -> Any:
+        simulation = self.simulation
+        raise Violation(
+            f"{life.host.address}: {what} (seed {simulation.seed!r}, at"
+            f" {simulation.now:.4f} s, event {simulation.schedule.event_count})"
+        )

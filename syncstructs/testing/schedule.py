@@ -1,0 +1,250 @@
+"""Virtual time: a heap of events, and an event loop on it that asyncio's own tasks can run on.
+
+Nothing here or above it in a simulation waits, sleeps or reads a clock: the time is that of the
+event being run, and the next event is the one with the smallest time; of two at one time, the one
+that was made first. So a run is a function of its seed.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar, cast
+
+from ..errors import BlockingCall
+from ..futures import Future
+from ..node.runners import Timer
+
+T = TypeVar("T")
+
+
+class Schedule:
+    """What is going to happen, in order."""
+
+    __slots__ = ("_heap", "_made", "event_count", "now")
+
+    def __init__(self, start: float = 1000.0) -> None:
+        self.now = start
+        """Seconds; the true time, which no node sees (each has a clock of its own)."""
+        self.event_count = 0
+        self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
+        self._made = 0
+
+    def at(self, when: float, function: Callable[..., object], *args: Any) -> None:
+        """Call `function(*args)` at `when`, or now if that is past. O(log n)."""
+        self._made += 1
+        if when < self.now:
+            when = self.now
+        heapq.heappush(self._heap, (when, self._made, function, args))
+
+    def step(self) -> bool:
+        """Run the next event; False if there is none."""
+        if not self._heap:
+            return False
+        self.now, _, function, args = heapq.heappop(self._heap)
+        self.event_count += 1
+        function(*args)
+        return True
+
+    def run(self, until: float) -> None:
+        """Run all events up to the time `until`, which it is afterwards."""
+        heap, pop = self._heap, heapq.heappop
+        while heap and heap[0][0] <= until:
+            self.now, _, function, args = pop(heap)
+            self.event_count += 1
+            function(*args)
+        self.now = max(self.now, until)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+
+class Handle:
+    """Something to be called; until then it can be cancelled."""
+
+    __slots__ = ("_args", "_function", "cancelled_")
+
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self._function: Callable[..., object] | None = function
+        self._args = args
+        self.cancelled_ = False
+
+    def cancel(self) -> None:
+        """Never be called."""
+        self.cancelled_ = True
+        self._function = None
+        self._args = ()
+
+    def cancelled(self) -> bool:
+        """Return whether `cancel` came in time."""
+        return self.cancelled_
+
+    def fire(self) -> None:
+        """Call it, unless it was cancelled."""
+        if self._function is not None:
+            function, args = self._function, self._args
+            function(*args)
+
+
+class VirtualLoop:
+    """An event loop in virtual time, for one life of one node and all that runs beside it.
+
+    `execute(function, *args)` is the simulator's way to run something in this life at its present
+    time: it refuses when the life is over, and puts off what comes while the process is paused.
+    `delay(seconds)` turns seconds of this node's clock into true ones. It is a `node.runners.Loop`
+    for engines, and enough of an asyncio loop for coroutines that await futures of the node,
+    `asyncio.sleep`, tasks and time-outs; for sockets, threads and executors there is nothing.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        *,
+        execute: Callable[..., object],
+        now: Callable[[], float],
+        delay: Callable[[float], float],
+    ) -> None:
+        self._schedule = schedule
+        self._execute = execute
+        self._now = now
+        self._delay = delay
+        self._context = Context()
+        self._failures: list[BaseException] = []
+        self.over = False
+
+    # As asyncio has it; names and arguments are those of `asyncio.AbstractEventLoop`
+
+    def time(self) -> float:
+        """Return the clock of this node."""
+        return self._now()
+
+    def get_debug(self) -> bool:
+        """Return False."""
+        return False
+
+    def is_running(self) -> bool:
+        """Return whether this life goes on."""
+        return not self.over
+
+    def is_closed(self) -> bool:
+        """Return whether this life is over."""
+        return self.over
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        """Call `callback(*args)` at the present time, after what is going on."""
+        return self.call_later(0.0, callback, *args, context=context)
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> Handle:
+        """Call `callback(*args)` so many seconds from now, by the clock of this node."""
+        # Never the context of whoever made the call: an open batch there is none of this one's.
+        handle = Handle((context or self._context).run, (callback, *args))
+        if not self.over:
+            when = self._schedule.now
+            if delay > 0:
+                when += self._delay(delay)
+            self._schedule.at(when, self._execute, handle.fire)
+        return handle
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> Handle:
+        """Call `callback(*args)` when the clock of this node shows `when`."""
+        return self.call_later(when - self._now(), callback, *args, context=context)
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        """Return a future of this loop."""
+        return asyncio.Future(loop=cast(Any, self))
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, **more: Any
+    ) -> "asyncio.Task[T]":
+        """Run a coroutine."""
+        return asyncio.Task(coro, loop=cast(Any, self), name=name, **more)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep what nobody caught: a simulation fails on it."""
+        if self.over:
+            return
+        error = context.get("exception")
+        self._failures.append(error or AssertionError(context.get("message")))
+
+    def take_failures(self) -> list[BaseException]:
+        """Return what was raised by callbacks and tasks that nobody waits for, and forget it."""
+        failures, self._failures = self._failures, []
+        return failures
+
+    # As engines have it (`node.runners.Loop`)
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run `main`, which never has to wait here, to its end."""
+        _run_through(main)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine, which never has to wait here, to its end."""
+        if self.over:
+            coroutine.close()
+        else:
+            self.call_soon(_run_through, coroutine)
+
+    async def in_thread(self, function: Callable[[], None]) -> None:
+        """Do the work here and now."""
+        function()
+
+    def in_driver(self) -> bool:
+        """Return True: there is but one thread."""
+        return True
+
+    def post(self, function: Callable[[], object]) -> bool:
+        """Call `function` at the present time, after what is going on; False if life is over."""
+        if self.over:
+            return False
+        self._schedule.at(self._schedule.now, self._execute, self._context.run, function)
+        return True
+
+    def after(self, seconds: float, function: Callable[[], object]) -> Timer:
+        """Call `function` `seconds` from now."""
+        timer = Timer()
+        timer.arm(self, seconds, function)
+        return timer
+
+    def block(self, future: Future[Any], timeout: float | None) -> None:
+        """Refuse.
+
+        Raises:
+            BlockingCall: always.
+        """
+        raise BlockingCall(
+            "nothing can block in virtual time: use method.submit(...), and await it in a coroutine"
+        )
+
+    def stopped(self) -> None:
+        """Note that the engine has ended."""
+
+    def join(self, timeout: float) -> None:
+        """Have nothing to wait for."""
+
+    def abort(self) -> None:
+        """Have nothing to release."""
+
+
+def _run_through(coroutine: Coroutine[Any, Any, None]) -> None:
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise AssertionError(f"{coroutine!r} waits for something that does not exist in virtual time")

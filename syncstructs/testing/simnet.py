@@ -1,0 +1,427 @@
+"""The simulated network: connections between lives of nodes, and everything that befalls them.
+
+A connection is made, carries messages both ways in order, and breaks, as one of TCP does. What a
+network may do to it is drawn or told: delay, a narrow bandwidth, a direction that is cut (what is
+sent waits, and arrives late or is lost with the connection), a reset, a peer that vanished without
+a word. `framing` runs every byte through the real `net.link.Link`, greeting included, in pieces
+of any size, so that a break comes in mid-frame; without it whole payloads are handed over, which is
+cheaper. `datagrams` goes beyond TCP: messages of a connection are lost, doubled and overtaken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from math import log
+from random import Random
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..net.hello import Identity
+from ..net.link import Broken, FrameReceived, Greeted, Link, Refused
+from ..net.transport import frame_limit_bytes
+
+if TYPE_CHECKING:
+    from .hosts import Life
+    from .schedule import Schedule
+
+
+@dataclass(slots=True)
+class NetworkFaults:
+    """How bad the network is now. Times in seconds, rates are probabilities per message."""
+
+    delay: float = 0.001
+    """Mean of the random part of a message's delay (exponential)."""
+    delay_min: float = 0.0002
+    """The part that every message takes."""
+    bytes_per_second: float = 0.0
+    """Bandwidth of each direction of a connection; 0: without limit."""
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
+    """These three only with `datagrams`: a reordered message takes up to ten times as long."""
+    connect_delay: float = 0.01
+    """Mean time until a lost connection is made anew."""
+
+
+class SimNetwork:
+    """All links of a cluster. `cut` and `heal` work on directions: (sender, receiver)."""
+
+    def __init__(
+        self, schedule: Schedule, random: Random, *, framing: bool = False, datagrams: bool = False
+    ) -> None:
+        self.schedule = schedule
+        self.random = random
+        self.framing = framing
+        self.datagrams = datagrams
+        self.faults = NetworkFaults()
+        self.message_count = 0
+        self.byte_count = 0
+        self.connection_count = 0
+        self._links: dict[str, SimLinks] = {}
+        self._cut: dict[tuple[str, str], bool] = {}
+        self._slow: dict[tuple[str, str], tuple[float, float]] = {}
+        self._connecting: set[tuple[str, str]] = set()
+
+    # What a nemesis does
+
+    def cut(self, sender: str, receiver: str, *, keep: bool = False) -> None:
+        """Let nothing through from `sender` to `receiver`.
+
+        `keep`: what is sent meanwhile is delivered when the cut heals, as TCP does after a short
+        interruption. Otherwise it is lost, and their connection with it when the cut heals.
+        """
+        self._cut[sender, receiver] = keep
+
+    def cut_off(self, address: str, *, keep: bool = False) -> None:
+        """Cut both directions between a node and all others."""
+        for other in self._links:
+            if other != address:
+                self.cut(address, other, keep=keep)
+                self.cut(other, address, keep=keep)
+
+    def heal(self, sender: str, receiver: str) -> None:
+        """End a cut of one direction."""
+        keep = self._cut.pop((sender, receiver), None)
+        connection = self._between(sender, receiver)
+        if keep is None or connection is None:
+            return
+        if keep or self.datagrams:
+            connection.release(sender)
+        else:
+            connection.break_()
+
+    def heal_all(self) -> None:
+        """End all cuts, delays and losses."""
+        for sender, receiver in list(self._cut):
+            self.heal(sender, receiver)
+        self._slow.clear()
+        self.faults = NetworkFaults()
+
+    def reset(self, a: str, b: str) -> None:
+        """Break the connection between two nodes, with what is on the way; a new one follows."""
+        connection = self._between(a, b)
+        if connection is not None:
+            connection.break_()
+
+    def slow_down(self, sender: str, receiver: str, delay: float, until: float) -> None:
+        """Let every message of one direction take `delay` seconds more, until the true time."""
+        self._slow[sender, receiver] = (delay, until)
+
+    def is_cut(self, sender: str, receiver: str) -> bool:
+        """Return whether nothing gets through from `sender` to `receiver`."""
+        return (sender, receiver) in self._cut
+
+    @property
+    def has_cuts(self) -> bool:
+        """Whether any direction is cut."""
+        return bool(self._cut)
+
+    # For links
+
+    def _between(self, a: str, b: str) -> Connection | None:
+        links = self._links.get(a)
+        return links.connections.get(b) if links is not None else None
+
+    def arrive(self, links: SimLinks) -> None:
+        """Let a node that listens now be reached."""
+        former = self._links.get(links.address)
+        if former is not None and not former.over:
+            former.die(silently=False)
+        self._links[links.address] = links
+        for peer in links.peers:
+            self.connect_soon(links.address, peer)
+
+    def connect_soon(self, a: str, b: str) -> None:
+        """Have the two try to connect some time from now, again and again."""
+        pair = (a, b) if a < b else (b, a)
+        if pair not in self._connecting:
+            self._connecting.add(pair)
+            pause = self.random.expovariate(1.0) * self.faults.connect_delay
+            self.schedule.at(self.schedule.now + pause, self._connect, pair)
+
+    def _connect(self, pair: tuple[str, str]) -> None:
+        self._connecting.discard(pair)
+        one, other = (self._links.get(address) for address in pair)
+        if one is None or other is None or one.over or other.over:
+            return  # whoever comes back calls
+        if self._cut and (pair in self._cut or pair[::-1] in self._cut):
+            self.connect_soon(*pair)
+            return
+        stale = one.connections.get(pair[1]) or other.connections.get(pair[0])
+        if stale is not None:
+            if stale.is_whole:
+                return
+            # One side died without a word, and is back.
+            stale.break_(again=False)
+        self.connection_count += 1
+        Connection(self, one, other).begin()
+
+    def pause(self, sender: str, receiver: str, size: int) -> float:
+        """Return how long a message takes from now."""
+        faults = self.faults
+        random = self.random.random
+        pause = faults.delay_min - faults.delay * _log_of(random())
+        if faults.bytes_per_second:
+            pause += size / faults.bytes_per_second
+        if self.datagrams and faults.reordering and random() < faults.reordering:
+            pause *= 1 + 9 * random()
+        if self._slow:
+            slow = self._slow.get((sender, receiver))
+            if slow is not None:
+                if self.schedule.now < slow[1]:
+                    pause += slow[0]
+                else:
+                    del self._slow[sender, receiver]
+        return pause
+
+
+class SimLinks:
+    """The links of one life of a node: what `net.transport.Transport` is in the real world."""
+
+    def __init__(
+        self,
+        network: SimNetwork,
+        life: Life,
+        *,
+        address: str,
+        peers: Collection[str],
+        config: Config,
+        incarnation: int,
+        on_frame: Callable[[str, bytes], object],
+        on_link_up: Callable[[str], object],
+        on_link_down: Callable[[str], object],
+    ) -> None:
+        self.address = address
+        self.peers = tuple(peers)
+        self.life = life
+        self.over = False
+        self.connections: dict[str, Connection] = {}
+        self.up: dict[str, Connection] = {}
+        self.on_frame = on_frame
+        self.on_link_up = on_link_up
+        self.on_link_down = on_link_down
+        self.buffer_bytes = config.link_buffer_bytes
+        self.identity = Identity(
+            cluster=config.cluster,
+            address=address,
+            incarnation=incarnation,
+            limit_bytes=frame_limit_bytes(config),
+        )
+        self._network = network
+
+    async def start(self) -> None:
+        """Listen."""
+        self._network.arrive(self)
+
+    def send(self, peer: str, payload: bytes) -> bool:
+        """Send a frame; False if there is no link, or too much waits for the peer."""
+        self.life.sends(peer, payload)
+        connection = self.up.get(peer)
+        if connection is None:
+            return False
+        return connection.send(self.address, peer, payload)
+
+    def links(self) -> tuple[str, ...]:
+        """Return the peers to which there is a link, in the order of `peers`."""
+        return tuple(peer for peer in self.peers if peer in self.up)
+
+    async def close(self) -> None:
+        """Break all links; the peers are told."""
+        self.die(silently=False)
+
+    def die(self, *, silently: bool) -> None:
+        """End; `silently`: as in a power cut, so that no peer hears of it."""
+        if self.over:
+            return
+        self.over = True
+        for connection in list(self.connections.values()):
+            connection.left(self, silently=silently)
+        self.connections.clear()
+        self.up.clear()
+
+
+class Connection:
+    """One connection; `ends[0]` dialled. It is over for good once it has broken."""
+
+    __slots__ = (
+        "_arrived", "_ends", "_held", "_held_bytes", "_last", "_links", "_network", "_wires",
+        "broken",
+    )  # fmt: skip
+
+    def __init__(self, network: SimNetwork, one: SimLinks, other: SimLinks) -> None:
+        # As in the real transport, the greater address dials.
+        dialer, acceptor = (one, other) if one.address > other.address else (other, one)
+        self._network = network
+        self._ends = (dialer, acceptor)
+        self._links: dict[str, Link] = {}
+        self._last = {dialer.address: 0.0, acceptor.address: 0.0}
+        self._held: dict[str, list[bytes]] = {dialer.address: [], acceptor.address: []}
+        self._held_bytes = {dialer.address: 0, acceptor.address: 0}
+        self._wires = {
+            dialer.address: acceptor, acceptor.address: dialer
+        }  # fmt: skip
+        self.broken = False
+        dialer.connections[acceptor.address] = self
+        acceptor.connections[dialer.address] = self
+
+    def begin(self) -> None:
+        """Greet, or be up at once if there is no framing."""
+        dialer, acceptor = self._ends
+        if not self._network.framing:
+            for end, peer in ((dialer, acceptor), (acceptor, dialer)):
+                when = self._network.schedule.now
+                when += self._network.pause(peer.address, end.address, 0)
+                self._last[peer.address] = when
+                self._network.schedule.at(when, end.life.execute, self._up, end, peer.address)
+            return
+        links = self._links
+        links[dialer.address] = Link(
+            "dialer", identity=dialer.identity, members=dialer.peers, dialled=acceptor.address
+        )
+        links[acceptor.address] = Link(
+            "acceptor", identity=acceptor.identity, members=acceptor.peers
+        )
+        links[dialer.address].greet(self._network.connection_count)
+        self._flush(dialer)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both sides know of it and live."""
+        return not self.broken and not any(end.over for end in self._ends)
+
+    def send(self, sender: str, receiver: str, payload: bytes) -> bool:
+        """Carry a frame from `sender`; False if too much waits."""
+        network = self._network
+        network.message_count += 1
+        network.byte_count += len(payload)
+        if self._held_bytes[sender] > self._wires[receiver].buffer_bytes:
+            return False
+        if network.framing:
+            self._transmit(sender, receiver, b"".join(self._links[sender].frame(payload)))
+        else:
+            self._transmit(sender, receiver, payload)
+        return True
+
+    def release(self, sender: str) -> None:
+        """Let go what a cut has held up."""
+        held, self._held[sender] = self._held[sender], []
+        self._held_bytes[sender] = 0
+        for piece in held:
+            self._transmit(sender, self._wires[sender].address, piece)
+
+    def break_(self, *, again: bool = True) -> None:
+        """End the connection: what is on the way is lost, and both sides hear of it."""
+        if self.broken:
+            return
+        self.broken = True
+        for end in self._ends:
+            if not end.over:
+                end.life.soon(self._down, end, self._wires[end.address].address)
+        if again:
+            self._network.connect_soon(self._ends[0].address, self._ends[1].address)
+
+    def left(self, end: SimLinks, *, silently: bool) -> None:
+        """Note that one side is gone; the other one hears of it now, or when that is back."""
+        if self.broken:
+            return
+        if not silently:
+            self.broken = True
+            other = self._wires[end.address]
+            if not other.over:
+                pause = self._network.pause(end.address, other.address, 0)
+                self._network.schedule.at(
+                    self._network.schedule.now + pause, other.life.execute, self._down, other,
+                    end.address,
+                )  # fmt: skip
+
+    # On the way
+
+    def _transmit(self, sender: str, receiver: str, piece: bytes) -> None:
+        network = self._network
+        if network._cut:
+            keep = network._cut.get((sender, receiver))
+            if keep is not None:
+                # With framing a stream has no gaps: it waits, and dies if the cut loses things.
+                if keep or network.framing:
+                    self._held[sender].append(piece)
+                    self._held_bytes[sender] += len(piece)
+                return
+        schedule = network.schedule
+        when = schedule.now + network.pause(sender, receiver, len(piece))
+        if not network.datagrams or network.framing:
+            # Nothing overtakes anything.
+            last = self._last[sender]
+            if when <= last:
+                when = last
+            self._last[sender] = when
+        else:
+            faults = network.faults
+            if faults.loss and network.random.random() < faults.loss:
+                return
+            if faults.duplication and network.random.random() < faults.duplication:
+                later = when + faults.delay * 5 * network.random.random()
+                schedule.at(later, self._arrive, sender, receiver, piece)
+        if network.framing and len(piece) > 1 and network.random.random() < 0.3:
+            split = network.random.randrange(1, len(piece))
+            schedule.at(when, self._arrive, sender, receiver, piece[:split])
+            piece = piece[split:]
+        schedule.at(when, self._arrive, sender, receiver, piece)
+
+    def _arrive(self, sender: str, receiver: str, piece: bytes) -> None:
+        if self.broken:
+            return
+        if self._network._cut and (sender, receiver) in self._network._cut:
+            # Cut while it was on the way.
+            if self._network._cut[sender, receiver] or self._network.framing:
+                self._held[sender].append(piece)
+                self._held_bytes[sender] += len(piece)
+            return
+        end = self._wires[sender]
+        if self._network.framing:
+            end.life.execute(self._receive, end, sender, piece)
+        else:
+            end.life.execute(self._take_in, end, sender, piece)
+
+    def _take_in(self, end: SimLinks, sender: str, payload: bytes) -> None:
+        if end.up.get(sender) is self:
+            end.on_frame(sender, payload)
+
+    def _receive(self, end: SimLinks, sender: str, piece: bytes) -> None:
+        if self.broken or end.over:
+            return
+        link = self._links[end.address]
+        for event in link.receive(piece):
+            if isinstance(event, FrameReceived):
+                end.on_frame(sender, event.payload)
+            elif isinstance(event, Greeted):
+                if link.side == "acceptor":
+                    link.greet(self._network.connection_count)
+                self._up(end, sender)
+            else:
+                assert isinstance(event, Refused | Broken)
+                raise AssertionError(f"{end.address} and {sender}: {event.reason}")
+        self._flush(end)
+
+    def _flush(self, end: SimLinks) -> None:
+        words = self._links[end.address].data_to_send()
+        if words:
+            self._transmit(end.address, self._wires[end.address].address, words)
+
+    def _up(self, end: SimLinks, peer: str) -> None:
+        if not self.broken and not end.over:
+            end.up[peer] = self
+            end.on_link_up(peer)
+
+    def _down(self, end: SimLinks, peer: str) -> None:
+        if end.connections.get(peer) is self:
+            del end.connections[peer]
+        if end.up.get(peer) is self:
+            del end.up[peer]
+            end.on_link_down(peer)
+        if not end.over:
+            self._network.connect_soon(end.address, peer)
+
+
+def _log_of(number: float) -> float:
+    return log(number) if number else -36.0

@@ -1,0 +1,217 @@
+"""`Simulation`: a whole cluster in one thread with virtual time, from one seed.
+
+The nodes are real: `Node`, engine, driver, replica, Raft, objects, and (with a simulated disk) log
+and snapshot store. Replaced are the network, the disk, the clock and chance. Everything that
+happens follows from the seed, and the checks of `invariants` run with every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+from typing import Any
+
+from ..config import Config
+from ..errors import StorageError
+from ..node.node import Node
+from ..node.world import inside
+from ..objects.replicated import Replicated
+from .hosts import Host, Life
+from .invariants import Invariants
+from .schedule import Schedule
+from .simnet import SimNetwork
+
+Consumers = Mapping[str, Callable[[], Replicated]]
+
+
+class Stuck(AssertionError):
+    """What had to happen did not, within the virtual time it was given."""
+
+
+class Simulation:
+    """A cluster of `size` nodes named n1:1, n2:1, ...
+
+    `consumers` makes the objects, anew for every life of every node. `disks`: run the real stores
+    on simulated disks; otherwise in memory that keeps exactly what was persisted. `framing` and
+    `datagrams`: see `SimNetwork`. Further arguments are fields of `Config`.
+
+    >>> from syncstructs import ReplCounter
+    >>> cluster = Simulation(7, {"hits": ReplCounter})
+    >>> cluster.start()
+    >>> added = cluster.objects("n1:1")["hits"].add.submit(5)
+    >>> cluster.run_until(added.done)
+    >>> cluster.crash(cluster.leader())
+    >>> added = cluster.objects(cluster.up[0])["hits"].add.submit(2)
+    >>> cluster.run_until(added.done)
+    >>> added.result()
+    7
+    """
+
+    def __init__(
+        self,
+        seed: int | str,
+        consumers: Consumers,
+        *,
+        size: int = 3,
+        disks: bool = False,
+        framing: bool = False,
+        datagrams: bool = False,
+        check: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.seed = seed
+        self.consumers = consumers
+        self.schedule = Schedule()
+        self.random = Random(f"{seed}/simulation")
+        self.network = SimNetwork(
+            self.schedule, Random(f"{seed}/network"), framing=framing, datagrams=datagrams
+        )
+        self.addresses = tuple(f"n{i}:1" for i in range(1, size + 1))
+        self.config = Config(**{"data_dir": "/data" if disks else None, **settings})
+        self.checks = Invariants(self, active=check)
+        if disks:
+            from .simdisk import SimDisk
+        self.hosts = {
+            address: Host(
+                address,
+                schedule=self.schedule,
+                network=self.network,
+                random=Random(f"{seed}/{address}"),
+                watcher=self.checks,
+                disk=SimDisk(Random(f"{seed}/{address}/disk")) if disks else None,
+            )
+            for address in self.addresses
+        }
+        for host in self.hosts.values():
+            if host.disk is not None:
+                host.disk.crashpoint = host.effect_at
+        self.refused: dict[str, StorageError] = {}
+        """Why a node could not be started, by address: its disk was full, or damaged."""
+        self.on_start: Callable[[Life], object] | None = None
+        """Called with every new life, after its node was made; starts clients, for example."""
+
+    # Hosts and nodes
+
+    def start(self, *addresses: str) -> None:
+        """Start nodes that are down; all of them without arguments."""
+        for address in addresses or self.addresses:
+            if not self.hosts[address].is_up:
+                self._start(self.hosts[address])
+
+    def _start(self, host: Host) -> None:
+        life = host.boot()
+        self.refused.pop(host.address, None)
+        life.execute(self._make_node, life)
+
+    def _make_node(self, life: Life) -> None:
+        host = life.host
+        consumers = {name: make() for name, make in self.consumers.items()}
+        try:
+            with inside(life):
+                life.node = Node(
+                    host.address, self.addresses, consumers=consumers, config=self.config
+                )
+        except StorageError as error:
+            self.refused[host.address] = error
+            host.crash()
+            return
+        life.consumers = consumers
+        self.checks.started(life)
+        if self.on_start is not None:
+            self.on_start(life)
+
+    def crash(self, address: str, *, silently: bool = False) -> None:
+        """Kill a node; see `Host.crash`."""
+        self.hosts[address].crash(silently=silently)
+
+    def node(self, address: str) -> Node:
+        """Return the running node of that address."""
+        life = self.hosts[address].life
+        assert life is not None, f"{address} is down"
+        node: Node = life.node
+        return node
+
+    def objects(self, address: str) -> Mapping[str, Any]:
+        """Return the objects that this node was started with, by name."""
+        life = self.hosts[address].life
+        assert life is not None, f"{address} is down"
+        return life.consumers
+
+    def lives(self) -> list[Life]:
+        """Return the present lives that have a node, in the order of addresses."""
+        return [h.life for h in self.hosts.values() if h.life is not None and h.life.node]
+
+    @property
+    def up(self) -> list[str]:
+        """The addresses of the nodes that run (maybe paused), in order."""
+        return [life.host.address for life in self.lives()]
+
+    def leader(self) -> str | None:
+        """Return the leader of the greatest term among the nodes that run, or None."""
+        leading = [life for life in self.lives() if life.core.role.name == "LEADER"]
+        best = max(leading, key=lambda life: life.core.term, default=None)
+        return None if best is None else best.host.address
+
+    # Time
+
+    @property
+    def now(self) -> float:
+        """The true time in seconds."""
+        return self.schedule.now
+
+    def run(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.schedule.run(self.schedule.now + seconds)
+
+    def run_until(self, condition: Callable[[], bool], limit: float = 60.0) -> None:
+        """Let time pass until `condition()`, which is asked after every event.
+
+        Raises:
+            Stuck: it was not met within `limit` virtual seconds.
+        """
+        deadline = self.schedule.now + limit
+        while not condition():
+            if not self.schedule.step() or self.schedule.now > deadline:
+                raise Stuck(f"not within {limit} s of virtual time (seed {self.seed!r})")
+
+    def settle(self, limit: float = 60.0) -> None:
+        """Heal everything, start every node that can be, and wait until all replicas are equal.
+
+        Raises:
+            Stuck: they were not within `limit` virtual seconds.
+        """
+        self.heal()
+        self.start(*(a for a in self.addresses if a not in self.refused))
+        self.run_until(self.is_settled, limit)
+        self.checks.compare_all()
+
+    def heal(self) -> None:
+        """End all faults of network, disks and processes."""
+        self.network.heal_all()
+        for host in self.hosts.values():
+            host.paused_until = 0.0
+            host.crash_after = -1
+            host.disk_times.stall_until = 0.0
+            if host.disk is not None:
+                host.disk.heal()
+
+    def is_settled(self) -> bool:
+        """Whether all running nodes follow one leader and have applied all of its log."""
+        lives = self.lives()
+        leader = self.leader()
+        if leader is None or len(lives) + len(self.refused) < len(self.hosts):
+            return False
+        last = self.hosts[leader].life.core.log.last_id  # type: ignore[union-attr]
+        return all(
+            life.core.leader == leader
+            and life.core.log.last_id == last
+            and life.table.applied_index == last.index
+            and life.node._engine.failure is None
+            and not life.node._engine.calls
+            for life in lives
+        )
+
+    def await_all(self, futures: Iterable[Any], limit: float = 60.0) -> None:
+        """Let time pass until all these futures are done."""
+        waiting = list(futures)
+        self.run_until(lambda: all(future.done() for future in waiting), limit)
