@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 # The second byte of an encoded message is its tag.
 _TAGS = {
-    kind.__struct_config__.tag: kind for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest)
+    kind.__struct_config__.tag: kind
+    for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest)
 }
 
 
@@ -268,12 +269,12 @@ class Invariants(Watcher):
         durable = self._durable[life.host.address]
         address = life.host.address
         if message.term > durable.hard_state.term:
-            self._fail(life, f"{message} is sent before the term is persisted: {durable.hard_state}")
+            self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
         if kind is AppendReply:
             if message.accepted and message.index > durable.last:
                 self._fail(
                     life,
-                    f"acknowledges {message.index} to {peer}, but has persisted {durable.last} only",
+                    f"acknowledges {message.index} to {peer}, but only {durable.last} is durable",
                 )
             return
         if kind is VoteReply:
@@ -327,7 +328,7 @@ class Invariants(Watcher):
                 self._first_committed(life, core.term, entry)
             elif known is not entry and known != entry:
                 self._fail(
-                    life, f"commits {entry.id} where {known.id} was committed (state machine safety)"
+                    life, f"commits {entry.id} where {known.id} was (state machine safety)"
                 )
 
     def _first_committed(self, life: Life, term: int, entry: Entry) -> None:
@@ -456,7 +457,7 @@ class Invariants(Watcher):
             self._fail(life, f"the node has stopped: {failure}")
 
     def _compare_logs(self, life: Life) -> None:
-        """Log matching: if two logs have an entry of one index and term, all before it are equal."""
+        """Log matching: if two logs agree on an index and its term, all before it is equal."""
         lives = self.simulation.lives()
         other = lives[self.simulation.random.randrange(len(lives))] if lives else life
         if other is life:

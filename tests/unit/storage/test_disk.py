@@ -71,7 +71,7 @@ def test_a_forked_child_that_closes_its_files_leaves_the_lock_to_its_parent(tmp_
 def test_a_member_given_another_list_of_members_is_refused(tmp_path):
     trio = ["a:1", "b:1", "c:1"]
     open_data_dir(tmp_path, cluster="c", address="a:1", members=trio).close()
-    with pytest.raises(DataDirForeign, match="a:1, b:1, c:1, but .* given the members a:1: start"):
+    with pytest.raises(DataDirForeign, match=r"a:1, b:1, c:1, but .* given the members a:1: start"):
         open_data_dir(tmp_path, cluster="c", address="a:1", members=["a:1"])
     held = open_data_dir(tmp_path, cluster="c", address="a:1", members=reversed(trio))
     held.begin()
