@@ -15,14 +15,19 @@ from collections.abc import (
     ValuesView,
 )
 from collections.abc import Set as AbstractSet
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar, overload
 
 from ..objects.replicated import Replicated, replicated
 from .prepared import Prepared, prepared
 from .values import in_order, isolated, isolated_list
 
+if TYPE_CHECKING:
+    from ..futures import Future
+
 K = TypeVar("K")
 V = TypeVar("V")
+D = TypeVar("D")
+KeyIn = TypeVar("KeyIn", contravariant=True)
 
 _NONE: Any = None
 _Pairs: TypeAlias = Mapping[K, V] | Iterable[tuple[K, V]]
@@ -85,14 +90,21 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         self._items[key] = value
         return True
 
-    @replicated
-    def pop(self, key: K, *default: Any) -> V | Any:
-        """Remove `key` and return its value, or `default` if it is absent. One log entry.
+    if TYPE_CHECKING:
 
-        Raises:
-            KeyError: it is absent and no default is given.
-        """
-        return self._items.pop(key, *default)
+        @property
+        def pop(self) -> "_PopMethod[K, V]": ...
+
+    else:
+
+        @replicated
+        def pop(self, key, *default):
+            """Remove `key` and return its value, or `default` if it is absent. One log entry.
+
+            Raises:
+                KeyError: it is absent and no default is given.
+            """
+            return self._items.pop(key, *default)
 
     @replicated
     def popitem(self) -> tuple[K, V]:
@@ -146,7 +158,13 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         with self._reading:
             return isolated(self._items[key])
 
-    def get(self, key: K, default: Any = None) -> V | Any:
+    @overload
+    def get(self, key: K, default: None = None) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V) -> V: ...
+    @overload
+    def get(self, key: K, default: D) -> V | D: ...
+    def get(self, key: K, default: Any = None) -> Any:
         """Return the value of `key`, or `default` if it is absent."""
         with self._reading:
             items = self._items
@@ -208,6 +226,24 @@ class ReplDict(Replicated, MutableMapping[K, V]):
 
     def _check(self) -> None:
         assert type(self._items) is dict, self._items
+
+
+class _PopMethod(Protocol[KeyIn, V]):
+    """What `d.pop` is to a type checker: no `ParamSpec` can carry its three signatures."""
+
+    @overload
+    def __call__(self, key: KeyIn, /) -> V: ...
+    @overload
+    def __call__(self, key: KeyIn, default: V, /) -> V: ...
+    @overload
+    def __call__(self, key: KeyIn, default: D, /) -> V | D: ...
+
+    @overload
+    def submit(self, key: KeyIn, /) -> "Future[V]": ...
+    @overload
+    def submit(self, key: KeyIn, default: V, /) -> "Future[V]": ...
+    @overload
+    def submit(self, key: KeyIn, default: D, /) -> "Future[V | D]": ...
 
 
 class _Keys(KeysView[K]):

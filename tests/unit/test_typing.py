@@ -1,0 +1,137 @@
+"""What a type checker makes of a user's program, and that it finds the package at all."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = '''
+from collections.abc import MutableMapping, MutableSequence, MutableSet
+from typing import assert_type
+
+from syncstructs import (
+    Future, Node, ReplCounter, ReplDict, Replicated, ReplList, ReplQueue, ReplSet, replicated
+)
+
+ages = ReplDict[str, int]()
+assert_type(ages.get("ann"), int | None)
+assert_type(ages.get("ann", None), int | None)
+assert_type(ages.get("ann", 0), int)
+assert_type(ages.get("ann", "none"), int | str)
+assert_type(ages.pop("ann"), int)
+assert_type(ages.pop("ann", 0), int)
+assert_type(ages.pop("ann", None), int | None)
+assert_type(ages.pop.submit("ann"), Future[int])
+assert_type(ages.pop.submit("ann", 0), Future[int])
+assert_type(ages.pop.submit("ann", None), Future[int | None])
+assert_type(ages.setdefault("ann", 0), int)
+assert_type(ages.set.submit("ann", 1), Future[None])
+assert_type(ages.popitem(), tuple[str, int])
+mapping: MutableMapping[str, int] = ages
+sequence: MutableSequence[str] = ReplList[str]()
+members: MutableSet[str] = ReplSet[str]()
+assert_type(ReplList[int]().pop(), int)
+assert_type(ReplQueue[str]().get(timeout=1.0), str)
+assert_type(ReplQueue[str]().get.submit(timeout=1.0), Future[str])
+assert_type(ReplCounter().add.submit(5), Future[int])
+
+
+class Auction(Replicated):
+    def __init__(self) -> None:
+        self.bids: list[int] = []
+
+    @replicated
+    def bid(self, amount: int, *, by: str = "") -> str:
+        self.bids.append(amount)
+        return by
+
+
+def work(node: Node) -> None:
+    auction = node.attach("auction", Auction())
+    assert_type(auction, Auction)
+    assert_type(auction.bid(3, by="ann"), str)
+    assert_type(auction.bid.submit(3, by="ann").result(1.0), str)
+    assert_type(node.create("other", Auction), Auction)
+    assert_type(node.wait_ready.submit(1.0), Future[None])
+
+
+async def serve() -> None:
+    assert_type(await ages.pop.submit("ann", None), int | None)
+    assert_type(await Auction().bid.submit(3), str)
+'''
+
+MISTAKES = '''
+from syncstructs import Replicated, ReplDict, replicated
+
+class Auction(Replicated):
+    @replicated
+    def bid(self, amount: int) -> None: ...
+
+ReplDict[str, int]().pop(3)
+ReplDict[str, int]().pop.submit(3)
+ReplDict[str, int]().set.submit("ann", "seven")
+Auction().bid("much")
+Auction().bid.submit("much")
+'''
+
+
+@pytest.fixture
+def checked(tmp_path, tmp_path_factory):
+    """Return what `mypy --strict` says of a program outside of this tree."""
+    cache = tmp_path_factory.getbasetemp() / "mypy"  # Shared: the first check takes seconds.
+
+    def check(program):
+        (tmp_path / "program.py").write_text(program, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), "program.py"],
+            cwd=tmp_path,
+            env=os.environ | {"MYPYPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        return done.stdout + done.stderr
+
+    return check
+
+
+def test_a_users_program_has_the_types_that_it_expects(checked):
+    said = checked(PROGRAM)
+    assert said == "Success: no issues found in 1 source file\n", said
+
+
+def test_wrong_arguments_of_a_call_and_of_submit_are_noticed(checked):
+    said = checked(MISTAKES)
+    wrong = MISTAKES.splitlines()[-5:]
+    first = len(MISTAKES.splitlines()) - len(wrong) + 1
+    for number, line in enumerate(wrong, first):
+        assert f"program.py:{number}: error" in said, f"{line}\n{said}"
+
+
+def test_an_editable_install_is_an_entry_of_the_path_so_that_type_checkers_follow_it(tmp_path):
+    """By default it may be a finder instead, which finds modules only when they are imported."""
+    pytest.importorskip("setuptools", "70.1", reason="older ones build no wheel alone")
+    tree = tmp_path / "tree"
+    (tree / "syncstructs").mkdir(parents=True)
+    (tree / "syncstructs" / "__init__.py").touch()
+    # More folders than one at the top are what makes the default a finder.
+    (tree / "tests").mkdir()
+    for name in ("setup.py", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree / name)
+    build = (
+        "from setuptools import build_meta;"
+        f"build_meta.build_editable({str(tmp_path)!r})"
+    )
+    subprocess.run(
+        [sys.executable, "-c", build], cwd=tree, check=True, capture_output=True, timeout=60
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        (entry,) = [name for name in opened.namelist() if name.endswith(".pth")]
+        assert opened.read(entry).decode().strip() == str(tree)
