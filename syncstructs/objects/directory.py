@@ -148,6 +148,7 @@ class Directory:
             raise ObjectExists(f"another object is attached as {name!r} here already")
         self._offers[name] = (target, copy(target.options()))
         target._binding = Binding(self._owner, name)
+        target._dropped = None
 
     def withdraw(self, name: str) -> None:
         """Take back an offer; without effect once the instance is attached."""
@@ -200,12 +201,12 @@ class Directory:
                 self._open(record, record.live)
 
     def remove(self, record: Record) -> None:
-        """Take an object out; its instance is attached to nothing afterwards."""
+        """Take an object out; calls of its instance raise `ObjectNotFound` from then on."""
         del self.records[record.name]
         del self._by_id[record.id]
         self.backlog_bytes -= sum(map(len, record.backlog))
         if record.live is not None:
-            record.live._binding = None
+            _let_go(record, record.live)
             del self.live[record.id]
             del self.live[record.name]
 
@@ -293,7 +294,7 @@ class Directory:
         for old in former.values():
             now = self.records.get(old.name)
             if old.live is not None and (now is None or now.live is not old.live):
-                old.live._binding = None
+                _let_go(old, old.live)
 
     # Giving an instance its state
 
@@ -427,6 +428,13 @@ class Directory:
         assert (binding.name, binding.target) == (record.name, record.id), record
         assert record.state == b"", record
         assert record.backlog == [], record
+
+
+def _let_go(record: Record, target: Replicated) -> None:
+    """Attach to nothing what stood for an object that the cluster has no longer."""
+    # In this order: whoever finds no binding, in another thread, finds out why.
+    target._dropped = record.name
+    target._binding = None
 
 
 def _expire(target: Replicated, session: int) -> None:

@@ -23,7 +23,7 @@ from typing import (
 )
 
 from ..codec import copy
-from ..errors import NotAttached
+from ..errors import NotAttached, ObjectNotFound
 from .context import _current
 from .port import Binding, Port, Steps
 from .waiters import Waiters
@@ -37,8 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _classes: dict[str, type["Replicated"]] = {}
-_NOT_STATE = frozenset({"_binding", "__orig_class__"})
-"""`typing` sets the second one on what `ReplDict[str, int]()` makes; it is no state."""
+_NOT_STATE = frozenset({"_binding", "_dropped", "__orig_class__"})
+"""`typing` sets the last one on what `ReplDict[str, int]()` makes; it is no state."""
 _unattached: AbstractContextManager[object] = nullcontext()
 
 
@@ -55,6 +55,8 @@ class Replicated:
     """Names of attributes that are not replicated, such as callbacks; merged over base classes."""
 
     _binding: Binding | None = None
+    _dropped: str | None = None
+    """The name under which it was dropped from the cluster, if it was and is attached nowhere."""
     _local: ClassVar[frozenset[str]] = _NOT_STATE
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     _embeddable: ClassVar[bool] = True
@@ -133,10 +135,16 @@ def bound(target: Replicated) -> Binding:
     """Return where `target` is attached.
 
     Raises:
+        ObjectNotFound: it was dropped from the cluster.
         NotAttached: it is attached to no node.
     """
     binding = target._binding
     if binding is None:
+        if target._dropped is not None:
+            raise ObjectNotFound(
+                f"{target._dropped!r} was dropped from the cluster; this"
+                f" {type(target).__name__} keeps the last state, and may be attached anew"
+            )
         raise NotAttached(
             f"{type(target).__name__} is attached to no node: pass it to Node(consumers=...)"
             " or node.attach(name, object) first"

@@ -179,10 +179,40 @@ def test_objects_are_created_and_dropped_on_any_member_and_seen_on_all(trio):
     first.barrier(10)
     assert first.objects["extra"] == {"a": 1, "b": 2}
     first.drop("extra")
-    with pytest.raises((ObjectNotFound, NotAttached)):
+    with pytest.raises(ObjectNotFound):
         made["c"] = 3
     third.barrier(10)
     assert "extra" not in third.objects
+
+
+def test_whatever_is_called_on_a_dropped_object_is_not_found(trio):
+    first, second, third = trio
+    jobs, door, doors = ReplQueue(), ReplLock(), ReplLockManager()
+    for name, target in (("jobs2", jobs), ("door2", door), ("doors2", doors)):
+        first.attach(name, target)
+    second.barrier(10)
+    parked = [jobs.get.submit(), second.objects["jobs2"].get.submit(timeout=30.0)]
+    door.acquire()
+    with doors["a"]:
+        parked.append(door.acquire.submit())
+        parked.append(second.objects["door2"].acquire.submit(timeout=30.0))
+        eventually(lambda: not any(future.done() for future in parked))
+        theirs = dict(second.objects)
+        for name in ("jobs2", "door2"):
+            third.drop(name)
+    first.drop("doors2")
+    second.barrier(10)
+    first.barrier(10)
+    for future in parked:
+        with pytest.raises(ObjectNotFound, match="was dropped"):
+            future.result(10)
+    for call in (
+        jobs.get, jobs.get_nowait, door.acquire, door.release, theirs["door2"].acquire,
+        lambda: jobs.get(timeout=1.0), lambda: theirs["jobs2"].put(1), lambda: doors.acquire("a"),
+        lambda: doors["a"].acquire(), lambda: theirs["doors2"]["b"].acquire(blocking=False),
+    ):  # fmt: skip
+        with pytest.raises(ObjectNotFound, match="was dropped"):
+            call()
 
 
 def test_an_object_attached_later_takes_over_the_state(trio):

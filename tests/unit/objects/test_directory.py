@@ -220,12 +220,28 @@ def test_a_dropped_object_is_gone_on_all_members(cluster: LocalCluster) -> None:
     binding = handles[1]._binding
     cluster.drop(2, "shelf")
     assert [dict(m.table.objects) for m in cluster.members] == [{}, {}, {}]
-    with pytest.raises(NotAttached):
-        handles[0].put("x")
+    for handle in handles:
+        with pytest.raises(ObjectNotFound, match="'shelf' was dropped"):
+            handle.put("x")
+        with pytest.raises(ObjectNotFound, match="'shelf' was dropped"):
+            handle.put.submit("x")
     with pytest.raises(ObjectNotFound):
         cluster.members[1].call(binding, "put", ("x",), {})
     with pytest.raises(ObjectNotFound):
         cluster.drop(0, "shelf")
+
+
+def test_what_was_dropped_may_be_attached_anew_and_its_state_knows_nothing_of_it(
+    cluster: LocalCluster,
+) -> None:
+    (handle, *_) = cluster.attach("shelf", Shelf)
+    before = handle.snapshot_state()
+    cluster.drop(2, "shelf")
+    assert handle.snapshot_state() == before
+    cluster.members[0].table.offer("other", handle)
+    cluster.members[0].system("attach", *attach_arguments("other", handle))
+    assert handle.put("x") == 1
+    assert cluster.digest_equal()
 
 
 def test_dropping_ends_the_calls_that_wait_in_the_object(cluster: LocalCluster) -> None:
@@ -369,8 +385,9 @@ def test_an_image_keeps_the_instances_and_unbinds_those_of_other_objects(
     cluster.members.append(behind)
     assert behind.table.objects["kept"] is kept
     assert kept.items == ["x"]
-    assert gone._binding is None
-    assert again._binding is None
+    for dropped in (gone, again):
+        with pytest.raises(ObjectNotFound, match="was dropped"):
+            dropped.put("x")
     assert behind.table.objects["again"].items == ["new"]
     assert cluster.digest_equal()
 
