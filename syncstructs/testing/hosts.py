@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..objects.table import Table
     from ..raft.core import RaftCore
     from ..replica import Replica
-    from ..storage.base import LogStore
+    from ..storage.base import LogStore, SnapshotStore
     from .simdisk import SimDisk
 
 
@@ -179,6 +179,7 @@ class Life:
         """The node that was made in it; the simulation sets it."""
         self.consumers: dict[str, Any] = {}
         """The objects that the node was started with."""
+        self._snapshots: SnapshotStore | None = None
         self._schedule = host.schedule
         self._clock_start = host.clock_start
         self._clock_rate = host.clock_rate
@@ -207,6 +208,11 @@ class Life:
         """The node's state machine."""
         return self.replica.table
 
+    def snapshot_index(self) -> int:
+        """Return the index of the newest snapshot that is durable here; 0: there is none."""
+        latest = None if self._snapshots is None else self._snapshots.latest()
+        return 0 if latest is None else latest.index
+
     def execute(self, function: Callable[..., object], *args: Any) -> None:
         """Run something in this life now, or once its process goes on; never if that is over."""
         if not self.alive:
@@ -232,7 +238,7 @@ class Life:
     def end(self) -> None:
         """Be over: nothing runs in it any more."""
         self.alive = False
-        self.event_loop.over = True
+        self.event_loop.end()
 
     def sends(self, peer: str, payload: bytes) -> None:
         """Note that the node sends; a crash may be due before it does."""
@@ -270,6 +276,7 @@ class Life:
         host = self.host
         if host.disk is None:
             log_worker, snapshot_worker = DiskWorker(self, post), DiskWorker(self, post)
+            self._snapshots = host.snapshots
             log = host.watcher.opened(self, host.log)
             return Stores(log, host.snapshots, log_worker, snapshot_worker, lambda: None)
         directory = open_data_dir(
@@ -282,6 +289,7 @@ class Life:
         except BaseException:
             directory.close()
             raise
+        self._snapshots = snapshots
         return Stores(
             host.watcher.opened(self, wal),
             snapshots,

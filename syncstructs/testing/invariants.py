@@ -12,11 +12,16 @@ A check costs what has changed since the last one, so that it can be made after 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..codec import decode, decode_many
+from ..errors import NodeClosed
+from ..node.calls import Call
 from ..objects.batches import Group, decode_groups
+from ..objects.outbox import Outbox
 from ..raft.core import Role
 from ..raft.effects import Append
 from ..raft.messages import (
@@ -36,6 +41,11 @@ from .hosts import Host, Life, Watcher
 if TYPE_CHECKING:
     from ..storage.base import LogStore
     from .simulator import Simulation
+
+# Room for so many places per entry, per group and per call (a batch has one for each part).
+_PLACES = 1 << 50
+_PLACES_PER_GROUP = 1 << 30
+_PLACES_PER_CALL = 1 << 10
 
 # The second byte of an encoded message is its tag.
 _TAGS = {
@@ -156,6 +166,24 @@ class WatchedLog:
         self._inner.close()
 
 
+class _NotingOutbox(Outbox[Call]):
+    """An outbox that notes under which number of which session a call was first sent."""
+
+    __slots__ = ("_numbered",)
+
+    def __init__(self, numbered: dict[Call, tuple[int, int]]) -> None:
+        super().__init__()
+        self._numbered = numbered
+
+    def take(self, limit_bytes: int) -> tuple[int, int, bytes] | None:
+        before = len(self.sent)
+        run = super().take(limit_bytes)
+        if run is not None:
+            for sequence, call in enumerate(islice(self.sent, before, None), run[0]):
+                self._numbered[call] = (self.session, sequence)
+        return run
+
+
 class _View:
     """What was last seen of a life."""
 
@@ -184,9 +212,13 @@ class Invariants(Watcher):
         self.leaders: dict[int, str] = {}
         self.election_count = 0
         self.check_count = 0
-        self.index_of: dict[Any, int] = {}
-        """Index at which a call was applied, by its future; only while `note_indexes`."""
-        self.note_indexes = False
+        self.on_elected: Callable[[Life], object] | None = None
+        """Called with every life that has just been elected."""
+        self.violation: Violation | None = None
+        """The first one; whatever the engine makes of its being raised, it is raised again."""
+        self.clock: Callable[[], int] | None = None
+        """The clock of a history: with one, the places of calls in the log are noted."""
+        self.call_type = Call
         self.may_fail: set[Host] = set()
         """Hosts whose disk was made to fail, so that their node may stop."""
         self._durable: dict[str, Durable] = {}
@@ -200,6 +232,10 @@ class Invariants(Watcher):
         self._first: dict[int, list[tuple[int, int, int]]] = {}
         self._referee_at = 0
         self._tokens: dict[str, tuple[int, Life]] = {}
+        self._owners: dict[int, str] = {}
+        self._ended: dict[int, int] = {}
+        self._numbered: dict[Call, tuple[int, int]] = {}
+        self._commit_times: dict[int, int] = {}
 
     # What hosts report
 
@@ -216,6 +252,9 @@ class Invariants(Watcher):
         view = self._views[life] = _View()
         core = life.core
         view.term, view.commit, view.applied = core.term, core.commit_index, core.commit_index
+        if self.clock is not None:
+            assert not life.replica.outbox
+            life.replica.outbox = _NotingOutbox(self._numbered)
         table: Any = life.table
         apply, restore = table.apply, table.restore
 
@@ -238,6 +277,8 @@ class Invariants(Watcher):
         self._durable.pop(host.address, None)
 
     def touched(self, life: Life) -> None:
+        if self.violation is not None:
+            raise self.violation
         view = self._views.get(life)
         if view is None:
             return
@@ -271,7 +312,7 @@ class Invariants(Watcher):
         if message.term > durable.hard_state.term:
             self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
         if kind is AppendReply:
-            if message.accepted and message.index > durable.last:
+            if message.accepted and message.index > max(durable.last, life.snapshot_index()):
                 self._fail(
                     life,
                     f"acknowledges {message.index} to {peer}, but only {durable.last} is durable",
@@ -303,6 +344,8 @@ class Invariants(Watcher):
         if other != address:
             self._fail(life, f"both {other} and {address} lead in term {term} (election safety)")
         self.election_count += 1
+        if self.on_elected is not None:
+            self.on_elected(life)
         # Compared with the term in which an entry was committed: a delayed vote may well elect a
         # leader of a lower term after that, without the entry.
         at = bisect_left(self._commit_terms, term)
@@ -332,7 +375,13 @@ class Invariants(Watcher):
                 )
 
     def _first_committed(self, life: Life, term: int, entry: Entry) -> None:
-        holders = [a for a, d in self._durable.items() if d.has(entry.index, entry.term)]
+        hosts = self.simulation.hosts
+        holders = [
+            address
+            for address, durable in self._durable.items()
+            if durable.has(entry.index, entry.term)
+            or entry.index <= hosts[address].lives[-1].snapshot_index()
+        ]
         if 2 * len(holders) <= len(self.simulation.addresses):
             self._fail(
                 life, f"commits {entry.id} in term {term}, which is durable on {holders} only"
@@ -342,6 +391,8 @@ class Invariants(Watcher):
             if last != term:
                 self._fail(life, f"commits up to {entry.id} by counting, in term {term} (5.4.2)")
         self.committed[entry.index] = entry
+        if self.clock is not None:
+            self._commit_times[entry.index] = self.clock()
         if not self._commit_terms or self._commit_terms[-1] != term:
             at = bisect_left(self._commit_terms, term)
             if at < len(self._commit_terms) and self._commit_terms[at] == term:
@@ -360,6 +411,10 @@ class Invariants(Watcher):
             self._fail(life, f"applies {entry.id} where {known.id} was committed")
         if entry.index % self.digest_every == 0:
             self._compare_state(life)
+        for address, _, _, opened in applied.opened:
+            self._owners.setdefault(opened, address)
+        for expired in applied.expired:
+            self._ended.setdefault(expired, entry.index)
         if not applied.results:
             return
         if view.session != session:
@@ -373,8 +428,6 @@ class Invariants(Watcher):
                 self._fail(life, f"call {sequence} of session {session} is applied a second time")
             view.sequence = sequence
             call = pending[sequence - first]
-            if self.note_indexes:
-                self.index_of[call] = entry.index
             self._compare_call(life, session, sequence, entry.index, call.command)
 
     def _referee(self, upto: int) -> None:
@@ -391,7 +444,7 @@ class Invariants(Watcher):
             groups = decode_groups(entry.payload) if entry.kind else []
             self._groups[entry.index] = groups
             for number, group in enumerate(groups):
-                if not group.session:
+                if not group.session or self._is_over(group.session, entry.index, number, groups):
                     continue
                 last = self._next.get(group.session, 0)
                 end = group.first_sequence + group.count - 1
@@ -399,6 +452,22 @@ class Invariants(Watcher):
                     runs = self._first.setdefault(group.session, [])
                     runs.append((last + 1, entry.index, number))
                     self._next[group.session] = end
+
+    def _is_over(self, session: int, index: int, number: int, groups: list[Group]) -> bool:
+        """Return whether a session has ended before that group of that entry."""
+        ended = self._ended.get(session)
+        if ended is None or index < ended:
+            return False
+        if index > ended:
+            return True
+        for group in groups[:number]:
+            if not group.session:
+                for _, method, args, *_ in decode_many(group.count, group.commands):
+                    if method == "expire_session" and args[0] == session:
+                        return True
+                    if method == "open_session" and args[0] == self._owners.get(session):
+                        return True
+        return False
 
     def _compare_call(
         self, life: Life, session: int, sequence: int, index: int, command: bytes
@@ -446,6 +515,37 @@ class Invariants(Watcher):
                 return [name for name in mine if its.get(name) != mine[name]]
         return []
 
+    # For histories
+
+    def place_of(self, call: Call) -> int | None:
+        """Return the place of a call in the order of all commands; None if the log has it not.
+
+        To be asked when all is committed that ever will be.
+        """
+        numbered = self._numbered.get(call)
+        if numbered is None:
+            return None
+        self._referee(max(self.committed, default=0))
+        session, sequence = numbered
+        runs = self._first.get(session, ())
+        at = bisect_left(runs, (sequence + 1,)) - 1
+        if at < 0:
+            return None
+        first, index, number = runs[at]
+        group = self._groups[index][number]
+        offset = sequence - first
+        if sequence >= group.first_sequence + group.count:
+            return None
+        return index * _PLACES + number * _PLACES_PER_GROUP + offset * _PLACES_PER_CALL
+
+    def place_after(self, applied_index: int) -> int:
+        """Return the greatest place in the entries up to that one."""
+        return (applied_index + 1) * _PLACES - 1
+
+    def committed_at(self, place: int) -> float:
+        """Return the time, on the history's clock, at which what has this place was committed."""
+        return self._commit_times.get(place // _PLACES, inf)
+
     # Now and then, and at the end
 
     def _now_and_then(self, life: Life) -> None:
@@ -453,7 +553,8 @@ class Invariants(Watcher):
         self._compare_logs(life)
         self._compare_locks(life)
         failure = life.node._engine.failure
-        if failure is not None and life.host not in self.may_fail:
+        excused = isinstance(failure, NodeClosed) or life.host in self.may_fail
+        if failure is not None and not excused:
             self._fail(life, f"the node has stopped: {failure}")
 
     def _compare_logs(self, life: Life) -> None:
@@ -507,7 +608,8 @@ class Invariants(Watcher):
 
     def _fail(self, life: Life, what: str) -> Any:
         simulation = self.simulation
-        raise Violation(
+        self.violation = self.violation or Violation(
             f"{life.host.address}: {what} (seed {simulation.seed!r}, at"
             f" {simulation.now:.4f} s, event {simulation.schedule.event_count})"
         )
+        raise self.violation

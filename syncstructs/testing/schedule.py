@@ -7,6 +7,7 @@ that was made first. So a run is a function of its seed.
 
 import asyncio
 import heapq
+import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar, cast
@@ -18,15 +19,22 @@ from ..node.runners import Timer
 T = TypeVar("T")
 
 
+class Storm(AssertionError):
+    """There is no end of events: something multiplies."""
+
+
 class Schedule:
     """What is going to happen, in order."""
 
-    __slots__ = ("_heap", "_made", "event_count", "now")
+    __slots__ = ("_heap", "_made", "begin", "event_count", "event_limit", "now")
 
     def __init__(self, start: float = 1000.0) -> None:
         self.now = start
         """Seconds; the true time, which no node sees (each has a clock of its own)."""
+        self.begin = start
         self.event_count = 0
+        self.event_limit = sys.maxsize
+        """How many events there may be: more are a storm."""
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._made = 0
 
@@ -41,6 +49,7 @@ class Schedule:
         """Run the next event; False if there is none."""
         if not self._heap:
             return False
+        self._refuse_storm()
         self.now, _, function, args = heapq.heappop(self._heap)
         self.event_count += 1
         function(*args)
@@ -49,11 +58,18 @@ class Schedule:
     def run(self, until: float) -> None:
         """Run all events up to the time `until`, which it is afterwards."""
         heap, pop = self._heap, heapq.heappop
+        self._refuse_storm()
         while heap and heap[0][0] <= until:
             self.now, _, function, args = pop(heap)
             self.event_count += 1
             function(*args)
+            if not self.event_count & 0xFFFF:
+                self._refuse_storm()
         self.now = max(self.now, until)
+
+    def _refuse_storm(self) -> None:
+        if self.event_count > self.event_limit:
+            raise Storm(f"more than {self.event_limit} events, at {self.now:.3f} s")
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -110,7 +126,15 @@ class VirtualLoop:
         self._delay = delay
         self._context = Context()
         self._failures: list[BaseException] = []
+        self._spawned: list[Coroutine[Any, Any, None]] = []
         self.over = False
+
+    def end(self) -> None:
+        """Run nothing any more."""
+        self.over = True
+        for coroutine in self._spawned:
+            coroutine.close()
+        self._spawned.clear()
 
     # As asyncio has it; names and arguments are those of `asyncio.AbstractEventLoop`
 
@@ -197,8 +221,14 @@ class VirtualLoop:
         """Run a coroutine, which never has to wait here, to its end."""
         if self.over:
             coroutine.close()
-        else:
-            self.call_soon(_run_through, coroutine)
+            return
+        self._spawned.append(coroutine)
+
+        def run() -> None:
+            self._spawned.remove(coroutine)
+            _run_through(coroutine)
+
+        self.call_soon(run)
 
     async def in_thread(self, function: Callable[[], None]) -> None:
         """Do the work here and now."""

@@ -7,7 +7,7 @@ happens follows from the seed, and the checks of `invariants` run with every ste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from random import Random
 from typing import Any
 
@@ -16,10 +16,10 @@ from ..errors import StorageError
 from ..node.node import Node
 from ..node.world import inside
 from ..objects.replicated import Replicated
-from .hosts import Host, Life
+from .hosts import DiskTimes, Host, Life
 from .invariants import Invariants
 from .schedule import Schedule
-from .simnet import SimNetwork
+from .simnet import NetworkFaults, SimNetwork
 
 Consumers = Mapping[str, Callable[[], Replicated]]
 
@@ -87,6 +87,8 @@ class Simulation:
                 host.disk.crashpoint = host.effect_at
         self.refused: dict[str, StorageError] = {}
         """Why a node could not be started, by address: its disk was full, or damaged."""
+        self.damaged: set[str] = set()
+        """Nodes whose disk was damaged for good: they may never start again."""
         self.on_start: Callable[[Life], object] | None = None
         """Called with every new life, after its node was made; starts clients, for example."""
 
@@ -181,25 +183,55 @@ class Simulation:
             Stuck: they were not within `limit` virtual seconds.
         """
         self.heal()
-        self.start(*(a for a in self.addresses if a not in self.refused))
+        self.start_again()
         self.run_until(self.is_settled, limit)
         self.checks.compare_all()
+
+    def start_again(self, addresses: Collection[str] = ()) -> None:
+        """Start nodes that are down, were closed or have failed, as far as their disks allow it.
+
+        All of them without arguments.
+        """
+        for address in addresses or self.addresses:
+            host = self.hosts[address]
+            life = host.life
+            if life is not None and life.node is not None and life.node._engine.failure is not None:
+                host.crash()
+            if not host.is_up and address not in self.damaged:
+                self._start(host)
 
     def heal(self) -> None:
         """End all faults of network, disks and processes."""
         self.network.heal_all()
         for host in self.hosts.values():
-            host.paused_until = 0.0
-            host.crash_after = -1
-            host.disk_times.stall_until = 0.0
-            if host.disk is not None:
-                host.disk.heal()
+            self._heal(host)
+
+    def heal_among(self, addresses: Collection[str]) -> None:
+        """End all faults of these nodes, and of the links among them; start what is down."""
+        for one in addresses:
+            self._heal(self.hosts[one])
+            for other in addresses:
+                if one != other:
+                    self.network.heal(one, other)
+        self.network.faults = NetworkFaults()
+        self.start_again(addresses)
+
+    @staticmethod
+    def _heal(host: Host) -> None:
+        host.paused_until = 0.0
+        host.crash_after = -1
+        host.disk_times = DiskTimes()
+        if host.disk is not None:
+            host.disk.heal()
 
     def is_settled(self) -> bool:
-        """Whether all running nodes follow one leader and have applied all of its log."""
+        """Whether all nodes follow one leader and have applied all of its log, and nothing is due.
+
+        What waits for an item or a lock may go on waiting.
+        """
         lives = self.lives()
         leader = self.leader()
-        if leader is None or len(lives) + len(self.refused) < len(self.hosts):
+        if leader is None or len(lives) + len(self.damaged) < len(self.hosts):
             return False
         last = self.hosts[leader].life.core.log.last_id  # type: ignore[union-attr]
         return all(
@@ -207,7 +239,7 @@ class Simulation:
             and life.core.log.last_id == last
             and life.table.applied_index == last.index
             and life.node._engine.failure is None
-            and not life.node._engine.calls
+            and len(life.node._engine.calls) == len(life.replica.outbox.parked)
             for life in lives
         )
 

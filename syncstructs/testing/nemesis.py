@@ -1,0 +1,299 @@
+"""`Nemesis`: lets the faults of a plan befall a simulated cluster, each in its time.
+
+Whom a fault hits is told by a number in it and by how things stand then (who leads, who is up), so
+that it means much the same in a plan from which others were taken away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from .plans import Fault, Plan
+
+if TYPE_CHECKING:
+    from .hosts import Host, Life
+    from .simulator import Simulation
+
+T = TypeVar("T")
+
+_CORRUPTIBLE: Final = ("log", "snapshot")
+
+
+class Nemesis:
+    """The faults of one run. Each method named in a `Fault` is one kind of them."""
+
+    def __init__(self, simulation: Simulation, plan: Plan) -> None:
+        self.simulation = simulation
+        self.fault_count = 0
+        self.log: list[tuple[float, str]] = []
+        """What was done, and when."""
+        self.active = True
+        """Whether faults still come, and what they stopped is started again."""
+        self._network = simulation.network
+        self._schedule = simulation.schedule
+        self._after_election: list[Callable[[Life], None]] = []
+        simulation.checks.on_elected = self._elected
+        now = self._schedule.now
+        for fault in plan.faults:
+            self._schedule.at(now + fault.at, self._strike, fault)
+
+    def stop(self) -> None:
+        """Let nothing more befall the cluster; what has, stays until it is healed."""
+        self.active = False
+        self._after_election.clear()
+
+    def _strike(self, fault: Fault) -> None:
+        if self.active:
+            self.fault_count += 1
+            getattr(self, fault.kind)(fault)
+
+    def _note(self, what: str) -> None:
+        self.log.append((self._schedule.now, what))
+
+    def _until(self, seconds: float, undo: Callable[..., object], *args: object) -> None:
+        self._schedule.at(self._schedule.now + seconds, self._undo, undo, args)
+
+    def _undo(self, undo: Callable[..., object], args: tuple[object, ...]) -> None:
+        if self.active:
+            undo(*args)
+
+    # Who
+
+    def _host(self, fault: Fault) -> Host:
+        return _one(list(self.simulation.hosts.values()), fault.pick)
+
+    def _running(self, fault: Fault) -> Host | None:
+        up = [host for host in self.simulation.hosts.values() if host.is_up]
+        return _one(up, fault.pick) if up else None
+
+    def _leader(self, fault: Fault) -> Host | None:
+        leader = self.simulation.leader()
+        return self._running(fault) if leader is None else self.simulation.hosts[leader]
+
+    def _other(self, host: Host, fault: Fault) -> str | None:
+        others = [a for a in self.simulation.addresses if a != host.address]
+        # Digits of the number that have not chosen the host.
+        return _one(others, fault.pick * 7919 % 1) if others else None
+
+    def _elected(self, life: Life) -> None:
+        waiting, self._after_election = self._after_election, []
+        for strike in waiting:
+            strike(life)
+
+    # Nodes
+
+    def crash(self, fault: Fault, host: Host | None = None) -> None:
+        """Kill a process; it is started again after the span."""
+        host = host or self._running(fault)
+        if host is not None and host.is_up:
+            self._note(f"{host.address} crashes")
+            host.crash(silently=fault.size < 0.3)
+            self._until(fault.span, self.start, host)
+
+    def crash_leader(self, fault: Fault) -> None:
+        """Kill the leader."""
+        self.crash(fault, self._leader(fault))
+
+    def crash_all(self, fault: Fault) -> None:
+        """Kill all of them at once."""
+        for host in self.simulation.hosts.values():
+            self.crash(fault, host)
+
+    def crash_soon(self, fault: Fault) -> None:
+        """Kill a process a few effects later: before or after a message, a write or a sync."""
+        host = self._leader(fault) if fault.size < 0.5 else self._running(fault)
+        if host is not None:
+            self._arm(host, int(fault.size * 2 % 1 * 30), fault.span)
+
+    def crash_elected(self, fault: Fault) -> None:
+        """Kill the next elected leader a few effects after its election."""
+        self._after_election.append(
+            lambda life: self._arm(life.host, int(fault.size * 12), fault.span)
+        )
+
+    def _arm(self, host: Host, effects: int, span: float) -> None:
+        self._note(f"{host.address} is to crash after {effects} effects")
+        host.crash_after = effects
+        self._until(span + 0.2, self.start, host)
+
+    def start(self, host: Host) -> None:
+        """Start a node that is down; one that has failed is killed first."""
+        life = host.life
+        if life is not None and life.node is not None and life.node._engine.failure is not None:
+            host.crash()
+        if not host.is_up and host.address not in self.simulation.damaged:
+            self._note(f"{host.address} starts")
+            self.simulation.start(host.address)
+            if host.address in self.simulation.refused:
+                self._until(0.5, self.start, host)
+
+    def pause(self, fault: Fault, host: Host | None = None) -> None:
+        """Stop a process, as SIGSTOP does; it goes on after up to four times the span."""
+        host = host or self._running(fault)
+        if host is not None:
+            span = fault.span * (1 + 3 * fault.size)
+            self._note(f"{host.address} stands still for {span:.3f} s")
+            host.pause(self._schedule.now + span)
+
+    def pause_leader(self, fault: Fault) -> None:
+        """Stop the leader."""
+        self.pause(fault, self._leader(fault))
+
+    def close(self, fault: Fault) -> None:
+        """Close a node in an orderly way, and start it again."""
+        host = self._running(fault)
+        if host is None or host.life is None or host.life.node is None:
+            return
+        life = host.life
+        self._note(f"{host.address} closes")
+        life.soon(lambda: self._close(life))
+        self._until(fault.span + 2.0, self._restart, life)
+
+    def _close(self, life: Life) -> None:
+        if self.active:
+            life.node.close.submit()
+
+    def _restart(self, life: Life) -> None:
+        if life.alive:
+            life.host.crash()
+            self.start(life.host)
+
+    def jump(self, fault: Fault) -> None:
+        """Let a node's clock leap forward."""
+        host = self._running(fault)
+        if host is not None and host.life is not None:
+            self._note(f"the clock of {host.address} leaps by {fault.size * 20:.1f} s")
+            host.life.jump(fault.size * 20)
+
+    # The network
+
+    def isolate(self, fault: Fault, host: Host | None = None) -> None:
+        """Cut one node off from all others."""
+        host = host or self._host(fault)
+        self._note(f"{host.address} is cut off for {fault.span:.3f} s")
+        for other in self.simulation.addresses:
+            if other != host.address:
+                self._cut(host.address, other, fault)
+                self._cut(other, host.address, fault)
+
+    def isolate_leader(self, fault: Fault) -> None:
+        """Cut the leader off."""
+        self.isolate(fault, self._leader(fault))
+
+    def isolate_elected(self, fault: Fault) -> None:
+        """Cut the next elected leader off as it is elected."""
+        self._after_election.append(lambda life: self.isolate(fault, life.host))
+
+    def deafen_leader(self, fault: Fault) -> None:
+        """Let the leader speak, but hear nobody."""
+        host = self._leader(fault)
+        if host is not None:
+            self._note(f"{host.address} hears nobody for {fault.span:.3f} s")
+            for other in self.simulation.addresses:
+                if other != host.address:
+                    self._cut(other, host.address, fault)
+
+    def cut(self, fault: Fault) -> None:
+        """Cut one direction between two nodes."""
+        host = self._host(fault)
+        other = self._other(host, fault)
+        if other is not None:
+            self._note(f"{host.address} does not reach {other} for {fault.span:.3f} s")
+            self._cut(host.address, other, fault)
+
+    def hold(self, fault: Fault) -> None:
+        """Hold up one direction between two nodes, and deliver it all later."""
+        host = self._host(fault)
+        other = self._other(host, fault)
+        if other is not None:
+            self._note(f"from {host.address} to {other} all is held up for {fault.span:.3f} s")
+            self._network.cut(host.address, other, keep=True)
+            self._until(fault.span, self._network.heal, host.address, other)
+
+    def split(self, fault: Fault) -> None:
+        """Cut the cluster in two."""
+        addresses = self.simulation.addresses
+        mask = int(fault.pick * 2 ** len(addresses))
+        sides = [a for i, a in enumerate(addresses) if mask >> i & 1]
+        self._note(f"{', '.join(sides) or 'nobody'} and the others are parted")
+        for one in sides:
+            for other in addresses:
+                if other not in sides:
+                    self._cut(one, other, fault)
+                    self._cut(other, one, fault)
+
+    def _cut(self, sender: str, receiver: str, fault: Fault) -> None:
+        self._network.cut(sender, receiver, keep=fault.size < 0.2)
+        self._until(fault.span, self._network.heal, sender, receiver)
+
+    def reset(self, fault: Fault) -> None:
+        """Break the connection of two nodes."""
+        host = self._host(fault)
+        other = self._other(host, fault)
+        if other is not None:
+            self._note(f"the connection of {host.address} and {other} breaks")
+            self._network.reset(host.address, other)
+
+    def slow(self, fault: Fault) -> None:
+        """Let one direction between two nodes take long."""
+        host = self._host(fault)
+        other = self._other(host, fault)
+        if other is not None:
+            delay = fault.size * 0.6
+            self._note(f"from {host.address} to {other} it takes {delay:.3f} s")
+            until = self._schedule.now + fault.span
+            self._network.slow_down(host.address, other, delay, until)
+
+    def lag(self, fault: Fault) -> None:
+        """Let all messages take longer."""
+        self._note(f"messages take {fault.size * 0.1:.3f} s")
+        self._network.faults.delay = fault.size * 0.1
+        self._until(fault.span, self._mend, "delay")
+
+    def narrow(self, fault: Fault) -> None:
+        """Leave little bandwidth."""
+        self._network.faults.bytes_per_second = 2000 + fault.size * 50_000
+        self._note(f"{self._network.faults.bytes_per_second:.0f} bytes per second get through")
+        self._until(fault.span, self._mend, "bytes_per_second")
+
+    def lossy(self, fault: Fault) -> None:
+        """Lose messages."""
+        self._note(f"{fault.size * 0.3:.0%} of all messages are lost")
+        self._network.faults.loss = fault.size * 0.3
+        self._until(fault.span, self._mend, "loss")
+
+    def doubling(self, fault: Fault) -> None:
+        """Deliver messages twice."""
+        self._note(f"{fault.size * 0.5:.0%} of all messages come twice")
+        self._network.faults.duplication = fault.size * 0.5
+        self._until(fault.span, self._mend, "duplication")
+
+    def shuffling(self, fault: Fault) -> None:
+        """Let messages overtake each other."""
+        self._note(f"{fault.size * 0.5:.0%} of all messages take longer")
+        self._network.faults.reordering = fault.size * 0.5
+        self._until(fault.span, self._mend, "reordering")
+
+    def _mend(self, field: str) -> None:
+        setattr(self._network.faults, field, getattr(type(self._network.faults)(), field))
+
+    # Disks
+
+    def slow_disk(self, fault: Fault) -> None:
+        """Let a disk take long for everything."""
+        host = self._host(fault)
+        mean = 0.0002 + fault.size * 0.05
+        self._note(f"the disk of {host.address} takes {mean:.4f} s")
+        host.disk_times.mean = mean
+        self._until(fault.span, setattr, host.disk_times, "mean", 0.0005)
+
+    def stall_disk(self, fault: Fault) -> None:
+        """Let a disk finish nothing for a while."""
+        host = self._host(fault)
+        self._note(f"the disk of {host.address} does nothing for {fault.span:.3f} s")
+        host.disk_times.stall_until = self._schedule.now + fault.span
+
+
+def _one(of: Sequence[T], pick: float) -> T:
+    return of[int(pick * len(of))]

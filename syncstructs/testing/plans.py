@@ -1,0 +1,230 @@
+"""`Plan`: everything that makes one simulated run, as a value that can be kept, replayed and cut.
+
+A plan is drawn from a seed, by a profile. Its faults stand in it one by one, so that a plan with
+fewer of them is a plan as well: that is how a failing run is made short.
+"""
+
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+PLAN_FORMAT: Final = 1
+
+
+class Fault(msgspec.Struct, frozen=True, array_like=True):
+    """Something that befalls the cluster during the chaos; what the numbers mean, `kind` says."""
+
+    at: float
+    """Seconds after the begin of the chaos."""
+    kind: str
+    """The name of a method of `nemesis.Nemesis`."""
+    span: float
+    """How many seconds it lasts."""
+    pick: float
+    """Which of those that it may befall: from 0 to below 1."""
+    size: float
+    """How bad it is: from 0 to below 1."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run: its cluster, its load, and what befalls it. A function of nothing else."""
+
+    seed: str
+    """Of everything that is not said here: times of messages, values, what a crash leaves."""
+    size: int = 3
+    disks: bool = False
+    framing: bool = False
+    datagrams: bool = False
+    settings: dict[str, Any] = {}
+    """Fields of `Config`."""
+    mixes: dict[str, float] = {}
+    """How often clients do what: weights of the methods of `workload.Client`."""
+    clients: int = 2
+    """Callers per node."""
+    think: float = 0.2
+    """Mean seconds between two calls of a caller."""
+    keys: int = 4
+    """How many keys of a dictionary, elements of a set and locks there are."""
+    give_up: float = 0.1
+    """How often a caller cancels, or gives a call no time."""
+    drift: float = 0.0
+    """Clocks run by up to this part of a second too fast or too slow, each by its own."""
+    chaos: float = 8.0
+    """Seconds of faults."""
+    faults: tuple[Fault, ...] = ()
+    core: float = 0.0
+    """Which majority lives while the others are cut off, after the chaos: from 0 to below 1."""
+
+    def token(self) -> str:
+        """Return text that `from_token` turns into the same plan again."""
+        packed = zlib.compress(msgspec.msgpack.encode((PLAN_FORMAT, self)), 9)
+        return urlsafe_b64encode(packed).decode().rstrip("=")
+
+    @classmethod
+    def from_token(cls, token: str) -> "Plan":
+        """Return the plan of a token.
+
+        Raises:
+            ValueError: it is none, or one of another version.
+        """
+        try:
+            packed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            unzip = zlib.decompressobj()
+            form, plan = msgspec.msgpack.decode(
+                unzip.decompress(packed, 10_000_000), type=tuple[int, Plan]
+            )
+        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
+            raise ValueError(f"{token[:40]!r} is no replay token: {error}") from error
+        if form != PLAN_FORMAT:
+            raise ValueError(f"the token is of format {form}; this version reads {PLAN_FORMAT}")
+        return plan
+
+    def without_faults(self) -> "Plan":
+        """Return the same load on a quiet cluster."""
+        return msgspec.structs.replace(self, faults=(), drift=0.0)
+
+
+_NODES: Final = {
+    "crash": 3.0, "crash_leader": 2.0, "crash_all": 0.6, "crash_soon": 4.0, "crash_elected": 2.0,
+    "pause": 1.0, "pause_leader": 1.0, "close": 0.7, "jump": 0.6,
+}  # fmt: skip
+_NETWORK: Final = {
+    "isolate": 1.5, "isolate_leader": 2.0, "isolate_elected": 1.5, "cut": 2.0, "split": 1.5,
+    "hold": 1.0, "reset": 1.5, "slow": 1.5, "lag": 0.7, "narrow": 0.4, "deafen_leader": 1.0,
+}  # fmt: skip
+_DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}
+_DISKS: Final = {
+    "slow_disk": 1.5, "stall_disk": 1.0, "full_disk": 1.0, "failing_disk": 1.0, "failing_sync": 1.0,
+    "rot": 0.5,
+}  # fmt: skip
+_SLOW_DISKS: Final = {"slow_disk": 1.5, "stall_disk": 1.0}
+
+_CALLS: Final = {
+    "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
+    "pipeline": 1.0, "batch": 1.0,
+}  # fmt: skip
+_QUEUES: Final = {"put": 2.0, "get": 2.0, "put_ranked": 0.7, "get_ranked": 0.7}
+_LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
+_CHURN: Final = {"create": 0.4, "drop": 0.2}
+
+PROFILES: Final = ("all", "network", "disk", "locks", "calm")
+
+
+def draw_plan(seed: int | str, profile: str = "all") -> Plan:
+    """Return the plan that follows from a seed.
+
+    Profiles: `all`; `network` and `disk` (mostly faults of these); `locks` (sessions, locks and
+    waits, with long pauses and cuts); `calm` (load without faults).
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
+    random = Random(f"{seed}/{profile}/plan")
+    disks = profile == "disk" or (profile in ("all", "locks") and random.random() < 0.3)
+    framing = profile != "calm" and random.random() < 0.1
+    datagrams = not framing and profile != "calm" and random.random() < 0.3
+    size = random.choices((1, 2, 3, 5), (1, 1, 16, 3))[0]
+    chaos = random.choice((4.0, 8.0, 12.0)) if profile != "calm" else 60.0
+    settings = _draw_settings(random, profile)
+    return Plan(
+        seed=f"{seed}/{profile}",
+        size=size,
+        disks=disks,
+        framing=framing,
+        datagrams=datagrams,
+        settings=settings,
+        mixes=_draw_mixes(random, profile),
+        clients=random.choice((1, 2, 3)),
+        think=random.choice((0.05, 0.1, 0.2, 0.4)),
+        keys=random.choice((1, 2, 4, 8)),
+        give_up=random.choice((0.0, 0.0, 0.05, 0.2)),
+        drift=random.choice((0.0, 0.01, 0.02)),
+        chaos=chaos,
+        faults=() if profile == "calm" else _draw_faults(
+            random, profile, chaos, disks=disks, datagrams=datagrams
+        ),
+        core=random.random(),
+    )  # fmt: skip
+
+
+def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
+    low = random.choice((0.15, 0.3, 0.3, 0.6))
+    high = low * random.choice((1.3, 2.0, 3.0))
+    settings: dict[str, Any] = {
+        "election_timeout_min": low,
+        "election_timeout_max": high,
+        "heartbeat_interval": low / random.choice((2.0, 3.0, 5.0)),
+        "session_ttl": max(2 * high, random.choice((1.0, 2.0, 4.0, 10.0))),
+    }
+    if profile == "calm":
+        return settings
+    settings |= {
+        "batch_bytes": random.choice((1, 60, 600, 128 * 1024)),
+        "snapshot_log_entries": random.choice((4, 15, 40, 100_000)),
+        "log_keep_bytes": random.choice((1, 400, 8 * 1024 * 1024)),
+        "chunk_bytes": random.choice((64, 1000, 256 * 1024)),
+        "append_bytes": random.choice((1, 300, 256 * 1024)),
+        "append_window_bytes": random.choice((300, 3000, 4 * 1024 * 1024)),
+        "segment_bytes": random.choice((500, 5000, 64 * 1024 * 1024)),
+    }
+    if random.random() < 0.1:
+        settings["max_pending_calls"] = 12
+    return settings
+
+
+def _draw_mixes(random: Random, profile: str) -> dict[str, float]:
+    pools = [_CALLS, _QUEUES, _LOCKS, _CHURN]
+    if profile == "locks":
+        pools = [_QUEUES, _LOCKS, {"count": 1.0, "read": 1.0}]
+    mixes: dict[str, float] = {}
+    for pool in pools:
+        if random.random() < 0.75 or pool is pools[0]:
+            # Some kinds are left out, so that what is left meets more often.
+            mixes |= {kind: w for kind, w in pool.items() if random.random() < 0.75}
+    return mixes or dict(_CALLS)
+
+
+def _draw_faults(
+    random: Random, profile: str, chaos: float, *, disks: bool, datagrams: bool
+) -> tuple[Fault, ...]:
+    pools = [(_NODES, 0.8), (_NETWORK, 0.8), (_DISKS if disks else _SLOW_DISKS, 0.6)]
+    if datagrams:
+        pools.append((_DATAGRAMS, 0.8))
+    weights: dict[str, float] = {}
+    for pool, chance in pools:
+        favoured = (pool is _NETWORK and profile == "network") or (
+            pool is _DISKS and profile == "disk"
+        )
+        for kind, weight in pool.items():
+            if random.random() < (0.9 if favoured else chance * 0.75):
+                weights[kind] = weight * (4.0 if favoured else 1.0)
+    if profile == "locks":
+        weights |= {"pause": 3.0, "pause_leader": 2.0, "isolate": 3.0, "isolate_leader": 2.0}
+    if not weights:
+        weights = {"crash": 1.0}
+    interval = random.choice((0.04, 0.1, 0.2, 0.4, 1.0))
+    # How long faults last, so that not everything is broken at once for most of the time.
+    longest = random.choice((0.3, 1.0, 3.0))
+    kinds, chances = list(weights), list(weights.values())
+    faults = []
+    at = random.expovariate(1 / interval)
+    while at < chaos:
+        kind = random.choices(kinds, chances)[0]
+        span = random.random() ** 2 * longest
+        faults.append(Fault(_short(at), kind, _short(span), *_two_parts(random)))
+        at += random.expovariate(1 / interval)
+    return tuple(faults)
+
+
+def _two_parts(random: Random) -> tuple[float, float]:
+    return _short(random.random()), _short(random.random())
+
+
+def _short(number: float) -> float:
+    """Return the number with four digits, never rounded up: what is below 1 stays there."""
+    return int(number * 10_000) / 10_000

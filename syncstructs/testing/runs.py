@@ -1,0 +1,248 @@
+"""One run of a plan: a cluster under load, faults, and then the proof that all came out well.
+
+The phases: chaos; a majority that is left alone while the others stay as they are, and has to go
+on; everything healed, so that every call ends and all nodes become equal; another leader, and reads
+that have to see what was acknowledged before; at last all nodes killed and started from what they
+have on disk. The invariants are checked throughout, the histories in the end.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from ..errors import NotApplied
+from .nemesis import Nemesis
+from .plans import Plan
+from .simulator import Simulation
+from .verdicts import check_histories
+from .workload import CONSUMERS, Load
+
+_EVENTS_MAX: Final = 3_000_000
+"""A run that takes more than so many events is a storm of messages, and has failed."""
+_RECOVERY: Final = 60.0
+"""Virtual seconds within which a healed cluster must have a leader and serve."""
+
+
+@dataclass
+class Report:
+    """What a run did, in figures."""
+
+    events: int = 0
+    seconds: float = 0.0
+    """Virtual seconds."""
+    faults: int = 0
+    elections: int = 0
+    messages: int = 0
+    calls: int = 0
+    checked: int = 0
+    """Calls whose place in a linearizable history was checked."""
+    disk: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Failure:
+    """A run that went wrong."""
+
+    plan: Plan
+    kind: str
+    """The class of the error."""
+    message: str
+    events: int
+    error: BaseException
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}\nreplay with the token {self.plan.token()}"
+
+
+class Run:
+    """One run, in the making or done."""
+
+    def __init__(self, plan: Plan, *, check: bool = True) -> None:
+        self.plan = plan
+        self.simulation = Simulation(
+            plan.seed,
+            CONSUMERS,
+            size=plan.size,
+            disks=plan.disks,
+            framing=plan.framing,
+            datagrams=plan.datagrams,
+            check=check,
+            **plan.settings,
+        )
+        self.load = Load(self.simulation, plan)
+        self.simulation.checks.clock = self.load.recorder.clock
+        self.simulation.on_start = self.load.join
+        self.simulation.schedule.event_limit = _EVENTS_MAX
+        self.nemesis: Nemesis | None = None
+        self.checked = 0
+        clocks = Random(f"{plan.seed}/clocks")
+        for host in self.simulation.hosts.values():
+            host.clock_rate = 1.0 + plan.drift * clocks.uniform(-1.0, 1.0)
+
+    def go(self) -> None:
+        """Do it all.
+
+        Raises:
+            AssertionError: something went wrong; `Violation` or `Stuck`, or another one.
+        """
+        simulation, load = self.simulation, self.load
+        simulation.start()
+        self.nemesis = Nemesis(simulation, self.plan)
+        simulation.run(self.plan.chaos)
+        self.nemesis.stop()
+        load.check()
+        self._core_goes_on()
+        self._all_recovers()
+        self._others_lead()
+        self._restart_all()
+        self._check_histories()
+
+    def _core_goes_on(self) -> None:
+        """Leave a majority alone with itself: it must serve, whatever the others do."""
+        simulation = self.simulation
+        able = [a for a in simulation.addresses if a not in simulation.damaged]
+        if len(able) * 2 <= len(simulation.addresses):
+            return
+        random = Random(f"{self.plan.seed}/{self.plan.core}/core")
+        core = random.sample(able, len(simulation.addresses) // 2 + 1)
+        simulation.heal_among(core)
+        for address in core:
+            for other in simulation.addresses:
+                if other not in core:
+                    simulation.network.cut(other, address)
+                    simulation.network.cut(address, other)
+        self._serves(core)
+
+    def _all_recovers(self) -> None:
+        """Heal everything: all calls end, and all nodes become equal."""
+        simulation, load = self.simulation, self.load
+        simulation.heal()
+        simulation.start_again()
+        load.is_open = False
+        simulation.run_until(lambda: load.is_idle, _RECOVERY)
+        simulation.settle(_RECOVERY)
+        load.check()
+
+    def _others_lead(self) -> None:
+        """Have another leader, and only read: nothing acknowledged may be missing."""
+        simulation, load = self.simulation, self.load
+        leader = simulation.leader()
+        assert leader is not None
+        load.is_open = load.read_only = True
+        if len(simulation.addresses) > 2:
+            simulation.crash(leader)
+            simulation.run_until(lambda: simulation.leader() is not None, _RECOVERY)
+        else:
+            simulation.crash(leader)
+        simulation.start_again()
+        self._serves(simulation.addresses, write=False)
+        simulation.run(1.0)
+        load.is_open = False
+        simulation.run_until(lambda: load.is_idle, _RECOVERY)
+
+    def _restart_all(self) -> None:
+        """Kill all nodes and start them: they must come to the same state again."""
+        simulation, load = self.simulation, self.load
+        simulation.settle(_RECOVERY)
+        for address in simulation.addresses:
+            simulation.crash(address, silently=True)
+        load.read_only = load.is_open = True
+        simulation.start_again()
+        self._serves(simulation.addresses)
+        simulation.run(0.5)
+        load.is_open = False
+        simulation.run_until(lambda: load.is_idle, _RECOVERY)
+        simulation.settle(_RECOVERY)
+        load.check()
+
+    def _serves(self, addresses: Any, *, write: bool = True) -> None:
+        """Await an answer of each of these nodes."""
+        simulation = self.simulation
+        answered: set[str] = set()
+
+        def ask(address: str) -> None:
+            life = simulation.hosts[address].life
+            if life is None or life.node is None:
+                return
+            try:
+                node, hits = life.node, life.consumers["hits"]
+                future = hits.add.submit(0) if write else node.barrier.submit()
+            except NotApplied:
+                life.event_loop.call_later(0.05, ask, address)
+                return
+
+            def answer(_: object) -> None:
+                if future.cancelled() or not isinstance(future.exception(), NotApplied):
+                    answered.add(address)
+                elif life.alive:
+                    life.event_loop.call_later(0.05, ask, address)
+
+            future.add_done_callback(answer)
+
+        asked: dict[str, object] = {}
+
+        def all_answered() -> bool:
+            for address in wanted:
+                life = simulation.hosts[address].life
+                if life is not None and life.node is not None and asked.get(address) is not life:
+                    asked[address] = life
+                    life.soon(ask, address)
+            return len(answered) == len(wanted)
+
+        wanted = [a for a in addresses if a not in simulation.damaged]
+        simulation.run_until(all_answered, _RECOVERY)
+
+    def _check_histories(self) -> None:
+        self.checked = check_histories(self.load)
+
+    def report(self) -> Report:
+        """Return what was done so far."""
+        simulation = self.simulation
+        return Report(
+            events=simulation.schedule.event_count,
+            seconds=simulation.now - simulation.schedule.begin,
+            faults=self.nemesis.fault_count if self.nemesis is not None else 0,
+            elections=simulation.checks.election_count,
+            messages=simulation.network.message_count,
+            calls=len(self.load.recorder),
+            checked=self.checked,
+        )
+
+
+def run_plan(plan: Plan) -> Report | Failure:
+    """Carry out a plan; return what it did, or how it failed."""
+    run = Run(plan)
+    with quiet_collector():
+        try:
+            run.go()
+        except Exception as error:
+            # What the engine made of a violation is less telling than the violation.
+            first = run.simulation.checks.violation or error
+            return Failure(
+                plan=plan,
+                kind=type(first).__name__,
+                message=str(first),
+                events=run.simulation.schedule.event_count,
+                error=first,
+            )
+    return run.report()
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Collect no garbage meanwhile: it takes long, and ends coroutines at times of its own."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+

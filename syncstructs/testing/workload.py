@@ -1,0 +1,536 @@
+"""The load of a simulated run: callers on every node that use all types as programs do.
+
+They call one after another or many at once, give up and cancel, gather batches, read behind
+barriers, wait for items, and hold locks over whatever happens. What each saw is recorded, with the
+place that the log gave to its call, for the checkers of `verdicts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from math import inf
+from queue import Empty, Full
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import (
+    Cancelled,
+    LockLost,
+    NodeFailed,
+    NotApplied,
+    NotOwner,
+    OutcomeUnknown,
+    SyncError,
+    Timeout,
+)
+from ..structs.counters import ReplCounter
+from ..structs.dicts import ReplDict
+from ..structs.lists import ReplList
+from ..structs.locks import ReplLock, ReplLockManager
+from ..structs.queues import ReplPriorityQueue, ReplQueue
+from ..structs.sets import ReplSet
+from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
+from .invariants import Violation
+from .plans import Plan
+
+if TYPE_CHECKING:
+    from ..futures import Future
+    from .hosts import Life
+    from .simulator import Simulation
+
+CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
+    "hits": ReplCounter,
+    "users": ReplDict,
+    "items": ReplList,
+    "tags": ReplSet,
+    "jobs": lambda: ReplQueue(3),
+    "ranks": ReplPriorityQueue,
+    "lock": ReplLock,
+    "locks": ReplLockManager,
+}
+"""The objects of every run, as every node makes them."""
+
+
+class Record:
+    """One call, as it is being recorded."""
+
+    __slots__ = ("args", "began", "call", "end", "method", "outcome", "part", "place", "process")
+
+    def __init__(self, process: str, method: str, args: tuple[Any, ...], began: int) -> None:
+        self.process = process
+        self.method = method
+        self.args = args
+        self.began = began
+        self.end: float = inf
+        self.outcome: object = UNKNOWN
+        self.call: Any = None
+        """The future that the log knows; that of the whole batch for a part of one."""
+        self.part = 0
+        self.place: int | None = None
+        """For a read: the greatest place whose effect it may see."""
+
+
+class Recorder:
+    """All calls of a run, by object, with one clock for all of them that counts."""
+
+    def __init__(self) -> None:
+        self.clock = itertools.count(1).__next__
+        self.records: dict[str, list[Record]] = {name: [] for name in CONSUMERS}
+
+    def begin(self, process: str, name: str, method: str, *args: Any) -> Record:
+        """Record that a call is about to be made."""
+        record = Record(process, method, args, self.clock())
+        self.records[name].append(record)
+        return record
+
+    def follow(self, record: Record, future: Future[Any]) -> None:
+        """Record how the call ends, once it does."""
+        record.call = future
+        future.add_done_callback(lambda ended: self._ended(record, ended))
+
+    def _ended(self, record: Record, future: Future[Any]) -> None:
+        error = _error_of(future)
+        if error is None:
+            record.outcome = plain(future.result())
+            record.end = self.clock()
+        else:
+            self.fail(record, error)
+
+    def fail(self, record: Record, error: BaseException) -> None:
+        """Record that the call has raised `error`."""
+        if isinstance(error, NotApplied):
+            record.outcome = NOT_APPLIED
+        elif isinstance(error, OutcomeUnknown | Timeout | Cancelled | NodeFailed):
+            return
+        else:
+            record.outcome = Raised.of(error)
+        record.end = self.clock()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.records.values()))
+
+
+class Fence:
+    """What a lock protects: it refuses fencing tokens smaller than the greatest it has seen."""
+
+    def __init__(self) -> None:
+        self.greatest = 0
+        self.refused = 0
+
+    def write(self, token: int, *, sure: bool, who: str) -> None:
+        """Take or refuse a write.
+
+        Raises:
+            Violation: it is refused although its writer could be sure of the lock.
+        """
+        if token < self.greatest:
+            self.refused += 1
+            if sure:
+                raise Violation(f"{who} is sure of token {token}; {self.greatest} was used already")
+        self.greatest = max(self.greatest, token)
+
+
+class Load:
+    """The callers of all nodes of one simulation, by its plan."""
+
+    def __init__(self, simulation: Simulation, plan: Plan) -> None:
+        self.simulation = simulation
+        self.plan = plan
+        self.recorder = Recorder()
+        self.fences: dict[object, Fence] = {}
+        self.is_open = True
+        """Whether callers go on calling."""
+        self.read_only = False
+        self.put: dict[int, Record] = {}
+        """Every item ever put into a queue."""
+        self.taken: dict[int, str] = {}
+        """Items that somebody got, and who."""
+        self.puzzled: list[BaseException] = []
+        """Errors that no call should raise."""
+        self._numbers = itertools.count(1)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def join(self, life: Life) -> None:
+        """Let callers begin on a node that has just been made."""
+        for number in range(self.plan.clients):
+            client = Client(self, life, number)
+            self._tasks.append(life.event_loop.create_task(client.run()))
+
+    def number(self) -> int:
+        """Return a number that it never returned before."""
+        return next(self._numbers)
+
+    def fence(self, key: object) -> Fence:
+        """Return what the lock of that key protects."""
+        return self.fences.setdefault(key, Fence())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no caller is at work on a node that lives."""
+        tasks = self._tasks = [t for t in self._tasks if not t.done() and not _is_over(t)]
+        return not tasks
+
+    def check(self) -> None:
+        """Raise what a caller should not have met."""
+        if self.puzzled:
+            raise Violation(f"a call raised {self.puzzled[0]!r}") from self.puzzled[0]
+
+    def histories(self) -> dict[str, list[Op]]:
+        """Return what was recorded, by object, in the order of the calls.
+
+        The log tells of a call without an outcome: when it was committed, or that it never was.
+        """
+        checks = self.simulation.checks
+        numbers = itertools.count(1)
+        histories: dict[str, list[Op]] = {}
+        for name, records in self.recorder.records.items():
+            ops = histories[name] = []
+            for record in records:
+                end, outcome, place = record.end, record.outcome, record.place
+                if place is None and type(record.call) is checks.call_type:
+                    place = checks.place_of(record.call)
+                    if outcome is NOT_APPLIED and place is not None:
+                        raise Violation(
+                            f"{record.process}: {record.method}{record.args!r} of {name!r} was said"
+                            " to be not applied, but the log has it"
+                        )
+                    if outcome is UNKNOWN:
+                        if place is None:
+                            outcome = NOT_APPLIED
+                        else:
+                            end = checks.committed_at(place)
+                    if place is not None:
+                        place += record.part
+                ops.append(Op(
+                    id=next(numbers), process=record.process, method=record.method,
+                    args=record.args, call=record.began, end=end, outcome=outcome, index=place,
+                ))  # fmt: skip
+        return histories
+
+
+def _is_over(task: asyncio.Task[None]) -> bool:
+    return bool(task.get_loop().is_closed())
+
+
+_FORGIVEN = (SyncError, Empty, Full, LookupError, ValueError, TypeError)
+
+
+class Client:
+    """One caller: a coroutine in the life of one node."""
+
+    def __init__(self, load: Load, life: Life, number: int) -> None:
+        plan = load.plan
+        self.load = load
+        self.life = life
+        self.name = f"{life.host.address}.{life.number}/{number}"
+        self.random = Random(f"{plan.seed}/{self.name}")
+        self._kinds = list(plan.mixes) or ["count"]
+        self._weights = list(plan.mixes.values()) or [1.0]
+        self._objects = life.consumers
+
+    async def run(self) -> None:
+        """Call again and again, until the load is closed."""
+        load, random = self.load, self.random
+        while load.is_open:
+            await asyncio.sleep(random.expovariate(1.0) * load.plan.think)
+            if load.read_only:
+                await self._guard(self.read())
+                continue
+            (kind,) = random.choices(self._kinds, self._weights)
+            await self._guard(getattr(self, kind)())
+
+    async def _guard(self, step: Coroutine[Any, Any, None]) -> None:
+        try:
+            await step
+        except NotApplied:
+            pass
+        except Exception as error:
+            self.load.puzzled.append(error)
+            raise
+
+    # Calls
+
+    def _submit(self, name: str, method: str, *args: Any) -> Future[Any] | None:
+        recorder = self.load.recorder
+        record = recorder.begin(self.name, name, method, *args)
+        try:
+            future: Future[Any] = getattr(self._objects[name], method).submit(*args)
+        except Exception as error:
+            recorder.fail(record, error)
+            return None
+        recorder.follow(record, future)
+        return future
+
+    async def _call(self, name: str, method: str, *args: Any) -> None:
+        future = self._submit(name, method, *args)
+        if future is not None:
+            await self._await(future)
+
+    async def _await(self, future: Future[Any]) -> bool:
+        """Wait as patiently as this caller is; return whether the future is done."""
+        random = self.random
+        if random.random() < self.load.plan.give_up:
+            patience = random.random() * 0.1
+            if not await _done_within(future, patience) and random.random() < 0.5:
+                future.cancel()
+            return future.done()
+        return await _done_within(future, 5.0)
+
+    async def count(self) -> None:
+        random = self.random
+        method = random.choice(("inc", "inc", "add", "dec", "get_and"))
+        if method == "get_and":
+            value = self._objects["hits"].value
+            await self._call("hits", "compare_and_set", value, value + 10)
+        elif method == "add":
+            await self._call("hits", "add", random.randrange(1, 9))
+        else:
+            await self._call("hits", method)
+
+    def _key(self) -> str:
+        return f"k{self.random.randrange(self.load.plan.keys)}"
+
+    def _change(self) -> tuple[str, str, tuple[Any, ...]]:
+        """Return some change of the dictionary, the list, the set or the counter."""
+        which = self.random.randrange(4)
+        if which == 0:
+            return ("users", *self._key_change())
+        if which == 1:
+            return ("items", *self._list_change())
+        if which == 2:
+            return ("tags", *self._set_change())
+        return "hits", "add", (self.random.randrange(1, 9),)
+
+    def _key_change(self) -> tuple[str, tuple[Any, ...]]:
+        method = self.random.choice(("set", "set", "set", "delete", "setdefault", "pop", "swap"))
+        key = self._key()
+        if method == "swap":
+            return "compare_and_set", (key, self._objects["users"].get(key), self.load.number())
+        if method in ("set", "setdefault"):
+            return method, (key, self.load.number())
+        return method, (key, None) if method == "pop" and self.random.random() < 0.5 else (key,)
+
+    def _list_change(self) -> tuple[str, tuple[Any, ...]]:
+        random = self.random
+        if len(self._objects["items"]) > 20:
+            return random.choice((("pop", ()), ("pop", (0,)), ("clear", ())))
+        method = random.choice(("append", "append", "insert", "pop", "set", "remove", "reverse"))
+        number = self.load.number()
+        if method == "append":
+            return method, (number,)
+        if method == "insert" or method == "set":
+            return method, (random.randrange(5), number)
+        return method, (random.randrange(9),) if method == "remove" else ()
+
+    def _set_change(self) -> tuple[str, tuple[Any, ...]]:
+        method = self.random.choice(("add", "add", "discard", "remove", "pop"))
+        return method, () if method == "pop" else (self.random.randrange(self.load.plan.keys),)
+
+    async def write_key(self) -> None:
+        method, args = self._key_change()
+        await self._call("users", method, *args)
+
+    async def change_list(self) -> None:
+        method, args = self._list_change()
+        await self._call("items", method, *args)
+
+    async def change_set(self) -> None:
+        method, args = self._set_change()
+        await self._call("tags", method, *args)
+
+    async def pipeline(self) -> None:
+        """Make many calls without waiting, and wait for the last of them."""
+        last = None
+        for _ in range(self.random.choice((2, 5, 20))):
+            name, method, args = self._change()
+            last = self._submit(name, method, *args) or last
+        if last is not None:
+            await self._await(last)
+
+    async def batch(self) -> None:
+        """Make some calls as one."""
+        recorder = self.load.recorder
+        block = self.life.node.batch()
+        block._open()
+        records = []
+        for part in range(self.random.randrange(1, 5)):
+            name, method, args = self._change()
+            record = recorder.begin(self.name, name, method, *args)
+            record.part = part
+            try:
+                gathered = getattr(self._objects[name], method).submit(*args)
+            except Exception as error:
+                recorder.fail(record, error)
+                continue
+            records.append((record, gathered))
+        try:
+            call = block._send(raised=False)
+        except NotApplied as error:
+            for record, _ in records:
+                recorder.fail(record, error)
+            return
+        for record, gathered in records:
+            recorder.follow(record, gathered)
+            record.call = call
+        if call is not None:
+            block._end(call)
+            await self._await(call)
+
+    async def read(self) -> None:
+        """Read behind a barrier."""
+        random = self.random
+        recorder = self.load.recorder
+        name = random.choice(("hits", "users", "items", "tags"))
+        key = self._key() if name == "users" else random.randrange(self.load.plan.keys)
+        method, args = {
+            "hits": ("get", ()),
+            "users": ("get", (key,)),
+            "items": ("copy", ()),
+            "tags": ("__contains__", (key,)),
+        }[name]
+        record = recorder.begin(self.name, name, method, *args)
+        try:
+            await self.life.node.barrier.submit(5.0)
+        except SyncError:
+            record.outcome = NOT_APPLIED
+            return
+        target = self._objects[name]
+        value = target.value if name == "hits" else getattr(target, method)(*args)
+        record.outcome = plain(value)
+        record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
+        record.end = recorder.clock()
+
+    # Queues
+
+    async def put(self) -> None:
+        await self._put("jobs", self.load.number())
+
+    async def put_ranked(self) -> None:
+        await self._put("ranks", self.random.randrange(3) * 10**9 + self.load.number())
+
+    async def get(self) -> None:
+        await self._get("jobs")
+
+    async def get_ranked(self) -> None:
+        await self._get("ranks")
+
+    async def _put(self, name: str, item: int) -> None:
+        random = self.random
+        record = self.load.recorder.begin(self.name, name, "put", item)
+        self.load.put[item] = record
+        method, args = random.choice(
+            (("put_nowait", ()), ("put", (False,)), ("put", ()), ("put", (True, random.random())))
+        )
+        record.method, record.args = method, (item, *args)
+        try:
+            future = getattr(self._objects[name], method).submit(*record.args)
+        except Exception as error:
+            self.load.recorder.fail(record, error)
+            return
+        self.load.recorder.follow(record, future)
+        await self._await(future)
+
+    async def _get(self, name: str) -> None:
+        random = self.random
+        load = self.load
+        method, args = random.choice(
+            (("get_nowait", ()), ("get", (False,)), ("get", ()), ("get", (True, random.random())))
+        )
+        record = load.recorder.begin(self.name, name, method, *args)
+        try:
+            future = getattr(self._objects[name], method).submit(*args)
+        except Exception as error:
+            load.recorder.fail(record, error)
+            return
+        load.recorder.follow(record, future)
+        future.add_done_callback(self._took)
+        await self._await(future)
+
+    def _took(self, future: Future[Any]) -> None:
+        if _error_of(future) is not None:
+            return
+        item = future.result()
+        taken = self.load.taken
+        if item in taken:
+            what = f"{self.name} took {item}, which {taken[item]} had taken"
+            self.load.puzzled.append(Violation(what))
+        elif item not in self.load.put:
+            self.load.puzzled.append(Violation(f"{self.name} took {item}, which nobody has put"))
+        taken[item] = self.name
+
+    # Locks
+
+    async def hold(self) -> None:
+        await self._hold("lock", None)
+
+    async def hold_key(self) -> None:
+        await self._hold("locks", self._key())
+
+    async def _hold(self, name: str, key: str | None) -> None:
+        random = self.random
+        lock = self._objects[name] if key is None else self._objects[name][key]
+        recorder = self.load.recorder
+        arguments = random.choice(((), (False,), (True, random.random()), (True, 3.0)))
+        named = () if key is None else (key,)
+        record = recorder.begin(self.name, name, "acquire", *named, *arguments)
+        future = lock.acquire.submit(*arguments)
+        recorder.follow(record, future)
+        if not await self._await(future) or _error_of(future) is not None:
+            if not future.done():
+                future.cancel()
+            return
+        token = lock.token
+        if not future.result() or token is None:
+            return
+        for _ in range(random.randrange(4)):
+            sure = lock.held and lock.token == token
+            who = f"{self.name} of {key or name}"
+            self.load.fence(key).write(token, sure=sure, who=who)
+            await asyncio.sleep(random.expovariate(1.0) * 0.3)
+        if random.random() < 0.1:
+            return  # never released, as by a careless program, until the node ends
+        record = recorder.begin(self.name, name, "release", *named)
+        try:
+            future = lock.release.submit()
+        except (LockLost, NotOwner) as error:
+            recorder.fail(record, error)
+            return
+        recorder.follow(record, future)
+        await self._await(future)
+
+    # Objects that come and go
+
+    async def create(self) -> None:
+        node = self.life.node
+        name = f"x{self.random.randrange(3)}"
+        future = node.create.submit(name, ReplCounter)
+        if await self._await(future) and _error_of(future) is None:
+            target = future.result()
+            with_it = target.add.submit(self.random.randrange(9))
+            await self._await(with_it)
+
+    async def drop(self) -> None:
+        await self._await(self.life.node.drop.submit(f"x{self.random.randrange(3)}"))
+
+
+def _error_of(future: Future[Any]) -> BaseException | None:
+    return Cancelled() if future.cancelled() else future.exception()
+
+
+async def _done_within(future: Future[Any], seconds: float) -> bool:
+    if future.done():
+        return True
+    loop = asyncio.get_running_loop()
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def release(_: object = None) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    timer = loop.call_later(seconds, release)
+    future.add_done_callback(release)
+    await waiter
+    timer.cancel()
+    return future.done()
