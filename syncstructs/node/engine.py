@@ -29,7 +29,7 @@ from .calls import Call, CallBlocker, CallQueue
 from .driver import Driver
 from .gate import ReadGate
 from .operations import Operation
-from .runners import HasCancel, Loop, Timer
+from .runners import AsyncioRunner, HasCancel, Loop, Timer
 from .stores import Stores
 from .world import current_world
 
@@ -124,6 +124,8 @@ class Engine:
         Raises:
             BindError: the address cannot be had (under asyncio it ends `wait_ready` instead).
         """
+        if isinstance(self.runner, AsyncioRunner):
+            self.runner.when_ended = self._loop_ended
         try:
             self.runner.start(self._main())
         except BaseException:
@@ -240,6 +242,22 @@ class Engine:
         self._end_calls(refusal)
         self._tell_objects()
         self.runner.spawn(self._shut_down())
+
+    def _loop_ended(self) -> None:
+        """End with the asyncio loop, which winds up or was closed under this node."""
+        error = NodeClosed(
+            f"the asyncio loop in which {self.address} lived has ended, and the node with it; use"
+            " `async with Node(...)` around all that needs it, or drive='thread'"
+        )
+        if not cast(AsyncioRunner, self.runner).loop.is_closed():
+            self._stop(error)
+            return
+        # Nothing can run there any more, so the rest of it is done in whichever thread this is.
+        self.failure = self.failure or error
+        self._end_calls(error)
+        self._tell_objects()
+        self._stores.close(_CLOSE_TIMEOUT)
+        self.closed.finish(None, None)
 
     def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
         why = str(refusal)

@@ -22,7 +22,7 @@ class Loop(Protocol):
     """The driver's thread, as an operation sees it."""
 
     def post(self, function: Callable[[], object]) -> object:
-        """Run `function` in the driver's thread, soon."""
+        """Run `function` in the driver's thread, soon; False if nothing runs there any more."""
 
     def after(self, seconds: float, function: Callable[[], object]) -> "HasCancel":
         """Run `function` in the driver's thread, `seconds` from now; may be called anywhere."""
@@ -91,10 +91,9 @@ class Operation:
                 self.advance(*_seen(future, timed))
 
         def done(_: object) -> None:
-            if self._loop.in_driver():
+            # A loop that was closed under its node takes no more posts.
+            if self._loop.in_driver() or self._loop.post(go_on) is False:
                 go_on()
-            else:
-                self._loop.post(go_on)
 
         def time_out() -> None:
             if self._claim(turn):

@@ -109,7 +109,7 @@ class Runner(ABC):
             self.loop.call_soon_threadsafe(function, context=self._context)
         except RuntimeError:
             # The loop was closed in this very moment.
-            if not self._closed:
+            if not self._closed and not self.loop.is_closed():
                 raise
             return False
         return True
@@ -232,10 +232,14 @@ class ThreadRunner(Runner):
 
 
 class AsyncioRunner(Runner):
-    """The loop that is running where the node is made."""
+    """The loop that is running where the node is made. It may end before the node is closed."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.when_ended: Callable[[], object] = lambda: None
+        """Called once when the loop ends; if it is closed already, then in any thread."""
+        self._end = asyncio.Event()
+        self._losing = threading.Lock()
         try:
             self.loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -246,7 +250,49 @@ class AsyncioRunner(Runner):
         self._main: asyncio.Task[None] | None = None
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
-        self._main = self.loop.create_task(main)
+        self._main = self.loop.create_task(self._live(main))
+        # Without this, one that is cancelled before it began would be reported as never awaited.
+        self._main.add_done_callback(lambda _: main.close())
+
+    async def _live(self, main: Coroutine[Any, Any, None]) -> None:
+        try:
+            await main
+            await self._end.wait()
+        except asyncio.CancelledError:
+            # asyncio.run() cancels what is left, and waits for it, before it closes its loop.
+            self.when_ended()
+            if self._spawned is not None:
+                await self._spawned
+            raise
+
+    def in_driver(self) -> bool:
+        return super().in_driver() and not self.loop.is_closed()
+
+    def post(self, function: Callable[[], object]) -> bool:
+        if self.loop.is_closed():
+            self._lose()
+            return False
+        return super().post(function)
+
+    def block(self, future: Future[Any], timeout: float | None) -> None:
+        if self.loop.is_closed():
+            self._lose()
+        super().block(future, timeout)
+
+    def stopped(self) -> None:
+        super().stopped()
+        # From here on, no thread waits for itself by waiting for the node.
+        self._thread = 0
+        if not self.loop.is_closed():
+            self._end.set()
+
+    def _lose(self) -> None:
+        """Tell that the loop was closed without a word."""
+        with self._losing:
+            if self._closed:
+                return
+            self._closed = True
+        self.when_ended()
 
 
 class ManualRunner(Runner):

@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -876,3 +877,55 @@ def test_a_name_that_is_taken_on_this_node_is_refused_and_the_object_stays(addre
             node.attach("users", ReplDict())
         first["a"] = 1
         assert node.objects["users"] is first
+
+
+@pytest.mark.parametrize("winding_up", ["as asyncio.run does", "closed without a word"])
+@pytest.mark.parametrize("store", ["memory", "disk"])
+def test_a_node_ends_with_the_loop_in_which_it_lived(address, tmp_path, winding_up, store):
+    users, jobs, door = ReplDict(), ReplQueue(), ReplLock()
+    data_dir = tmp_path / "data" if store == "disk" else None
+
+    async def main():
+        node = Node(
+            address,
+            consumers={"users": users, "jobs": jobs, "door": door},
+            drive="asyncio",
+            data_dir=data_dir,
+        )
+        await node.wait_ready.submit(10)
+        await users.set.submit("ann", 7)
+        return node, jobs.get.submit()
+
+    loop = asyncio.new_event_loop()
+    node, parked = loop.run_until_complete(main())
+    if winding_up == "as asyncio.run does":
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        assert parked.done()
+    loop.close()
+
+    def refused(call, *args):
+        with pytest.raises(NodeClosed, match=r"loop in which .* lived has ended"):
+            call(*args)
+
+    def use():
+        refused(users.set, "ann", 8)
+        refused(lambda: users.set.submit("ann", 8).result(10))
+        refused(lambda: jobs.get(timeout=10))
+        refused(door.acquire)
+        refused(node.barrier)
+        refused(node.wait_ready)
+        refused(node.attach, "more", ReplDict())
+        with pytest.raises((NodeClosed, OutcomeUnknown), match="loop in which"):
+            parked.result(10)
+        assert users["ann"] == 7
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(use).result(30)
+    use()
+    node.close()
+    if store == "disk":
+        with pytest.raises(DataDirForeign):     # and not busy any more
+            Node(free_addresses(1)[0], data_dir=data_dir)
