@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import Token
 from dataclasses import replace
+from math import inf
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 from ..config import Config, parse_address
-from ..errors import ConfigError, NotApplied, ObjectExists, ObjectMismatch, Timeout
+from ..errors import Cancelled, ConfigError, NotApplied, ObjectExists, ObjectMismatch, Timeout
 from ..futures import Future
 from ..objects.port import Steps
 from ..objects.replicated import (
@@ -110,13 +111,36 @@ class Node:
                 error = error or raised
         if self._engine.failure is not None:
             raise self._engine.failure
-        yield self._engine.barrier()
-        # A lock that is granted before the leader has vouched for the session would be given back.
-        heard: Future[None] = Future(self._engine.blocker)
-        while not self._engine.is_sure and self._engine.failure is None:
-            yield heard, self._engine.config.heartbeat_interval / 4
+        yield from self._confirm()
         if error is not None:
             raise error
+
+    def _confirm(self, timeout: float | None = None) -> Steps[bool]:
+        """Wait until a quorum confirms a leader and this node's session certainly lives.
+
+        Return False if `timeout` seconds were not enough.
+        """
+        engine = self._engine
+        deadline = inf if timeout is None else engine.now() + timeout
+        confirmed = engine.barrier()
+        try:
+            in_time = yield confirmed, timeout
+        except Cancelled:
+            engine.forget_barrier(confirmed)
+            raise
+        if not in_time:
+            engine.forget_barrier(confirmed)
+            return False
+        yield confirmed
+        # A lock that is granted before the leader has vouched for the session would be given back.
+        heard: Future[None] = Future(engine.blocker)
+        while not engine.is_sure and engine.failure is None:
+            if engine.now() >= deadline:
+                return False
+            yield heard, engine.config.heartbeat_interval / 4
+        if engine.failure is not None:
+            raise engine.failure
+        return True
 
     # Life
 
@@ -144,20 +168,36 @@ class Node:
     def wait_ready(self, timeout: float | None = None) -> Steps[None]:
         """Wait until this node has caught up with a leader and its objects are attached.
 
+        Ready means now, however often it was before: a quorum confirms the leader after this call
+        was made, everything that was acknowledged before is applied here, and the session lives.
+        That is a question to other members, for whose answer a timeout of 0 is too short.
+
         Raises:
-            Timeout: not ready within `timeout` seconds; it goes on trying.
+            Timeout: not ready within `timeout` seconds; it goes on trying. The message names the
+                members to which there is no link.
             ObjectMismatch: the cluster has an object of that name and another type.
             BindError: the address cannot be had.
             NodeClosed, NodeFailed: the node has ended.
         """
         if self._engine.failure is not None:
             raise self._engine.failure
-        if not (yield self._ready, timeout):
-            raise Timeout(
-                f"{self.address} is not ready within {timeout} s: members {self.members} have"
-                f" elected {self.leader or 'no leader'}"
-            )
-        yield self._ready
+        was_ready = self._ready.done()
+        in_time = yield self._ready, timeout
+        if in_time:
+            yield self._ready
+        if was_ready:
+            # That it was ready once says nothing about now.
+            in_time = yield from self._confirm(timeout)
+        if not in_time:
+            raise Timeout(self._why_not_ready(timeout))
+
+    def _why_not_ready(self, timeout: float | None) -> str:
+        linked = {self.address, *self._engine.links()}
+        missing = ", ".join(member for member in self.members if member not in linked)
+        return (
+            f"{self.address} is not ready within {timeout} s: members {self.members} have elected"
+            f" {self.leader or 'no leader'}{f'; no link to {missing}' if missing else ''}"
+        )
 
     @operation
     def barrier(self, timeout: float | None = None) -> Steps[None]:

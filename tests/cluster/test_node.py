@@ -535,6 +535,42 @@ def test_an_argument_over_the_limit_is_refused(address):
         node.objects["users"]["small"] = 1
 
 
+def test_ready_means_ready_now():
+    addresses = free_addresses(3)
+    nodes = [Node(a, addresses, consumers={"users": ReplDict()}) for a in addresses]
+    try:
+        for node in nodes:
+            node.wait_ready(20)
+        last, *others = nodes
+        for node in others:
+            node.close()
+        # At once, although this node has hardly noticed yet that it is alone.
+        with pytest.raises(Timeout):
+            last.wait_ready(0.3)
+        eventually(lambda: not last.status()["connected"])
+        with pytest.raises(Timeout) as caught:
+            last.wait_ready(0.01)
+        assert f"no link to {', '.join(sorted(addresses[1:]))}" in str(caught.value)
+        waiting = last.wait_ready.submit()
+        nodes.append(Node(addresses[1], addresses, consumers={"users": ReplDict()}))
+        nodes[-1].wait_ready(20)
+        waiting.result(20)
+        last.wait_ready(20)
+        assert waiting.done()
+    finally:
+        for node in nodes:
+            node.close()
+
+
+def test_an_object_that_the_cluster_refused_makes_every_wait_for_ready_fail(address, tmp_path):
+    Node(address, consumers={"users": ReplDict()}, data_dir=tmp_path).__enter__().close()
+    node = Node(address, consumers={"users": ReplList()}, data_dir=tmp_path)
+    for _ in range(2):
+        with pytest.raises(ObjectMismatch):
+            node.wait_ready(10)
+    node.close()
+
+
 def test_a_call_without_a_quorum_ends_as_not_applied():
     addresses = free_addresses(3)
     node = Node(addresses[0], addresses, consumers={"users": ReplDict()}, call_timeout=0.2)
