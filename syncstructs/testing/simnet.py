@@ -10,6 +10,7 @@ cheaper. `datagrams` goes beyond TCP: messages of a connection are lost, doubled
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import log
@@ -245,7 +246,7 @@ class Connection:
     """One connection; `ends[0]` dialled. It is over for good once it has broken."""
 
     __slots__ = (
-        "_arrived", "_ends", "_held", "_held_bytes", "_last", "_links", "_network", "_wires",
+        "_ends", "_flight", "_held_bytes", "_last", "_links", "_network", "_owed", "_wires",
         "broken",
     )  # fmt: skip
 
@@ -256,7 +257,11 @@ class Connection:
         self._ends = (dialer, acceptor)
         self._links: dict[str, Link] = {}
         self._last = {dialer.address: 0.0, acceptor.address: 0.0}
-        self._held: dict[str, list[bytes]] = {dialer.address: [], acceptor.address: []}
+        # What is on the way, in order, and how much of it has come as far as a cut.
+        self._flight: dict[str, deque[bytes]] = {
+            dialer.address: deque(), acceptor.address: deque()
+        }  # fmt: skip
+        self._owed = {dialer.address: 0, acceptor.address: 0}
         self._held_bytes = {dialer.address: 0, acceptor.address: 0}
         self._wires = {
             dialer.address: acceptor, acceptor.address: dialer
@@ -305,10 +310,11 @@ class Connection:
 
     def release(self, sender: str) -> None:
         """Let go what a cut has held up."""
-        held, self._held[sender] = self._held[sender], []
+        owed, self._owed[sender] = self._owed[sender], 0
         self._held_bytes[sender] = 0
-        for piece in held:
-            self._transmit(sender, self._wires[sender].address, piece)
+        schedule = self._network.schedule
+        for _ in range(owed):
+            schedule.at(schedule.now, self._arrive, sender, self._wires[sender].address)
 
     def break_(self, *, again: bool = True) -> None:
         """End the connection: what is on the way is lost, and both sides hear of it."""
@@ -339,49 +345,66 @@ class Connection:
 
     def _transmit(self, sender: str, receiver: str, piece: bytes) -> None:
         network = self._network
+        schedule = network.schedule
+        when = schedule.now + network.pause(sender, receiver, len(piece))
+        if network.datagrams and not network.framing:
+            self._throw(sender, receiver, piece, when)
+            return
+        if network._cut and (sender, receiver) in network._cut:
+            self._held_bytes[sender] += len(piece)
+        # Nothing overtakes anything.
+        last = self._last[sender]
+        if when <= last:
+            when = last
+        self._last[sender] = when
+        flight = self._flight[sender]
+        if network.framing and len(piece) > 1 and network.random.random() < 0.3:
+            split = network.random.randrange(1, len(piece))
+            flight.append(piece[:split])
+            schedule.at(when, self._arrive, sender, receiver)
+            piece = piece[split:]
+        flight.append(piece)
+        schedule.at(when, self._arrive, sender, receiver)
+
+    def _throw(self, sender: str, receiver: str, datagram: bytes, when: float) -> None:
+        """Send a message that nothing binds to those before it."""
+        network = self._network
+        if network._cut and (sender, receiver) in network._cut:
+            return
+        faults, random = network.faults, network.random.random
+        if faults.loss and random() < faults.loss:
+            return
+        schedule = network.schedule
+        schedule.at(when, self._land, sender, receiver, datagram)
+        if faults.duplication and random() < faults.duplication:
+            later = when + faults.delay * 5 * random()
+            schedule.at(later, self._land, sender, receiver, datagram)
+
+    def _land(self, sender: str, receiver: str, datagram: bytes) -> None:
+        cut = self._network._cut
+        if not self.broken and not (cut and (sender, receiver) in cut):
+            end = self._wires[sender]
+            end.life.execute(self._take_in, end, sender, datagram)
+
+    def _arrive(self, sender: str, receiver: str) -> None:
+        """Let the next piece in order arrive."""
+        if self.broken:
+            return
+        network = self._network
+        flight = self._flight[sender]
         if network._cut:
             keep = network._cut.get((sender, receiver))
             if keep is not None:
-                # With framing a stream has no gaps: it waits, and dies if the cut loses things.
+                # A stream has no gaps: it waits, and dies if the cut loses things.
                 if keep or network.framing:
-                    self._held[sender].append(piece)
-                    self._held_bytes[sender] += len(piece)
+                    self._owed[sender] += 1
+                else:
+                    flight.popleft()
                 return
-        schedule = network.schedule
-        when = schedule.now + network.pause(sender, receiver, len(piece))
-        if not network.datagrams or network.framing:
-            # Nothing overtakes anything.
-            last = self._last[sender]
-            if when <= last:
-                when = last
-            self._last[sender] = when
-        else:
-            faults = network.faults
-            if faults.loss and network.random.random() < faults.loss:
-                return
-            if faults.duplication and network.random.random() < faults.duplication:
-                later = when + faults.delay * 5 * network.random.random()
-                schedule.at(later, self._arrive, sender, receiver, piece)
-        if network.framing and len(piece) > 1 and network.random.random() < 0.3:
-            split = network.random.randrange(1, len(piece))
-            schedule.at(when, self._arrive, sender, receiver, piece[:split])
-            piece = piece[split:]
-        schedule.at(when, self._arrive, sender, receiver, piece)
-
-    def _arrive(self, sender: str, receiver: str, piece: bytes) -> None:
-        if self.broken:
-            return
-        if self._network._cut and (sender, receiver) in self._network._cut:
-            # Cut while it was on the way.
-            if self._network._cut[sender, receiver] or self._network.framing:
-                self._held[sender].append(piece)
-                self._held_bytes[sender] += len(piece)
-            return
+        piece = flight.popleft()
         end = self._wires[sender]
-        if self._network.framing:
-            end.life.execute(self._receive, end, sender, piece)
-        else:
-            end.life.execute(self._take_in, end, sender, piece)
+        receive = self._receive if network.framing else self._take_in
+        end.life.execute(receive, end, sender, piece)
 
     def _take_in(self, end: SimLinks, sender: str, payload: bytes) -> None:
         if end.up.get(sender) is self:
