@@ -1,28 +1,78 @@
 """The command `syncstructs`: reads the arguments, hands over to the subcommand, gives its status.
 
-Exit status: 0 done (for `demo`: the proof holds), 1 it failed, 2 wrong usage, 130 interrupted.
+Exit status: 0 done (for `demo`: the proof holds), 1 it failed, 2 wrong usage, 130 interrupted,
+128 and its number after another signal. However it ends, the terminal is left as it was found, and
+no process is left behind.
 """
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
+from types import FrameType
+from typing import NoReturn
 
 from . import bench, demo
+
+
+class _Ended(BaseException):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = build_parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        with _unwinding_on_signals():
+            return int(options.run(options))
     except KeyboardInterrupt:
-        print("\ninterrupted; every process that was started is gone", file=sys.stderr)
+        _say("interrupted")
         return 130
+    except _Ended as ended:
+        _say(signal.Signals(ended.number).name)
+        return 128 + ended.number
     except BrokenPipeError:
         # The reader of our output left (`| head`). Without this, Python would complain at exit.
         sys.stderr.close()
         return 1
+
+
+@contextmanager
+def _unwinding_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP run what cleans up, as Ctrl-C does; by default they would not."""
+    handled: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        # A second one must not disturb the cleaning up; SIGKILL is left to the impatient.
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Ended(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # One that is ignored stays so: nohup asked for that.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            # Only the main thread may; elsewhere the program around us has its own rules.
+            with suppress(ValueError):
+                signal.signal(number, end)
+                handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _say(why: str) -> None:
+    # The terminal may be what has gone.
+    with suppress(OSError):
+        print(f"\n{why}; every process that was started is gone", file=sys.stderr, flush=True)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 COMMAND = [sys.executable, "-m", "syncstructs"]
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 DEMO = [*COMMAND, "demo", "--plain", "--seconds", "0.6"]
 
 
@@ -50,16 +51,19 @@ def test_bench_runs_in_every_shape(options):
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
-    ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
-)
+    ("ending", "status"),
+    [
+        (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
+)  # fmt: skip
 def test_an_interrupted_or_killed_demo_leaves_no_process_behind(ending, status):
     demo = subprocess.Popen(
         DEMO,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs ignore Ctrl-C, and so would what the tests start from one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_signals,
     )
     try:
         for line in demo.stdout:
@@ -77,6 +81,48 @@ def test_an_interrupted_or_killed_demo_leaves_no_process_behind(ending, status):
     while any(map(is_member, members)):
         assert time.monotonic() < deadline, f"left behind: {members}"
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_ended_shows_the_cursor_again(ending):
+    """And its members are gone by then: it ended them, and did not leave that to the pipes."""
+    ours, theirs = os.openpty()
+    demo = subprocess.Popen(
+        [*COMMAND, "demo", "--seconds", "0.6"],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"TERM": "xterm"},
+        preexec_fn=hear_signals,
+    )
+    os.close(theirs)
+    shown = b""
+    members = []
+    try:
+        while True:
+            try:
+                more = os.read(ours, 65536)
+            except OSError:         # EIO: nobody holds the other end any more
+                break
+            shown += more
+            if not members and b"leads" in shown:
+                members = children(demo.pid)
+                demo.send_signal(ending)
+        status = demo.wait(30)
+    finally:
+        demo.kill()
+        os.close(ours)
+    assert status == 128 + ending
+    assert shown.count(HIDE_CURSOR) == 1, shown
+    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR), shown
+    assert len(members) == 3
+    assert not any(map(is_member, members))
+
+
+def hear_signals():
+    """A shell's background jobs ignore Ctrl-C, and so would what the tests start from one."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def children(parent):
