@@ -162,4 +162,7 @@ class DataDirForeign(StorageError):
 
 
 class DataDirDamaged(StorageError):
-    """The log or a snapshot is damaged before its tail; nothing was guessed or repaired."""
+    """The log or a snapshot is damaged before its tail; nothing was guessed or repaired.
+
+    The message says how the member can be brought back without the cluster losing anything.
+    """

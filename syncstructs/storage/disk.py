@@ -19,9 +19,17 @@ from ..errors import DataDirBusy, DataDirDamaged, DataDirForeign, StorageError
 Mode = Literal["read", "write", "create"]
 """How a file is opened: to read; to read and write; the same, and it must not exist yet."""
 
+# A member must not vote twice in a term, nor lack what it has acknowledged. An empty directory
+# forgets both, and so does a copy that is older than the member's last run. Neither matters once the
+# others have elected a leader without it, in a term in which it never voted, and that leader has
+# committed something: all that was ever committed is then on a majority without this member.
 REMEDY: Final = (
-    "nothing was changed: restore this directory from a copy, or let the member start anew with an"
-    " empty one and another address"
+    "nothing was changed. Restore the directory from a copy that was made after this member ran for"
+    " the last time. Or, if a majority of the members runs without this one: restart their leader,"
+    " wait until status() of the others shows a higher term and they acknowledge writes again, and"
+    " only then start this member with an empty directory under the same address; they will fill"
+    " it. Without that election, or with an older copy, it may vote a second time in one term and"
+    " lack what it acknowledged, so that acknowledged writes can be lost"
 )
 
 _FORMAT: Final = 1

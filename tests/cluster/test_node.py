@@ -4,6 +4,7 @@ import asyncio
 import errno
 import gc
 import queue
+import shutil
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from syncstructs import (
     Config,
     ConfigError,
     DataDirBusy,
+    DataDirDamaged,
     DataDirForeign,
     LockLost,
     Node,
@@ -590,6 +592,50 @@ def test_a_call_without_a_quorum_ends_as_not_applied():
             lock.acquire()
     finally:
         node.close()
+
+
+def test_a_damaged_member_comes_back_by_the_advice_that_it_is_refused_with(tmp_path):
+    addresses = free_addresses(3)
+    hits = [ReplCounter() for _ in addresses]
+    paths = [tmp_path / str(n) for n in range(3)]
+
+    def start(n):
+        hits[n] = ReplCounter()
+        return Node(addresses[n], addresses, consumers={"hits": hits[n]}, data_dir=paths[n])
+
+    nodes = [start(n) for n in range(3)]
+    try:
+        for node in nodes:
+            node.wait_ready(20)
+        hits[0].add(5)
+        nodes[0].close()
+        (log,) = paths[0].glob("log-*")
+        damaged = bytearray(log.read_bytes())
+        damaged[len(damaged) // 2] ^= 1
+        log.write_bytes(damaged)
+        with pytest.raises(DataDirDamaged) as caught:
+            start(0)
+        for word in ("restart their leader", "higher term", "acknowledge writes", "empty direc"):
+            assert word in str(caught.value)
+        nodes[1].wait_ready(20)
+        before = nodes[1].status()["term"]
+        leader = 1 if nodes[1].is_leader else 2
+        nodes[leader].close()
+        nodes[leader] = start(leader)
+        for n in (1, 2):
+            nodes[n].wait_ready(20)
+            assert hits[n].inc() == 5 + n
+            assert nodes[n].status()["term"] > before
+        shutil.rmtree(paths[0])
+        nodes[0] = start(0)
+        nodes[0].wait_ready(20)
+        assert hits[0].value == 7
+        # And it carries the cluster now.
+        nodes[leader].close()
+        assert hits[0].inc() == 8
+    finally:
+        for node in nodes:
+            node.close()
 
 
 @pytest.mark.parametrize("what", ["file", "foreign node", "foreign cluster", "busy"])

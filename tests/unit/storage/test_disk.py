@@ -123,7 +123,7 @@ def test_a_log_without_identity_is_damage():
     disk = FaultyDisk()
     open_on(disk).close()
     disk.names["log-000000000001-00000000.wal"] = disk.names.pop("identity.json")
-    with pytest.raises(DataDirDamaged, match=r"but no 'identity.json'.* restore"):
+    with pytest.raises(DataDirDamaged, match=r"but no 'identity.json'.* Restore"):
         open_on(disk)
 
 

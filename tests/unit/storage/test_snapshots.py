@@ -221,7 +221,7 @@ def test_a_newest_snapshot_that_is_damaged_anywhere_is_refused():
     for at in range(size):
         copy = disk.copy()
         copy.names[name].content[at] ^= 1 << at % 8
-        with pytest.raises(DataDirDamaged, match=f"{name}' is damaged: .* not passed over; .*rest"):
+        with pytest.raises(DataDirDamaged, match=f"{name}' is damaged: .* not passed over; .*Rest"):
             load_latest(copy)
     for left in range(0, size, 5):
         copy = disk.copy()

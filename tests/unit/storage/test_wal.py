@@ -229,7 +229,7 @@ def test_a_flipped_bit_in_what_was_acknowledged_is_damage(closed):
             copy = disk.copy()
             copy.names[name].content[at] ^= 1 << at % 8
             before = {n: bytes(i.content) for n, i in copy.names.items()}
-            with pytest.raises(DataDirDamaged, match=f"{name}' is damaged at byte \\d+: .*restore"):
+            with pytest.raises(DataDirDamaged, match=f"{name}' is damaged at byte \\d+: .*Restore"):
                 open_log(copy)
             assert before == {n: bytes(i.content) for n, i in copy.names.items()}
 
