@@ -14,7 +14,7 @@ from importlib import metadata
 from types import FrameType
 from typing import NoReturn
 
-from . import bench, demo
+from . import bench, demo, simulate
 
 
 class _Ended(BaseException):
@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo.add_parser(commands)
     bench.add_parser(commands)
+    simulate.add_parser(commands)
     return parser
 
 

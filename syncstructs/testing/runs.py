@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
@@ -41,7 +41,8 @@ class Report:
     calls: int = 0
     checked: int = 0
     """Calls whose place in a linearizable history was checked."""
-    disk: dict[str, int] = field(default_factory=dict)
+    trace: int = 0
+    """A checksum of every message of the run: the same for the same plan, always."""
 
 
 @dataclass
@@ -211,6 +212,7 @@ class Run:
             messages=simulation.network.message_count,
             calls=len(self.load.recorder),
             checked=self.checked,
+            trace=simulation.network.trace,
         )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import log
 from random import Random
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from ..config import Config
 from ..net.hello import Identity
@@ -58,6 +59,8 @@ class SimNetwork:
         self.faults = NetworkFaults()
         self.message_count = 0
         self.byte_count = 0
+        self.trace = 0
+        """A checksum of all messages in the order in which they were sent, and of when."""
         self.connection_count = 0
         self._links: dict[str, SimLinks] = {}
         self._cut: dict[tuple[str, str], bool] = {}
@@ -300,6 +303,7 @@ class Connection:
         network = self._network
         network.message_count += 1
         network.byte_count += len(payload)
+        network.trace = crc32(payload, network.trace ^ int(network.schedule.now * 1e6) & 0xFFFFFFFF)
         if self._held_bytes[sender] > self._wires[receiver].buffer_bytes:
             return False
         if network.framing:
