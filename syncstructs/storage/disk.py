@@ -20,9 +20,9 @@ Mode = Literal["read", "write", "create"]
 """How a file is opened: to read; to read and write; the same, and it must not exist yet."""
 
 # A member must not vote twice in a term, nor lack what it has acknowledged. An empty directory
-# forgets both, and so does a copy that is older than the member's last run. Neither matters once the
-# others have elected a leader without it, in a term in which it never voted, and that leader has
-# committed something: all that was ever committed is then on a majority without this member.
+# forgets both, and so does a copy that is older than the member's last run. Neither matters once
+# the others have elected a leader without it, in a term in which it never voted, and that leader
+# has committed something: all that was ever committed is then on a majority without this member.
 REMEDY: Final = (
     "nothing was changed. Restore the directory from a copy that was made after this member ran for"
     " the last time. Or, if a majority of the members runs without this one: restart their leader,"
