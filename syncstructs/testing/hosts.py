@@ -125,6 +125,12 @@ class Host:
         """Let the process stand still until the true time `until`, as SIGSTOP does."""
         self.paused_until = max(self.paused_until, until)
 
+    def go_on(self) -> None:
+        """End a pause."""
+        self.paused_until = 0.0
+        if self.life is not None:
+            self.life.catch_up()
+
     def crash(self, *, silently: bool = False) -> None:
         """End the process at once; `silently`: no peer hears of it, as in a power cut.
 
@@ -179,6 +185,7 @@ class Life:
         """The node that was made in it; the simulation sets it."""
         self.consumers: dict[str, Any] = {}
         """The objects that the node was started with."""
+        self._backlog: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._snapshots: SnapshotStore | None = None
         self._schedule = host.schedule
         self._clock_start = host.clock_start
@@ -218,9 +225,24 @@ class Life:
         if not self.alive:
             return
         host = self.host
-        if self._schedule.now < host.paused_until:
-            self._schedule.at(host.paused_until, self.execute, function, *args)
+        if self._backlog or self._schedule.now < host.paused_until:
+            if not self._backlog:
+                self._schedule.at(host.paused_until, self.catch_up)
+            self._backlog.append((function, args))
             return
+        self._execute(function, args)
+
+    def catch_up(self) -> None:
+        """Run what came during a pause, in order, if that is over."""
+        backlog = self._backlog
+        while backlog and self.alive:
+            if self._schedule.now < self.host.paused_until:
+                self._schedule.at(self.host.paused_until, self.catch_up)
+                return
+            self._execute(*backlog.popleft())
+
+    def _execute(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        host = self.host
         _set_running_loop(cast("Any", self.event_loop))
         try:
             function(*args)

@@ -218,7 +218,7 @@ class Simulation:
 
     @staticmethod
     def _heal(host: Host) -> None:
-        host.paused_until = 0.0
+        host.go_on()
         host.crash_after = -1
         host.disk_times = DiskTimes()
         if host.disk is not None:
