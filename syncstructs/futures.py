@@ -6,6 +6,7 @@ It is resolved once, by the node's driver; everything else may be called from an
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import Callable, Generator
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,6 +16,16 @@ from .errors import Cancelled, Timeout
 R = TypeVar("R")
 _log = logging.getLogger("syncstructs.futures")
 _adding = threading.Lock()
+
+
+def _after_fork() -> None:
+    """Give a forked child a lock of its own; a thread that is not there may have held this one."""
+    global _adding
+    _adding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Blocker(Protocol):

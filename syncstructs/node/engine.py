@@ -27,6 +27,7 @@ from ..replica import Progress, Replica
 from .batch import Batch, current_batch
 from .calls import Call, CallBlocker, CallQueue
 from .driver import Driver
+from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
 from .gate import ReadGate
 from .operations import Operation
 from .runners import AsyncioRunner, HasCancel, Loop, Timer
@@ -79,6 +80,21 @@ class Engine:
             on_link_down=self._on_link_down,
         )
         self._driver: Driver[Call] = self._make_driver(self._stores)
+        watch(self)
+
+    def after_fork(self) -> None:
+        """Be a copy in a forked child: refuse all, and touch nothing that the parent has too."""
+        refusal = forked_refusal(self.address)
+        self.failure, self.closing = refusal, True
+        self.runner = CutOffRunner(self.runner, refusal)
+        self.gate = CutOffGate(refusal)
+        self.reading = self.gate.lock
+        # New ones: a lock may be held for ever by a thread that is not here.
+        self.calls = CallQueue(self.config)
+        self.calls.close(refusal)
+        self.blocker = CallBlocker(self.calls, self.block)
+        self.closed = Future(self.blocker)
+        self.closed.finish(None, None)
 
     def _open_stores(self) -> Stores:
         try:

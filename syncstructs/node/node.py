@@ -24,6 +24,7 @@ from ..status import Status, describe
 from .batch import Batch, current_batch
 from .calls import Call
 from .engine import Engine
+from .forks import CutOffRunner
 from .runners import ManualRunner
 
 R = TypeVar("R", bound=Replicated)
@@ -221,6 +222,8 @@ class Node:
             ConfigError: the node was not made with drive="manual".
         """
         runner = self._engine.runner
+        if isinstance(runner, CutOffRunner):
+            runner.refuse()
         if not isinstance(runner, ManualRunner):
             raise ConfigError("tick() needs a node made with drive='manual'")
         runner.tick(timeout, lambda: False, self._engine.active)

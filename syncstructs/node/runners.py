@@ -69,6 +69,8 @@ class Runner(ABC):
     """Runs the driver's callbacks in one thread; knows how others may wait for it."""
 
     loop: asyncio.AbstractEventLoop
+    owns_loop = True
+    """Whether the loop was made for the node."""
 
     def __init__(self) -> None:
         self._thread = 0
@@ -233,6 +235,8 @@ class ThreadRunner(Runner):
 
 class AsyncioRunner(Runner):
     """The loop that is running where the node is made. It may end before the node is closed."""
+
+    owns_loop = False
 
     def __init__(self) -> None:
         super().__init__()

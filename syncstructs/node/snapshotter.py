@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..errors import StorageError
 from ..raft.messages import SnapshotMeta
 from ..storage.base import SnapshotStore
+from .forks import sparing_nodes
 from .ports import Worker
 
 Then = Callable[[SnapshotMeta | BaseException], Any]
@@ -61,7 +62,7 @@ class ForkSnapshotter:
         if latest is None or latest.size_bytes < self._fork_bytes:
             self._inline.take(point, image, then)
             return
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), sparing_nodes():
             # CPython 3.12 warns of forks beside threads; the child below needs none of them.
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()

@@ -1,0 +1,150 @@
+"""What becomes of nodes in a forked child: copies without thread or link, which refuse all calls.
+
+A node lives in the process that made it. Its copy in a child of a fork has no thread that would
+answer, locks that other threads held for ever, and file descriptors that it shares with the
+parent. So the child's copies are cut off at once, without a cost for calls anywhere.
+"""
+
+import asyncio
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn, Protocol
+
+from ..errors import NodeClosed
+from ..futures import Future
+from .gate import ReadGate
+from .runners import HasCancel, Loop, Runner, Timer
+
+
+class Forkable(Protocol):
+    """What is cut off in a child."""
+
+    def after_fork(self) -> None:
+        """Refuse all from now on, and touch nothing that the parent has too."""
+
+
+_alive: "weakref.WeakSet[Any]" = weakref.WeakSet()
+_spared: ContextVar[bool] = ContextVar("syncstructs.spared", default=False)
+
+
+def watch(node: Forkable) -> None:
+    """Cut `node` off in every child that is forked from now on."""
+    _alive.add(node)
+
+
+@contextmanager
+def sparing_nodes() -> Iterator[None]:
+    """Leave the nodes as they are in what this block forks, which only looks at their state."""
+    token = _spared.set(True)
+    try:
+        yield
+    finally:
+        _spared.reset(token)
+
+
+def _cut_off() -> None:
+    if not _spared.get():
+        for node in list(_alive):
+            node.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cut_off)
+
+
+def forked_refusal(address: str) -> NodeClosed:
+    """Return what calls in a child raise."""
+    return NodeClosed(
+        f"node {address} lives in the process that this one was forked from; make a node here, or"
+        " start the process without its parent's memory (multiprocessing: 'spawn')"
+    )
+
+
+class CutOffGate(ReadGate):
+    """Refuses to read: the driver's thread may have been in the middle of applying."""
+
+    def __init__(self, refusal: NodeClosed) -> None:
+        super().__init__(lambda: None)
+        self._refusal = refusal
+        self.lock = _Refusing(refusal)  # type: ignore[assignment]
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Raise."""
+        raise _again(self._refusal)
+        yield
+
+
+class CutOffRunner(Loop):
+    """Runs nothing: stands for the runner that works in the parent."""
+
+    def __init__(self, former: Loop, refusal: NodeClosed) -> None:
+        self._refusal = refusal
+        if isinstance(former, Runner) and former.owns_loop:
+            _leave_open(former.loop)
+
+    def refuse(self) -> NoReturn:
+        """Raise what tells that this process is a child."""
+        raise _again(self._refusal)
+
+    def start(self, main: Coroutine[Any, Any, None]) -> None:
+        main.close()
+        self.refuse()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        coroutine.close()
+
+    def in_thread(self, function: Callable[[], None]) -> Coroutine[Any, Any, None]:
+        self.refuse()
+
+    def in_driver(self) -> bool:
+        return False
+
+    def post(self, function: Callable[[], object]) -> bool:
+        return False
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> HasCancel:
+        return Timer()
+
+    def after(self, seconds: float, function: Callable[[], object]) -> Timer:
+        return Timer()
+
+    def block(self, future: Future[Any], timeout: float | None) -> None:
+        if not future.done():
+            self.refuse()
+
+    def stopped(self) -> None:
+        """Do nothing."""
+
+    def join(self, timeout: float) -> None:
+        """Do nothing: there is no thread here."""
+
+    def abort(self) -> None:
+        """Do nothing: what was made is the parent's."""
+
+
+class _Refusing:
+    """Stands for a lock that nobody can have."""
+
+    def __init__(self, refusal: NodeClosed) -> None:
+        self._refusal = refusal
+
+    def __enter__(self) -> NoReturn:
+        raise _again(self._refusal)
+
+    def __exit__(self, *exc: object) -> None:
+        """Do nothing; never entered."""
+
+
+def _again(refusal: NodeClosed) -> NodeClosed:
+    return NodeClosed(*refusal.args)
+
+
+def _leave_open(loop: asyncio.AbstractEventLoop) -> None:
+    # An asyncio loop that is thrown away open and not running closes itself, and what it then
+    # takes out of its epoll, which is shared, the parent misses.
+    if isinstance(loop, asyncio.BaseEventLoop):
+        loop._closed = True  # type: ignore[attr-defined]
