@@ -6,7 +6,7 @@ from contextvars import Token
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from ..config import Config, parse_address
 from ..errors import Cancelled, ConfigError, NotApplied, ObjectExists, ObjectMismatch, Timeout
@@ -338,6 +338,13 @@ class Node:
                 failure=engine.failure,
                 digests=digests,
             )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} {self.address} cannot be pickled or copied: it is a member of"
+            " the cluster, with links and a log of its own; pass its address, and call it where"
+            " it lives"
+        )
 
     @property
     def _port(self) -> Engine:

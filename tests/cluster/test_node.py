@@ -1,8 +1,10 @@
 """Nodes in this process, on loopback: the public face under each way of driving."""
 
 import asyncio
+import copy
 import errno
 import gc
+import pickle
 import queue
 import shutil
 import sys
@@ -673,6 +675,23 @@ def test_closing_leaves_no_thread_and_no_socket(address, tmp_path):
         node.close()
     assert set(threading.enumerate()) == before
     gc.collect()
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_node_and_its_objects_are_neither_pickled_nor_copied(address, duplicate):
+    users, doors = ReplDict(), ReplLockManager()
+    other = free_addresses(1)[0]
+    with (
+        Node(address, consumers={"users": users, "doors": doors}) as node,
+        MyCounter(other, []) as counter,
+    ):
+        for member in (node, counter):
+            with pytest.raises(TypeError, match=rf"{member.address} cannot be pickled or copied"):
+                duplicate(member)
+        for target in (users, doors):
+            with pytest.raises(TypeError, match="it is a handle on replicated state; pass"):
+                duplicate(target)
+        users["ann"] = 1
 
 
 def test_config_is_taken_whole_or_by_field(address):
