@@ -1,0 +1,93 @@
+"""Hunt planted bugs, and print who caught each: `python tests/simulation/mutants/hunt.py`.
+
+Without names all bugs are hunted, on `--jobs` cores. The exit status is 1 if one gets away.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import disk_bugs
+import object_bugs
+import raft_bugs
+from syncstructs.testing.planted import (
+    BUILT_IN,
+    TABLE_HEAD,
+    Hunt,
+    PlantedBug,
+    by_name,
+    hunt,
+    table_line,
+)
+
+ALL = by_name((*BUILT_IN, *raft_bugs.BUGS, *object_bugs.BUGS, *disk_bugs.BUGS))
+"""Every bug there is, by name; those that can do no harm as well."""
+
+
+def harmful(bugs: Iterable[PlantedBug]) -> list[PlantedBug]:
+    """Return the bugs that have to be caught."""
+    return [bug for bug in bugs if not bug.equivalent]
+
+
+def hunt_all(
+    names: Iterable[str], *, jobs: int, event_limit: int | None = None
+) -> Iterator[Hunt]:
+    """Hunt bugs on several cores; yield how it went, in the order of the names.
+
+    `event_limit`: give each up after so many events; None: after what it may take.
+    """
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(partial(_hunt, event_limit), names)
+
+
+def _hunt(event_limit: int | None, name: str) -> Hunt:
+    return hunt(ALL[name], event_limit=event_limit)
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="hunt bugs that are planted in the engine")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="bugs; all without one")
+    parser.add_argument("--jobs", type=int, default=2, help="how many cores to use")
+    parser.add_argument("--events", type=int, help="give each up after so many events")
+    options = parser.parse_args()
+    unknown = [name for name in options.names if name not in ALL]
+    if unknown:
+        parser.error(f"no bug is called {', '.join(unknown)}; there are: {', '.join(ALL)}")
+    chosen = [ALL[name] for name in options.names] or harmful(ALL.values())
+    begun = time.perf_counter()
+    print(TABLE_HEAD)
+    hunts = []
+    for found in hunt_all(
+        [bug.name for bug in chosen], jobs=options.jobs, event_limit=options.events
+    ):
+        hunts.append(found)
+        print(table_line(found), flush=True)
+    _print_summary(hunts, time.perf_counter() - begun)
+    return 0 if all(found.is_caught for found in hunts) else 1
+
+
+def _print_summary(hunts: list[Hunt], seconds: float) -> None:
+    caught = [found for found in hunts if found.is_caught]
+    cpu = sum(found.seconds for found in hunts)
+    steps = sorted(found.events for found in caught)
+    print(f"\n{len(caught)} of {len(hunts)} bugs caught in {cpu:.0f} CPU s ({seconds:.0f} s)")
+    if steps:
+        print(f"events to catch one: median {steps[len(steps) // 2]:,}, most {steps[-1]:,}")
+    for found in hunts:
+        if not found.is_caught:
+            print(f"got away after {found.events:,} events: {found.bug.name}: {found.bug.wrong}")
+    for bug in ALL.values():
+        if bug.equivalent and not any(found.bug is bug for found in hunts):
+            print(f"not hunted: {bug.name}: {bug.equivalent}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

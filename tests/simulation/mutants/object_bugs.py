@@ -1,0 +1,407 @@
+"""Bugs to plant in what is replicated: sessions, calls, the object table, the types, the locks."""
+
+from syncstructs.testing.planted import bug
+
+REPLICA = "replica:Replica."
+SESSIONS = "objects.sessions:Sessions."
+OUTBOX = "objects.outbox:Outbox."
+TABLE = "objects.table:Table."
+WAITERS = "objects.waiters:Waiters."
+GRANTS = "structs.grants:Grants."
+QUEUE = "structs.queues:ReplQueue."
+
+CALLS = (
+    bug(
+        "dedup_skips_one_too_many",
+        "Of a run of calls one more is skipped than was applied before.",
+        (SESSIONS + "accept", "live.last + 1 - first", "live.last + 2 - first"),
+    ),
+    bug(
+        "dedup_skips_one_too_few",
+        "Of a run of calls that was sent again one is applied again.",
+        (SESSIONS + "accept", "live.last + 1 - first", "live.last + 1 - first - (first <= live.last)"),
+    ),
+    bug(
+        "gap_is_applied",
+        "Calls are applied although some before them are missing.",
+        (SESSIONS + "accept", "skip = live.last + 1 - first", "skip = max(live.last + 1 - first, 0)"),
+        (
+            "objects.intake:Intake.offer",
+            "if first > accepted + 1:\n            return accepted + 1",
+            "",
+        ),
+    ),
+    bug(
+        "former_life_comes_back",
+        "A late request of a former life of a node opens its session again.",
+        (SESSIONS + "open", "if incarnation in newest.former:", "if False:"),
+        profiles=("network", "all"),
+    ),
+    bug(
+        "numbers_begin_anew",
+        "After a change of leader a node numbers its pending calls from 1 again.",
+        (
+            REPLICA + "_resend",
+            "self.outbox.rewind()",
+            "self.outbox.rewind()\n        self.outbox.first = 1",
+        ),
+    ),
+    bug(
+        "pending_calls_not_sent_again",
+        "What a lost leader was given is not given to the next one.",
+        (REPLICA + "_follow", "self._resend(now)", "pass"),
+        (REPLICA + "tick", "self._resend(now)", "pass"),
+    ),
+    bug(
+        "resent_in_another_session",
+        "Calls that may have been applied are sent again under a new session.",
+        (REPLICA + "_settle_skipped", "self.outbox.skip_to(self.outbox.handed)", "()"),
+        profiles=("locks", "all"),
+    ),
+    bug(
+        "lost_result_is_none",
+        "A call whose result a snapshot has skipped returns None instead of saying so.",
+        (
+            REPLICA + "_settle_skipped",
+            "else:\n                    progress.ended.append((call, Outcome(None, lost)))",
+            "else:\n                    progress.ended.append((call, Outcome(None, None)))",
+        ),
+    ),
+    bug(
+        "replies_to_wrong_calls",
+        "The answer to one call is given to another one that is on its way.",
+        (OUTBOX + "applied", "call = self.sent.popleft()", "call = self.sent.pop()"),
+    ),
+    bug(
+        "not_applied_though_sent",
+        "A closing node says of calls that it had sent that they were never applied.",
+        ("node.engine:Engine._end_calls", "if sent:", "if False:"),
+    ),
+    bug(
+        "not_applied_though_handed",
+        "A closing node forgets what former leaders may have of its calls.",
+        (OUTBOX + "drain", "numbered = self.handed + 1 - self.first", "numbered = len(self.sent)"),
+    ),
+    bug(
+        "intake_of_former_term",
+        "A leader that leads again goes on with what it was given in its former term.",
+        (REPLICA + "_follow", "self._intake.clear()", "pass"),
+    ),
+    bug(
+        "duplicates_reach_the_log",
+        "A leader proposes calls that it has proposed already.",
+        ("objects.intake:Intake.offer", "if first + count - 1 <= accepted:", "if False:"),
+        equivalent="the session table skips what it has applied: it only costs room in the log",
+    ),
+    bug(
+        "serial_lost_in_snapshot",
+        "A replica that takes over a snapshot goes on with its own count of commands.",
+        (
+            TABLE + "restore",
+            "self.serial, self.time, self.applied_index = parts.serial,",
+            "_, self.time, self.applied_index = parts.serial,",
+        ),
+    ),
+    bug(
+        "own_error_counts_less",
+        "A call that raises counts as a command only where it was not made.",
+        (
+            TABLE + "_apply_commands",
+            "result = _raised(error)",
+            "result = _raised(error)\n                    context.serial -= own",
+        ),
+    ),
+    bug(
+        "error_undone_by_caller",
+        "A call that raises ends the run of calls on the node that made it.",
+        (
+            TABLE + "_apply_commands",
+            "result = _raised(error)",
+            "result = _raised(error)\n"
+            "                    if own and len(commands) > 1:\n"
+            "                        results.append((sequence, result))\n"
+            "                        break",
+        ),
+    ),
+    bug(
+        "batch_in_reverse",
+        "The calls of a batch are applied in reverse order.",
+        (
+            "node.batch:Batch.command",
+            "[decode(c) for c in self._commands]",
+            "[decode(c) for c in reversed(self._commands)]",
+        ),
+    ),
+    bug(
+        "batch_ends_with_an_error",
+        "What follows in a batch after a call that raised is not done, and said to be done.",
+        (
+            TABLE + "_batch",
+            "outcomes.append(result)",
+            "outcomes.append(result)\n"
+            "            if result.error is not None:\n"
+            "                outcomes.extend(Outcome() for _ in calls[len(outcomes) :])\n"
+            "                break",
+        ),
+    ),
+    bug(
+        "call_storm",
+        "Every refusal of a run of calls makes all of them be sent again.",
+        (
+            REPLICA + "_on_forward_reply",
+            "if message.expected > self._refused_from:",
+            "if message.expected:",
+        ),
+        profiles=("network", "all"),
+    ),
+)
+
+SESSIONS_AND_LOCKS = (
+    bug(
+        "session_expires_locally",
+        "The leader ends a session by itself, not through the log.",
+        (
+            REPLICA + "_expire_sessions",
+            'self._intake.offer_system(encode_command(0, "expire_session", (session,), {}))',
+            "self.table.sessions.expire(session)",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "session_expires_early",
+        "A session ends after half of the silence that it may last.",
+        (
+            REPLICA + "_expire_sessions",
+            "if now >= silent_since + ttl:",
+            "if now >= silent_since + ttl / 2:",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "session_never_expires",
+        "The session of a dead node is never ended while it is down.",
+        (REPLICA + "_expire_sessions", "if now >= silent_since + ttl:", "if False:"),
+        (
+            REPLICA + "_expire_sessions",
+            "self._expiry_at = min(self._expiry_at, silent_since + ttl)",
+            "pass",
+        ),
+        profiles=("locks",),
+        equivalent="locks of a node that is gone stay locked; the node's next life, or its next"
+        " contact, frees them: availability while it is down, which no run demands",
+    ),
+    bug(
+        "sure_without_leader",
+        "A node stays sure of its session long after the leader may have ended it.",
+        (REPLICA + "_follow", "* (1 - _DRIFT)", "* (1 + 4 * _DRIFT)"),
+        profiles=("locks",),
+    ),
+    bug(
+        "sure_of_own_leadership",
+        "A leader is sure of its session for as long as it thinks it leads.",
+        (
+            REPLICA + "_follow",
+            "heard = self.core.quorum_contact if self._leading else 0.0",
+            "heard = now",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "echo_before_a_quorum",
+        "A leader makes a peer sure of its session without knowing that it still leads.",
+        (
+            "raft.progress:Progress.heard_at",
+            "self._latest = (sent, now)",
+            "self._latest = (sent, now)\n            self.echo = sent",
+        ),
+        profiles=("locks",),
+        event_limit=4_000_000,
+    ),
+    bug(
+        "vouches_for_expiring_session",
+        "A leader makes a peer sure of a session that it is about to end.",
+        (
+            REPLICA + "_vouches",
+            "return self._leading and session is not None and session not in self._expiring",
+            "return True",
+        ),
+        profiles=("locks",),
+        event_limit=4_000_000,
+    ),
+    bug(
+        "held_after_session_loss",
+        "A lock counts as held although the session that held it was lost.",
+        (GRANTS + "_is_sure", "grant.session == port.session and ", ""),
+        (GRANTS + "on_session_lost", "if not self._forget(key, grant):", "if True:"),
+        profiles=("locks",),
+    ),
+    bug(
+        "locks_of_the_dead",
+        "The locks of a session that has ended are not freed.",
+        (
+            GRANTS + "on_session_expired",
+            "if holder[0] == session]:\n            self._free(key)",
+            "if holder[0] == session]:\n            pass",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "waits_of_the_dead",
+        "A lock is given to who waited in a session that has ended.",
+        (GRANTS + "on_session_expired", "self._waiters.expire(session)", "pass"),
+        (
+            GRANTS + "on_session_expired",
+            "for waiter in [w for w in line if w[0] == session]:",
+            "for waiter in []:",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "token_does_not_grow",
+        "A lock is passed on under the token of who had it before.",
+        (
+            GRANTS + "_free",
+            "token = current_context().serial",
+            "token = self._holders[key][2]",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "lock_granted_twice",
+        "A lock is granted to who asks at once, though somebody has it.",
+        (GRANTS + "_acquire", "if key not in self._holders:", "if True:"),
+        profiles=("locks",),
+    ),
+    bug(
+        "released_by_a_stranger",
+        "A late release frees the lock of whoever has it by then.",
+        (
+            GRANTS + "_release",
+            "if holder is None or holder[2] != token:",
+            "if holder is None:",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "withdrawn_by_another",
+        "Who gives up waiting frees a lock that another caller of its node holds.",
+        (
+            GRANTS + "_withdraw",
+            "self._holders.get(key, (0, 0, 0))[:2] == (session, ticket)",
+            "self._holders.get(key, (0, 0, 0))[0] == session",
+        ),
+        profiles=("locks",),
+    ),
+    bug(
+        "last_come_first_served",
+        "Of those who wait for a lock the last one is served first.",
+        (GRANTS + "_free", "next(iter(line))", "next(reversed(line))"),
+        profiles=("locks",),
+    ),
+)
+
+TYPES = (
+    bug(
+        "queue_waiters_lifo",
+        "Of those who wait for an item the last one is served first.",
+        (
+            WAITERS + "serve",
+            "key = next(iter(self._waiting), None)",
+            "key = next(reversed(self._waiting), None)",
+        ),
+    ),
+    bug(
+        "ghost_waiter",
+        "Who has given up waiting stays in the line, and is served.",
+        (
+            WAITERS + "cancel",
+            "waiter = self._waiting.pop((context.session, ticket), None)",
+            "waiter = self._waiting.get((context.session, ticket), None)",
+        ),
+    ),
+    bug(
+        "cancel_does_nothing",
+        "Who gives up waiting is told so when somebody serves it.",
+        (QUEUE + "_stop_getting", "self._getters.cancel(ticket)", "pass"),
+    ),
+    bug(
+        "put_back_lost",
+        "An item that comes back from who had given up is lost.",
+        (QUEUE + "_put_back", "self._insert_front(item)", "pass"),
+    ),
+    bug(
+        "undo_forgotten",
+        "What a wait was served after its caller had given up is not given back.",
+        (
+            "structs.waiting:Wait._settle",
+            "if served is not None and self.undo is not None:",
+            "if False:",
+        ),
+    ),
+    bug(
+        "put_overtakes",
+        "An item is put at the front of the queue.",
+        (QUEUE + "_insert", "self._items.append(item)", "self._items.appendleft(item)"),
+    ),
+    bug(
+        "queue_overfull",
+        "A queue takes one item more than it may.",
+        (
+            QUEUE + "_is_full",
+            "0 < self._maxsize <= len(self._items)",
+            "0 < self._maxsize < len(self._items)",
+        ),
+    ),
+    bug(
+        "putter_not_woken",
+        "Who waits for room is not served when an item is taken.",
+        (QUEUE + "_remove", "while self._putters and not self._is_full():", "while False:"),
+    ),
+    bug(
+        "order_lost_in_snapshot",
+        "A dictionary has another order after it came out of a snapshot.",
+        (
+            "objects.replicated:Replicated.restore_state",
+            "mine[name] = value",
+            "mine[name] = dict(reversed(value.items())) if type(value) is dict else value",
+        ),
+    ),
+    bug(
+        "counter_returns_old_value",
+        "A counter returns its value before the addition.",
+        (
+            "structs.counters:ReplCounter.add",
+            "return self._value",
+            "return self._value - _whole(amount)",
+        ),
+    ),
+    bug(
+        "swap_compares_nothing",
+        "compare_and_set() of a dictionary sets, whatever was there.",
+        (
+            "structs.dicts:ReplDict.compare_and_set",
+            "if key not in self._items or self._items[key] != expected:",
+            "if key not in self._items:",
+        ),
+    ),
+    bug(
+        "setdefault_overwrites",
+        "setdefault() replaces a value that is there.",
+        (
+            "structs.dicts:ReplDict.setdefault",
+            "return self._items.setdefault(key, default)",
+            "self._items[key] = default\n        return default",
+        ),
+    ),
+    bug(
+        "result_shares_state",
+        "What a call returns is a piece of the state itself.",
+        (
+            "objects.table:_Round.outcome",
+            "return _isolated(value)",
+            "return Outcome(value)",
+        ),
+    ),
+)
+
+BUGS = (*CALLS, *SESSIONS_AND_LOCKS, *TYPES)
