@@ -99,6 +99,7 @@ class Replica(Generic[C]):
         self._applied_term = 0
         self._led_by: tuple[int, str | None] = (0, None)
         self._leader_since = now
+        self._ticked_at = now
         self._early: list[tuple[str, Forward]] = []
         self._early_bytes = 0
         self._sends: list[tuple[str, Message]] = []
@@ -147,6 +148,10 @@ class Replica(Generic[C]):
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it at `deadline()` at the latest."""
+        if now - self._ticked_at > self.config.election_timeout_min:
+            # This process stood still, or its clock leapt: that was no silence of the others'.
+            self._leader_since = now
+        self._ticked_at = now
         self.core.tick(now)
         self._follow(now)
         if now >= self._resend_at:

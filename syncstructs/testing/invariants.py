@@ -414,7 +414,9 @@ class Invariants(Watcher):
         for address, _, _, opened in applied.opened:
             self._owners.setdefault(opened, address)
         for expired in applied.expired:
-            self._ended.setdefault(expired, entry.index)
+            if expired not in self._ended:
+                self._ended[expired] = entry.index
+                self._expired(expired)
         if not applied.results:
             return
         if view.session != session:
@@ -429,6 +431,14 @@ class Invariants(Watcher):
             view.sequence = sequence
             call = pending[sequence - first]
             self._compare_call(life, session, sequence, entry.index, call.command)
+
+    def _expired(self, session: int) -> None:
+        """No node may be sure of a session that has ended anywhere."""
+        for life in self.simulation.lives():
+            replica = life.replica
+            if replica.outbox.session == session and replica.sure_until() > life.now():
+                seconds = replica.sure_until() - life.now()
+                self._fail(life, f"is sure for {seconds:.3f} s of session {session}, which is over")
 
     def _referee(self, upto: int) -> None:
         """Note where each call of each session came first, in order: there it must be applied."""

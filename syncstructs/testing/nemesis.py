@@ -160,11 +160,12 @@ class Nemesis:
             self.start(life.host)
 
     def jump(self, fault: Fault) -> None:
-        """Let a node's clock leap forward."""
+        """Let a node's clock leap forward, by more than an election takes."""
         host = self._running(fault)
         if host is not None and host.life is not None:
-            self._note(f"the clock of {host.address} leaps by {fault.size * 20:.1f} s")
-            host.life.jump(fault.size * 20)
+            leap = self.simulation.config.election_timeout_max + fault.size * 20
+            self._note(f"the clock of {host.address} leaps by {leap:.1f} s")
+            host.life.jump(leap)
 
     # The network
 

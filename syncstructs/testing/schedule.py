@@ -18,6 +18,9 @@ from ..node.runners import Timer
 
 T = TypeVar("T")
 
+_TICK = 1e-7
+"""Seconds that a timer takes at least."""
+
 
 class Storm(AssertionError):
     """There is no end of events: something multiplies."""
@@ -175,7 +178,8 @@ class VirtualLoop:
         if not self.over:
             when = self._schedule.now
             if delay > 0:
-                when += self._delay(delay)
+                # Where one clock is finer than the other, it would fire too early for ever.
+                when += max(self._delay(delay), _TICK)
             self._schedule.at(when, self._execute, handle.fire)
         return handle
 
