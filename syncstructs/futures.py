@@ -116,6 +116,12 @@ class Future(Generic[R]):
         if self._done:
             self._run_callbacks()
 
+    def remove_done_callback(self, callback: Callable[["Future[R]"], object]) -> None:
+        """Take back what `add_done_callback` was given, this very object, if it did not run yet."""
+        with _adding:
+            if self._callbacks is not None:
+                self._callbacks = [known for known in self._callbacks if known is not callback]
+
     def __await__(self) -> Generator[Any, None, R]:
         if not self._done:
             loop = asyncio.get_running_loop()
@@ -132,6 +138,7 @@ class Future(Generic[R]):
             try:
                 yield from waiter
             except asyncio.CancelledError:
+                self.remove_done_callback(wake)
                 self.abandon()
                 raise
         return self.result()
@@ -168,12 +175,11 @@ class Future(Generic[R]):
 
     def _run_callbacks(self) -> None:
         # A callback is run by whoever pops it: the resolver, or an adder that came too late.
-        callbacks = self._callbacks
-        while callbacks:
-            try:
-                callback = callbacks.pop(0)
-            except IndexError:
-                return
+        while True:
+            with _adding:
+                if not self._callbacks:
+                    return
+                callback = self._callbacks.pop(0)
             try:
                 callback(self)
             except (Exception, SystemExit):
@@ -194,8 +200,18 @@ def block_thread(future: Future[Any], timeout: float | None) -> None:
     """Wait on a lock of this thread alone until `future` is done; for threads that may block."""
     lock = threading.Lock()
     lock.acquire()
-    future.add_done_callback(lambda _: lock.release())
-    lock.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
+
+    def wake(_: object) -> None:
+        lock.release()
+
+    future.add_done_callback(wake)
+    seconds = -1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX))
+    try:
+        lock.acquire(timeout=seconds)
+    finally:
+        if not future.done():
+            # Without this, a future that is polled would gather one callback for each time.
+            future.remove_done_callback(wake)
 
 
 def _release(waiter: "asyncio.Future[None]") -> None:

@@ -40,8 +40,8 @@ class Operation:
     """
 
     __slots__ = (
-        "_cancel_wanted", "_lock", "_loop", "_steps", "_timer", "_turn", "_waiting", "future",
-        "waits_for",
+        "_cancel_wanted", "_lock", "_loop", "_on_done", "_steps", "_timer", "_turn", "_waiting",
+        "future", "waits_for",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, blocker: Blocker, steps: Steps[Any]) -> None:
@@ -52,6 +52,7 @@ class Operation:
         self._waiting = False
         self._cancel_wanted = False
         self._timer: HasCancel | None = None
+        self._on_done: Callable[[Future[Any]], object] | None = None
         self.waits_for: Future[Any] | None = None
         """The future that it waits for, or waited for last."""
         self.future: Future[Any] = Future(blocker, self._cancel)
@@ -97,11 +98,18 @@ class Operation:
 
         def time_out() -> None:
             if self._claim(turn):
+                self._leave(future)
                 self.advance(future.done())
 
+        self._on_done = done
         if seconds is not None:
             self._timer = self._loop.after(max(0.0, seconds), time_out)
         future.add_done_callback(done)
+
+    def _leave(self, future: Future[Any]) -> None:
+        """Wait for it no longer; it may be waited for many times before it is done."""
+        if self._on_done is not None:
+            future.remove_done_callback(self._on_done)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -127,6 +135,8 @@ class Operation:
 
         def throw() -> None:
             self._stop_timer()
+            if self.waits_for is not None:
+                self._leave(self.waits_for)
             self.advance(None, Cancelled("the operation was cancelled"))
 
         self._loop.post(throw)

@@ -326,7 +326,19 @@ class ManualRunner(Runner):
             super().block(future, timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         finished = asyncio.Event()
-        future.add_done_callback(lambda _: self.post(finished.set))
+
+        def wake(_: object) -> None:
+            self.post(finished.set)
+
+        future.add_done_callback(wake)
+        try:
+            self._block(future, deadline, finished)
+        finally:
+            future.remove_done_callback(wake)
+
+    def _block(
+        self, future: Future[Any], deadline: float | None, finished: asyncio.Event
+    ) -> None:
         while not future.done() and (deadline is None or time.monotonic() < deadline):
             if self._ticking.acquire(blocking=False):
                 try:

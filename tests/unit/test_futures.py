@@ -60,6 +60,32 @@ def test_a_raising_callback_is_logged_and_stops_nobody(future, caplog):
     assert "a callback of a future raised" in caplog.text
 
 
+def test_waiting_for_it_many_times_leaves_nothing_behind(future):
+    async def poll():
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(future, 0)
+
+    for _ in range(20):
+        with pytest.raises(Timeout):
+            future.result(0)
+        with pytest.raises(Timeout):
+            future.exception(0)
+    asyncio.run(poll())
+    assert not future._callbacks
+
+
+def test_a_callback_that_was_taken_back_does_not_run_and_others_do(future):
+    ran = []
+    first, second = lambda _: ran.append(1), lambda _: ran.append(2)
+    for callback in (first, second, first):
+        future.add_done_callback(callback)
+    future.remove_done_callback(first)
+    future.finish(3, None)
+    future.remove_done_callback(second)
+    assert ran == [2]
+
+
 def test_no_callback_is_lost_when_adding_races_with_resolving():
     for _ in range(300):
         future = Future(Threads())

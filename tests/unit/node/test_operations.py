@@ -164,3 +164,29 @@ def test_a_wait_that_ends_lets_go_of_its_timer():
     loop.run()
     assert result.result() is True
     assert loop.cancelled_timers == 1
+
+
+def test_a_future_that_an_operation_polls_gathers_no_callbacks():
+    waited = future()
+
+    def steps():
+        for _ in range(20):
+            yield waited, 1.0
+
+    loop, result = begin(steps())
+    while not result.done():
+        _, time_out = loop.timers.pop()
+        time_out()
+    assert not waited._callbacks
+
+
+def test_a_cancelled_operation_leaves_nothing_on_what_it_waited_for():
+    waited = future()
+
+    def steps():
+        yield waited
+
+    loop, result = begin(steps())
+    assert result.cancel()
+    loop.run()
+    assert not waited._callbacks

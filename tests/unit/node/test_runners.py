@@ -91,3 +91,14 @@ def test_after_the_end_posts_are_dropped(runner):
 def test_asyncio_needs_a_running_loop():
     with pytest.raises(ConfigError, match="running loop"):
         make_runner("asyncio", "test")
+
+
+def test_a_manual_node_leaves_nothing_on_a_future_that_is_polled():
+    runner = make_runner("manual", "test")
+    try:
+        waited = Future(runner)
+        for _ in range(20):
+            runner.block(waited, 0.0)
+        assert not waited._callbacks
+    finally:
+        runner.abort()
