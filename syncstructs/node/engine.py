@@ -7,6 +7,7 @@ is how calls reach the driver, and how what the driver did reaches the callers.
 import asyncio
 import itertools
 import logging
+import threading
 from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar, cast
@@ -268,12 +269,19 @@ class Engine:
         if not cast(AsyncioRunner, self.runner).loop.is_closed():
             self._stop(error)
             return
-        # Nothing can run there any more, so the rest of it is done in whichever thread this is.
+        # Nothing can run there any more, so this is done in whichever thread found it out.
         self.failure = self.failure or error
         self._end_calls(error)
         self._tell_objects()
-        self._stores.close(_CLOSE_TIMEOUT)
-        self.closed.finish(None, None)
+
+        def close_stores() -> None:
+            try:
+                self._stores.close(_CLOSE_TIMEOUT)
+            finally:
+                self.closed.finish(None, None)
+
+        # In a thread of its own, for it may have been a store's: that one cannot wait for itself.
+        threading.Thread(target=close_stores, name=f"closing-{self.address}", daemon=True).start()
 
     def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
         why = str(refusal)
