@@ -43,6 +43,12 @@ class Future(Generic[R]):
     """The result of a call: `result(timeout)` blocks for it, `await future` waits for it.
 
     Abandoning a future, or running out of time on it, does not take the call back.
+
+    Cancelling an `await` of an operation (a blocking `get` or `acquire`) does, for all who wait for
+    that future; and if the result comes in that very moment it is given back (the item to its
+    queue, the lock to the cluster), although another who waits for the same future may have got it.
+    So let one task alone wait for the future of an operation; several await a shield of it each,
+    `asyncio.shield(future)`, whose cancelling leaves the operation as it is.
     """
 
     __slots__ = ("_blocker", "_callbacks", "_canceller", "_done", "_error", "_value", "unclaimed")

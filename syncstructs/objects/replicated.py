@@ -49,6 +49,14 @@ class Replicated:
     `snapshot_state` and `restore_state` must be overridden. Names in `LOCAL` belong to this
     process alone. Methods that change state are marked `@replicated` and use nothing but their
     arguments, the state and `current_context()`.
+
+    A snapshot writes values, not identities: one list that stands in two places of the state is two
+    lists on a member that was filled from a snapshot, and a change through one of them is no longer
+    seen in the other there. So keep a mutable value in one place only.
+
+    What a method returns is copied for its caller; the exception that it raises is not. Whatever
+    of the state stands in its `args` is the state itself, which the caller must not change; raise
+    with plain values or with copies.
     """
 
     LOCAL: ClassVar[frozenset[str]] = frozenset()

@@ -132,6 +132,27 @@ def test_a_call_that_cannot_be_taken_back_is_not_cancelled(future):
     assert not future.done()
 
 
+def test_of_two_that_await_a_shield_of_it_one_may_be_cancelled():
+    """As the docstring says; a plain await takes the operation back for both."""
+    taken_back = []
+    future = Future(Threads(), lambda: taken_back.append(1) or True)
+
+    async def await_shield():
+        return await asyncio.shield(future)
+
+    async def main():
+        first, second = asyncio.create_task(await_shield()), asyncio.create_task(await_shield())
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        future.finish("lock", None)
+        assert await second == "lock"
+        assert first.cancelled()
+
+    asyncio.run(main())
+    assert taken_back == []
+
+
 def test_a_result_that_comes_after_its_await_was_cancelled_is_taken_back():
     """The operation was in its last step, in another thread: too late to cancel it."""
     taken_back = []
