@@ -386,7 +386,7 @@ class ManualRunner(Runner):
 def new_loop() -> asyncio.AbstractEventLoop:
     """Return a loop for a node to run on: uvloop's if that is installed (the extra `fast`)."""
     try:
-        import uvloop
+        import uvloop  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
