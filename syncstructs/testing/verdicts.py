@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
 
 from ..structs.queues import ReplQueue
-from .history import NOT_APPLIED, UNKNOWN
+from . import twins
+from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
 from .invariants import Violation
 
 if TYPE_CHECKING:
@@ -21,7 +24,60 @@ def check_histories(load: Load) -> int:
     """
     histories = load.histories()
     check_queues(load)
+    check_order(op for ops in histories.values() for op in ops)
+    for name, twin in (
+        ("hits", twins.Counter()),
+        ("users", twins.Dict()),
+        ("items", twins.List()),
+        ("tags", twins.Set()),
+    ):
+        check_replay(name, histories[name], twin)
     return sum(map(len, histories.values()))
+
+
+def check_order(ops: Iterable[Op]) -> None:
+    """What began after another call had ended comes behind it in the log, whatever the objects.
+
+    A stale read does not: its place is the end of what had been applied where it was made.
+    """
+    placed: list[tuple[int, Op]] = [(op.index, op) for op in ops if op.index is not None]
+    placed.sort(key=lambda pair: pair[0])
+    latest: Op | None = None
+    same: list[Op] = []
+    at = -1
+    for place, op in placed:
+        if place != at:
+            # Reads at one place are in no order.
+            latest = max([*same, *([latest] if latest else [])], key=_began, default=None)
+            at, same = place, []
+        same.append(op)
+        if latest is not None and op.end < latest.call:
+            raise Violation(
+                f"{latest.process} called {latest} at {latest.call} and missed what {op.process}"
+                f" had done by {op.end}: {op}"
+            )
+
+
+def check_replay(name: str, ops: Collection[Op], twin: Any) -> None:
+    """Each call saw what a plain Python object gives to the same calls in the order of the log."""
+    placed: list[tuple[int, int, Op]] = [
+        (op.index, op.id, op) for op in ops if op.index is not None
+    ]
+    for place, _, op in sorted(placed, key=lambda triple: triple[:2]):
+        outcome: object
+        try:
+            outcome = plain(getattr(twin, op.method)(*op.args, **op.kwargs))
+        except Exception as error:
+            outcome = Raised.of(error)
+        if op.outcome is not UNKNOWN and op.outcome != outcome:
+            raise Violation(
+                f"{op.process} called {name}.{op}; in the order of the log (place {place}) a plain"
+                f" object gives {outcome!r}"
+            )
+
+
+def _began(op: Op) -> float:
+    return op.call if op.call < inf else 0.0
 
 
 def check_queues(load: Load) -> None:

@@ -244,7 +244,7 @@ class Client:
     async def _guard(self, step: Coroutine[Any, Any, None]) -> None:
         try:
             await step
-        except NotApplied:
+        except (NotApplied, NodeFailed):
             pass
         except Exception as error:
             self.load.puzzled.append(error)
@@ -397,6 +397,10 @@ class Client:
             record.outcome = NOT_APPLIED
             return
         target = self._objects[name]
+        if isinstance(target._binding.target, str):
+            # A node that has just started has not attached it yet: it reads as it was made.
+            record.outcome = NOT_APPLIED
+            return
         value = target.value if name == "hits" else getattr(target, method)(*args)
         record.outcome = plain(value)
         record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
