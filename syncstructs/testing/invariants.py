@@ -35,6 +35,7 @@ from ..raft.messages import (
     VoteRequest,
 )
 from ..raft.wire import decode as decode_message
+from ..structs.grants import Grants
 from ..structs.locks import ReplLock
 from .hosts import Host, Life, Watcher
 
@@ -562,6 +563,7 @@ class Invariants(Watcher):
         life.replica._check()
         self._compare_logs(life)
         self._compare_locks(life)
+        self._compare_sessions(life)
         failure = life.node._engine.failure
         excused = isinstance(failure, NodeClosed) or life.host in self.may_fail
         if failure is not None and not excused:
@@ -605,15 +607,32 @@ class Invariants(Watcher):
                     f" {other.consumers[name].token}",
                 )
         known = self._tokens.get(name)
-        if known is not None and token < known[0]:
+        if known is not None and (token < known[0] or (token == known[0] and life != known[1])):
             self._fail(life, f"holds {name!r} with token {token} after one with {known[0]}")
         self._tokens[name] = (token, life)
+
+    def _compare_sessions(self, life: Life) -> None:
+        """Whoever holds a lock or waits for anything has a session that lives."""
+        table = life.table
+        live = table.sessions.live()
+        for name, target in table.objects.items():
+            target_check = getattr(target, "_check", None)
+            if target_check is not None:
+                target_check()
+            held = target._holders.values() if isinstance(target, Grants) else ()
+            waits = [wait for waiters in target._all_waiters() for wait in waiters]
+            for session, *_ in (*held, *waits):
+                if session not in live:
+                    self._fail(
+                        life, f"in {name!r} session {session} holds or waits, but it is over"
+                    )
 
     def compare_all(self) -> None:
         """Compare the states of all nodes that have applied the same index."""
         if self.active:
             for life in self.simulation.lives():
                 life.replica._check()
+                self._compare_sessions(life)
                 self._compare_state(life)
 
     def _fail(self, life: Life, what: str) -> Any:
