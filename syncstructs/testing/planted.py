@@ -24,6 +24,8 @@ from .plans import Plan, draw_plan
 from .runs import Failure, run_plan
 
 _ENGINE: Final = "syncstructs"
+_STORM: Final = 400_000
+"""A run that takes more than so many events is taken for a storm; sane ones take a tenth."""
 _DISK_FAULTS: Final = ("full_disk", "failing_disk", "failing_sync", "rot")
 
 
@@ -113,7 +115,7 @@ def hunt(bug: PlantedBug, *, event_limit: int | None = None) -> Hunt:
     with bug.planted(), _silence():
         while events < budget:
             plan = bug.plan(seed)
-            outcome = run_plan(plan)
+            outcome = run_plan(plan, event_limit=_STORM)
             events += outcome.events
             if isinstance(outcome, Failure):
                 return Hunt(
@@ -149,7 +151,7 @@ TABLE_HEAD: Final = f"{'planted bug':<34} {'seed':>5} {'events':>9} {'CPU s':>6}
 def table_line(found: Hunt) -> str:
     """Return one line of the table of hunts."""
     seed = "-" if found.seed is None else found.seed
-    how = " ".join(found.message.split())[:90] if found.is_caught else "NOBODY"
+    how = " ".join(found.message.split())[:90] or "NOBODY"
     return f"{found.bug.name:<34} {seed:>5} {found.events:>9,} {found.seconds:>6.1f}  {how}"
 
 

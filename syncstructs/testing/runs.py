@@ -9,6 +9,7 @@ have on disk. The invariants are checked throughout, the histories in the end.
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,11 +136,9 @@ class Run:
         leader = simulation.leader()
         assert leader is not None
         load.is_open = load.read_only = True
-        if len(simulation.addresses) > 2:
-            simulation.crash(leader)
+        simulation.crash(leader)
+        if 2 * len(simulation.up) > len(simulation.addresses):
             simulation.run_until(lambda: simulation.leader() is not None, _RECOVERY)
-        else:
-            simulation.crash(leader)
         simulation.start_again()
         self._serves(simulation.addresses, write=False)
         simulation.run(1.0)
@@ -216,10 +215,14 @@ class Run:
         )
 
 
-def run_plan(plan: Plan) -> Report | Failure:
-    """Carry out a plan; return what it did, or how it failed."""
+def run_plan(plan: Plan, *, event_limit: int = _EVENTS_MAX) -> Report | Failure:
+    """Carry out a plan; return what it did, or how it failed.
+
+    `event_limit`: more events than these are a storm of messages, and a failure.
+    """
     run = Run(plan)
-    with quiet_collector():
+    run.simulation.schedule.event_limit = event_limit
+    with quietly():
         try:
             run.go()
         except Exception as error:
@@ -236,15 +239,21 @@ def run_plan(plan: Plan) -> Report | Failure:
 
 
 @contextmanager
-def quiet_collector() -> Iterator[None]:
-    """Collect no garbage meanwhile: it takes long, and ends coroutines at times of its own."""
-    if not gc.isenabled():
-        yield
-        return
+def quietly() -> Iterator[None]:
+    """Collect no garbage meanwhile, and log nothing.
+
+    A collection takes long, and ends coroutines at times of its own. What nodes log is about faults
+    that were ordered.
+    """
+    collects = gc.isenabled()
+    level = logging.root.manager.disable
     gc.disable()
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        gc.enable()
+        logging.disable(level)
+        if collects:
+            gc.enable()
 
 

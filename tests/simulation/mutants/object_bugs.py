@@ -19,12 +19,20 @@ CALLS = (
     bug(
         "dedup_skips_one_too_few",
         "Of a run of calls that was sent again one is applied again.",
-        (SESSIONS + "accept", "live.last + 1 - first", "live.last + 1 - first - (first <= live.last)"),
+        (
+            SESSIONS + "accept",
+            "live.last + 1 - first",
+            "live.last + 1 - first - (first <= live.last)",
+        ),
     ),
     bug(
         "gap_is_applied",
         "Calls are applied although some before them are missing.",
-        (SESSIONS + "accept", "skip = live.last + 1 - first", "skip = max(live.last + 1 - first, 0)"),
+        (
+            SESSIONS + "accept",
+            "skip = live.last + 1 - first",
+            "skip = max(live.last + 1 - first, 0)",
+        ),
         (
             "objects.intake:Intake.offer",
             "if first > accepted + 1:\n            return accepted + 1",

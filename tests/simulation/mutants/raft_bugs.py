@@ -305,7 +305,11 @@ SNAPSHOTS = (
     bug(
         "chunks_mixed",
         "Chunks of another snapshot are taken for the next ones of this one.",
-        (CORE + "_receive", "incoming is None or incoming.snapshot != snapshot", "incoming is None"),
+        (
+            CORE + "_receive",
+            "incoming is None or incoming.snapshot != snapshot",
+            "incoming is None",
+        ),
         (
             "storage.memory:MemorySnapshots.write",
             "self._incoming is None or self._incoming[0] != snapshot",
