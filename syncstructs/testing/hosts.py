@@ -145,7 +145,11 @@ class Host:
         for links in life.links:
             links.die(silently=silently)
         if self.disk is not None:
-            self.disk.crash()
+            # Only a power cut loses what was written and not synced.
+            if silently or self.random.random() < 0.6:
+                self.disk.crash()
+            else:
+                self.disk.kill()
         self.watcher.ended(life)
 
     def erase(self) -> None:

@@ -7,7 +7,7 @@ that it means much the same in a plan from which others were taken away.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .plans import Fault, Plan
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from .simulator import Simulation
 
 T = TypeVar("T")
-
-_CORRUPTIBLE: Final = ("log", "snapshot")
-
 
 class Nemesis:
     """The faults of one run. Each method named in a `Fault` is one kind of them."""
@@ -288,6 +285,51 @@ class Nemesis:
         self._note(f"the disk of {host.address} takes {mean:.4f} s")
         host.disk_times.mean = mean
         self._until(fault.span, setattr, host.disk_times, "mean", 0.0005)
+
+    def full_disk(self, fault: Fault) -> None:
+        """Leave little room on a disk: its node may stop, and is started again."""
+        host = self._failing(fault)
+        if host is not None and host.disk is not None:
+            room = int(fault.size * 2000)
+            self._note(f"the disk of {host.address} has room for {room} bytes")
+            host.disk.fill(room)
+
+    def failing_disk(self, fault: Fault) -> None:
+        """Let reads and writes of a disk fail now and then."""
+        host = self._failing(fault)
+        if host is not None and host.disk is not None:
+            self._note(f"the disk of {host.address} fails to read and write")
+            host.disk.failure_rates = {"read": fault.size * 0.2, "write": fault.size * 0.2}
+
+    def failing_sync(self, fault: Fault) -> None:
+        """Let syncs of a disk fail now and then."""
+        host = self._failing(fault)
+        if host is not None and host.disk is not None:
+            self._note(f"the disk of {host.address} fails to sync")
+            rate = 0.05 + fault.size * 0.5
+            host.disk.failure_rates = {"sync": rate, "sync_directory": rate}
+
+    def _failing(self, fault: Fault) -> Host | None:
+        """Choose a host with a disk that may fail from now on; it is healed after the span."""
+        host = self._host(fault)
+        if host.disk is not None:
+            self.simulation.checks.may_fail.add(host)
+            self._until(fault.span, host.disk.heal)
+            self._until(fault.span + 0.1, self.start, host)
+        return host
+
+    def rot(self, fault: Fault) -> None:
+        """Kill a node and flip a bit on its disk; never on more than a minority of all."""
+        simulation = self.simulation
+        host = self._host(fault)
+        rotten = simulation.rotten | {host.address}
+        if host.disk is None or 2 * len(rotten) >= len(simulation.addresses):
+            return
+        self.crash(fault, host)
+        path = None if host.is_up else host.disk.rot()
+        if path is not None:
+            simulation.rotten.add(host.address)
+            self._note(f"a bit of {path} of {host.address} flips")
 
     def stall_disk(self, fault: Fault) -> None:
         """Let a disk finish nothing for a while."""

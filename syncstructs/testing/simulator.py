@@ -12,13 +12,14 @@ from random import Random
 from typing import Any
 
 from ..config import Config
-from ..errors import StorageError
+from ..errors import DataDirDamaged, StorageError
 from ..node.node import Node
 from ..node.world import inside
 from ..objects.replicated import Replicated
 from .hosts import DiskTimes, Host, Life
-from .invariants import Invariants
+from .invariants import Invariants, Violation
 from .schedule import Schedule
+from .simdisk import SimDisk
 from .simnet import NetworkFaults, SimNetwork
 
 Consumers = Mapping[str, Callable[[], Replicated]]
@@ -69,8 +70,6 @@ class Simulation:
         self.addresses = tuple(f"n{i}:1" for i in range(1, size + 1))
         self.config = Config(**{"data_dir": "/data" if disks else None, **settings})
         self.checks = Invariants(self, active=check)
-        if disks:
-            from .simdisk import SimDisk
         self.hosts = {
             address: Host(
                 address,
@@ -87,8 +86,10 @@ class Simulation:
                 host.disk.crashpoint = host.effect_at
         self.refused: dict[str, StorageError] = {}
         """Why a node could not be started, by address: its disk was full, or damaged."""
+        self.rotten: set[str] = set()
+        """Nodes on whose disk a bit was flipped."""
         self.damaged: set[str] = set()
-        """Nodes whose disk was damaged for good: they may never start again."""
+        """Those of them that have found it, and refuse to start."""
         self.on_start: Callable[[Life], object] | None = None
         """Called with every new life, after its node was made; starts clients, for example."""
 
@@ -114,6 +115,10 @@ class Simulation:
                     host.address, self.addresses, consumers=consumers, config=self.config
                 )
         except StorageError as error:
+            if isinstance(error, DataDirDamaged):
+                if host.address not in self.rotten:
+                    raise Violation(f"{host.address} refuses a disk that is sound") from error
+                self.damaged.add(host.address)
             self.refused[host.address] = error
             host.crash()
             return

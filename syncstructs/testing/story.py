@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from .hosts import Life, Watcher
 from .plans import Plan
-from .runs import Failure, Run, quiet_collector
+from .runs import Failure, Run, quietly
 
 if TYPE_CHECKING:
     from ..storage.base import LogStore
@@ -105,7 +105,7 @@ def tell(plan: Plan, *, length: int = 60) -> str:
     run = Run(plan)
     story = Story(run, length=length)
     end = "and all was well"
-    with quiet_collector():
+    with quietly():
         try:
             run.go()
         except Exception as error:
