@@ -107,6 +107,10 @@ class Run:
     def _core_goes_on(self) -> None:
         """Leave a majority alone with itself: it must serve, whatever the others do."""
         simulation = self.simulation
+        for host in simulation.hosts.values():
+            if host.disk is not None:
+                host.disk.heal()
+        simulation.start_again()  # who refuses a rotten disk cannot be of the core
         able = [a for a in simulation.addresses if a not in simulation.damaged]
         if len(able) * 2 <= len(simulation.addresses):
             return
