@@ -130,6 +130,8 @@ class VirtualLoop:
         self._context = Context()
         self._failures: list[BaseException] = []
         self._spawned: list[Coroutine[Any, Any, None]] = []
+        self.waiter: Callable[[Future[Any], float | None], None] | None = None
+        """How what runs at present waits for a future; None: it cannot, as it is the driver."""
         self.over = False
 
     def end(self) -> None:
@@ -239,8 +241,8 @@ class VirtualLoop:
         function()
 
     def in_driver(self) -> bool:
-        """Return True: there is but one thread."""
-        return True
+        """Return whether the driver runs at present, not a thread of a caller."""
+        return self.waiter is None
 
     def post(self, function: Callable[[], object]) -> bool:
         """Call `function` at the present time, after what is going on; False if life is over."""
@@ -256,11 +258,14 @@ class VirtualLoop:
         return timer
 
     def block(self, future: Future[Any], timeout: float | None) -> None:
-        """Refuse.
+        """Wait as the caller's thread does that runs at present.
 
         Raises:
-            BlockingCall: always.
+            BlockingCall: the driver runs.
         """
+        if self.waiter is not None:
+            self.waiter(future, timeout)
+            return
         raise BlockingCall(
             "nothing can block in virtual time: use method.submit(...), and await it in a coroutine"
         )

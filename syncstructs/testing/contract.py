@@ -1,0 +1,384 @@
+"""The contract of a replicated class: same calls, same results, same state, wherever it runs.
+
+Checked on copies in one process, on a copy that is restored from a snapshot before every call, and
+on copies in two other processes, with other hashes, clocks and random numbers. What is found is
+told with its likely cause.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+import warnings
+from collections.abc import Callable, MutableMapping, MutableSequence, MutableSet, Sequence
+from types import FrameType
+from typing import Any, Final
+
+from ..codec import decode, encode
+from ..errors import DecodeError, Unserializable
+from .copies import OtherProcess, Step, Unreachable
+from .history import Raised
+from .subjects import Copy, Made, Subject, encoding, listed
+
+
+class Broken(AssertionError):
+    """A class does not keep the contract; says which call showed it, and the likely cause."""
+
+
+class ContractWarning(UserWarning):
+    """A part of the contract could not be checked."""
+
+
+def check_contract(subject: Subject, calls: Sequence[Made]) -> None:
+    """Make calls on copies in this process, and compare.
+
+    Raises:
+        Broken: they differ, or something cannot be sent, kept or restored.
+    """
+    one = Copy(subject)
+    state = _state_of(subject, one, "a new object", calls, 0)
+    # The members take over the first one's state: what the constructor does counts but once.
+    two = Copy(subject, state)
+    for number, made in enumerate(calls, 1):
+        _check_arguments(subject, made, calls, number)
+        restored = _restored(subject, state, calls, number)
+        before, commands = state, one.command_count
+        value = one.make(made)
+        state = _state_of(subject, one, f"the state after {made}", calls, number)
+        if subject.is_command(made.method) and not isinstance(value, Raised):
+            what = f"the result of {subject.name}.{made.method}()"
+            _check_codec(what, value, calls, number)
+        if state != before and one.command_count == commands:
+            raise Broken(
+                f"{subject.name}.{made.method}() changes the state, but is not marked @replicated:"
+                f" the other members would not know of it\n{_change(before, state)}"
+                f"{_after(calls, number)}"
+            )
+        mine = encoding(value), state
+        _compare(subject, calls, number, "a second copy", mine, _made(two, made))
+        _compare(subject, calls, number, "a copy restored from a snapshot before this call", mine,
+                 _made(restored, made))  # fmt: skip
+        _check_aliases(subject, one, made, value, state, calls, number)
+        trouble = subject.broken(one.target)
+        if trouble is not None:
+            raise Broken(f"{trouble} after {made}\n{_shown(state)}{_after(calls, number)}")
+
+
+def _made(copy: Copy, made: Made) -> tuple[object, bytes]:
+    outcome = encoding(copy.make(made))
+    return outcome, copy.state()
+
+
+def _check_arguments(subject: Subject, made: Made, calls: Sequence[Made], number: int) -> None:
+    for name, value in made.args.items():
+        _check_codec(f"argument {name!r} of {subject.name}.{made.method}()", value, calls, number)
+
+
+def _check_codec(what: str, value: object, calls: Sequence[Made], number: int) -> None:
+    try:
+        packed = encode(value)
+        again = encode(decode(packed))
+    except (Unserializable, DecodeError) as error:
+        raise Broken(f"{what} cannot be sent: {error}{_after(calls, number)}") from error
+    if packed != again:
+        raise Broken(f"{what} comes back as another value: {value!r}{_after(calls, number)}")
+
+
+def _state_of(
+    subject: Subject, copy: Copy, what: str, calls: Sequence[Made], number: int
+) -> bytes:
+    try:
+        return copy.state()
+    except Unserializable as error:
+        raise Broken(f"{what} cannot be kept in a snapshot: {error}{_after(calls, number)}") from error
+
+
+def _restored(subject: Subject, state: bytes, calls: Sequence[Made], number: int) -> Copy:
+    try:
+        copy = Copy(subject, state)
+        again = copy.state()
+    except Exception as error:
+        raise Broken(
+            f"{subject.name} cannot be restored from its snapshot: {error!r}"
+            f"{_after(calls, number - 1)}"
+        ) from error
+    if again != state:
+        raise Broken(
+            f"{subject.name} is another one after it was restored from its snapshot\n"
+            f"{_change(state, again)}{_after(calls, number - 1)}"
+        )
+    return copy
+
+
+def _check_aliases(
+    subject: Subject, copy: Copy, made: Made, value: object, state: bytes, calls: Sequence[Made],
+    number: int,
+) -> None:  # fmt: skip
+    """Spoil what a plain method returned: the state must not change by that."""
+    if subject.is_command(made.method) or not _spoil(value):
+        return
+    after = copy.state()
+    if after != state:
+        raise Broken(
+            f"{subject.name}.{made.method}() returns a part of the state itself: whoever changes"
+            f" what it returned changes this member alone. Return a copy\n"
+            f"{_change(state, after)}{_after(calls, number)}"
+        )
+
+
+def _spoil(value: object) -> bool:
+    """Change a container, and those inside; return whether there was anything to change."""
+    if isinstance(value, MutableSequence):
+        inner = [_spoil(part) for part in list(value)]
+        if isinstance(value, list):
+            value.append("spoilt")
+            return True
+        return any(inner)
+    if isinstance(value, MutableMapping):
+        for part in list(value.values()):
+            _spoil(part)
+        value["spoilt"] = None
+        return True
+    if isinstance(value, MutableSet):
+        value.add("spoilt")
+        return True
+    if isinstance(value, tuple):
+        return any([_spoil(part) for part in value])
+    return False
+
+
+# Differences, and why
+
+_Point = tuple[object, bytes]
+
+
+def _compare(
+    subject: Subject, calls: Sequence[Made], number: int, other: str, mine: _Point, its: _Point
+) -> None:
+    if mine == its:
+        return
+    restored = "restored" in other
+    raise Broken(_difference(subject, calls, number, ("one copy", other), mine, its, restored))
+
+
+def _difference(
+    subject: Subject, calls: Sequence[Made], number: int, names: tuple[str, str], mine: _Point,
+    its: _Point, restored: bool = False, hashes: bool = False,
+) -> str:  # fmt: skip
+    lines = [f"{subject.name} is not deterministic: two copies that were given the same calls"
+             f" differ after call {number}, {calls[number - 1]}"]  # fmt: skip
+    for name, (outcome, state) in zip(names, (mine, its), strict=True):
+        lines.append(f"  {name}: {_outcome(outcome)}{_shown(state)}")
+    lines.append(f"likely cause: {_cause(subject, calls[:number], restored, hashes)}")
+    return "\n".join(lines) + _after(calls, number)
+
+
+def _cause(subject: Subject, calls: Sequence[Made], restored: bool, hashes: bool) -> str:
+    seen = watch(subject, calls)
+    if seen:
+        return (
+            f"{'; '.join(seen)}. Every member has its own; current_context() has a time and a"
+            " random generator that are the same everywhere"
+        )
+    if hashes:
+        return (
+            "the order of a set of strings, or hash(): they follow PYTHONHASHSEED, another one in"
+            " every process. Sort, or use a dict as an ordered set"
+        )
+    if restored:
+        return (
+            "two parts of the state are one object, or something that the results depend on is not"
+            " in the attributes: a snapshot keeps neither"
+        )
+    return (
+        "state outside the object: a list or dict of the class, a default argument, a global, an"
+        " iterator. Make it an attribute in __init__"
+    )
+
+
+def _outcome(outcome: object) -> str:
+    if outcome is None:
+        return ""
+    if isinstance(outcome, bytes):
+        try:
+            return f"result {decode(outcome)!r}, "
+        except DecodeError:
+            pass
+    return f"{outcome if isinstance(outcome, str) else outcome!r}, "
+
+
+def _shown(state: bytes) -> str:
+    try:
+        return f"state {decode(state)!r}"
+    except DecodeError:
+        return f"state {state!r}"
+
+
+def _change(before: bytes, after: bytes) -> str:
+    return f"  before: {_shown(before)}\n  after:  {_shown(after)}"
+
+
+def _after(calls: Sequence[Made], number: int) -> str:
+    made = calls[:number]
+    return f"\nthe calls:\n{listed(made)}" if made else ""
+
+
+_WORLD: Final = frozenset({"time", "random", "uuid", "secrets", "_random", "posix", "os", "_uuid"})
+_TELLTALE: Final = frozenset({
+    "id", "hash", "now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns",
+    "perf_counter", "perf_counter_ns", "urandom", "getrandom", "getpid", "gethostname", "localtime",
+    "gmtime", "ctime", "strftime", "getenv", "uname",
+})  # fmt: skip
+_CHANCE: Final = frozenset({"random", "getrandbits"})
+
+
+def watch(subject: Subject, calls: Sequence[Made]) -> list[str]:
+    """Make calls on a new copy, and return what each asked of the world, in words."""
+    seen: dict[str, None] = {}
+    ours = _module_files(subject.cls)
+    copy = Copy(subject)
+    for made in calls:
+        before = sys.getprofile()
+        sys.setprofile(_watcher(f"{made.method}()", ours, seen))
+        try:
+            copy.make(made)
+        finally:
+            sys.setprofile(before)
+    return list(seen)
+
+
+def _module_files(cls: type) -> frozenset[str]:
+    modules = [sys.modules.get(base.__module__) for base in cls.__mro__]
+    return frozenset(
+        module.__file__
+        for module in modules
+        if module is not None
+        and getattr(module, "__file__", None)
+        and not module.__name__.startswith(("syncstructs.objects", "typing"))
+    )  # type: ignore[arg-type]
+
+
+def _watcher(
+    method: str, ours: frozenset[str], seen: dict[str, None]
+) -> Callable[[FrameType, str, Any], None]:
+    def profile(frame: FrameType, event: str, function: Any) -> None:
+        if event == "c_call":
+            asked = _asks_world(function)
+            if asked and frame.f_code.co_filename in ours:
+                seen[f"{method} calls {asked}"] = None
+        elif event == "call" and frame.f_back is not None:
+            module = frame.f_globals.get("__name__")
+            mine = frame.f_back.f_code.co_filename in ours
+            if mine and module in ("random", "uuid", "secrets", "tempfile"):
+                generator = frame.f_locals.get("self")
+                if not isinstance(generator, random.Random) or generator is _shared_random():
+                    seen[f"{method} calls {module}.{frame.f_code.co_name}()"] = None
+
+    return profile
+
+
+def _asks_world(function: Any) -> str:
+    """Return the name of a builtin function whose result is another on every member, or ''."""
+    name = getattr(function, "__name__", "")
+    owner = getattr(function, "__self__", None)
+    if name in _CHANCE and isinstance(owner, random.Random):
+        return f"random.{name}()" if owner is _shared_random() else ""
+    if name not in _TELLTALE:
+        return ""
+    where = getattr(owner, "__name__", "")
+    return f"{name}()" if where in ("", "builtins") else f"{where}.{name}()"
+
+
+def _shared_random() -> object:
+    return random._inst  # type: ignore[attr-defined]
+
+
+# Other processes
+
+
+class OtherCopies:
+    """The copies in other processes: two, or none if the class cannot be imported there."""
+
+    def __init__(self, subject: Subject) -> None:
+        """Start them; they import while the caller goes on."""
+        self.subject = subject
+        self._initial = Copy(subject).state()
+        self._processes: list[OtherProcess] = []
+        try:
+            for number in (1, 2):
+                self._processes.append(OtherProcess(subject, number))
+        except Unreachable as error:
+            self._warn(error)
+
+    def check(self, sequences: Sequence[Sequence[Made]], *, seconds: float = 5.0) -> None:
+        """Make all these calls in both processes, and compare.
+
+        Raises:
+            Broken: a call came to another result or state; the sequence is cut short first, for
+                `seconds` of real time at the most.
+        """
+        try:
+            at = self._first_difference(sequences)
+            if at is None:
+                return
+            shortest, number = self._shrunk(sequences[at[0]][: at[1]], time.monotonic() + seconds)
+            one, two = self._steps([shortest])
+        except Unreachable as error:
+            self.close()
+            self._warn(error)
+            return
+        names = ("one process", "another one")
+        raise Broken(
+            _difference(self.subject, shortest, number, names, _point(one[0][number - 1]),
+                        _point(two[0][number - 1]), hashes=True)
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.close()
+        self._processes.clear()
+
+    def _steps(self, sequences: Sequence[Sequence[Made]]) -> list[list[list[Step]]]:
+        return [process.run(self._initial, sequences) for process in self._processes]
+
+    def _first_difference(self, sequences: Sequence[Sequence[Made]]) -> tuple[int, int] | None:
+        """Return which sequence, and after which of its calls; the shortest one, or None."""
+        if not self._processes:
+            return None
+        one, two = self._steps(sequences)
+        found = [
+            (number, which)
+            for which, (mine, its) in enumerate(zip(one, two, strict=True))
+            for number, (a, b) in enumerate(zip(mine, its, strict=True), 1)
+            if a != b
+        ]
+        if not found:
+            return None
+        number, which = min(found)
+        return which, number
+
+    def _shrunk(self, calls: Sequence[Made], deadline: float) -> tuple[list[Made], int]:
+        """Leave out calls as long as there is a difference; return them, and after which it is."""
+        best, number = list(calls), len(calls)
+        progress = True
+        while progress and time.monotonic() < deadline:
+            fewer = [best[:i] + best[i + 1 :] for i in range(len(best))]
+            at = self._first_difference(fewer) if fewer else None
+            progress = at is not None
+            if at is not None:
+                best, number = fewer[at[0]][: at[1]], at[1]
+        return best, number
+
+    def _warn(self, error: Unreachable) -> None:
+        warnings.warn(
+            f"whether {self.subject.name} depends on hashes could not be tested: {error}",
+            ContractWarning,
+            stacklevel=4,
+        )
+
+
+def _point(step: Step) -> _Point:
+    return step
+

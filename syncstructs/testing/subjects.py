@@ -1,0 +1,337 @@
+"""A user's class under test: what may be called on it, and plain copies of it that stand alone.
+
+A copy is attached to a port that applies each command here and at once. So a method does in it
+what it does on a member: commands called by other commands run inline, plain methods run outside
+any command, and their calls of commands are commands of their own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from ..codec import STATE_DEPTH, copy, decode, encode
+from ..errors import Unserializable
+from ..futures import Future
+from ..objects.context import PARKED, Context, _current
+from ..objects.image import encode_state
+from ..objects.port import Binding, Steps
+from ..objects.replicated import Replicated, operation, type_name
+from .history import Raised, plain
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+WAITS: Final = Raised("it waits")
+"""Outcome of a command that parks its call: another command has to resume it."""
+
+
+class Made(NamedTuple):
+    """One call as it is made: a method, and its arguments by name."""
+
+    method: str
+    args: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method}({', '.join(f'{n}={v!r}' for n, v in self.args.items())})"
+
+    __repr__ = __str__
+
+
+class CallSpec:
+    """A method, and how to draw each of its arguments; made by `call`."""
+
+    def __init__(self, method: str, arguments: Mapping[str, SearchStrategy[Any]]) -> None:
+        self.method = method
+        self.arguments = dict(arguments)
+
+    def __repr__(self) -> str:
+        named = [f", {name}={strategy!r}" for name, strategy in self.arguments.items()]
+        return f"call({self.method!r}{''.join(named)})"
+
+
+def call(method: str, /, **arguments: SearchStrategy[Any]) -> CallSpec:
+    """Name a method that tests shall call, with a Hypothesis strategy for each argument.
+
+    Commands go through the log. A method that is not marked `@replicated` is made on one member,
+    behind a barrier, as a program would; it may read, and may call commands and wait for them. A
+    property is read.
+    """
+    return CallSpec(method, arguments)
+
+
+class Subject:
+    """A class under test, with all that its tests need to know.
+
+    Raises:
+        TypeError: it is no class that can be tested so, or a call does not fit it.
+        ValueError: there is nothing to call.
+    """
+
+    def __init__(
+        self,
+        cls: type[Replicated],
+        calls: Sequence[CallSpec],
+        *,
+        args: Sequence[Any] = (),
+        invariant: Callable[[Any], object] | None = None,
+        partition: Callable[[Made], Hashable] | None = None,
+        methods: Sequence[str] = (),
+    ) -> None:
+        """Take `methods` instead of `calls` where nothing is to be drawn."""
+        if not (isinstance(cls, type) and issubclass(cls, Replicated)):
+            raise TypeError(
+                f"replicated_test() takes a class that inherits from Replicated, not {cls!r}"
+            )
+        if not calls and not methods:
+            raise ValueError(
+                f"replicated_test({cls.__name__}, calls=[]) has nothing to call; give it"
+                ' call("method", argument=strategy) for each method that matters'
+            )
+        self.cls = cls
+        self.args = copy(list(args))
+        self.calls = list(calls)
+        self.invariant = invariant
+        self.partition = partition
+        self._parameters: dict[str, list[inspect.Parameter]] = {}
+        for method in methods:
+            self._accept_method(method)
+        for spec in self.calls:
+            if not isinstance(spec, CallSpec):
+                raise TypeError(f'calls= takes call("method", argument=strategy), not {spec!r}')
+            self._accept_method(spec.method)
+            self._accept_arguments(spec)
+
+    @property
+    def name(self) -> str:
+        """The name of the class."""
+        return self.cls.__name__
+
+    @property
+    def methods(self) -> list[str]:
+        """The names of the methods that may be called."""
+        return list(self._parameters)
+
+    def make(self) -> Replicated:
+        """Return a new object of the class."""
+        return self.cls(*copy(self.args))
+
+    def is_command(self, method: str) -> bool:
+        """Return whether the method is marked `@replicated`."""
+        return method in self.cls._commands
+
+    def bind(self, made: Made) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return copies of the arguments as they are passed: by position as long as possible."""
+        values: dict[str, Any] = {name: copy(value) for name, value in made.args.items()}
+        by_position: list[Any] = []
+        for parameter in self._parameters[made.method]:
+            if parameter.name not in values or parameter.kind is parameter.KEYWORD_ONLY:
+                break
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                by_position.extend(values.pop(parameter.name))
+                break
+            if parameter.kind is parameter.VAR_KEYWORD:
+                break
+            by_position.append(values.pop(parameter.name))
+        for parameter in self._parameters[made.method]:
+            if parameter.kind is parameter.VAR_KEYWORD and parameter.name in values:
+                values.update(values.pop(parameter.name))
+        return tuple(by_position), values
+
+    def broken(self, target: Replicated) -> str | None:
+        """Return how the invariant is broken by this object; None if it holds."""
+        if self.invariant is None:
+            return None
+        try:
+            # None counts as kept: an invariant may be a function of asserts.
+            kept = self.invariant(target)
+        except Exception as error:
+            return f"the invariant raised {error!r}"
+        return None if kept is None or kept else "the invariant does not hold"
+
+    def _accept_method(self, method: str) -> None:
+        name = f"{self.name}.{method}"
+        member = inspect.getattr_static(self.cls, method, None)
+        if member is None:
+            raise TypeError(f"{name} does not exist")
+        if isinstance(member, operation):
+            raise TypeError(
+                f"{name} is an @operation, which may wait for other callers; give the commands"
+                " that it is made of"
+            )
+        if isinstance(member, property):
+            self._parameters[method] = []
+            return
+        function = getattr(member, "function", member)
+        if not inspect.isfunction(function):
+            raise TypeError(f"{name} is no method or property of its objects")
+        self._parameters[method] = list(inspect.signature(function).parameters.values())[1:]
+
+    def _accept_arguments(self, spec: CallSpec) -> None:
+        from .strategies import hypothesis
+
+        name = f"{self.name}.{spec.method}"
+        strategy_type = hypothesis().strategies.SearchStrategy
+        parameters = {parameter.name: parameter for parameter in self._parameters[spec.method]}
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        for argument, strategy in spec.arguments.items():
+            if argument not in parameters and not takes_any:
+                known = ", ".join(parameters) or "none"
+                raise TypeError(f"{name}() has no argument {argument!r}; it takes {known}")
+            if not isinstance(strategy, strategy_type):
+                raise TypeError(
+                    f"call({spec.method!r}, {argument}=...) needs a Hypothesis strategy, such as"
+                    f" st.just({strategy!r}), not {strategy!r}"
+                )
+        for parameter in parameters.values():
+            optional = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if parameter.default is parameter.empty and not optional:
+                if parameter.name not in spec.arguments:
+                    raise TypeError(
+                        f"call({spec.method!r}) lacks a strategy for the argument"
+                        f" {parameter.name!r} of {name}()"
+                    )
+
+    def __str__(self) -> str:
+        return type_name(self.cls)
+
+
+class Moment(NamedTuple):
+    """Where in the log a command was applied: what `current_context()` said there."""
+
+    serial: int
+    index: int
+    time: float
+    session: int
+    sequence: int
+
+
+class Copy:
+    """One object of a class, by itself: a `Port` whose commands are applied here and at once."""
+
+    reading: AbstractContextManager[object] = nullcontext()
+    session = 1
+
+    def __init__(self, subject: Subject, state: bytes | None = None) -> None:
+        self.subject = subject
+        self.command_count = 0
+        """How many commands were applied here."""
+        self.moments: deque[Moment] = deque()
+        """What the next commands shall see; made up when there is none."""
+        self._serials = itertools.count(1)
+        self._tickets = itertools.count(1)
+        self.target = subject.make()
+        self._binding = Binding(cast(Any, self), "object")
+        self._binding.target = 1
+        self.target._binding = self._binding
+        if state is not None:
+            self.target.restore_state(decode(state))
+
+    def state(self) -> bytes:
+        """Return the state, encoded.
+
+        Raises:
+            Unserializable: it has no encoding; names the attribute.
+        """
+        return encode_state(self.subject.name, self.target)
+
+    def make(self, made: Made) -> object:
+        """Make a call; return its value, or `Raised`."""
+        args, kwargs = self.subject.bind(made)
+        return self.invoke(made.method, args, kwargs)
+
+    def invoke(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> object:
+        """Make a call with arguments as they are passed."""
+        try:
+            value = getattr(self.target, method)
+            if callable(value):
+                value = value(*args, **kwargs)
+            # Inside the try: what an iterator gives is part of the result.
+            return plain(value)
+        except Exception as error:
+            return Raised.of(error)
+
+    # As objects see it (`objects.port.Port`)
+
+    def call(
+        self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Any:
+        """Apply a command."""
+        function = self.subject.cls._commands[method]
+        number = self.command_count + 1
+        moment = (
+            self.moments.popleft()
+            if self.moments
+            else Moment(number, number, 1000.0 + number, 1, number)
+        )
+        context = Context(
+            index=moment.index, time=moment.time, owner=self, random_type=Random
+        )
+        context.serial, context.session, context.sequence = (
+            moment.serial, moment.session, moment.sequence,
+        )  # fmt: skip
+        self.command_count = number
+        passed = [copy(value) for value in args]
+        named = {name: copy(value) for name, value in kwargs.items()}
+        token = _current.set(context)
+        try:
+            value = function(self.target, *passed, **named)
+        finally:
+            _current.reset(token)
+        return WAITS if value is PARKED else value
+
+    def submit(
+        self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Future[Any]:
+        """Apply a command, and return a future that is done."""
+        future: Future[Any] = Future(cast(Any, self))
+        try:
+            future.finish(self.call(binding, method, args, kwargs), None)
+        except Exception as error:
+            future.finish(None, error)
+        return future
+
+    def start(self, steps: Steps[Any]) -> Future[Any]:
+        """Refuse: an operation waits."""
+        raise TypeError("an @operation waits for others, which a copy by itself does not have")
+
+    def run(self, steps: Steps[Any], undo: object = None) -> Any:
+        """Refuse: an operation waits."""
+        return self.start(steps)
+
+    def ticket(self) -> int:
+        """Return a number that was not given before."""
+        return next(self._tickets)
+
+    def now(self) -> float:
+        """Return a clock that stands still."""
+        return 0.0
+
+    def sure_until(self) -> float:
+        """Return that the session lives."""
+        return 1e9
+
+
+def encoding(value: object) -> bytes | str:
+    """Return something that is equal for equal values of one type, for results and exceptions."""
+    if isinstance(value, Raised):
+        return f"{value.kind}: {encoding(value.args)!r}"
+    try:
+        return encode(value, max_depth=STATE_DEPTH)
+    except Unserializable:
+        return f"{type(value).__qualname__}: {value!r}"
+
+
+def attributes(state: bytes) -> object:
+    """Return a state as it can be shown to a person."""
+    return decode(state)
+
+
+def listed(calls: Iterable[Made]) -> str:
+    """Return calls as a numbered list."""
+    return "\n".join(f"  {number}. {made}" for number, made in enumerate(calls, 1))
