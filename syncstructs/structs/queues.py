@@ -18,7 +18,7 @@ from ..objects.waiters import Waiters
 from .waiting import Wait
 
 if sys.version_info >= (3, 13):
-    from queue import ShutDown
+    from queue import ShutDown as ShutDown
 else:
 
     class ShutDown(Exception):  # As `queue` has it since Python 3.13.
