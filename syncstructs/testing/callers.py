@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import NotApplied, SyncError
-from .history import History
+from ..codec import copy
+from ..errors import NotApplied, SyncError, Unserializable
+from .history import History, plain
 from .subjects import Made, Subject
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ OBJECT: Final = "object"
 """The name under which the object under test is attached."""
 _PATIENCE: Final = 5.0
 _LOOKS: Final = 0.1
+
+
+def kept(value: object) -> object:
+    """Return a result that nobody changes any more, even if it was a part of the state."""
+    value = plain(value)
+    try:
+        return copy(value)
+    except Unserializable:
+        return value
 
 
 class _Abandoned(BaseException):
@@ -165,7 +175,7 @@ class Caller:
         if error is not None:
             self._fail(attempt, error)
             return
-        self._history.end(attempt.number, future.result())
+        self._history.end(attempt.number, kept(future.result()))
         self._end(attempt)
 
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
@@ -213,11 +223,13 @@ class Caller:
                 if not attempt.commands:
                     table = life.table
                     self._history.applied(attempt.number, table.serial)
-                self._history.end(attempt.number, value)
+                self._history.end(attempt.number, kept(value))
             except Exception as error:
                 if not attempt.commands and not isinstance(error, SyncError):
                     self._history.applied(attempt.number, life.table.serial)
-                self._history.fail(attempt.number, error)
+                # With a command of it refused, those before it may be applied: nothing is known.
+                if attempt.commands < 2 or not isinstance(error, NotApplied):
+                    self._history.fail(attempt.number, error)
 
         attempt.thread = SteppedThread(run)
         self._step(attempt)

@@ -37,6 +37,7 @@ from ..raft.messages import (
 from ..raft.wire import decode as decode_message
 from ..structs.grants import Grants
 from ..structs.locks import ReplLock
+from .fairness import lines_of, overtaking
 from .hosts import Host, Life, Watcher
 
 if TYPE_CHECKING:
@@ -260,8 +261,12 @@ class Invariants(Watcher):
         apply, restore = table.apply, table.restore
 
         def watched_apply(entry: Entry, session: int) -> Any:
+            lines = lines_of(life.table)
             applied = apply(entry, session)
             self._applied(life, view, entry, session, applied)
+            unfair = overtaking(lines, life.table, entry) if lines else None
+            if unfair is not None:
+                self._fail(life, unfair)
             return applied
 
         def watched_restore(image: bytes) -> None:
@@ -527,6 +532,10 @@ class Invariants(Watcher):
         return []
 
     # For histories
+
+    def number_of(self, call: Call) -> tuple[int, int] | None:
+        """Return under which number of which session a call was sent; None if it was not."""
+        return self._numbered.get(call)
 
     def place_of(self, call: Call) -> int | None:
         """Return the place of a call in the order of all commands; None if the log has it not.
