@@ -1,5 +1,84 @@
 """Bugs to plant in `storage/`: what reaches the disk, when, and what is made of it afterwards."""
 
-from syncstructs.testing.planted import PlantedBug
+from functools import partial
 
-BUGS: tuple[PlantedBug, ...] = ()
+from syncstructs.testing.planted import bug
+
+WAL = "storage.wal:Wal."
+SNAPSHOTS = "storage.snapshots:DiskSnapshots."
+
+disk_bug = partial(bug, disks=True, profiles=("disk",))
+
+BUGS = (
+    disk_bug(
+        "log_not_synced",
+        "What is written to the log is not synced.",
+        (WAL + "_write", "self._file.sync()", "pass"),
+    ),
+    disk_bug(
+        "segment_name_not_synced",
+        "The name of a new segment of the log is not synced.",
+        (WAL + "_begin_segment", "self._directory.sync()", "pass"),
+    ),
+    disk_bug(
+        "snapshot_not_synced",
+        "A snapshot gets its name before its content is synced.",
+        (SNAPSHOTS + "save", "file.sync()", "pass"),
+    ),
+    disk_bug(
+        "received_snapshot_not_synced",
+        "A received snapshot gets its name before its content is synced.",
+        (SNAPSHOTS + "finish", "incoming.file.sync()", "pass"),
+    ),
+    disk_bug(
+        "snapshot_name_not_synced",
+        "The name of a snapshot is not synced before the log it covers is removed.",
+        (SNAPSHOTS + "_adopt", "self._directory.sync()", "pass"),
+    ),
+    disk_bug(
+        "failed_sync_forgiven",
+        "A write or sync that failed counts as done.",
+        (
+            WAL + "_fatal",
+            "self._failure = str(error) or type(error).__name__\n",
+            "if isinstance(error, Exception):\n                return\n",
+        ),
+    ),
+    disk_bug(
+        "damage_taken_for_a_torn_tail",
+        "Damage in the log is cut off, with all that follows, as if it had never been synced.",
+        (WAL + "_judge", "if found.damaged:", "if False:"),
+    ),
+    disk_bug(
+        "torn_tail_stays",
+        "What a crash has left behind the last whole write is not cut off.",
+        (
+            WAL + "_settle",
+            "if self._file.size() != segment.size:",
+            "if False:",
+        ),
+    ),
+    disk_bug(
+        "segment_removed_too_early",
+        "A segment is removed although the snapshot does not cover all of it.",
+        (
+            WAL + "compact",
+            "self._segments[0].highest_index <= index:",
+            "self._segments[0].highest_index <= index + 4:",
+        ),
+    ),
+    disk_bug(
+        "segment_begins_without_vote",
+        "A new segment of the log does not take over term and vote.",
+        (
+            WAL + "_begin_segment",
+            "header = _Header(_FORMAT, self._directory.identity.id, number, last, hard_state)",
+            "header = _Header(_FORMAT, self._directory.identity.id, number, last, HardState())",
+        ),
+    ),
+    disk_bug(
+        "snapshot_not_verified",
+        "A snapshot is loaded whatever its checksum says.",
+        (SNAPSHOTS + "load", "or zlib.crc32(image) != snapshot.checksum", ""),
+    ),
+)
