@@ -1,8 +1,12 @@
-"""Who waits longest is served first: a check on what each entry of the log did to the waiters."""
+"""Locks and lines of waiters: what each entry of the log did to them, and whether it might.
+
+Who waits longest is served first. Who holds a lock keeps it until it releases it, gives it up, or
+its session ends; and each grant has a greater token than the one before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import decode_many
@@ -15,61 +19,91 @@ if TYPE_CHECKING:
     from ..raft.messages import Entry
 
 Waiter = tuple[int, int]
-Lines = Mapping[tuple[str, str, Any], list[Waiter]]
 
-# Commands by which a wait ends without being served, or a whole object.
+# Commands by which a wait in a queue ends without being served, or a whole object does.
 _ENDINGS: Final = frozenset({
     "_stop_getting", "_stop_putting", "expire_session", "open_session", "drop", "shutdown",
 })  # fmt: skip
 
 
-def lines_of(table: Table) -> Lines:
-    """Return who waits for each lock and each queue, the longest waiting first.
+class Waits:
+    """Who holds each lock, and who waits for what, before an entry is applied."""
 
-    Only lines of two and more: in others nobody is overtaken.
-    """
-    lines: dict[tuple[str, str, Any], list[Waiter]] = {}
-    for name, target in table.objects.items():
-        if isinstance(target, Grants):
-            for key, line in target._lines.items():
-                if len(line) > 1:
-                    lines[name, "lock", key] = list(line)
-        elif isinstance(target, ReplQueue):
-            for what, waiters in (("get", target._getters), ("put", target._putters)):
-                if len(waiters) > 1:
-                    lines[name, what, None] = list(waiters)
-    return lines
+    __slots__ = ("_holders", "_lines", "_table")
 
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._holders: dict[tuple[str, Any], tuple[int, int, int]] = {}
+        # Only lines of two and more: in others nobody is overtaken.
+        self._lines: dict[tuple[str, str, Any], list[Waiter]] = {}
+        for name, target in table.objects.items():
+            if isinstance(target, Grants):
+                for key, holder in target._holders.items():
+                    self._holders[name, key] = holder
+                for key, line in target._lines.items():
+                    if len(line) > 1:
+                        self._lines[name, "lock", key] = list(line)
+            elif isinstance(target, ReplQueue):
+                for what, waiters in (("get", target._getters), ("put", target._putters)):
+                    if len(waiters) > 1:
+                        self._lines[name, what, None] = list(waiters)
 
-def overtaking(before: Lines, table: Table, entry: Entry) -> str | None:
-    """Return who was served although another one had waited longer; None if all went in order.
+    def wrong_after(self, entry: Entry) -> str | None:
+        """Return what `entry` has done and should not have done; None if all is in order."""
+        return self._overtaking(entry) or self._taking(entry)
 
-    `before`: the lines before `entry` was applied to `table`.
-    """
-    for (name, what, key), line in before.items():
-        target: Any = table.objects.get(name)
-        if target is None:
-            continue
-        if what == "lock":
-            still = target._lines.get(key, ())
-            served = [waiter for waiter in line if target._holders.get(key, ())[:2] == waiter]
-        else:
-            still = set(target._getters if what == "get" else target._putters)
-            served = [waiter for waiter in line if waiter not in still]
-        for waiter in served:
-            ahead = [other for other in line[: line.index(waiter)] if other in still]
-            if ahead and (what == "lock" or not _ends_waits(entry)):
+    def _overtaking(self, entry: Entry) -> str | None:
+        for (name, what, key), line in self._lines.items():
+            target: Any = self._table.objects.get(name)
+            if target is None:
+                continue
+            if what == "lock":
+                still = target._lines.get(key, ())
+                served = [waiter for waiter in line if target._holders.get(key, ())[:2] == waiter]
+            else:
+                still = set(target._getters if what == "get" else target._putters)
+                served = [waiter for waiter in line if waiter not in still]
+            for waiter in served:
+                ahead = [other for other in line[: line.index(waiter)] if other in still]
+                if ahead and (what == "lock" or not _ends_waits(entry)):
+                    return (
+                        f"in {name!r} {waiter} (session, ticket) was served, while {ahead[0]} has"
+                        f" waited longer to {what}"
+                    )
+        return None
+
+    def _taking(self, entry: Entry) -> str | None:
+        for (name, key), (session, ticket, token) in self._holders.items():
+            target: Any = self._table.objects.get(name)
+            now = (session, ticket, token) if target is None else target._holders.get(key)
+            if now == (session, ticket, token):
+                continue
+            if now is not None and now[2] <= token:
+                return f"{name!r} passed from {token} to token {now[2]}"
+            if self._table.sessions.last(session) is None:
+                continue
+            mine = [
+                (method, args) for owner, method, args in _commands(entry) if owner == session
+            ]
+            if (
+                ("_release", [key, token]) not in mine
+                and ("_withdraw", [key, ticket]) not in mine
+                and all(method != "batch" for method, _ in mine)
+            ):
                 return (
-                    f"in {name!r} {waiter} (session, ticket) was served, while {ahead[0]} has"
-                    f" waited longer to {what}"
+                    f"{name!r} was taken from session {session} (token {token}), which lives and"
+                    " had not released it"
                 )
-    return None
+        return None
 
 
 def _ends_waits(entry: Entry) -> bool:
     """Return whether some command of the entry may end a wait without serving it."""
+    return any(method in _ENDINGS for _, method, _ in _commands(entry))
+
+
+def _commands(entry: Entry) -> Iterator[tuple[int, str, list[Any]]]:
+    """Yield session, method and arguments of each command of an entry."""
     for group in decode_groups(entry.payload):
-        for command in decode_many(group.count, group.commands):
-            if command[1] in _ENDINGS:
-                return True
-    return False
+        for _, method, args, *_ in decode_many(group.count, group.commands):
+            yield group.session, method, args

@@ -37,7 +37,7 @@ from ..raft.messages import (
 from ..raft.wire import decode as decode_message
 from ..structs.grants import Grants
 from ..structs.locks import ReplLock
-from .fairness import lines_of, overtaking
+from .fairness import Waits
 from .hosts import Host, Life, Watcher
 
 if TYPE_CHECKING:
@@ -261,12 +261,12 @@ class Invariants(Watcher):
         apply, restore = table.apply, table.restore
 
         def watched_apply(entry: Entry, session: int) -> Any:
-            lines = lines_of(life.table)
+            waits = Waits(life.table)
             applied = apply(entry, session)
             self._applied(life, view, entry, session, applied)
-            unfair = overtaking(lines, life.table, entry) if lines else None
-            if unfair is not None:
-                self._fail(life, unfair)
+            wrong = waits.wrong_after(entry)
+            if wrong is not None:
+                self._fail(life, wrong)
             return applied
 
         def watched_restore(image: bytes) -> None:
