@@ -1,4 +1,4 @@
-"""One run of a user's class on a simulated cluster under faults, and the proof that it came out well.
+"""One run of a user's class on a simulated cluster under faults, and the proof that all went well.
 
 Checked are the engine's invariants, the state and the class's invariant after each command on each
 member, and that all that callers saw could have been seen on one copy that stood alone.
@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..codec import decode, encode
-from ..errors import DecodeError, Unserializable
+from ..codec import decode
+from ..errors import Unserializable
 from ..objects.context import PARKED, current_context
 from ..objects.image import encode_state
 from ..objects.replicated import Replicated
@@ -28,6 +28,7 @@ from .models import SequentialModel
 from .nemesis import Nemesis
 from .orders import find_order
 from .plans import Plan
+from .runs import quietly
 from .simulator import Simulation
 from .subjects import WAITS, Copy, Made, Moment, Subject, encoding
 
@@ -97,7 +98,9 @@ class _Applied(msgspec.Struct, frozen=True):
 class Judge:
     """What the commands of a class do on all members of one simulation."""
 
-    def __init__(self, subject: Subject, simulation: Simulation, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, subject: Subject, simulation: Simulation, clock: Callable[[], float]
+    ) -> None:
         self.subject = subject
         self.applied: dict[int, _Applied] = {}
         """By serial."""
@@ -250,14 +253,14 @@ class ClassRun:
             ClassFailure: something went wrong.
         """
         try:
-            with self.judge.watching():
+            with quietly(), self.judge.watching():
                 self._run()
             self._check_history()
         except AssertionError as error:
             first = self.simulation.checks.violation or error
             raise ClassFailure(self._story(first)) from error
         finally:
-            self._abandon()
+            self._end()
 
     def _run(self) -> None:
         simulation, plan = self.simulation, self.plan.plan
@@ -284,11 +287,12 @@ class ClassRun:
     def _is_idle(self) -> bool:
         return all(caller.is_done for caller in self.callers)
 
-    def _abandon(self) -> None:
-        for caller in self.callers:
-            for attempt in caller.attempts:
-                if attempt.thread is not None:
-                    attempt.thread.abandon()
+    def _end(self) -> None:
+        for attempt in self._attempts():
+            if attempt.thread is not None:
+                attempt.thread.abandon()
+        for host in self.simulation.hosts.values():
+            host.crash()
 
     # The history
 
@@ -377,7 +381,7 @@ class ClassRun:
             lines += [f"  {at - begin:7.3f} s  {what}" for at, what in self.nemesis.log]
         lines += ["", "what the callers saw, in the order of their calls:"]
         lines += [f"  {line}" for line in self._timeline()]
-        lines += ["", f"replay with .replay({self.plan.token()!r})"]
+        lines += ["", f"replay with Test{self.subject.name}.replay({self.plan.token()!r})"]
         return "\n".join(lines)
 
     def _timeline(self) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ..codec import decode, encode
 from ..errors import DecodeError, Unserializable
+from ..objects.replicated import Replicated
 from .copies import OtherProcess, Step, Unreachable
 from .history import Raised
 from .subjects import Copy, Made, Subject, encoding, listed
@@ -91,7 +92,8 @@ def _state_of(
     try:
         return copy.state()
     except Unserializable as error:
-        raise Broken(f"{what} cannot be kept in a snapshot: {error}{_after(calls, number)}") from error
+        what = f"{what} cannot be kept in a snapshot"
+        raise Broken(f"{what}: {error}{_after(calls, number)}") from error
 
 
 def _restored(subject: Subject, state: bytes, calls: Sequence[Made], number: int) -> Copy:
@@ -144,7 +146,8 @@ def _spoil(value: object) -> bool:
         value.add("spoilt")
         return True
     if isinstance(value, tuple):
-        return any([_spoil(part) for part in value])
+        spoilt = [_spoil(part) for part in value]
+        return any(spoilt)
     return False
 
 
@@ -205,7 +208,7 @@ def _outcome(outcome: object) -> str:
             return f"result {decode(outcome)!r}, "
         except DecodeError:
             pass
-    return f"{outcome if isinstance(outcome, str) else outcome!r}, "
+    return f"{outcome}, "
 
 
 def _shown(state: bytes) -> str:
@@ -249,14 +252,12 @@ def watch(subject: Subject, calls: Sequence[Made]) -> list[str]:
 
 
 def _module_files(cls: type) -> frozenset[str]:
-    modules = [sys.modules.get(base.__module__) for base in cls.__mro__]
-    return frozenset(
-        module.__file__
-        for module in modules
-        if module is not None
-        and getattr(module, "__file__", None)
-        and not module.__name__.startswith(("syncstructs.objects", "typing"))
-    )  # type: ignore[arg-type]
+    files = set()
+    for base in cls.__mro__:
+        file = getattr(sys.modules.get(base.__module__), "__file__", None)
+        if base not in (Replicated, object) and file is not None:
+            files.add(file)
+    return frozenset(files)
 
 
 def _watcher(
@@ -291,7 +292,8 @@ def _asks_world(function: Any) -> str:
 
 
 def _shared_random() -> object:
-    return random._inst  # type: ignore[attr-defined]
+    shared: object = vars(random)["_inst"]
+    return shared
 
 
 # Other processes

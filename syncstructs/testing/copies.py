@@ -60,7 +60,7 @@ class OtherProcess:
             "TZ": ("UTC-14", "UTC+11")[number % 2],
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         }
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as this object)
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from syncstructs.testing.copies import main; main()"],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
@@ -176,7 +176,8 @@ def _import(name: str, file: str) -> Any:
     # As multiprocessing has it: what stands under `if __name__ == "__main__"` does not run.
     name = "__mp_main__" if name == "__main__" else name
     spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None and spec.loader is not None, file
+    assert spec is not None, file
+    assert spec.loader is not None, file
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

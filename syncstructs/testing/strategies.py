@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from .plans import _DATAGRAMS, _DISKS, _NETWORK, _NODES, _SLOW_DISKS, PROFILES, Fault, Plan, draw_plan
+from .plans import (
+    _DATAGRAMS,
+    _DISKS,
+    _NETWORK,
+    _NODES,
+    _SLOW_DISKS,
+    PROFILES,
+    Fault,
+    Plan,
+    draw_plan,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -40,7 +40,8 @@ class Made(NamedTuple):
     def __str__(self) -> str:
         return f"{self.method}({', '.join(f'{n}={v!r}' for n, v in self.args.items())})"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class CallSpec:
@@ -190,12 +191,13 @@ class Subject:
                 )
         for parameter in parameters.values():
             optional = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            if parameter.default is parameter.empty and not optional:
-                if parameter.name not in spec.arguments:
-                    raise TypeError(
-                        f"call({spec.method!r}) lacks a strategy for the argument"
-                        f" {parameter.name!r} of {name}()"
-                    )
+            if optional or parameter.default is not parameter.empty:
+                continue
+            if parameter.name not in spec.arguments:
+                raise TypeError(
+                    f"call({spec.method!r}) lacks a strategy for the argument"
+                    f" {parameter.name!r} of {name}()"
+                )
 
     def __str__(self) -> str:
         return type_name(self.cls)
@@ -205,7 +207,7 @@ class Moment(NamedTuple):
     """Where in the log a command was applied: what `current_context()` said there."""
 
     serial: int
-    index: int
+    entry: int
     time: float
     session: int
     sequence: int
@@ -270,7 +272,7 @@ class Copy:
             else Moment(number, number, 1000.0 + number, 1, number)
         )
         context = Context(
-            index=moment.index, time=moment.time, owner=self, random_type=Random
+            index=moment.entry, time=moment.time, owner=self, random_type=Random
         )
         context.serial, context.session, context.sequence = (
             moment.serial, moment.session, moment.sequence,

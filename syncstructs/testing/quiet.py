@@ -1,0 +1,92 @@
+"""A cluster without faults beside one plain copy of the class: each call is made on both."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from ..codec import decode
+from ..objects.image import encode_state
+from .callers import OBJECT, Caller
+from .class_runs import Judge
+from .history import NOT_APPLIED, UNKNOWN, History
+from .invariants import Violation
+from .runs import quietly
+from .simulator import Simulation
+from .subjects import Copy, Made, Subject, encoding
+
+
+class QuietCluster:
+    """Members that are called one after the other; every call must do what it does on the copy."""
+
+    def __init__(self, subject: Subject, nodes: int) -> None:
+        self.subject = subject
+        self.history = History()
+        self.simulation = Simulation(0, {OBJECT: subject.make}, size=nodes)
+        self.judge = Judge(subject, self.simulation, lambda: 0.0)
+        self.simulation.start()
+        self.simulation.settle()
+        # The members have agreed on the state of one of them; so does the copy.
+        self.copy = Copy(subject, self._state(self.simulation.addresses[0]))
+
+    def make(self, member: int, made: Made) -> None:
+        """Make a call on a member and on the copy, and compare.
+
+        Raises:
+            Violation: result or state differ, or the invariant does not hold.
+        """
+        simulation = self.simulation
+        address = simulation.addresses[member]
+        before = len(self.judge.applied)
+        with quietly(), self.judge.watching():
+            planned = [(0.0, (member + 0.5) / len(simulation.addresses), made)]
+            caller = Caller("test", simulation, self.subject, self.history, planned)
+            simulation.run_until(lambda: caller.is_done)
+            self._raise_violation()
+        op = list(self.history)[-1]
+        parked = op.outcome is UNKNOWN and self.judge.parked
+        if (op.outcome in (UNKNOWN, NOT_APPLIED) or op.end == inf) and not parked:
+            raise Violation(f"{op} did not end well on a quiet cluster")
+        serials = list(self.judge.applied)[before:]
+        self.copy.moments.extend(self.judge.applied[serial].moment for serial in serials)
+        expected = self.copy.make(made)
+        self.copy.moments.clear()
+        if not parked and encoding(expected) != encoding(op.outcome):
+            raise Violation(f"{address}: {op}, but a plain copy gives {expected!r}")
+        self._compare(address, made)
+
+    def close(self) -> None:
+        """Compare all members with each other and with the copy, and end."""
+        try:
+            with quietly(), self.judge.watching():
+                self.simulation.settle()
+                self._raise_violation()
+            for address in self.simulation.addresses:
+                self._compare(address, None)
+        finally:
+            for address in self.simulation.addresses:
+                self.simulation.crash(address)
+
+    def _compare(self, address: str, made: Made | None) -> None:
+        mine, its = self.copy.state(), self._state(address)
+        if mine != its:
+            after = f" after {made}" if made is not None else ""
+            raise Violation(
+                f"the state{after} is another one on {address} than on a plain copy\n"
+                f"  {address}: {decode(its)!r}\n  a copy: {decode(mine)!r}"
+            )
+        broken = self.subject.broken(self._object(address))
+        if broken is not None:
+            raise Violation(f"{broken} on {address}: state {decode(its)!r}")
+
+    def _object(self, address: str) -> Any:
+        return self.simulation.objects(address)[OBJECT]
+
+    def _state(self, address: str) -> bytes:
+        return encode_state(self.subject.name, self._object(address))
+
+    def _raise_violation(self) -> None:
+        if self.simulation.checks.violation is not None:
+            raise self.simulation.checks.violation
+
+
