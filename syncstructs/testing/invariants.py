@@ -221,6 +221,8 @@ class Invariants(Watcher):
         self.clock: Callable[[], int] | None = None
         """The clock of a history: with one, the places of calls in the log are noted."""
         self.call_type = Call
+        self.skipped: set[Life] = set()
+        """Lives that took over a snapshot, and so may lack the answers to some of their calls."""
         self.may_fail: set[Host] = set()
         """Hosts whose disk was made to fail, so that their node may stop."""
         self._durable: dict[str, Durable] = {}
@@ -271,6 +273,7 @@ class Invariants(Watcher):
 
         def watched_restore(image: bytes) -> None:
             restore(image)
+            self.skipped.add(life)
             self._compare_state(life)
 
         table.apply, table.restore = watched_apply, watched_restore

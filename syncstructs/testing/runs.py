@@ -19,6 +19,7 @@ from typing import Any, Final
 from ..errors import NotApplied
 from .nemesis import Nemesis
 from .plans import Plan
+from .queue_verdicts import check_settled
 from .simulator import Simulation
 from .verdicts import check_histories
 from .workload import CONSUMERS, Load
@@ -133,6 +134,7 @@ class Run:
         simulation.run_until(lambda: load.is_idle, _RECOVERY)
         simulation.settle(_RECOVERY)
         load.check()
+        check_settled(load)
 
     def _others_lead(self) -> None:
         """Have another leader, and only read: nothing acknowledged may be missing."""

@@ -11,6 +11,7 @@ from ..structs.queues import ReplQueue
 from . import twins
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
 from .invariants import Violation
+from .queue_verdicts import check_capacity, check_order_of_items
 
 if TYPE_CHECKING:
     from .workload import Load
@@ -24,6 +25,8 @@ def check_histories(load: Load) -> int:
     """
     histories = load.histories()
     check_queues(load)
+    check_order_of_items(load)
+    check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
     for name, twin in (
         ("hits", twins.Counter()),
