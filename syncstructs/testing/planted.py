@@ -12,9 +12,9 @@ import importlib
 import inspect
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TextIO
 
@@ -53,6 +53,8 @@ class PlantedBug:
     edits: tuple[Edit, ...]
     profiles: tuple[str, ...] = ("all",)
     """Profiles of plans to hunt it with; seed after seed takes the next of them."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the plan that are not left to chance: a load under which it shows."""
     disks: bool = False
     """Whether it needs the real stores on simulated disks, with their faults."""
     first_seed: int = 0
@@ -78,6 +80,7 @@ class PlantedBug:
     def plan(self, seed: int) -> Plan:
         """Return the plan with which to hunt it under a seed."""
         plan = draw_plan(seed, self.profiles[seed % len(self.profiles)])
+        plan = replace(plan, **self.fields)
         if self.disks:
             return plan
         faults = tuple(fault for fault in plan.faults if fault.kind not in _DISK_FAULTS)

@@ -67,8 +67,11 @@ def clean_runs(hunts: Iterable[Hunt], *, jobs: int) -> list[str]:
 
 
 def _run_clean(token: str) -> str:
-    outcome = run_plan(Plan.from_token(token))
-    return str(outcome) if isinstance(outcome, Failure) else ""
+    plan = Plan.from_token(token)
+    outcome = run_plan(plan)
+    if not isinstance(outcome, Failure):
+        return ""
+    return f"seed {plan.seed}: {outcome.kind}: {outcome.message}"
 
 
 def main() -> int:

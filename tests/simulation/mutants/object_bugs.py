@@ -10,6 +10,9 @@ WAITERS = "objects.waiters:Waiters."
 GRANTS = "structs.grants:Grants."
 QUEUE = "structs.queues:ReplQueue."
 
+# Callers that wait for items, and give up as these come.
+IMPATIENT = {"mixes": {"put": 1.0, "get": 1.0}, "give_up": 0.6, "think": 0.05, "clients": 3}
+
 CALLS = (
     bug(
         "dedup_skips_one_too_many",
@@ -43,7 +46,8 @@ CALLS = (
         "former_life_comes_back",
         "A late request of a former life of a node opens its session again.",
         (SESSIONS + "open", "if incarnation in newest.former:", "if False:"),
-        profiles=("network", "all"),
+        equivalent="a message of a former life would have to arrive behind one of the next life;"
+        " a connection ends with the life that made it, in the simulator as in the transport",
     ),
     bug(
         "numbers_begin_anew",
@@ -160,7 +164,8 @@ CALLS = (
             "if message.expected > self._refused_from:",
             "if message.expected:",
         ),
-        profiles=("network", "all"),
+        profiles=("network",),
+        fields={"mixes": {"pipeline": 1.0}, "think": 0.05, "clients": 3, "datagrams": True},
     ),
 )
 
@@ -336,6 +341,7 @@ TYPES = (
         "put_back_lost",
         "An item that comes back from who had given up is lost.",
         (QUEUE + "_put_back", "self._insert_front(item)", "pass"),
+        fields=IMPATIENT,
     ),
     bug(
         "undo_forgotten",
@@ -345,6 +351,7 @@ TYPES = (
             "if served is not None and self.undo is not None:",
             "if False:",
         ),
+        fields=IMPATIENT,
     ),
     bug(
         "put_overtakes",

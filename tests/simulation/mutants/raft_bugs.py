@@ -202,7 +202,7 @@ REPLICATION = (
         "late_report_of_truncated_append",
         "The report that a truncated append is written counts for the entries that replace it.",
         (LOG + "persisted", "index = min(index, first - 1)", "pass"),
-        profiles=("all", "network"),
+        profiles=("disk",),
     ),
     bug(
         "driver_sends_before_storing",
