@@ -24,7 +24,7 @@ from ..objects.replicated import Replicated
 from .callers import OBJECT, Attempt, Caller
 from .history import NOT_APPLIED, UNKNOWN, History, Op, Raised
 from .invariants import Violation
-from .models import SequentialModel
+from .sequential import SequentialModel
 from .nemesis import Nemesis
 from .orders import find_order
 from .plans import Plan

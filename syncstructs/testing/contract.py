@@ -23,7 +23,7 @@ from .history import Raised
 from .subjects import Copy, Made, Subject, encoding, listed
 
 
-class Broken(AssertionError):
+class ContractBroken(AssertionError):
     """A class does not keep the contract; says which call showed it, and the likely cause."""
 
 
@@ -35,7 +35,7 @@ def check_contract(subject: Subject, calls: Sequence[Made]) -> None:
     """Make calls on copies in this process, and compare.
 
     Raises:
-        Broken: they differ, or something cannot be sent, kept or restored.
+        ContractBroken: they differ, or something cannot be sent, kept or restored.
     """
     one = Copy(subject)
     state = _state_of(subject, one, "a new object", calls, 0)
@@ -51,7 +51,7 @@ def check_contract(subject: Subject, calls: Sequence[Made]) -> None:
             what = f"the result of {subject.name}.{made.method}()"
             _check_codec(what, value, calls, number)
         if state != before and one.command_count == commands:
-            raise Broken(
+            raise ContractBroken(
                 f"{subject.name}.{made.method}() changes the state, but is not marked @replicated:"
                 f" the other members would not know of it\n{_change(before, state)}"
                 f"{_after(calls, number)}"
@@ -63,7 +63,7 @@ def check_contract(subject: Subject, calls: Sequence[Made]) -> None:
         _check_aliases(subject, one, made, value, state, calls, number)
         trouble = subject.broken(one.target)
         if trouble is not None:
-            raise Broken(f"{trouble} after {made}\n{_shown(state)}{_after(calls, number)}")
+            raise ContractBroken(f"{trouble} after {made}\n{_shown(state)}{_after(calls, number)}")
 
 
 def _made(copy: Copy, made: Made) -> tuple[object, bytes]:
@@ -81,9 +81,9 @@ def _check_codec(what: str, value: object, calls: Sequence[Made], number: int) -
         packed = encode(value)
         again = encode(decode(packed))
     except (Unserializable, DecodeError) as error:
-        raise Broken(f"{what} cannot be sent: {error}{_after(calls, number)}") from error
+        raise ContractBroken(f"{what} cannot be sent: {error}{_after(calls, number)}") from error
     if packed != again:
-        raise Broken(f"{what} comes back as another value: {value!r}{_after(calls, number)}")
+        raise ContractBroken(f"{what} comes back as another value: {value!r}{_after(calls, number)}")
 
 
 def _state_of(
@@ -93,7 +93,7 @@ def _state_of(
         return copy.state()
     except Unserializable as error:
         what = f"{what} cannot be kept in a snapshot"
-        raise Broken(f"{what}: {error}{_after(calls, number)}") from error
+        raise ContractBroken(f"{what}: {error}{_after(calls, number)}") from error
 
 
 def _restored(subject: Subject, state: bytes, calls: Sequence[Made], number: int) -> Copy:
@@ -101,12 +101,12 @@ def _restored(subject: Subject, state: bytes, calls: Sequence[Made], number: int
         copy = Copy(subject, state)
         again = copy.state()
     except Exception as error:
-        raise Broken(
+        raise ContractBroken(
             f"{subject.name} cannot be restored from its snapshot: {error!r}"
             f"{_after(calls, number - 1)}"
         ) from error
     if again != state:
-        raise Broken(
+        raise ContractBroken(
             f"{subject.name} is another one after it was restored from its snapshot\n"
             f"{_change(state, again)}{_after(calls, number - 1)}"
         )
@@ -122,7 +122,7 @@ def _check_aliases(
         return
     after = copy.state()
     if after != state:
-        raise Broken(
+        raise ContractBroken(
             f"{subject.name}.{made.method}() returns a part of the state itself: whoever changes"
             f" what it returned changes this member alone. Return a copy\n"
             f"{_change(state, after)}{_after(calls, number)}"
@@ -162,7 +162,7 @@ def _compare(
     if mine == its:
         return
     restored = "restored" in other
-    raise Broken(_difference(subject, calls, number, ("one copy", other), mine, its, restored))
+    raise ContractBroken(_difference(subject, calls, number, ("one copy", other), mine, its, restored))
 
 
 def _difference(
@@ -317,7 +317,7 @@ class OtherCopies:
         """Make all these calls in both processes, and compare.
 
         Raises:
-            Broken: a call came to another result or state; the sequence is cut short first, for
+            ContractBroken: a call came to another result or state; the sequence is cut short first, for
                 `seconds` of real time at the most.
         """
         try:
@@ -331,7 +331,7 @@ class OtherCopies:
             self._warn(error)
             return
         names = ("one process", "another one")
-        raise Broken(
+        raise ContractBroken(
             _difference(self.subject, shortest, number, names, _point(one[0][number - 1]),
                         _point(two[0][number - 1]), hashes=True)
         )  # fmt: skip

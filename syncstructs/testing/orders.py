@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from typing import Final
 
 from .history import Op
-from .models import ILLEGAL, Model
+from .sequential import ILLEGAL, Model
 
 _STEPS: Final = 20_000
 """How many calls are tried at the most; a search that needs more is given up without a verdict."""
