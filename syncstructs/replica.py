@@ -105,6 +105,7 @@ class Replica(Generic[C]):
         self._sends: list[tuple[str, Message]] = []
         self._barriers: dict[int, int] = {}
         self._opening = False
+        self._leaving = False
         self._refused_from = 0
         self._resend_at = now + self._patience
         self._ask_at = now + self._patience
@@ -325,7 +326,16 @@ class Replica(Generic[C]):
 
     def sure_until(self) -> float:
         """Return the local time up to which this node's session certainly lives."""
-        return self._sure_until if self.outbox.session else 0.0
+        return self._sure_until if self.outbox.session and not self._leaving else 0.0
+
+    def leave(self) -> bool:
+        """Have this node's session ended, and send no more calls; return whether there is one.
+
+        Once the end is applied here (see `outbox.session`), what is still pending never will be.
+        """
+        self._leaving = True
+        self._opening = False
+        return self.outbox.session != 0
 
     def abandon(self) -> list[tuple[C, bool]]:
         """Take out all pending calls, with whether each may have been sent; for a closing node."""
@@ -374,8 +384,8 @@ class Replica(Generic[C]):
         leader = self.core.leader
         if leader is None or (leader == self.address and not self._leading):
             return
-        if not self.outbox.session:
-            self._open_session(leader)
+        if self._leaving or not self.outbox.session:
+            self._ask_for_session(leader)
             return
         window = self.config.append_window_bytes
         while self.outbox.unsent and self.outbox.sent_bytes < window:
@@ -386,12 +396,18 @@ class Replica(Generic[C]):
                 self.outbox.rewind()
                 return
 
-    def _open_session(self, leader: str) -> None:
-        if self._opening:
+    def _ask_for_session(self, leader: str) -> None:
+        """Ask the leader once to open this node's session, or to end it if the node leaves."""
+        if self._opening or (self._leaving and not self.outbox.session):
             return
         self._opening = True
-        arguments = (self.address, self._incarnation, self._attempt, self.config.session_ttl)
-        self._give(leader, 0, 0, 1, encode_command(0, "open_session", arguments, {}))
+        if self._leaving:
+            # By its own id: however late this arrives, it ends no session of a later life.
+            command = encode_command(0, "expire_session", (self.outbox.session,), {})
+        else:
+            arguments = (self.address, self._incarnation, self._attempt, self.config.session_ttl)
+            command = encode_command(0, "open_session", arguments, {})
+        self._give(leader, 0, 0, 1, command)
 
     def _give(self, leader: str, session: int, first: int, count: int, commands: bytes) -> bool:
         """Hand a run of commands to the leader; False if that is this node and has no room."""
@@ -433,7 +449,7 @@ class Replica(Generic[C]):
                 self._early_bytes += len(message.commands)
             return
         if message.session == 0:
-            if _opens_session_of(sender, message):
+            if self._grants(sender, message):
                 self._intake.offer_system(message.commands)
             return
         session, first = message.session, message.first_sequence
@@ -445,6 +461,24 @@ class Replica(Generic[C]):
         expected = self._intake.offer(session, first, message.count, message.commands, last)
         if expected is not None:
             self._sends.append((sender, ForwardReply(session, expected)))
+
+    def _grants(self, sender: str, message: Forward) -> bool:
+        """Return whether all that a member asks of the cluster is to open or end its own session.
+
+        A session that is to end is noted; it is not ended twice.
+        """
+        method, arguments = _system_command(message)
+        if method == "open_session":
+            return arguments[:1] == [sender]
+        if method != "expire_session" or len(arguments) != 1:
+            return False
+        session = arguments[0]
+        if type(session) is not int or self.table.sessions.owner(session) != sender:
+            return False
+        if session in self._expiring:
+            return False
+        self._expiring.add(session)
+        return True
 
     def _propose_entries(self, now: float) -> None:
         if not self._leading:
@@ -575,19 +609,15 @@ class Replica(Generic[C]):
                 applied = entry.index
 
 
-def _opens_session_of(sender: str, message: Forward) -> bool:
-    """Return whether the commands do nothing but open a session for the sender itself."""
+def _system_command(message: Forward) -> tuple[object, list[object]]:
+    """Return method and arguments of a single command of the cluster itself; else None, []."""
     try:
         command = decode(message.commands)
     except DecodeError:
-        return False
+        return None, []
     if not isinstance(command, list) or len(command) != 3 or message.count != 1:
-        return False
+        return None, []
     target, method, arguments = command
-    return (
-        target == 0
-        and method == "open_session"
-        and isinstance(arguments, list)
-        and bool(arguments)
-        and arguments[0] == sender
-    )
+    if target != 0 or not isinstance(arguments, list):
+        return None, []
+    return method, arguments

@@ -40,6 +40,8 @@ _log = logging.getLogger("syncstructs.node")
 
 # How long closing waits for a disk, or for the driver's thread.
 _CLOSE_TIMEOUT = 10.0
+# How long closing waits at most for the cluster to note that this node's session is over.
+_FAREWELL_TIMEOUT = 1.0
 
 
 class Engine:
@@ -50,7 +52,10 @@ class Engine:
         self.members = members
         self.config = config
         self.failure: SyncError | None = None
+        """Why calls are refused; the driver may go on for a moment, to end the session."""
         self.closing = False
+        self._over = False
+        self._leaving: HasCancel | None = None
         self._world = current_world()
         self.runner: Loop = self._world.loop(config.drive, f"syncstructs-{address}")
         self.gate = ReadGate(self.wake)
@@ -86,7 +91,7 @@ class Engine:
     def after_fork(self) -> None:
         """Be a copy in a forked child: refuse all, and touch nothing that the parent has too."""
         refusal = forked_refusal(self.address)
-        self.failure, self.closing = refusal, True
+        self.failure, self.closing, self._over = refusal, True, True
         self.runner = CutOffRunner(self.runner, refusal)
         self.gate = CutOffGate(refusal)
         self.reading = self.gate.lock
@@ -174,7 +179,7 @@ class Engine:
 
     def _pump(self) -> None:
         self._woken = False
-        if self.failure is not None or self.closing:
+        if self._over:
             return
         try:
             deadline = self._driver.pump()
@@ -226,6 +231,8 @@ class Engine:
 
     def _on_link_down(self, peer: str) -> None:
         self._driver.link_down(peer)
+        if self._leaving is not None and not self._is_heard():
+            self._stop(self._closed_error())
         self.wake()
 
     def _on_progress(self, progress: Progress[Call]) -> None:
@@ -239,8 +246,10 @@ class Engine:
             future = self._barriers.pop(request, None)
             if future is not None:
                 future.finish(None, None)
-        if progress.session_lost:
+        if progress.session_lost and self.failure is None:
             self._tell_objects()
+        if self._leaving is not None and not self.session:
+            self.runner.post(lambda: self._stop(self._closed_error()))
 
     def _tell_objects(self) -> None:
         """Tell the objects that this node is no longer sure of its session."""
@@ -250,14 +259,45 @@ class Engine:
             except Exception:
                 _log.exception("on_session_lost of %r raised", target)
 
+    def _leave(self) -> None:
+        """Refuse all calls, and have the session ended if the cluster can be told; then stop.
+
+        So what is held or waited for here passes to others at once. A call that was sent may still
+        get its result; once the session is over, what has none was not applied.
+        """
+        if self._over:
+            return
+        error = self._closed_error()
+        self.failure = error
+        self._refuse_calls(error)
+        # Before the cluster can give to others what is held here.
+        self._tell_objects()
+        if not self.replica.leave() or not self._is_heard():
+            self._stop(error)
+            return
+        seconds = min(_FAREWELL_TIMEOUT, self.config.call_timeout or _FAREWELL_TIMEOUT)
+        self._leaving = self.runner.call_later(seconds, lambda: self._stop(error))
+        self.wake()
+
+    def _is_heard(self) -> bool:
+        """Return whether this node has links to as many members as can decide anything."""
+        return 2 * (1 + len(self.links())) > len(self.members)
+
+    def _closed_error(self) -> NodeClosed:
+        return NodeClosed(f"node {self.address} is closed")
+
     def _stop(self, error: SyncError) -> None:
         """End everything that waits, and close what is open; the node does nothing more."""
-        if self.failure is not None:
+        if self._over:
             return
-        self.failure = error
+        self._over = True
+        if self._leaving is not None:
+            self._leaving.cancel()
+        told, self.failure = self.failure is not None, self.failure or error
         refusal = error if isinstance(error, NodeClosed | NodeFailed) else NodeFailed(str(error))
         self._end_calls(refusal)
-        self._tell_objects()
+        if not told:
+            self._tell_objects()
         self.runner.spawn(self._shut_down())
 
     def _loop_ended(self) -> None:
@@ -283,18 +323,21 @@ class Engine:
         # In a thread of its own, for it may have been a store's: that one cannot wait for itself.
         threading.Thread(target=close_stores, name=f"closing-{self.address}", daemon=True).start()
 
-    def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
-        why = str(refusal)
+    def _refuse_calls(self, refusal: NodeClosed | NodeFailed) -> None:
+        """End all calls that the driver has not taken, and all barriers; take no more."""
         for call in self.calls.close(refusal):
-            call.finish(None, NodeClosed(f"{why}; the call was not sent"))
-        for call, sent in self.replica.abandon():
-            if sent:
-                call.finish(None, OutcomeUnknown(f"{why}; the call had been sent"))
-            else:
-                call.finish(None, NodeClosed(f"{why}; the call was not sent"))
+            call.finish(None, NodeClosed(f"{refusal}; the call was not sent"))
         barriers, self._barriers = self._barriers, {}
         for future in barriers.values():
             future.finish(None, refusal)
+
+    def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
+        self._refuse_calls(refusal)
+        for call, sent in self.replica.abandon():
+            if sent:
+                call.finish(None, OutcomeUnknown(f"{refusal}; the call had been sent"))
+            else:
+                call.finish(None, NodeClosed(f"{refusal}; the call was not applied"))
 
     async def _shut_down(self) -> None:
         if self._timer is not None:
@@ -321,11 +364,7 @@ class Engine:
         """Begin to close; the future ends when nothing of the node is left but its thread."""
         if not self.closing:
             self.closing = True
-
-            def stop() -> None:
-                self._stop(NodeClosed(f"node {self.address} is closed"))
-
-            self.runner.post(stop)
+            self.runner.post(self._leave)
         return self.closed
 
     # Waiting

@@ -232,7 +232,14 @@ class Node:
     def close(self) -> "CloseMethod":
         """Close the node: `close(timeout=15)`, or `await close.submit()`; idempotent.
 
-        Calls that were not sent end with `NodeClosed`, calls that were with `OutcomeUnknown`.
+        Its session is ended in the cluster, so that its locks pass to the next waiters at once, and
+        its waits are given up. Without an answer from a majority within a second (or
+        `Config.call_timeout` if that is less) it closes all the same, and the others wait until
+        the session has expired (`Config.session_ttl`).
+
+        Calls that were not sent end with `NodeClosed`. Those that were get their result if it comes
+        in that time; else they end with `NodeClosed` if the cluster has ended the session, for then
+        they were not applied, and with `OutcomeUnknown` if not.
         """
         return CloseMethod(self._engine)
 

@@ -179,3 +179,58 @@ def test_a_barrier_whose_request_was_lost_is_asked_again_while_calls_go_on():
         reader.call("box", "put", i)
         cluster.run(0.01)
     assert reader.barriers[1]
+
+
+def test_a_late_end_of_a_session_harms_no_newer_one_of_the_same_address():
+    for leads in (False, True):
+        cluster = VirtualCluster(8, {"box": Box})
+        leader = ready(cluster)
+        leaving = leader if leads else next(n for n in cluster.up if n is not leader)
+        old = leaving.replica.outbox.session
+        assert leaving.replica.leave()
+        leaving.wake()
+        cluster.run_until(lambda node=leaving: not node.replica.outbox.session)
+        cluster.run(0.2)
+        assert not leaving.replica.outbox.session, "a node that left has opened a session again"
+        leaving.crash()
+        leaving.start()
+        cluster.run_until(lambda node=leaving: all(c.done() for c in node.attached))
+        session = leaving.replica.outbox.session
+        assert session not in (0, old)
+        end = Forward(0, 0, 1, encode_command(0, "expire_session", (old,), {}))
+        for node in cluster.up:
+            if node is not leaving:
+                node.driver.frame_received(leaving.address, encode(end))
+                node.wake()
+        cluster.run(1.0)
+        expired = [set(node.objects["box"].expired) for node in cluster.up if node is not leaving]
+        assert expired == [{old}, {old}]
+        assert leaving.replica.outbox.session == session
+        call = leaving.call("box", "put", "lives")
+        cluster.run_until(call.done)
+
+
+def test_a_member_cannot_end_the_session_of_another():
+    cluster = VirtualCluster(9, {"box": Box})
+    leader = ready(cluster)
+    liar, victim = (n for n in cluster.up if n is not leader)
+    session = victim.replica.outbox.session
+    for arguments in ((session,), (session, session), ([session],), (True,), ()):
+        order = Forward(0, 0, 1, encode_command(0, "expire_session", arguments, {}))
+        leader.driver.frame_received(liar.address, encode(order))
+        leader.wake()
+        cluster.run(0.5)
+    assert victim.replica.outbox.session == session
+    assert leader.objects["box"].expired == []
+
+
+def test_the_end_of_a_session_is_asked_for_again_when_its_leader_is_lost():
+    cluster = VirtualCluster(10, {"box": Box}, size=5)
+    leader = ready(cluster)
+    leaving = next(n for n in cluster.up if n is not leader)
+    cluster.cut.add((leaving.address, leader.address))
+    assert leaving.replica.leave()
+    leaving.wake()
+    cluster.run(0.1)
+    leader.crash()
+    cluster.run_until(lambda: not leaving.replica.outbox.session, limit=5)
