@@ -24,8 +24,9 @@ from .plans import Plan, draw_plan
 from .runs import Failure, run_plan
 
 _ENGINE: Final = "syncstructs"
-_STORM: Final = 400_000
-"""A run that takes more than so many events is taken for a storm; sane ones take a tenth."""
+_STORM: Final = 1_000_000
+"""A run that takes more than so many events is taken for a storm; most sane ones take a hundredth,
+those with a command per entry and an entry per message up to three quarters."""
 _DISK_FAULTS: Final = ("full_disk", "failing_disk", "failing_sync", "rot")
 
 

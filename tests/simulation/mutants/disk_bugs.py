@@ -9,6 +9,9 @@ SNAPSHOTS = "storage.snapshots:DiskSnapshots."
 
 disk_bug = partial(bug, disks=True, profiles=("disk",))
 
+# Many segments and snapshots.
+SMALL = {"segment_bytes": 500, "batch_bytes": 60, "snapshot_log_entries": 15, "log_keep_bytes": 1}
+
 BUGS = (
     disk_bug(
         "log_not_synced",
@@ -57,6 +60,7 @@ BUGS = (
             "if self._file.size() != segment.size:",
             "if False:",
         ),
+        fields={"settings": SMALL},
     ),
     disk_bug(
         "segment_removed_too_early",
@@ -80,5 +84,6 @@ BUGS = (
         "snapshot_not_verified",
         "A snapshot is loaded whatever its checksum says.",
         (SNAPSHOTS + "load", "or zlib.crc32(image) != snapshot.checksum", ""),
+        fields={"settings": SMALL},
     ),
 )
