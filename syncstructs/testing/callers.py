@@ -85,7 +85,7 @@ class SteppedThread:
 class Attempt:
     """One call under way."""
 
-    __slots__ = ("call", "commands", "life", "made", "number", "over", "thread", "until")
+    __slots__ = ("calls", "life", "made", "number", "over", "thread", "until")
 
     def __init__(self, made: Made, number: int, life: Life, until: float) -> None:
         self.made = made
@@ -94,11 +94,15 @@ class Attempt:
         self.life = life
         self.until = until
         self.over = False
-        self.call: Any = None
-        """The future of a command, which the log knows."""
-        self.commands = 0
-        """How many commands a plain method has called."""
+        self.calls: list[Any] = []
+        """The futures that were waited for, of a command or of what a plain method calls."""
         self.thread: SteppedThread | None = None
+        """In which a plain method runs."""
+
+    @property
+    def is_composite(self) -> bool:
+        """Whether it is a plain method that has waited for commands."""
+        return self.thread is not None and bool(self.calls)
 
 
 class Caller:
@@ -165,7 +169,7 @@ class Caller:
         except Exception as error:
             self._fail(attempt, error)
             return
-        attempt.call = future
+        attempt.calls.append(future)
         future.add_done_callback(lambda ended: self._ended(attempt, ended))
 
     def _ended(self, attempt: Attempt, future: Future[Any]) -> None:
@@ -196,18 +200,29 @@ class Caller:
     ) -> None:
         life = attempt.life
 
-        def passed(future: Future[Any]) -> None:
-            if attempt.over:
-                return
-            if future.cancelled() or isinstance(future.exception(), SyncError):
-                self._fail(attempt, NotApplied("the barrier before it was not passed"))
-            else:
-                life.soon(self._run_plain, attempt, args, kwargs)
+        def then(step: Callable[[], object]) -> Callable[[Future[Any]], None]:
+            def ended(future: Future[Any]) -> None:
+                if future.cancelled() or future.exception() is not None:
+                    self._fail(attempt, NotApplied("the node was not ready, or no barrier passed"))
+                elif not attempt.over:
+                    life.soon(step)
+
+            return ended
+
+        def pass_barrier() -> None:
+            try:
+                life.node.barrier.submit(_PATIENCE).add_done_callback(then(run))
+            except SyncError as error:
+                self._fail(attempt, NotApplied(str(error)))
+
+        def run() -> None:
+            self._run_plain(attempt, args, kwargs)
 
         try:
-            life.node.barrier.submit(_PATIENCE).add_done_callback(passed)
-        except SyncError:
-            self._fail(attempt, NotApplied("the barrier before it was refused"))
+            # Not before: what is not attached yet does not show what the cluster has.
+            life.node.wait_ready.submit(_PATIENCE).add_done_callback(then(pass_barrier))
+        except SyncError as error:
+            self._fail(attempt, NotApplied(str(error)))
 
     def _run_plain(
         self, attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -220,15 +235,15 @@ class Caller:
             try:
                 value = getattr(life.consumers[OBJECT], attempt.made.method)
                 value = value(*args, **kwargs) if callable(value) else value
-                if not attempt.commands:
+                if not attempt.calls:
                     table = life.table
                     self._history.applied(attempt.number, table.serial)
                 self._history.end(attempt.number, kept(value))
             except Exception as error:
-                if not attempt.commands and not isinstance(error, SyncError):
+                if not attempt.calls and not isinstance(error, SyncError):
                     self._history.applied(attempt.number, life.table.serial)
                 # With a command of it refused, those before it may be applied: nothing is known.
-                if attempt.commands < 2 or not isinstance(error, NotApplied):
+                if len(attempt.calls) < 2 or not isinstance(error, NotApplied):
                     self._history.fail(attempt.number, error)
 
         attempt.thread = SteppedThread(run)
@@ -241,7 +256,7 @@ class Caller:
         waits: list[tuple[Future[Any], float | None]] = []
 
         def wait(future: Future[Any], timeout: float | None) -> None:
-            attempt.commands += 1
+            attempt.calls.append(future)
             waits.append((future, timeout))
             thread.wait()
 

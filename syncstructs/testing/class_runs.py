@@ -24,17 +24,19 @@ from ..objects.replicated import Replicated
 from .callers import OBJECT, Attempt, Caller
 from .history import NOT_APPLIED, UNKNOWN, History, Op, Raised
 from .invariants import Violation
-from .sequential import SequentialModel
+from .linearizability import Verdict, check
 from .nemesis import Nemesis
-from .orders import find_order
 from .plans import Plan
 from .runs import quietly
+from .sequential import SequentialModel
 from .simulator import Simulation
 from .subjects import WAITS, Copy, Made, Moment, Subject, encoding
 
 _FORMAT: Final = 1
 _EVENTS_MAX: Final = 1_000_000
 _RECOVERY: Final = 60.0
+_STEPS: Final = 20_000
+"""Steps of a search for an order; a run whose search needs more is left without a verdict."""
 
 
 class PlannedCall(msgspec.Struct, frozen=True, array_like=True):
@@ -190,10 +192,18 @@ class Judge:
 class ClassModel(SequentialModel):
     """A class as its own model: states are snapshots of copies that stand alone."""
 
-    def __init__(self, subject: Subject, initial: bytes, made: dict[int, Made]) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        initial: bytes,
+        made: dict[int, Made],
+        moments: dict[int, list[Moment]],
+    ) -> None:
+        """Take the calls, and what their commands saw of the log, by the id of the operation."""
         self._subject = subject
         self._initial = initial
         self._made = made
+        self._moments = moments
 
     def initial(self) -> Hashable:
         """Return the state before the first command."""
@@ -202,6 +212,7 @@ class ClassModel(SequentialModel):
     def apply(self, state: Any, op: Op) -> tuple[Hashable, object]:
         """Return the state after `op`, and its outcome."""
         copy = Copy(self._subject, state)
+        copy.moments.extend(self._moments.get(op.id, ()))
         outcome = copy.invoke(op.method, op.args, op.kwargs)
         return copy.state(), outcome
 
@@ -304,7 +315,9 @@ class ClassRun:
         places: dict[int, _Applied] = {}
         checks = self.simulation.checks
         for attempt in self._attempts():
-            numbered = None if attempt.call is None else checks.number_of(attempt.call)
+            if not self.subject.is_command(attempt.made.method) or not attempt.calls:
+                continue
+            numbered = checks.number_of(attempt.calls[0])
             applied = None if numbered is None else self.judge.by_call.get(numbered)
             if applied is not None:
                 places[attempt.number] = applied
@@ -330,7 +343,7 @@ class ClassRun:
         ops = [op for op in self._ops() if op.outcome is not NOT_APPLIED]
         if self.judge.parked:
             return  # what waits ends with another command, which no copy by itself can tell
-        composite = {a.number for a in self._attempts() if a.commands}
+        composite = {a.number for a in self._attempts() if a.is_composite}
         if not any(op.id in composite for op in ops):
             self._check_order(ops)
             return
@@ -366,9 +379,21 @@ class ClassRun:
     def _search_order(self, ops: Sequence[Op]) -> None:
         """Search an order that callers could have seen; their methods are no single commands."""
         made = {attempt.number: attempt.made for attempt in self._attempts()}
-        trouble = find_order(ops, ClassModel(self.subject, self._initial(), made))
-        if trouble is not None:
-            raise Violation(trouble)
+        moments = {attempt.number: self._moments_of(attempt) for attempt in self._attempts()}
+        model = ClassModel(self.subject, self._initial(), made, moments)
+        result = check(ops, model, budget=_STEPS)
+        if result.verdict is Verdict.NOT_LINEARIZABLE:
+            raise Violation(str(result))
+
+    def _moments_of(self, attempt: Attempt) -> list[Moment]:
+        """Return what the commands of a call saw, as far as they were applied."""
+        moments = []
+        for call in attempt.calls:
+            numbered = self.simulation.checks.number_of(call)
+            applied = None if numbered is None else self.judge.by_call.get(numbered)
+            if applied is not None:
+                moments.append(applied.moment)
+        return moments
 
     # The story
 

@@ -22,6 +22,9 @@ from .copies import OtherProcess, Step, Unreachable
 from .history import Raised
 from .subjects import Copy, Made, Subject, encoding, listed
 
+_Point = tuple[object, bytes]
+"""What a call came to: its outcome and the state after it, encoded."""
+
 
 class ContractBroken(AssertionError):
     """A class does not keep the contract; says which call showed it, and the likely cause."""
@@ -38,42 +41,62 @@ def check_contract(subject: Subject, calls: Sequence[Made]) -> None:
         ContractBroken: they differ, or something cannot be sent, kept or restored.
     """
     one = Copy(subject)
-    state = _state_of(subject, one, "a new object", calls, 0)
+    initial = _state_of(one, "a new object", calls, 0)
+    points = _first_pass(subject, one, initial, calls)
     # The members take over the first one's state: what the constructor does counts but once.
-    two = Copy(subject, state)
+    two = Copy(subject, initial)
     for number, made in enumerate(calls, 1):
-        _check_arguments(subject, made, calls, number)
-        restored = _restored(subject, state, calls, number)
+        _compare(subject, calls, number, "a second copy", points[number - 1], _made(two, made))
+    _restoring_pass(subject, initial, points, calls)
+
+
+def _first_pass(
+    subject: Subject, one: Copy, initial: bytes, calls: Sequence[Made]
+) -> list[_Point]:
+    """Make the calls, look at each by itself, and return what they came to."""
+    points: list[_Point] = []
+    state = initial
+    for number, made in enumerate(calls, 1):
+        for name, value in made.args.items():
+            what = f"argument {name!r} of {subject.name}.{made.method}()"
+            _check_codec(what, value, calls, number)
         before, commands = state, one.command_count
         value = one.make(made)
-        state = _state_of(subject, one, f"the state after {made}", calls, number)
+        state = _state_of(one, f"the state after {made}", calls, number)
         if subject.is_command(made.method) and not isinstance(value, Raised):
-            what = f"the result of {subject.name}.{made.method}()"
-            _check_codec(what, value, calls, number)
+            _check_codec(f"the result of {subject.name}.{made.method}()", value, calls, number)
         if state != before and one.command_count == commands:
             raise ContractBroken(
                 f"{subject.name}.{made.method}() changes the state, but is not marked @replicated:"
                 f" the other members would not know of it\n{_change(before, state)}"
                 f"{_after(calls, number)}"
             )
-        mine = encoding(value), state
-        _compare(subject, calls, number, "a second copy", mine, _made(two, made))
-        _compare(subject, calls, number, "a copy restored from a snapshot before this call", mine,
-                 _made(restored, made))  # fmt: skip
+        points.append((encoding(value), state))
         _check_aliases(subject, one, made, value, state, calls, number)
         trouble = subject.broken(one.target)
         if trouble is not None:
-            raise ContractBroken(f"{trouble} after {made}\n{_shown(state)}{_after(calls, number)}")
+            told = f"{trouble} after {made}\n  {_shown(state)}"
+            raise ContractBroken(told + _after(calls, number))
+    return points
 
 
-def _made(copy: Copy, made: Made) -> tuple[object, bytes]:
+def _restoring_pass(
+    subject: Subject, initial: bytes, points: Sequence[_Point], calls: Sequence[Made]
+) -> None:
+    """Make the calls on copies, each of which is restored from the one before it."""
+    state, commands = initial, 0
+    for number, made in enumerate(calls, 1):
+        restored = _restored(subject, state, calls, number)
+        restored.command_count = commands
+        its = _made(restored, made)
+        other = "a copy restored from a snapshot before this call"
+        _compare(subject, calls, number, other, points[number - 1], its)
+        state, commands = its[1], restored.command_count
+
+
+def _made(copy: Copy, made: Made) -> _Point:
     outcome = encoding(copy.make(made))
     return outcome, copy.state()
-
-
-def _check_arguments(subject: Subject, made: Made, calls: Sequence[Made], number: int) -> None:
-    for name, value in made.args.items():
-        _check_codec(f"argument {name!r} of {subject.name}.{made.method}()", value, calls, number)
 
 
 def _check_codec(what: str, value: object, calls: Sequence[Made], number: int) -> None:
@@ -83,12 +106,11 @@ def _check_codec(what: str, value: object, calls: Sequence[Made], number: int) -
     except (Unserializable, DecodeError) as error:
         raise ContractBroken(f"{what} cannot be sent: {error}{_after(calls, number)}") from error
     if packed != again:
-        raise ContractBroken(f"{what} comes back as another value: {value!r}{_after(calls, number)}")
+        told = f"{what} comes back as another value: {value!r}"
+        raise ContractBroken(told + _after(calls, number))
 
 
-def _state_of(
-    subject: Subject, copy: Copy, what: str, calls: Sequence[Made], number: int
-) -> bytes:
+def _state_of(copy: Copy, what: str, calls: Sequence[Made], number: int) -> bytes:
     try:
         return copy.state()
     except Unserializable as error:
@@ -153,16 +175,15 @@ def _spoil(value: object) -> bool:
 
 # Differences, and why
 
-_Point = tuple[object, bytes]
-
 
 def _compare(
     subject: Subject, calls: Sequence[Made], number: int, other: str, mine: _Point, its: _Point
 ) -> None:
     if mine == its:
         return
-    restored = "restored" in other
-    raise ContractBroken(_difference(subject, calls, number, ("one copy", other), mine, its, restored))
+    names = ("one copy", other)
+    told = _difference(subject, calls, number, names, mine, its, restored="restored" in other)
+    raise ContractBroken(told)
 
 
 def _difference(
@@ -317,8 +338,8 @@ class OtherCopies:
         """Make all these calls in both processes, and compare.
 
         Raises:
-            ContractBroken: a call came to another result or state; the sequence is cut short first, for
-                `seconds` of real time at the most.
+            ContractBroken: a call came to another result or state; the sequence is cut short
+                first, for `seconds` of real time at the most.
         """
         try:
             at = self._first_difference(sequences)

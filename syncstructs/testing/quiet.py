@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from math import inf
 from typing import Any
 
@@ -24,8 +26,15 @@ class QuietCluster:
         self.history = History()
         self.simulation = Simulation(0, {OBJECT: subject.make}, size=nodes)
         self.judge = Judge(subject, self.simulation, lambda: 0.0)
-        self.simulation.start()
-        self.simulation.settle()
+        self._watching = ExitStack()
+        # From the start: a member looks up the commands of an object when that is attached.
+        self._watching.enter_context(self.judge.watching())
+        try:
+            self._run(self.simulation.start)
+            self._run(self.simulation.settle)
+        except BaseException:
+            self._watching.close()
+            raise
         # The members have agreed on the state of one of them; so does the copy.
         self.copy = Copy(subject, self._state(self.simulation.addresses[0]))
 
@@ -38,11 +47,9 @@ class QuietCluster:
         simulation = self.simulation
         address = simulation.addresses[member]
         before = len(self.judge.applied)
-        with quietly(), self.judge.watching():
-            planned = [(0.0, (member + 0.5) / len(simulation.addresses), made)]
-            caller = Caller("test", simulation, self.subject, self.history, planned)
-            simulation.run_until(lambda: caller.is_done)
-            self._raise_violation()
+        planned = [(0.0, (member + 0.5) / len(simulation.addresses), made)]
+        caller = Caller("test", simulation, self.subject, self.history, planned)
+        self._run(lambda: simulation.run_until(lambda: caller.is_done))
         op = list(self.history)[-1]
         parked = op.outcome is UNKNOWN and self.judge.parked
         if (op.outcome in (UNKNOWN, NOT_APPLIED) or op.end == inf) and not parked:
@@ -58,12 +65,11 @@ class QuietCluster:
     def close(self) -> None:
         """Compare all members with each other and with the copy, and end."""
         try:
-            with quietly(), self.judge.watching():
-                self.simulation.settle()
-                self._raise_violation()
+            self._run(self.simulation.settle)
             for address in self.simulation.addresses:
                 self._compare(address, None)
         finally:
+            self._watching.close()
             for address in self.simulation.addresses:
                 self.simulation.crash(address)
 
@@ -85,8 +91,16 @@ class QuietCluster:
     def _state(self, address: str) -> bytes:
         return encode_state(self.subject.name, self._object(address))
 
-    def _raise_violation(self) -> None:
-        if self.simulation.checks.violation is not None:
-            raise self.simulation.checks.violation
+    def _run(self, function: Callable[[], object]) -> None:
+        """Let time pass; raise the first violation, whatever else came of it."""
+        checks = self.simulation.checks
+        try:
+            with quietly():
+                function()
+        except Exception:
+            if checks.violation is None:
+                raise
+        if checks.violation is not None:
+            raise checks.violation
 
 

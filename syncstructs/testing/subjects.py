@@ -97,6 +97,7 @@ class Subject:
         self.cls = cls
         self.args = copy(list(args))
         self.calls = list(calls)
+        self.commands = cls._commands
         self.invariant = invariant
         self.partition = partition
         self._parameters: dict[str, list[inspect.Parameter]] = {}
@@ -124,7 +125,7 @@ class Subject:
 
     def is_command(self, method: str) -> bool:
         """Return whether the method is marked `@replicated`."""
-        return method in self.cls._commands
+        return method in self.commands
 
     def bind(self, made: Made) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return copies of the arguments as they are passed: by position as long as possible."""
@@ -218,6 +219,7 @@ class Copy:
 
     reading: AbstractContextManager[object] = nullcontext()
     session = 1
+    call_timeout: float | None = None
 
     def __init__(self, subject: Subject, state: bytes | None = None) -> None:
         self.subject = subject
@@ -264,7 +266,7 @@ class Copy:
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Any:
         """Apply a command."""
-        function = self.subject.cls._commands[method]
+        function = self.subject.commands[method]
         number = self.command_count + 1
         moment = (
             self.moments.popleft()
@@ -302,7 +304,7 @@ class Copy:
         """Refuse: an operation waits."""
         raise TypeError("an @operation waits for others, which a copy by itself does not have")
 
-    def run(self, steps: Steps[Any], undo: object = None) -> Any:
+    def run(self, steps: Steps[Any], undo: object = None, name: str = "operation") -> Any:
         """Refuse: an operation waits."""
         return self.start(steps)
 

@@ -3,6 +3,7 @@
 In a file of their own so that another process can import them.
 """
 
+import copy
 import itertools
 import random
 import time
@@ -58,7 +59,7 @@ class Journal(Replicated):
         return [self.write(word), self.write(word)]
 
     def copy(self):
-        return list(self.lines)
+        return copy.deepcopy(self.lines)
 
     def write_through(self, word):
         """Call one command and nothing else: that is as good as a command."""

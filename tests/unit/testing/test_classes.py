@@ -120,7 +120,6 @@ def test_contract_is_shown_by_the_fewest_calls():
     [
         (stocks.Dice, "had not the same effect on all members"),
         (stocks.Global, "had not the same effect on all members"),
-        (stocks.Forgetful, "but a plain copy gives"),
         (stocks.SecretChange, "the state"),
         (stocks.Negative, "the invariant does not hold"),
         (stocks.Stale, "but a plain copy gives"),
