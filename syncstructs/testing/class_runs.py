@@ -30,7 +30,7 @@ from .plans import Plan
 from .runs import quietly
 from .sequential import SequentialModel
 from .simulator import Simulation
-from .subjects import WAITS, Copy, Made, Moment, Subject, encoding
+from .subjects import WAITS, Copy, Made, Moment, Subject, encoding, shown
 
 _FORMAT: Final = 1
 _EVENTS_MAX: Final = 1_000_000
@@ -173,8 +173,7 @@ class Judge:
                  f" {known.moment.serial})"]  # fmt: skip
         sides = ((known.address, known.outcome, known.state), (address, outcome, state))
         for who, its_outcome, its_state in sides:
-            seen = its_outcome if isinstance(its_outcome, str) else repr(decode(its_outcome))
-            lines.append(f"  {who}: {seen}, state {decode(its_state)!r}")
+            lines.append(f"  {who}: {shown(its_outcome)}, state {decode(its_state)!r}")
         self._fail("\n".join(lines))
 
     def _address(self, target: Replicated) -> str:

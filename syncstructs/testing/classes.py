@@ -12,7 +12,7 @@ import sys
 import time
 import unittest
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import wraps
 from math import inf
 from random import Random
@@ -241,11 +241,12 @@ class _Watch:
 
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
-        self.found = False
+        self.found: BaseException | None = None
+        """The last failure."""
 
     def look(self) -> None:
         """Raise `_TimeIsUp` if it is."""
-        if not self.found and time.monotonic() > self._deadline:
+        if self.found is None and time.monotonic() > self._deadline:
             raise _TimeIsUp("the budget is spent")
 
     def over(self, test: Callable[..., None]) -> Callable[..., None]:
@@ -256,8 +257,8 @@ class _Watch:
             self.look()
             try:
                 test(**arguments)
-            except BaseException:
-                self.found = True
+            except BaseException as error:
+                self.found = error
                 raise
 
         return timed
@@ -265,8 +266,20 @@ class _Watch:
 
 @contextmanager
 def _watch_time(seconds: float) -> Iterator[_Watch]:
-    with suppress(_TimeIsUp):
-        yield _Watch(seconds)
+    watch = _Watch(seconds)
+    try:
+        yield watch
+    except _TimeIsUp:
+        return
+    except hypothesis().errors.Flaky as error:
+        # What failed went well the next time: something is not a function of what was drawn.
+        if not isinstance(watch.found, AssertionError):
+            raise
+        watch.found.add_note(
+            "The same calls do not fail each time: the class depends on something besides its"
+            " state, its arguments and its context."
+        )
+        raise watch.found from error
 
 
 def _planned(wait: float, pick: float, made: Made) -> PlannedCall:
@@ -307,15 +320,15 @@ def _machine(subject: Subject, nodes: int) -> Any:
         def make(self, member: int, made: Made) -> None:
             try:
                 self.cluster.make(member, made)
-            except BaseException:
-                self.watch.found = True
+            except BaseException as error:
+                self.watch.found = error
                 raise
 
         def teardown(self) -> None:
             try:
                 self.cluster.close()
-            except BaseException:
-                self.watch.found = True
+            except BaseException as error:
+                self.watch.found = error
                 raise
             # Not earlier: an end before all is drawn would look like a whim of this machine.
             self.watch.look()

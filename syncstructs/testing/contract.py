@@ -20,9 +20,9 @@ from ..errors import DecodeError, Unserializable
 from ..objects.replicated import Replicated
 from .copies import OtherProcess, Step, Unreachable
 from .history import Raised
-from .subjects import Copy, Made, Subject, encoding, listed
+from .subjects import Copy, Made, Subject, encoding, listed, shown
 
-_Point = tuple[object, bytes]
+_Point = tuple[bytes | str, bytes]
 """What a call came to: its outcome and the state after it, encoded."""
 
 
@@ -193,7 +193,7 @@ def _difference(
     lines = [f"{subject.name} is not deterministic: two copies that were given the same calls"
              f" differ after call {number}, {calls[number - 1]}"]  # fmt: skip
     for name, (outcome, state) in zip(names, (mine, its), strict=True):
-        lines.append(f"  {name}: {_outcome(outcome)}{_shown(state)}")
+        lines.append(f"  {name}: {shown(outcome)}, {_shown(state)}")
     lines.append(f"likely cause: {_cause(subject, calls[:number], restored, hashes)}")
     return "\n".join(lines) + _after(calls, number)
 
@@ -219,17 +219,6 @@ def _cause(subject: Subject, calls: Sequence[Made], restored: bool, hashes: bool
         "state outside the object: a list or dict of the class, a default argument, a global, an"
         " iterator. Make it an attribute in __init__"
     )
-
-
-def _outcome(outcome: object) -> str:
-    if outcome is None:
-        return ""
-    if isinstance(outcome, bytes):
-        try:
-            return f"result {decode(outcome)!r}, "
-        except DecodeError:
-            pass
-    return f"{outcome}, "
 
 
 def _shown(state: bytes) -> str:

@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from ..codec import STATE_DEPTH, copy, decode, encode
-from ..errors import Unserializable
+from ..errors import DecodeError, Unserializable
 from ..futures import Future
 from ..objects.context import PARKED, Context, _current
 from ..objects.image import encode_state
@@ -26,6 +26,8 @@ from .history import Raised, plain
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+
+_RAISED: Final = "\0raised"
 
 WAITS: Final = Raised("it waits")
 """Outcome of a command that parks its call: another command has to resume it."""
@@ -323,17 +325,25 @@ class Copy:
 
 def encoding(value: object) -> bytes | str:
     """Return something that is equal for equal values of one type, for results and exceptions."""
-    if isinstance(value, Raised):
-        return f"{value.kind}: {encoding(value.args)!r}"
     try:
+        if isinstance(value, Raised):
+            return encode((_RAISED, value.kind, value.args), max_depth=STATE_DEPTH)
         return encode(value, max_depth=STATE_DEPTH)
     except Unserializable:
-        return f"{type(value).__qualname__}: {value!r}"
+        return f"{type(value).__qualname__} {value!r}"
 
 
-def attributes(state: bytes) -> object:
-    """Return a state as it can be shown to a person."""
-    return decode(state)
+def shown(outcome: bytes | str) -> str:
+    """Return what `encoding` gave as text for a person."""
+    if isinstance(outcome, str):
+        return outcome
+    try:
+        value = decode(outcome)
+    except DecodeError:
+        return repr(outcome)
+    if isinstance(value, tuple) and len(value) == 3 and value[0] == _RAISED:
+        return f"raises {Raised(value[1], value[2])!r}"
+    return f"result {value!r}"
 
 
 def listed(calls: Iterable[Made]) -> str:
