@@ -64,6 +64,8 @@ class PlantedBug:
     """It must be caught within so many simulated events."""
     equivalent: str = ""
     """Why it can do no harm; such a one is not hunted."""
+    elusive: str = ""
+    """What the torture lacks to catch it, as far as that is known; hunted, but not demanded."""
 
     @contextmanager
     def planted(self) -> Iterator[None]:

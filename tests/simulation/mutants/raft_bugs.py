@@ -7,11 +7,21 @@ LEADING = "raft.leading:Leading."
 PROGRESS = "raft.progress:Progress."
 LOG = "raft.log:RaftLog."
 
+# Elections that often have no winner at first, so that terms differ.
+SPLIT_VOTES = {
+    "size": 5,
+    "settings": {
+        "election_timeout_min": 0.15, "election_timeout_max": 0.16, "heartbeat_interval": 0.05,
+        "session_ttl": 1.0,
+    },
+}  # fmt: skip
+
 ELECTIONS = (
     bug(
         "vote_by_length_only",
         "Of two logs the longer one counts as newer, whatever the term of its last entry.",
         (CORE + "_up_to_date", "last >= self.log.last_id", "last.index >= self.log.last_index"),
+        first_seed=125,
     ),
     bug(
         "two_votes_in_a_term",
@@ -55,6 +65,7 @@ ELECTIONS = (
             "elif self.role is Role.CANDIDATE:",
         ),
         profiles=("network", "all"),
+        fields=SPLIT_VOTES,
     ),
     bug(
         "lost_timer_after_step_down",
@@ -73,6 +84,7 @@ ELECTIONS = (
             "self._reset_election_timer()",
             'self._election_at = float("inf")',
         ),
+        first_seed=34,
     ),
     bug(
         "leader_ignores_higher_term",
@@ -82,6 +94,7 @@ ELECTIONS = (
             "if message.term > self.term:",
             "if message.term > self.term and self._leading is None:",
         ),
+        fields=SPLIT_VOTES,
     ),
     bug(
         "old_leader_is_followed",
@@ -169,6 +182,7 @@ REPLICATION = (
             "not self.log.has(previous)",
             "self.log.term_at(previous.index) is None",
         ),
+        first_seed=16,
     ),
     bug(
         "commit_beyond_the_match",
@@ -188,6 +202,7 @@ REPLICATION = (
             "reply = AppendReply(self.term, following.round, True, self.log.persisted_index, 0,"
             " self._now)",
         ),
+        first_seed=15,
     ),
     bug(
         "handed_out_counts_as_durable",
@@ -267,12 +282,14 @@ READS = (
             "leading.hold_read(read, self.commit_index, self._now)",
             "leading.hold_read(read, leading.noop_index, self._now)",
         ),
+        first_seed=13,
     ),
     bug(
         "barrier_before_apply",
         "A barrier is passed when its index is known, not when it is applied.",
         ("replica:Replica.apply", "if 0 < index <= reached", "if 0 < index"),
         ("replica:Replica._barrier_passed", "0 < index <= applied", "0 < index"),
+        first_seed=13,
     ),
 )
 
@@ -287,6 +304,7 @@ SNAPSHOTS = (
         "snapshot_of_wrong_term",
         "A snapshot says that it reaches to an entry of the present term.",
         ("replica:Replica.snapshot_point", "self._applied_term", "self.core.term"),
+        first_seed=26,
     ),
     bug(
         "snapshot_one_behind",
@@ -320,6 +338,7 @@ SNAPSHOTS = (
             "self._incoming is None or self._incoming[0] != snapshot",
             "self._incoming is None",
         ),
+        first_seed=17,
     ),
     bug(
         "chunks_in_any_order",
@@ -336,6 +355,7 @@ SNAPSHOTS = (
             "if len(image) != snapshot.size_bytes:",
         ),
         profiles=("network", "all"),
+        first_seed=17,
     ),
     bug(
         "transfer_never_resumed",
@@ -343,6 +363,7 @@ SNAPSHOTS = (
         ("raft.leading:Leading.retry_transfers", "if now >= transfer.retry_at:", "if False:"),
         ("raft.leading:Leading.deadline", "transfer.retry_at)", 'float("inf"))'),
         ("raft.leading:Leading.relinked", "if peer in self._transfers:", "if False:"),
+        first_seed=12,
     ),
 )
 
