@@ -59,6 +59,8 @@ class SteppedThread:
 
     def wait(self) -> None:
         """Wait for the next step; to be called in the thread."""
+        if self._abandoned:
+            raise _Abandoned
         self._back.release()
         self._go.acquire()
         if self._abandoned:

@@ -324,7 +324,8 @@ class ClassRun:
         for op in self.history:
             place = places.get(op.id)
             if place is not None:
-                if op.outcome is NOT_APPLIED:
+                # What parked, and was given up with its session, is said to be not applied too.
+                if op.outcome is NOT_APPLIED and place.outcome != encoding(WAITS):
                     raise Violation(f"{op} was said to be not applied, but it was")
                 end = place.clock if op.outcome is UNKNOWN else op.end
                 op = msgspec.structs.replace(

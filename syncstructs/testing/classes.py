@@ -40,7 +40,7 @@ _WITHIN: Final = 2.0
 _WAITS: Final = (0.0, 0.0, 0.01, 0.1, 0.5)
 _CALLS_PER_CALLER: Final = 8
 _SHRINKING: Final = 5.0
-"""Seconds of real time for making a failure short, at the least; 30 at the most."""
+"""Seconds of real time for making a failure short, and a quarter of the budget; 30 at the most."""
 
 
 class ReplicatedTest(unittest.TestCase):
@@ -96,7 +96,7 @@ class ReplicatedTest(unittest.TestCase):
                 self._run(plan)
             except ClassFailure as failure:
                 failures[token] = failure
-                shrunk_by = min(shrunk_by, time.monotonic() + min(max(_SHRINKING, budget), 30.0))
+                shrunk_by = min(shrunk_by, time.monotonic() + min(_SHRINKING + budget / 4, 30.0))
                 raise
 
         budget = self._budget(_CLUSTER)

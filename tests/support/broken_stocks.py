@@ -10,7 +10,7 @@ import time
 import uuid
 from datetime import datetime
 
-from syncstructs import Replicated, current_context, replicated
+from syncstructs import Replicated, Waiters, current_context, replicated
 
 
 class Stock(Replicated):
@@ -82,6 +82,26 @@ class Booking(Replicated):
 
     def book_politely(self, seat, who):
         return self.book.submit(seat, who).result(10)
+
+
+class Turnstile(Replicated):
+    """Right: its callers wait for each other, through the log."""
+
+    def __init__(self):
+        self.waiters = Waiters()
+        self.count = 0
+
+    @replicated
+    def enter(self):
+        context = current_context()
+        return self.waiters.park(context.serial)
+
+    @replicated
+    def turn(self):
+        self.count += 1
+        if self.waiters:
+            self.waiters.serve(self.count)
+        return len(self.waiters)
 
 
 class Clock(Stock):

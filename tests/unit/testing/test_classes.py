@@ -43,6 +43,8 @@ BOOKING = [
     call("book_politely", seat=SEAT, who=WHO),
 ]
 
+TURNSTILE = [call("enter"), call("turn")]
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
@@ -63,19 +65,21 @@ def failure_of(tests, name):
 
 TestRightStock = replicated_test(stocks.Stock, [*STOCK, call("kinds")], invariant=sound, seconds=2)
 TestRightJournal = replicated_test(stocks.Journal, JOURNAL, args=(3,), seconds=2)
+TestRightTurnstile = replicated_test(stocks.Turnstile, TURNSTILE, seconds=2)
 TestRightBooking = replicated_test(stocks.Booking, BOOKING, seconds=2, nodes=5)
 
 
 @pytest.mark.parametrize(
     ("cls", "calls", "args"),
-    [(stocks.Stock, STOCK, ()), (stocks.Journal, JOURNAL, (3,)), (stocks.Booking, BOOKING, ())],
-    ids=["stock", "journal", "booking"],
+    [(stocks.Stock, STOCK, ()), (stocks.Journal, JOURNAL, (3,)), (stocks.Booking, BOOKING, ()),
+     (stocks.Turnstile, TURNSTILE, ())],  # fmt: skip
+    ids=["stock", "journal", "booking", "turnstile"],
 )
 def test_no_alarm_for_what_is_right(cls, calls, args):
     invariant = sound if cls is stocks.Stock else None
     tests = replicated_test(cls, calls, args=args, invariant=invariant)
     pool = tests._pool()
-    for seed in range(70):
+    for seed in range(50):
         tests._run(tests._plan_of(seed, pool))
 
 
@@ -146,7 +150,7 @@ def test_sequential_catches(cls, says):
 )
 def test_cluster_catches(cls, says):
     invariant = sound if cls is stocks.Negative else None
-    tests = replicated_test(cls, STOCK, invariant=invariant, seconds=60)
+    tests = replicated_test(cls, STOCK, invariant=invariant, seconds=30)
     told = failure_of(tests, "test_cluster")
     assert says in told
     token = told.partition(".replay('")[2].partition("')")[0]
