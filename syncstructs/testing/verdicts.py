@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..structs.queues import ReplQueue
-from . import twins
-from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
+from .history import NOT_APPLIED, UNKNOWN, Op, Raised
 from .invariants import Violation
+from .linearizability import Result, Verdict, check, check_witness
+from .models import (
+    CounterModel,
+    DictModel,
+    ListModel,
+    PriorityQueueModel,
+    QueueModel,
+    SetModel,
+)
 from .queue_verdicts import check_capacity, check_order_of_items
+from .sequential import Model
 
 if TYPE_CHECKING:
     from .workload import Load
@@ -28,13 +37,14 @@ def check_histories(load: Load) -> int:
     check_order_of_items(load)
     check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
-    for name, twin in (
-        ("hits", twins.Counter()),
-        ("users", twins.Dict()),
-        ("items", twins.List()),
-        ("tags", twins.Set()),
-    ):
-        check_replay(name, histories[name], twin)
+    for name, model in MODELS.items():
+        judge(name, check_witness(histories[name], model))
+        judge(name, check(histories[name], model, budget=SEARCH_STEPS))
+    for name, queue_model in QUEUE_MODELS.items():
+        ops = histories[name]
+        if not any(map(was_given_up, ops)):
+            ended = (op for op in ops if not ran_out(op))
+            judge(name, check(ended, queue_model, budget=SEARCH_STEPS))
     return sum(map(len, histories.values()))
 
 
@@ -61,22 +71,25 @@ def check_order(ops: Iterable[Op]) -> None:
             )
 
 
-def check_replay(name: str, ops: Collection[Op], twin: Any) -> None:
-    """Each call saw what a plain Python object gives to the same calls in the order of the log."""
-    placed: list[tuple[int, int, Op]] = [
-        (op.index, op.id, op) for op in ops if op.index is not None
-    ]
-    for place, _, op in sorted(placed, key=lambda triple: triple[:2]):
-        outcome: object
-        try:
-            outcome = plain(getattr(twin, op.method)(*op.args, **op.kwargs))
-        except Exception as error:
-            outcome = Raised.of(error)
-        if op.outcome is not UNKNOWN and op.outcome != outcome:
-            raise Violation(
-                f"{op.process} called {name}.{op}; in the order of the log (place {place}) a plain"
-                f" object gives {outcome!r}"
-            )
+def judge(name: str, result: Result) -> None:
+    """Raise what a check has found, if that is certain."""
+    if result.verdict is Verdict.NOT_LINEARIZABLE:
+        raise Violation(f"{name!r} is {result}")
+
+
+def was_given_up(op: Op) -> bool:
+    """Return whether a wait may have been taken back after it was served, unseen by its caller."""
+    return op.outcome is UNKNOWN and op.method in ("get", "put")
+
+
+def ran_out(op: Op) -> bool:
+    """Return whether the time of a wait was over: it says nothing of the queue then."""
+    return (
+        op.method in ("get", "put")
+        and isinstance(op.outcome, Raised)
+        and op.outcome.kind.endswith(("Empty", "Full"))
+        and op.argument(2 if op.method == "put" else 1, "timeout") is not None
+    )
 
 
 def _began(op: Op) -> float:
@@ -117,3 +130,12 @@ def check_queues(load: Load) -> None:
 
 _QUEUES: Final = ("jobs", "ranks")
 
+MODELS: Final[dict[str, Model]] = {
+    "hits": CounterModel(),
+    "users": DictModel(),
+    "items": ListModel(),
+    "tags": SetModel(),
+}
+QUEUE_MODELS: Final[dict[str, Model]] = {"jobs": QueueModel(3), "ranks": PriorityQueueModel()}
+SEARCH_STEPS: Final = 20_000
+"""Steps of the search for an order that believes nothing but what callers saw."""
