@@ -193,11 +193,12 @@ class _Witness:
             if place != self._place:
                 self._move_to(place)
             waits = may_wait(op)
-            if waits and op.outcome is UNKNOWN:
+            unknown = waits and op.outcome is UNKNOWN
+            if unknown or self._model.may_be_undone(op):
                 # It may have been withdrawn while it waited, or what it took was put back.
                 self._doubt = self._doubt or op
-                if not self._model.is_read(op):
-                    take(op)
+            if unknown:
+                take(op)
             elif take(op):
                 problem = self._passed(op)
                 if problem:

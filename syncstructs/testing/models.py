@@ -1,12 +1,16 @@
 """What the replicated types shall do, as if one caller at a time used one copy: their models."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
-from itertools import chain
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from itertools import chain, count
+from math import inf
+from queue import Empty, Full
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from . import twins
-from .history import Op
-from .sequential import Frozen, TwinModel, frozen, thawed
+from .history import UNKNOWN, Op, Raised
+from .sequential import BLOCKED, ILLEGAL, Frozen, Transition, TwinModel, frozen, thawed
 
 
 class RegisterModel(TwinModel):
@@ -34,6 +38,7 @@ class CounterModel(TwinModel):
     """`ReplCounter`, and the reads of an `int`."""
 
     READS = frozenset({"get", "value", "__int__", "__index__", "__bool__", "__float__"})
+    ALL_OR_NOTHING = frozenset({"set", "add", "sub", "inc", "dec", "compare_and_set"})
 
     def __init__(self, value: int = 0) -> None:
         self._initial = value
@@ -62,6 +67,8 @@ class DictModel(TwinModel):
         "get", "set", "delete", "setdefault", "compare_and_set", "pop", "__getitem__",
         "__setitem__", "__delitem__", "__contains__",
     })  # fmt: skip
+
+    ALL_OR_NOTHING = _BY_KEY
 
     def __init__(self, content: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
         self._initial = self.freeze(dict(content))
@@ -106,6 +113,8 @@ class ListModel(TwinModel):
         "__reversed__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__add__", "__mul__",
     })  # fmt: skip
 
+    ALL_OR_NOTHING = frozenset({"append", "insert", "pop", "remove"})
+
     def __init__(self, elements: Iterable[Any] = ()) -> None:
         self._initial = self.freeze(elements)
 
@@ -135,6 +144,8 @@ class SetModel(TwinModel):
         "__lt__", "__ge__", "__gt__", "__or__", "__and__", "__sub__", "__xor__",
     })  # fmt: skip
     _BY_ELEMENT = frozenset({"add", "remove", "discard", "__contains__"})
+
+    ALL_OR_NOTHING = _BY_ELEMENT | {"pop"}
 
     def __init__(self, elements: Iterable[Any] = ()) -> None:
         self._initial = self.freeze(twins.Set(elements))
@@ -174,6 +185,7 @@ class QueueModel(TwinModel):
     READS = frozenset({
         "qsize", "empty", "full", "maxsize", "unfinished_tasks", "is_shutdown", "join",
     })  # fmt: skip
+    ALL_OR_NOTHING = frozenset({"put", "get", "put_nowait", "get_nowait", "task_done"})
     TWIN: ClassVar[type[twins.Queue]] = twins.Queue
 
     def __init__(self, maxsize: int = 0) -> None:
@@ -181,29 +193,143 @@ class QueueModel(TwinModel):
 
     def initial(self) -> Hashable:
         """Return the state of an empty queue."""
-        return (), 0, False, False
+        return (), 0, False, False, ()
 
     def thaw(self, state: Any) -> twins.Queue:
         """Return a queue in that state."""
         twin = self.TWIN(self._maxsize)
-        items, twin.unfinished_tasks, twin.is_shutdown, twin.drained = state
+        items, twin.unfinished_tasks, twin.is_shutdown, twin.drained, twin.hands = state
         twin.items = list(map(thawed, items))
         return twin
 
     def freeze(self, twin: Any) -> Hashable:
         """Return the queue's items, in order, and whatever else it knows."""
         items = tuple(map(frozen, twin.items))
-        return items, twin.unfinished_tasks, twin.is_shutdown, twin.drained
+        return items, twin.unfinished_tasks, twin.is_shutdown, twin.drained, twin.hands
 
     def describe(self, state: Any) -> str:
         """Return the items as a list is written, the next one first."""
         return repr(list(state[0]))
+
+    def is_read(self, op: Op) -> bool:
+        """Return whether `op`, with the outcome it had, certainly changed nothing."""
+        return super().is_read(op) or self._ran_out(op)
+
+    def may_wait(self, op: Op) -> bool:
+        """Return whether `op` may wait in the log, and take effect when it is served."""
+        if op.method == "put":
+            return bool(op.argument(1, "block", True))
+        return op.method == "join" or (op.method == "get" and bool(op.argument(0, "block", True)))
+
+    def may_be_undone(self, op: Op) -> bool:
+        """Return whether `op` may have taken an item that was put back later."""
+        return op.method == "get" and (op.outcome is UNKNOWN or self._ran_out(op))
+
+    def _ran_out(self, op: Op) -> bool:
+        """Return whether it is a `get` whose time ran out.
+
+        A node that is cut off may take so long to withdraw it that it is served meanwhile, and
+        what it was served put back after the caller has been told that there was nothing.
+        """
+        return op.method == "get" and op.outcome == _EMPTY and self.may_wait(op)
+
+    def call(self, twin: Any, op: Op) -> object:
+        """Make the call on a twin; return its outcome, or `BLOCKED` where it has to wait."""
+        if self._ran_out(op):
+            return op.outcome
+        outcome = super().call(twin, op)
+        known = op.outcome is not UNKNOWN
+        if known and outcome in (_EMPTY, _FULL) and outcome != op.outcome and self.may_wait(op):
+            return BLOCKED
+        return outcome
+
+    def prepare(self, ops: list[Op]) -> list[Op]:
+        """Return the operations, and what put back the items of calls that were given up."""
+        numbers = count(max((op.id for op in ops), default=0) + 1)
+        more: list[Op] = []
+        for op in ops:
+            if not self.may_be_undone(op):
+                continue
+            taken = op
+            if op.outcome is not UNKNOWN:
+                taken = replace(op, id=next(numbers), outcome=UNKNOWN, end=inf)
+                more.append(taken)
+            more.append(replace(
+                taken, id=next(numbers), method="_put_back", args=(taken.id,), kwargs={}, end=inf,
+            ))  # fmt: skip
+        return ops + more
+
+    def transition(self, op: Op) -> Transition:
+        """Return the function that `op` is."""
+        if op.method == "_put_back":
+            return lambda state: self._put_back(state, op.args[0])
+        step = super().transition(op)
+        if not self.may_be_undone(op) or op.outcome is not UNKNOWN:
+            return step
+
+        def take(state: Any) -> Hashable:
+            after: Any = step(state)
+            if after is ILLEGAL or len(after[0]) == len(state[0]):
+                return after  # type: ignore[no-any-return]
+            # It is in the hands of a caller who has given up.
+            hands: Hashable = *after[:4], (*state[4], (op.id, state[0][0]))
+            return hands
+
+        return take
+
+    def _put_back(self, state: Any, number: int) -> Hashable:
+        for hand in state[4]:
+            if hand[0] == number:
+                twin = self.thaw(state)
+                twin._put_back(thawed(hand[1]))
+                rest = tuple(other for other in state[4] if other is not hand)
+                after: Any = self.freeze(twin)
+                restored: Hashable = *after[:4], rest
+                return restored
+        return ILLEGAL
+
+    def identity(self, op: Op) -> Hashable:
+        """Return what is equal for operations that do the same in every state."""
+        same = super().identity(op)
+        return (same, op.id) if self.may_be_undone(op) else same
+
+    def hidden_order(self, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
+        """Order the puts as their items came out, where these differ and none was put back."""
+        return {} if self.TWIN is not twins.Queue else _fifo_order(self, ops)
 
 
 class PriorityQueueModel(QueueModel):
     """`ReplPriorityQueue`, for items that can all be compared with each other."""
 
     TWIN = twins.PriorityQueue
+
+
+_EMPTY, _FULL = Raised.of(Empty()), Raised.of(Full())
+_PUTS, _GETS = ("put", "put_nowait"), ("get", "get_nowait")
+
+
+def _fifo_order(model: QueueModel, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
+    """Return when the item of each `put` left the queue: what leaves earlier was put earlier."""
+    spans: dict[int, tuple[float, float]] = {}
+    left: dict[Hashable, list[Op]] = {}
+    put: dict[Hashable, list[Op]] = {}
+    for op in ops:
+        if op.method == "shutdown" or model.may_be_undone(op):
+            return {}
+        if op.method in _PUTS and not isinstance(op.outcome, Raised):
+            put.setdefault(frozen(op.argument(0, "item")), []).append(op)
+        elif op.method in _GETS and op.outcome == _EMPTY:
+            # What was taken after that was put after that.
+            spans[op.id] = (-inf, op.end)
+        elif op.method in _GETS and op.outcome is UNKNOWN:
+            return {}
+        elif op.method in _GETS and not isinstance(op.outcome, Raised):
+            left.setdefault(frozen(op.outcome), []).append(op)
+    for item, puts in put.items():
+        gets = left.get(item, ())
+        if len(puts) == 1 and len(gets) <= 1:
+            spans[puts[0].id] = (gets[0].call, gets[0].end) if gets else (inf, inf)
+    return spans
 
 
 def _hashable_only(values: Iterable[Any]) -> Collection[Hashable]:

@@ -10,7 +10,7 @@ shortcuts keep it small; none of them can miss an order:
   without it fails with it too, where it leads to the same state.
 """
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -52,9 +52,12 @@ class Search:
         *,
         initial: Hashable | None = None,
         until: float = inf,
-        free: Collection[int] = (),
+        hidden: bool = True,
     ) -> None:
-        """Explain what ended by `until`, and was not declared `free` (ids): that is optional."""
+        """Explain what ended by `until`; what did not is optional.
+
+        Without `hidden`, do not look ahead (see `Model.hidden_order`).
+        """
         self.ops = ops
         self.steps = 0
         self.stuck: Op | None = None
@@ -62,11 +65,11 @@ class Search:
         self.path: list[Op] = []
         """The last operations before that, in one possible order."""
         bound = sorted(
-            (op for op in ops if op.end < inf and op.end <= until and op.id not in free),
+            (op for op in ops if op.end < inf and op.end <= until),
             key=lambda op: (op.call, op.end, op.id),
         )
         loose = sorted(
-            (op for op in ops if not (op.end < inf and op.end <= until and op.id not in free)),
+            (op for op in ops if not (op.end < inf and op.end <= until)),
             key=lambda op: (op.call, op.id),
         )
         self._all = bound + loose
@@ -76,6 +79,7 @@ class Search:
         self._rank(bound, loose)
         self._pair_equals(model)
         self._rank_candidates(model)
+        self._link_hidden(model.hidden_order(self._all) if hidden else {})
         self._placed = [False] * len(self._all)
         self._memory: dict[Hashable, list[int]] = {}
         self._deepest = -1
@@ -142,6 +146,22 @@ class Search:
         for priority, i in enumerate(order):
             self._priority[i] = -priority
 
+    def _link_hidden(self, spans: Mapping[int, tuple[float, float]]) -> None:
+        """Link what the model says of the order, as if it were a second real time."""
+        self._hidden = [spans.get(op.id, (-inf, inf)) for op in self._all]
+        blockers = [i for i in range(self._bound_count) if self._hidden[i][1] < inf]
+        blockers.sort(key=lambda i: self._hidden[i][1])
+        self._next_hidden = [0] * (self._bound_count + 1)
+        self._prev_hidden = [0] * (self._bound_count + 1)
+        last = 0
+        for i in blockers:
+            self._next_hidden[last], self._prev_hidden[i + 1] = i + 1, last
+            last = i + 1
+        self._next_hidden[last], self._prev_hidden[0] = 0, last
+        self._links = [(self._next_call, self._prev_call), (self._next_end, self._prev_end)]
+        self._all_links = [*self._links, (self._next_hidden, self._prev_hidden)]
+        self._is_blocker = [self._hidden[i][1] < inf for i in range(len(self._all))]
+
     def run(self, budget: int) -> bool | None:
         """Go on for `budget` steps; return whether there is an order, None if that is not known."""
         if self._answer is None:
@@ -190,6 +210,10 @@ class Search:
             i for i in found
             if twin[i] < 0 or placed[twin[i]] or rank[twin[i]] > first_end
         ]  # fmt: skip
+        blocker = self._next_hidden[0]
+        if blocker:
+            hidden, hidden_end = self._hidden, self._hidden[blocker - 1][1]
+            found = [i for i in found if hidden[i][0] <= hidden_end]
         found.sort(key=self._priority.__getitem__)
         return found
 
@@ -246,21 +270,18 @@ class Search:
         return True
 
     def _unlink(self, node: int) -> None:
-        for after, before in (
-            (self._next_call, self._prev_call),
-            (self._next_end, self._prev_end),
-        ):
+        for after, before in self._lists_of(node):
             after[before[node]] = after[node]
             before[after[node]] = before[node]
 
     def _relink(self, node: int) -> None:
         # In the reverse order of unlinking, each still knows its neighbours (Knuth's links).
-        for after, before in (
-            (self._next_call, self._prev_call),
-            (self._next_end, self._prev_end),
-        ):
+        for after, before in self._lists_of(node):
             after[before[node]] = node
             before[after[node]] = node
+
+    def _lists_of(self, node: int) -> list[tuple[list[int], list[int]]]:
+        return self._all_links if self._is_blocker[node - 1] else self._links
 
 
 def possible_states(

@@ -229,6 +229,7 @@ class Queue:
         self.unfinished_tasks = 0
         self.is_shutdown = False
         self.drained = False
+        self.hands: tuple[Any, ...] = ()
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         _check_timeout(block and self.maxsize > 0, timeout)

@@ -47,8 +47,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 def window_of(search: Search, model: Model, budget: int) -> Window:
     """Return the window of a search that has found that there is no order."""
-    culprit = search.stuck
-    assert culprit is not None, "only a search that failed has a window"
+    culprit, path = _culprit(search, model, budget)
     starts = possible_states(search.ops, model, culprit.call, budget)
     is_exact = starts is not None and len(starts) <= _MAX_STARTS
     begin = culprit.call if is_exact else -inf
@@ -65,9 +64,33 @@ def window_of(search: Search, model: Model, budget: int) -> Window:
         start=culprit.call,
         end=culprit.end,
         states=tuple(states),
-        before=tuple(op for op in search.path if op not in core),
+        before=tuple(op for op in path if op not in core),
         hidden_count=len(ops) - len(core),
     )
+
+
+def _culprit(search: Search, model: Model, budget: int) -> tuple[Op, list[Op]]:
+    """Return whose end is the first moment at which nothing explains what was seen by then."""
+    assert search.stuck is not None, "only a search that failed has a culprit"
+    if not model.hidden_order(search.ops):
+        return search.stuck, search.path
+    # A search that looks ahead has failed earlier. So look for the shortest beginning that fails.
+    ends = sorted((op for op in search.ops if op.end < inf), key=lambda op: (op.end, op.id))
+    low, high = 0, len(ends) - 1
+    path = search.path
+    while low < high:
+        middle = (low + high) // 2
+        begun = Search(_until(search.ops, ends[middle].end), model)
+        if begun.run(budget) is False:
+            high, path = middle, begun.path
+        else:
+            low = middle + 1
+    return ends[high], path
+
+
+def _until(ops: Sequence[Op], time: float) -> list[Op]:
+    """Return the beginning of a history: what had not ended by then may have happened."""
+    return [replace(op, end=inf) if op.end > time else op for op in ops if op.call <= time]
 
 
 def _core(
