@@ -73,9 +73,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         try:
             packed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
             unzip = zlib.decompressobj()
-            form, plan = msgspec.msgpack.decode(
-                unzip.decompress(packed, 10_000_000), type=tuple[int, Plan]
-            )
+            unpacked = unzip.decompress(packed, 10_000_000)
+            if not unzip.eof:
+                raise ValueError("a part of it is missing")
+            form, plan = msgspec.msgpack.decode(unpacked, type=tuple[int, Plan])
         except (ValueError, zlib.error, msgspec.MsgspecError) as error:
             raise ValueError(f"{token[:40]!r} is no replay token: {error}") from error
         if form != PLAN_FORMAT:
