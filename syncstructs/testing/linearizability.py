@@ -80,7 +80,7 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     """
     if budget < 1:
         raise ValueError(f"the budget must be positive, not {budget}")
-    ops = model.prepare([op for op in history if _counts(op, model)])
+    model, ops = model.prepare([op for op in history if _counts(op, model)])
     searches = [Search(part, model) for part in partitions(ops, model)]
     open_searches = sorted(searches, key=lambda search: len(search.ops))
     share, left = _FIRST_SHARE, budget
@@ -161,24 +161,25 @@ def check_witness(history: Iterable[Op], model: Model) -> Result:
         ValueError: the model does not know a method.
     """
     placed: list[tuple[int, bool, int, Op]] = []
-    for op in history:
+    ops = list(history)
+    for op in ops:
         if op.outcome is NOT_APPLIED or (op.index is None and op.outcome is UNKNOWN):
             continue
         if op.index is not None:
             # A read sees what was applied at its place.
             placed.append((op.index, model.is_read(op), len(placed), op))
-        elif not model.replay().take(op) or model.keys(op) is None or model.keys(op):
+        elif not model.replay(()).take(op) or model.keys(op) is None or model.keys(op):
             return _witnessed(Verdict.UNDECIDED, len(placed), f"no place in the log: {op}")
     placed.sort(key=lambda entry: entry[:3])
-    return _Witness(model).check([(index, op) for index, _, _, op in placed])
+    return _Witness(model, ops).check([(index, op) for index, _, _, op in placed])
 
 
 class _Witness:
     """One pass over the log, in its order."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, ops: Sequence[Op]) -> None:
         self._model = model
-        self._replay = model.replay()
+        self._replay = model.replay(ops)
         self._waiting: list[Op] = []
         self._doubt: Op | None = None
         self._latest: Op | None = None

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from . import twins
 from .history import UNKNOWN, Op, Raised
-from .sequential import BLOCKED, ILLEGAL, Frozen, Transition, TwinModel, frozen, thawed
+from .sequential import BLOCKED, ILLEGAL, Frozen, Model, Transition, TwinModel, frozen, thawed
 
 
 class RegisterModel(TwinModel):
@@ -243,7 +243,7 @@ class QueueModel(TwinModel):
             return BLOCKED
         return outcome
 
-    def prepare(self, ops: list[Op]) -> list[Op]:
+    def prepare(self, ops: list[Op]) -> tuple[Model, list[Op]]:
         """Return the operations, and what put back the items of calls that were given up."""
         numbers = count(max((op.id for op in ops), default=0) + 1)
         more: list[Op] = []
@@ -257,7 +257,7 @@ class QueueModel(TwinModel):
             more.append(replace(
                 taken, id=next(numbers), method="_put_back", args=(taken.id,), kwargs={}, end=inf,
             ))  # fmt: skip
-        return ops + more
+        return self, ops + more
 
     def transition(self, op: Op) -> Transition:
         """Return the function that `op` is."""

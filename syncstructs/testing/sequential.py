@@ -82,9 +82,12 @@ class Model(ABC):
     READS: ClassVar[frozenset[str]] = frozenset()
     """Methods that never change the state."""
 
-    def prepare(self, ops: list[Op]) -> list[Op]:
-        """Return the operations to explain, with what happened behind the callers' backs."""
-        return ops
+    def prepare(self, ops: list[Op]) -> "tuple[Model, list[Op]]":
+        """Return the model for this very history, and the operations to explain.
+
+        These may include some that happened behind the callers' backs.
+        """
+        return self, ops
 
     @abstractmethod
     def initial(self) -> Hashable:
@@ -136,8 +139,8 @@ class Model(ABC):
         """
         return {}
 
-    def replay(self) -> "Replay":
-        """Return what takes operations one after another, in a known order."""
+    def replay(self, ops: Collection[Op]) -> "Replay":
+        """Return what takes the operations of a history one after another, in a known order."""
         return Replay(self)
 
     def expected(self, state: Hashable, op: Op) -> str | None:
@@ -251,7 +254,7 @@ class TwinModel(SequentialModel):
         self._check_method(op)
         return super().transition(op)
 
-    def replay(self) -> Replay:
+    def replay(self, ops: Collection[Op]) -> Replay:
         """Return what takes operations one after another."""
         return TwinReplay(self)
 
