@@ -243,6 +243,24 @@ def bug(
     return PlantedBug(name, wrong, tuple(Edit(*edit) for edit in edits), **more)
 
 
+# Many reads, few writes, and leaders that notice late that they lead no more.
+READING: Final[dict[str, Any]] = {
+    "size": 3, "clients": 3, "think": 0.03,
+    "mixes": {"read": 10.0, "count": 1.0, "write_key": 1.0},
+    "settings": {
+        "election_timeout_min": 0.1, "election_timeout_max": 0.5, "heartbeat_interval": 0.04,
+        "session_ttl": 1.0,
+    },
+}  # fmt: skip
+# Sessions that end within a common fault.
+SHORT_SESSIONS: Final[dict[str, Any]] = {
+    "size": 3,
+    "settings": {
+        "election_timeout_min": 0.1, "election_timeout_max": 0.2, "heartbeat_interval": 0.03,
+        "session_ttl": 0.4, "snapshot_log_entries": 15, "log_keep_bytes": 1, "batch_bytes": 600,
+    },
+}  # fmt: skip
+
 BUILT_IN: Final = (
     bug(
         "commit_of_older_term",
@@ -280,6 +298,8 @@ BUILT_IN: Final = (
             "leading.hold_read(read, self.commit_index, self._now)",
             "self._answer_read(read, self.commit_index)",
         ),
+        profiles=("network",),
+        fields=READING,
     ),
     bug(
         "snapshot_without_sessions",
@@ -316,6 +336,7 @@ BUILT_IN: Final = (
             "self.echo = now",
         ),
         profiles=("locks",),
+        fields=SHORT_SESSIONS,
     ),
     bug(
         "item_served_twice",

@@ -70,6 +70,8 @@ CALLS = (
         (REPLICA + "_settle_skipped", "self.outbox.skip_to(self.outbox.handed)", "()"),
         profiles=("locks", "all"),
         first_seed=41,
+        elusive="a session that expires with calls under way whose entries a snapshot then"
+        " skips",
     ),
     bug(
         "lost_result_is_none",
@@ -237,6 +239,8 @@ SESSIONS_AND_LOCKS = (
         ),
         profiles=("locks",),
         event_limit=4_000_000,
+        elusive="a leader cut off with a minority of five that goes on for longer than a"
+        " session lives",
     ),
     bug(
         "vouches_for_expiring_session",
@@ -249,6 +253,8 @@ SESSIONS_AND_LOCKS = (
         profiles=("locks",),
         event_limit=4_000_000,
         first_seed=41,
+        elusive="a node heard again between the proposal of its expiry and its commit, and"
+        " cut off again",
     ),
     bug(
         "held_after_session_loss",
@@ -355,6 +361,7 @@ TYPES = (
         "An item that comes back from who had given up is lost.",
         (QUEUE + "_put_back", "self._insert_front(item)", "pass"),
         fields=IMPATIENT,
+        elusive="a caller that gives up at the very moment at which it is served",
     ),
     bug(
         "undo_forgotten",
@@ -365,6 +372,7 @@ TYPES = (
             "if False:",
         ),
         fields=IMPATIENT,
+        elusive="a caller that gives up at the very moment at which it is served",
     ),
     bug(
         "put_overtakes",
