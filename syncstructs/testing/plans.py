@@ -154,12 +154,12 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
 
 
 def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
-    low = random.choice((0.15, 0.3, 0.3, 0.6))
+    low = random.choice((0.2, 0.3, 0.5, 0.8))
     high = low * random.choice((1.3, 2.0, 3.0))
     settings: dict[str, Any] = {
         "election_timeout_min": low,
         "election_timeout_max": high,
-        "heartbeat_interval": low / random.choice((2.0, 3.0, 5.0)),
+        "heartbeat_interval": low / random.choice((2.0, 2.5, 4.0)),
         "session_ttl": max(2 * high, random.choice((1.0, 2.0, 4.0, 10.0))),
     }
     if profile == "calm":
