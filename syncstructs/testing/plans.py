@@ -168,8 +168,8 @@ def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
         "batch_bytes": random.choice((1, 60, 600, 128 * 1024)),
         "snapshot_log_entries": random.choice((4, 15, 40, 100_000)),
         "log_keep_bytes": random.choice((1, 400, 8 * 1024 * 1024)),
-        "chunk_bytes": random.choice((64, 1000, 256 * 1024)),
-        "append_bytes": random.choice((1, 300, 256 * 1024)),
+        "chunk_bytes": random.choice((300, 2000, 256 * 1024)),
+        "append_bytes": random.choice((1, 300, 2000, 256 * 1024)),
         "append_window_bytes": random.choice((300, 3000, 4 * 1024 * 1024)),
         "segment_bytes": random.choice((500, 5000, 64 * 1024 * 1024)),
     }
