@@ -121,8 +121,8 @@ class Model(ABC):
         return False
 
     def identity(self, op: Op) -> Hashable:
-        """Return what is equal for operations that do the same in every state."""
-        return op.method, frozen(op.args), frozen(op.kwargs), frozen(op.outcome)
+        """Return what is equal only for operations that do the same in every state."""
+        return op.id
 
     def urgency(self, ops: Sequence[Op]) -> dict[int, float]:
         """Return by id what to try first, the smallest first; others are tried by their end.
@@ -176,6 +176,17 @@ class Replay:
         self.problem = f"{why}; the state is {state}"
         return False
 
+    def _saw(self, outcome: object, op: Op) -> bool:
+        """Return whether the caller of `op` saw that outcome; say what is wrong if it did not."""
+        if outcome is BLOCKED:
+            self.problem = "it would wait"
+            return False
+        if op.outcome is UNKNOWN or same(outcome, op.outcome):
+            return True
+        raised = "raises " if isinstance(outcome, Raised) else ""
+        self.problem = f"the model says {raised}{outcome!r}"
+        return False
+
 
 BLOCKED: Final = Raised("it waits")
 """Outcome of what cannot take effect in a state, not even by raising."""
@@ -208,6 +219,11 @@ class SequentialModel(Model):
         return f"{'raises ' if isinstance(outcome, Raised) else ''}{outcome!r}"
 
 
+def same_call(op: Op) -> Hashable:
+    """Return what is equal for the same call with the same outcome, whoever made it and when."""
+    return op.method, frozen(op.args), frozen(op.kwargs), frozen(op.outcome)
+
+
 class TwinModel(SequentialModel):
     """A model whose states are those of a plain Python object, made anew for each step."""
 
@@ -221,6 +237,10 @@ class TwinModel(SequentialModel):
         if isinstance(op.outcome, Raised):
             return op.method in self.ALL_OR_NOTHING
         return op.outcome is False and op.method == "compare_and_set"
+
+    def identity(self, op: Op) -> Hashable:
+        """Return the call with its outcome; a twin knows nothing else of it."""
+        return same_call(op)
 
     @abstractmethod
     def thaw(self, state: Any) -> Any:
@@ -280,16 +300,7 @@ class TwinReplay(Replay):
             self._check_method(op)
             self._known.add(op.method)
         outcome, seen = self._call(self._twin, op), op.outcome
-        if outcome is seen or same(outcome, seen):
-            return True
-        if outcome is BLOCKED:
-            self.problem = "it would wait"
-        elif seen is UNKNOWN:
-            return True
-        else:
-            raised = "raises " if isinstance(outcome, Raised) else ""
-            self.problem = f"the model says {raised}{outcome!r}"
-        return False
+        return outcome is seen or self._saw(outcome, op)
 
 
 def same(one: object, other: object) -> bool:
@@ -344,6 +355,10 @@ class FunctionModel(SequentialModel):
     def keys(self, op: Op) -> Collection[Hashable] | None:
         """Return what `partition` says."""
         return None if self._partition is None else self._partition(op)
+
+    def identity(self, op: Op) -> Hashable:
+        """Return the call with its outcome; a function knows nothing else of it."""
+        return same_call(op)
 
     def is_read(self, op: Op) -> bool:
         """Return whether it is one of `reads`."""
