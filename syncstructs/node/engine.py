@@ -445,7 +445,7 @@ class Engine:
             return None
         self.refuse_blocking()
         future = self.submit(binding, method, args, kwargs)
-        return self.await_call(cast(Call, future), method)
+        return self.await_call(cast(Call, future), f"{binding.name}.{method}()")
 
     def _batch(self) -> Batch | None:
         """Return this node's open batch of the running block, if there is one."""
@@ -494,7 +494,17 @@ class Engine:
         run.advance()
         return run.future
 
-    def run(self, steps: Steps[R], undo: Callable[[R], object] | None = None) -> R:
+    @property
+    def call_timeout(self) -> float | None:
+        """How long a call may take, in seconds; None: as long as it takes."""
+        return self.config.call_timeout
+
+    def run(
+        self,
+        steps: Steps[R],
+        undo: Callable[[R], object] | None = None,
+        name: str = "operation",
+    ) -> R:
         """Run an operation and wait for it; inside a batch return None at once.
 
         `undo` takes the result back if the wait is interrupted as it comes.
@@ -518,7 +528,7 @@ class Engine:
                 if future.done() or not isinstance(stuck, Call) or stuck is not before:
                     continue
                 if not stuck.parked and not stuck.done():
-                    error = self.out_of_time(stuck, "operation")
+                    error = self.out_of_time(stuck, name)
                     # A withdrawn call has ended, and the operation hears of it by itself.
                     if not isinstance(error, Withdrawn):
                         raise error

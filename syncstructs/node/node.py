@@ -375,7 +375,7 @@ class BatchBlock:
         if call is None:
             return
         try:
-            self._engine.await_call(call, "batch")
+            self._engine.await_call(call, "Node.batch()")
         finally:
             self._end(call)
         self._raise_first()

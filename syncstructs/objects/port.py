@@ -44,11 +44,23 @@ class Port(Protocol):
     def start(self, steps: Steps[R]) -> "Future[R]":
         """Run the generator: its first step here, the others as its futures end."""
 
-    def run(self, steps: Steps[R], undo: Callable[[R], object] | None = None) -> R:
+    def run(
+        self,
+        steps: Steps[R],
+        undo: Callable[[R], object] | None = None,
+        name: str = "operation",
+    ) -> R:
         """Do as `start`, and wait for the result without a time limit of its own.
 
-        `undo` takes the result back if the wait is interrupted (Ctrl-C) as it comes.
+        But a command that the generator waits for is taken back, or given up, if the cluster does
+        not take it in for `call_timeout`; so what must be seen through is waited for in a `start`
+        of its own. `undo` takes the result back if the wait is interrupted (Ctrl-C) as it comes;
+        `name` is what messages call the operation.
         """
+
+    @property
+    def call_timeout(self) -> float | None:
+        """How long a call may take, in seconds; None: as long as it takes."""
 
     def ticket(self) -> int:
         """Return a number that this node never gave before; names a waiting call for its cancel."""

@@ -40,6 +40,8 @@ _classes: dict[str, type["Replicated"]] = {}
 _NOT_STATE = frozenset({"_binding", "_dropped", "__orig_class__"})
 """`typing` sets the last one on what `ReplDict[str, int]()` makes; it is no state."""
 _unattached: AbstractContextManager[object] = nullcontext()
+# What the ends of a `with` block do is known to users by other names.
+_SPOKEN = {"_enter": "acquire", "_leave": "release"}
 
 
 class Replicated:
@@ -253,12 +255,12 @@ class OperationMethod(Generic[P, R]):
         """Run the operation and return its result, or raise what it raised."""
         _refuse_inside_command(self._function.__name__)
         undo = self._undo
-        steps = self._function(self._target, *args, **kwargs)
+        target = self._target
+        steps = self._function(target, *args, **kwargs)
+        name = call_name(target, self._function.__name__)
         if undo is None:
-            return self._target._port.run(steps)
-        return self._target._port.run(
-            steps, lambda result: undo(self._target, result, *args, **kwargs)
-        )
+            return target._port.run(steps, None, name)
+        return target._port.run(steps, lambda result: undo(target, result, *args, **kwargs), name)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start the operation and return a future at once; cancelling it withdraws the wait."""
@@ -297,6 +299,13 @@ class operation(Generic[W, P, R]):  # noqa: N801
         if instance is None:
             return self
         return OperationMethod(instance, self.function, self.undo)
+
+
+def call_name(target: object, method: str) -> str:
+    """Return how messages name a call: by the object's name in the cluster, and the method."""
+    binding = getattr(target, "_binding", None)
+    owner = type(target).__name__ if binding is None else binding.name
+    return f"{owner}.{_SPOKEN.get(method, method)}()"
 
 
 def _refuse_inside_command(name: str) -> None:

@@ -14,13 +14,12 @@ to somebody else.
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable
-from contextlib import suppress
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import LockLost, NotApplied, NotOwner, SessionExpired, SyncError
 from ..objects.context import current_context
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, call_name, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -135,6 +134,7 @@ class Grants(Replicated, Generic[K]):
         seconds = _wait_seconds(blocking, timeout)
         port = self._port
         wait: Wait[tuple[int, int]] = Wait(
+            call_name(self, "acquire"),
             port,
             lambda ticket: self._acquire.submit(key, ticket, blocking),
             lambda ticket: self._withdraw.submit(key, ticket),
@@ -152,8 +152,7 @@ class Grants(Replicated, Generic[K]):
                 return grant
             # Granted to a node that was cut off meanwhile: it must not believe in it.
             self._grants.pop(key, None)
-            with suppress(SessionExpired):
-                yield self._release.submit(key, grant.token)
+            yield from wait.seen_through(self._release.submit(key, grant.token), deadline)
             seconds = None if deadline is None else deadline - port.now()
             if not blocking or (seconds is not None and seconds <= 0):
                 return None

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from ..errors import LockLost
-from ..objects.port import Port, Steps
+from ..objects.port import Binding, Port, Steps
 from ..objects.replicated import operation
 from .grants import Grants, Holder
 
@@ -114,10 +114,14 @@ class ReplLock(Grants[None], _Section):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
         """Acquire the lock; wait for it `timeout` seconds at most (-1: without end).
 
-        Return whether it was acquired. Without contact to the cluster, a request whose time has run
-        out takes some seconds more to give up.
+        Return whether it was acquired; if not, this request certainly holds nothing and never will.
+        Without a quorum it takes a second more at the most to say so; `blocking=False` asks the
+        cluster too, and takes up to `Config.call_timeout` then.
 
         Raises:
+            Withdrawn: it was not to wait, and no leader was known in time. Nothing was acquired.
+            OutcomeUnknown: time ran out without an answer. The lock is not held here, and is given
+                back if it is granted later.
             ValueError, OverflowError: the time-out is none, by the rules of `threading.Lock`.
         """
         return (yield from self._acquiring(None, blocking, timeout)) is not None
@@ -268,6 +272,10 @@ class KeyLock(_Section, Generic[K]):
     def __init__(self, locks: ReplLockManager[K], key: K) -> None:
         self._locks = locks
         self._key = key
+
+    @property
+    def _binding(self) -> Binding | None:
+        return self._locks._binding
 
     @operation
     def acquire(self, blocking: bool = True, timeout: float = -1) -> Steps[bool]:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from queue import Empty, Full
 from typing import Any, Generic, TypeVar
 
+from ..errors import Withdrawn
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, call_name, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -107,33 +108,51 @@ class ReplQueue(Replicated, Generic[T]):
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> Steps[None]:
         """Put an item; wait for room if there is none, `timeout` seconds at most.
 
+        Without a quorum it takes a second more at the most; `block=False` takes up to
+        `Config.call_timeout` then.
+
         Raises:
-            queue.Full: there was no room (in time). Nothing was put.
+            queue.Full: there was no room (in time), or no leader in all that time. Nothing was put.
+            Withdrawn: no leader was known in time, and there is no `maxsize` to wait for, or it was
+                not to wait. Nothing was put.
+            OutcomeUnknown: time ran out without an answer; it may have been put, or may yet be.
             ShutDown: the queue was shut down. Nothing was put.
             ValueError: `timeout` is below 0.
             TypeError: a priority queue cannot order the item. Nothing was put.
         """
-        self._refuse_timeout(block and self._maxsize > 0, timeout)
+        bounded = self._maxsize > 0
+        self._refuse_timeout(block and bounded, timeout)
         wait: Wait[bool] = Wait(
+            call_name(self, "put"),
             self._port,
             lambda ticket: self._put.submit(item, ticket if block else None),
             lambda ticket: self._stop_putting.submit(ticket),
         )
-        may_wait = block and self._maxsize > 0
-        if (yield from wait.served(timeout) if may_wait else wait.at_once()) is None:
-            raise Full
+        if timeout is not None:
+            timeout = max(0.0, timeout)
+        if (yield from wait.served(timeout) if block else wait.at_once()) is None:
+            if bounded:
+                raise Full
+            raise Withdrawn(f"{wait.name}: not sent within {timeout} s; it was taken back")
 
     @operation
     def get(self, block: bool = True, timeout: float | None = None) -> Steps[T]:
         """Take an item; wait for one if there is none, `timeout` seconds at most.
 
+        Without a quorum it takes a second more at the most; `block=False` takes up to
+        `Config.call_timeout` then.
+
         Raises:
-            queue.Empty: there was none (in time).
+            queue.Empty: there was none (in time), or no leader in all that time. None was taken.
+            Withdrawn: it was not to wait, and no leader was known in time. None was taken.
+            OutcomeUnknown: time ran out without an answer. An item that is served later goes back
+                to the front, unless this node dies first.
             ShutDown: the queue was shut down and is empty.
             ValueError: `timeout` is below 0.
         """
         self._refuse_timeout(block, timeout)
         wait: Wait[list[T]] = Wait(
+            call_name(self, "get"),
             self._port,
             lambda ticket: self._take.submit(ticket if block else None),
             lambda ticket: self._stop_getting.submit(ticket),
@@ -150,7 +169,7 @@ class ReplQueue(Replicated, Generic[T]):
 
     @replicated
     def put_nowait(self, item: T) -> None:
-        """Put an item if there is room.
+        """Put an item if there is room; the answer may take up to `Config.call_timeout`.
 
         Raises:
             queue.Full: there is none. Nothing was put.
@@ -161,7 +180,7 @@ class ReplQueue(Replicated, Generic[T]):
 
     @replicated
     def get_nowait(self) -> T:
-        """Take an item if there is one.
+        """Take an item if there is one; the answer may take up to `Config.call_timeout`.
 
         Raises:
             queue.Empty: there is none.
@@ -188,6 +207,7 @@ class ReplQueue(Replicated, Generic[T]):
     def join(self) -> Steps[None]:
         """Wait until `task_done()` was called for all items that were put."""
         wait: Wait[bool] = Wait(
+            call_name(self, "join"),
             self._port,
             lambda ticket: self._join.submit(ticket),
             lambda ticket: self._stop_joining.submit(ticket),

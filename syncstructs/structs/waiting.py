@@ -2,7 +2,11 @@
 
 A command parks the call (`Waiters`) under a ticket, and another command serves it. Whatever happens
 on this side, the wait is ended by a command as well, so that no ghost keeps waiting, and nothing
-that was handed out is lost because its receiver had just given up.
+that was handed out is lost because its receiver had just given up. Only a command that has never
+left this node is simply taken back.
+
+Commands that clean up are carried out apart from their caller, who may leave, run out of time, or
+have the command that it waits for itself taken back (`Port.run`): they outlive him.
 """
 
 from collections.abc import Callable
@@ -10,7 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..errors import Cancelled, OutcomeUnknown, ResultLost, SessionExpired, SyncError
+from ..errors import (
+    Busy,
+    Cancelled,
+    OutcomeUnknown,
+    ResultLost,
+    SessionExpired,
+    SyncError,
+    Withdrawn,
+)
 from ..objects.port import Port, Steps
 
 if TYPE_CHECKING:
@@ -18,16 +30,16 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-WITHDRAW_GRACE = 5.0
-"""Seconds that a wait whose time is over may take to learn how it ended; above an election."""
-ANSWER_GRACE = 30.0
-"""Seconds after which a call that does not wait in the log gives up on a cluster in silence."""
+WITHDRAW_GRACE = 1.0
+"""Seconds that a wait whose time is over may take to learn how it ended; most elections fit in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait(Generic[R]):
     """A kind of waiting: how to begin it, end it, and undo what came too late."""
 
+    name: str
+    """The call as its user knows it, for messages."""
     port: Port
     enter: Callable[[int], "Future[Any]"]
     """Submit the command that waits under this ticket; gives an R, or None if withdrawn."""
@@ -41,11 +53,14 @@ class Wait(Generic[R]):
     def served(self, timeout: float | None) -> Steps[R | None]:
         """Wait at most `timeout` seconds (None: without end), and return what was served.
 
-        Return None if time ran out: then nothing was served, and nothing waits any longer. If this
-        node's session expires meanwhile, the wait begins anew, at the end of the queue.
+        Return None if time ran out and it is certain that nothing was served, that nothing waits
+        any longer, and that nothing will. It takes `WITHDRAW_GRACE` seconds more at the most to
+        find that out, and no longer if the wait has not left this node for as long as that.
+        If this node's session expires meanwhile, the wait begins anew, at the end of the queue.
 
         Raises:
             OutcomeUnknown: time ran out, and the cluster does not answer how the wait has ended.
+                What it serves later is undone.
             Cancelled: the operation was cancelled; the wait is withdrawn, what was served undone.
         """
         deadline = None if timeout is None else self.port.now() + timeout
@@ -55,7 +70,7 @@ class Wait(Generic[R]):
             future = self.enter(ticket)
             try:
                 in_time = yield future, remaining
-                if not in_time and not (yield from self._withdrawn(ticket, future)):
+                if not in_time and not (yield from self._withdrawn(ticket, future, remaining)):
                     return None
                 served: R | None = yield future
                 return served
@@ -64,10 +79,9 @@ class Wait(Generic[R]):
             except ResultLost:
                 if not self.frees:
                     raise
-                with suppress(SessionExpired):
-                    yield self.withdraw(ticket)
+                yield from self.seen_through(self.withdraw(ticket), deadline)
             except Cancelled:
-                yield from self._settle(self.withdraw(ticket), future)
+                self._abandon(ticket, future)
                 raise
             if deadline is not None:
                 remaining = deadline - self.port.now()
@@ -78,34 +92,85 @@ class Wait(Generic[R]):
         """Do a command that does not wait in the log, and return its result.
 
         Raises:
-            OutcomeUnknown: the cluster did not answer; what it serves later will be undone.
+            Withdrawn: it could not be sent for `Config.call_timeout` seconds, and was taken back.
+            OutcomeUnknown: it was sent, and the cluster did not answer within that time; what it
+                serves later will be undone.
             Cancelled: the operation was cancelled; what was served is undone.
         """
         ticket = self.port.ticket()
         future = self.enter(ticket)
+        limit = self.port.call_timeout
         try:
-            if (yield future, ANSWER_GRACE):
+            if (yield future, limit):
                 served: R | None = yield future
                 return served
         except Cancelled:
-            yield from self._settle(self.withdraw(ticket), future)
+            self._abandon(ticket, future)
             raise
-        self.port.start(self._settle(self.withdraw(ticket), future))
-        raise OutcomeUnknown(f"no answer from the cluster within {ANSWER_GRACE} s")
+        if future.cancel():
+            raise Withdrawn(
+                f"{self.name}: not sent within {limit} s, as no leader was known; it was taken back"
+            )
+        self._abandon(ticket, future)
+        raise self._unanswered()
 
-    def _withdrawn(self, ticket: int, future: "Future[Any]") -> Steps[bool]:
+    def seen_through(self, cleaning: "Future[Any]", deadline: float | None) -> Steps[None]:
+        """Wait for a command that cleans up, until shortly after `deadline` (see `Port.now`).
+
+        Without a deadline until `Config.call_timeout` seconds are over.
+
+        Raises:
+            OutcomeUnknown: that was not long enough. It goes on.
+        """
+        if deadline is None:
+            seconds = self.port.call_timeout
+        else:
+            seconds = max(0.0, deadline - self.port.now()) + WITHDRAW_GRACE
+        if not (yield self.port.start(_apart(cleaning)), seconds):
+            raise self._unanswered()
+
+    def _withdrawn(
+        self, ticket: int, future: "Future[Any]", waited: float | None
+    ) -> Steps[bool]:
         """End the wait; return whether what it was served (see its future) counts."""
-        withdrawal = self.withdraw(ticket)
-        if (yield withdrawal, WITHDRAW_GRACE):
+        # What has just been begun is not sent yet anyway; it deserves its chance.
+        if waited is not None and waited >= WITHDRAW_GRACE and future.cancel():
+            return False
+        try:
+            withdrawal = self.withdraw(ticket)
+        except Busy as error:
+            raise OutcomeUnknown(f"{self.name}: time ran out, but it waits on: {error}") from error
+        except SyncError:
+            # The node has ended, and the wait with it: its future says how.
+            return True
+        ended = self.port.start(_apart(withdrawal))
+        if not (yield ended, WITHDRAW_GRACE):
+            if future.cancel():
+                withdrawal.cancel()
+                return False
+            self.port.start(self._settle(ended, future))
+            raise self._unanswered()
+        try:
+            yield withdrawal
+        except (SessionExpired, ResultLost):
             # An expired session has ended the wait as well, or it was served before: see future.
-            with suppress(SessionExpired):
-                yield withdrawal
-            # Without this, a lock granted at the last moment would be freed and yet used.
-            return not self.frees
-        self.port.start(self._settle(withdrawal, future))
+            pass
+        except SyncError:
+            return True
+        # Without this, a lock granted at the last moment would be freed and yet used.
+        return not self.frees
+
+    def _unanswered(self) -> OutcomeUnknown:
         if self.undo is None:
-            raise OutcomeUnknown("time ran out, and the cluster does not answer how the wait ended")
-        return False
+            known = "it may have been done, or may yet be"
+        else:
+            known = "what it gets later is given back"
+        return OutcomeUnknown(f"{self.name}: time ran out, and no answer from the cluster; {known}")
+
+    def _abandon(self, ticket: int, future: "Future[Any]") -> None:
+        """End a wait that nobody waits for any more, and undo what it is served all the same."""
+        if not future.cancel():
+            self.port.start(self._settle(self.withdraw(ticket), future))
 
     def _settle(self, withdrawal: "Future[Any]", future: "Future[Any]") -> Steps[None]:
         """See a withdrawal through, and undo what was served in spite of it."""
@@ -118,3 +183,9 @@ class Wait(Generic[R]):
         if served is not None and self.undo is not None:
             with suppress(SyncError):
                 yield self.undo(served)
+
+
+def _apart(cleaning: "Future[Any]") -> Steps[None]:
+    """Wait for a command that cleans up, in an operation of its own; however it ends."""
+    with suppress(SyncError):
+        yield cleaning

@@ -1,13 +1,24 @@
-"""How sessions end: a node that closes passes on at once what it held and waited for."""
+"""How sessions and waits end: at a close, and where no quorum answers."""
 
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from queue import Empty, Full
 
 import pytest
 
-from syncstructs import Node, NodeClosed, OutcomeUnknown, ReplCounter, ReplLock, ReplQueue
+from syncstructs import (
+    Node,
+    NodeClosed,
+    OutcomeUnknown,
+    ReplCounter,
+    ReplLock,
+    ReplLockManager,
+    ReplQueue,
+    Withdrawn,
+)
 from syncstructs.cli.processes import free_addresses
 
 TTL = 60.0
@@ -15,9 +26,15 @@ TTL = 60.0
 SOON = 10.0
 
 
+def consumers():
+    return {
+        "door": ReplLock(), "jobs": ReplQueue(), "narrow": ReplQueue(1), "hits": ReplCounter(),
+        "doors": ReplLockManager(),
+    }  # fmt: skip
+
+
 def start(address, addresses, **settings):
-    objects = {"door": ReplLock(), "jobs": ReplQueue(), "hits": ReplCounter()}
-    return Node(address, addresses, consumers=objects, **{"session_ttl": TTL} | settings)
+    return Node(address, addresses, consumers=consumers(), session_ttl=TTL, **settings)
 
 
 @pytest.fixture
@@ -176,3 +193,122 @@ def test_closing_a_manual_node_ends_the_session():
     assert waiting.result(SOON)
     for node in nodes:
         node.close()
+
+
+# Without a quorum
+
+
+@pytest.fixture
+def alone():
+    """A node of three whose others never start, and its objects: nothing can be sent."""
+    addresses = free_addresses(3)
+    objects = consumers()
+    node = Node(addresses[0], addresses, consumers=objects, call_timeout=2.0)
+    yield node, objects
+    node.close()
+
+
+def timed(call, *args, **kwargs):
+    begun = time.monotonic()
+    try:
+        result = call(*args, **kwargs)
+    except Exception as error:
+        result = error
+    return result, time.monotonic() - begun
+
+
+def test_waits_that_were_never_sent_end_in_time_with_certainty(alone):
+    node, objects = alone
+    jobs, narrow, door = (objects[name] for name in ("jobs", "narrow", "door"))
+    before = len(node._engine.calls)
+    calls = (jobs.get,), (narrow.put, "x"), (door.acquire,), (door.acquire, True), (jobs.put, "x")
+    with ThreadPoolExecutor(5) as threads:
+        waits = [threads.submit(timed, call, *args, timeout=1.0) for call, *args in calls]
+    results, times = zip(*(wait.result() for wait in waits), strict=True)
+    assert isinstance(results[0], Empty)
+    assert isinstance(results[1], Full)
+    assert results[2:4] == (False, False)
+    assert isinstance(results[4], Withdrawn)
+    assert all(1.0 <= seconds < 1.8 for seconds in times), times
+    assert len(node._engine.calls) == before, "something of them is left behind"
+
+
+def test_errors_of_calls_that_were_not_sent_name_object_and_method(alone):
+    node, objects = alone
+    names = ("jobs", "narrow", "door", "hits", "doors")
+    jobs, narrow, door, hits, doors = (objects[name] for name in names)
+    before = len(node._engine.calls)
+    calls = {
+        "door.acquire()": lambda: door.acquire(False),
+        "jobs.get_nowait()": jobs.get_nowait,
+        "jobs.get()": lambda: jobs.get(block=False),
+        "narrow.put()": lambda: narrow.put("x", block=False),
+        "hits.inc()": hits.inc,
+        "doors.acquire()": lambda: doors["front"].acquire(),
+        "Node.drop()": lambda: node.drop("jobs"),
+        "jobs.join()": jobs.join,
+    }
+    calls_of_blocks = [door.__enter__, doors["back"].__enter__]
+    with ThreadPoolExecutor(10) as threads:
+        ends = {name: threads.submit(timed, call) for name, call in calls.items()}
+        blocks = [threads.submit(timed, call) for call in calls_of_blocks]
+    for name, end in ends.items():
+        error, seconds = end.result()
+        assert isinstance(error, Withdrawn), (name, error)
+        assert str(error).startswith(f"{name}: not sent within 2.0 s"), error
+        assert seconds < 4.5, name
+    told = [str(end.result()[0]) for end in blocks]
+    assert [text.partition(":")[0] for text in told] == ["door.acquire()", "doors.acquire()"]
+    assert len(node._engine.calls) == before, "something of them is left behind"
+
+
+def test_waits_that_were_sent_end_soon_after_their_time_and_leave_no_ghost(trio):
+    leader = next(node for node in trio if node.is_leader)
+    other, another = (node for node in trio if node is not leader)
+    jobs, narrow, door = (leader.objects[name] for name in ("jobs", "narrow", "door"))
+    narrow.put("first")
+    calls = (jobs.get,), (narrow.put, "second"), (door.acquire,), (door.acquire,)
+    with ThreadPoolExecutor(4) as threads, stopped(other, another):
+        waits = [threads.submit(timed, call, *args, timeout=0.5) for call, *args in calls]
+        results, times = zip(*(wait.result() for wait in waits), strict=True)
+    for (call, *_), result in zip(calls, results, strict=True):
+        assert isinstance(result, OutcomeUnknown), (call, result)
+    assert str(results[0]).startswith("jobs.get(): ")
+    assert str(results[2]).startswith("door.acquire(): ")
+    assert all(0.5 <= seconds < 2.3 for seconds in times), times
+    its = other.objects
+    assert its["door"].acquire(timeout=SOON)
+    its["jobs"].put("job")
+    assert its["jobs"].get(timeout=SOON) == "job"
+    leader.barrier(SOON)
+    assert not jobs._getters
+    assert not narrow._putters
+    assert not door._waiters
+    assert door.token is None
+
+
+def test_a_withdrawal_is_not_taken_back_however_short_calls_may_take(trio):
+    """The wait is in the log; were its withdrawal forgotten, a ghost would take an item."""
+    waiter = next(node for node in trio if not node.is_leader)
+    others = [node for node in trio if node is not waiter]
+    jobs = waiter.objects["jobs"]
+    waiter._engine.config = waiter._engine.config.__class__(call_timeout=0.2)
+    with ThreadPoolExecutor(1) as threads:
+        wait = threads.submit(timed, jobs.get, timeout=2.5)
+        is_parked(others[0])
+        for node in others:
+            node.close()
+        while waiter.leader is not None:
+            threading.Event().wait(0.002)
+        assert not wait.done()
+        try:
+            result, _ = wait.result(SOON)
+        except TimeoutError:
+            waiter.close()
+            raise
+    assert isinstance(result, OutcomeUnknown), result
+    back = start(others[0].address, waiter.members)
+    back.wait_ready(20)
+    back.objects["jobs"].put("job")
+    assert back.objects["jobs"].get(timeout=SOON) == "job"
+    back.close()

@@ -21,6 +21,8 @@ from syncstructs.structs.queues import ReplQueue
 class OperatingPort(VirtualPort):
     """A port whose objects can run operations, in virtual time."""
 
+    call_timeout = 30.0
+
     def __init__(self, node):
         super().__init__(node)
         self._life = node.life

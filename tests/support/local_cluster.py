@@ -31,6 +31,8 @@ SESSION_TTL = 10.0
 class LocalPort:
     """A member: its table, its session and its calls. Implements `Port`."""
 
+    call_timeout: float | None = 30.0
+
     def __init__(self, cluster: LocalCluster, number: int) -> None:
         self.cluster = cluster
         self.address = f"member{number}:1"
@@ -65,7 +67,7 @@ class LocalPort:
         run.advance(None, None)
         return run.future
 
-    def run(self, steps: Steps[Any], undo: Any = None) -> Any:
+    def run(self, steps: Steps[Any], undo: Any = None, name: str = "operation") -> Any:
         return self.start(steps).result()
 
     def ticket(self) -> int:

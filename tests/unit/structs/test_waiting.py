@@ -1,11 +1,21 @@
 """The calling side of a wait when the cluster is silent: nothing hangs, nothing is lost."""
 
+from dataclasses import replace
+
 import pytest
 from local_cluster import LocalCluster
 
-from syncstructs.errors import Cancelled, NodeClosed, OutcomeUnknown, ResultLost, SessionExpired
+from syncstructs.errors import (
+    Busy,
+    Cancelled,
+    NodeClosed,
+    OutcomeUnknown,
+    ResultLost,
+    SessionExpired,
+    Withdrawn,
+)
 from syncstructs.futures import Future
-from syncstructs.structs.waiting import ANSWER_GRACE, WITHDRAW_GRACE, Wait
+from syncstructs.structs.waiting import WITHDRAW_GRACE, Wait
 
 
 class Script:
@@ -15,7 +25,9 @@ class Script:
         self.cluster = LocalCluster(1)
         self.port = self.cluster.members[0]
         self.entered, self.withdrawn, self.undone = [], [], []
+        self.sent = True
         self.wait = Wait(
+            "jobs.get()",
             self.port,
             lambda ticket: self.submit(self.entered),
             lambda ticket: self.submit(self.withdrawn),
@@ -23,8 +35,10 @@ class Script:
         )
 
     def submit(self, calls):
-        calls.append(Future(self.cluster))
-        return calls[-1]
+        """Submit a command that can be taken back while `sent` is False."""
+        future = Future(self.cluster, lambda: not self.sent)
+        calls.append(future)
+        return future
 
     def undo(self, served):
         self.undone.append(served)
@@ -35,7 +49,7 @@ class Script:
 
 def undoing():
     script = Script()
-    script.wait = Wait(script.port, script.wait.enter, script.wait.withdraw, script.undo)
+    script.wait = replace(script.wait, undo=script.undo)
     return script
 
 
@@ -65,11 +79,14 @@ def test_what_withdrawing_frees_does_not_count():
     assert future.result(0) is None
 
 
-def test_silent_cluster_ends_a_wait_soon_after_its_time_and_undoes_what_it_serves_then():
+@pytest.mark.parametrize("frees", [False, True])
+def test_silent_cluster_ends_a_wait_soon_after_its_time_and_undoes_what_it_serves_then(frees):
     script = undoing()
+    script.wait = replace(script.wait, frees=frees)
     future = script.port.start(script.wait.served(5))
     script.cluster.advance(5 + WITHDRAW_GRACE)
-    assert future.result(0) is None
+    assert isinstance(future.exception(0), OutcomeUnknown), "nothing is certain"
+    assert str(future.exception(0)).startswith("jobs.get(): ")
     script.entered[0].finish("late", None)
     assert not script.undone
     script.withdrawn[0].finish(None, None)
@@ -83,14 +100,94 @@ def test_silent_cluster_leaves_open_what_cannot_be_undone():
     assert isinstance(future.exception(0), OutcomeUnknown)
 
 
+def test_wait_that_never_left_this_node_ends_in_time_and_leaves_nothing():
+    script = undoing()
+    script.sent = False
+    future = script.port.start(script.wait.served(WITHDRAW_GRACE))
+    script.cluster.advance(WITHDRAW_GRACE)
+    assert future.result(0) is None
+    assert script.entered[0].cancelled()
+    assert not script.withdrawn
+
+
+def test_short_wait_gets_its_chance_to_be_sent():
+    script = undoing()
+    script.sent = False
+    future = script.port.start(script.wait.served(0))
+    script.cluster.advance(WITHDRAW_GRACE / 2)
+    script.sent = True
+    script.entered[0].finish("served", None)
+    script.withdrawn[0].finish(None, None)
+    assert future.result(0) == "served"
+
+
+def test_short_wait_that_is_never_sent_leaves_nothing():
+    script = undoing()
+    script.sent = False
+    future = script.port.start(script.wait.served(0))
+    script.cluster.advance(WITHDRAW_GRACE)
+    assert future.result(0) is None
+    assert script.entered[0].cancelled()
+    assert script.withdrawn[0].cancelled()
+
+
 def test_silent_cluster_ends_a_call_that_does_not_wait_and_undoes_it():
     script = undoing()
+    script.port.call_timeout = 7.0
     future = script.port.start(script.wait.at_once())
-    script.cluster.advance(ANSWER_GRACE)
+    script.cluster.advance(6.9)
+    assert not future.done()
+    script.cluster.advance(0.1)
     assert isinstance(future.exception(0), OutcomeUnknown)
     script.entered[0].finish("late", None)
     script.withdrawn[0].finish(None, None)
     assert script.undone == ["late"]
+
+
+def test_call_that_does_not_wait_and_was_never_sent_is_taken_back():
+    script = undoing()
+    script.port.call_timeout = 7.0
+    script.sent = False
+    future = script.port.start(script.wait.at_once())
+    script.cluster.advance(7.0)
+    with pytest.raises(Withdrawn, match=r"jobs\.get\(\): not sent within 7.0 s"):
+        future.result(0)
+    assert script.entered[0].cancelled()
+    assert not script.withdrawn
+
+
+def test_node_that_ends_meanwhile_leaves_the_last_word_to_the_wait_itself():
+    script = undoing()
+    script.wait = replace(script.wait, withdraw=refusing(NodeClosed("closed")))
+    future = script.port.start(script.wait.served(5))
+    script.cluster.advance(5)
+    assert not future.done(), "it may have been served before the end"
+    script.entered[0].finish("served", None)
+    assert future.result(0) == "served"
+
+
+def test_withdrawal_that_is_refused_is_no_certainty():
+    script = undoing()
+    script.wait = replace(script.wait, withdraw=refusing(Busy("too many calls")))
+    future = script.port.start(script.wait.served(5))
+    script.cluster.advance(5)
+    assert isinstance(future.exception(0), OutcomeUnknown)
+
+
+def refusing(error):
+    def refuse(ticket):
+        raise error
+
+    return refuse
+
+
+def test_cleaning_up_is_bounded_by_the_time_of_the_wait():
+    script = undoing()
+    cleaning = script.submit([])
+    future = script.port.start(script.wait.seen_through(cleaning, script.port.now() + 5))
+    script.cluster.advance(5 + WITHDRAW_GRACE)
+    assert isinstance(future.exception(0), OutcomeUnknown)
+    assert not cleaning.done()
 
 
 def test_wait_without_time_limit_has_none():
@@ -133,6 +230,14 @@ def test_lost_result_is_an_error_unless_withdrawing_frees_it():
     script.withdrawn[0].finish(None, None)
     script.entered[1].finish("served", None)
     assert future.result(0) == "served"
+
+
+def test_cancelling_what_was_never_sent_leaves_nothing():
+    script = undoing()
+    script.sent = False
+    assert script.port.start(script.wait.served(5)).cancel()
+    assert script.entered[0].cancelled()
+    assert not script.withdrawn
 
 
 @pytest.mark.parametrize("when", ["waiting", "withdrawing"])
