@@ -73,6 +73,7 @@ class Host:
         self,
         address: str,
         *,
+        number: int,
         schedule: Schedule,
         network: SimNetwork,
         random: Random,
@@ -81,6 +82,8 @@ class Host:
         clock_rate: float = 1.0,
     ) -> None:
         self.address = address
+        self.number = number
+        """Its place among the hosts, from 1 on."""
         self.schedule = schedule
         self.network = network
         self.random = random
@@ -183,6 +186,8 @@ class Life:
     def __init__(self, host: Host, number: int) -> None:
         self.host = host
         self.number = number
+        self.id = host.number * 1_000_000 + number
+        """Differs from that of all other lives of the cluster."""
         self.alive = True
         self.links: list[SimLinks] = []
         self.node: Any = None

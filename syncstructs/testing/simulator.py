@@ -73,13 +73,14 @@ class Simulation:
         self.hosts = {
             address: Host(
                 address,
+                number=number,
                 schedule=self.schedule,
                 network=self.network,
                 random=Random(f"{seed}/{address}"),
                 watcher=self.checks,
                 disk=SimDisk(Random(f"{seed}/{address}/disk")) if disks else None,
             )
-            for address in self.addresses
+            for number, address in enumerate(self.addresses, 1)
         }
         for host in self.hosts.values():
             if host.disk is not None:

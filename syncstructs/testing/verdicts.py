@@ -11,6 +11,7 @@ from ..structs.queues import ReplQueue
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised
 from .invariants import Violation
 from .linearizability import Result, Verdict, check, check_witness
+from .lockmodel import LockManagerModel, LockModel
 from .models import (
     CounterModel,
     DictModel,
@@ -40,6 +41,8 @@ def check_histories(load: Load) -> int:
     for name, model in MODELS.items():
         judge(name, check_witness(histories[name], model))
         judge(name, check(histories[name], model, budget=SEARCH_STEPS))
+    for name, lock_model in LOCK_MODELS.items():
+        judge(name, check(histories[name], lock_model, budget=SEARCH_STEPS))
     for name, queue_model in QUEUE_MODELS.items():
         ops = histories[name]
         if not any(map(was_given_up, ops)):
@@ -137,5 +140,9 @@ MODELS: Final[dict[str, Model]] = {
     "tags": SetModel(),
 }
 QUEUE_MODELS: Final[dict[str, Model]] = {"jobs": QueueModel(3), "ranks": PriorityQueueModel()}
+LOCK_MODELS: Final[dict[str, Model]] = {
+    "lock": LockModel(expiry=True),
+    "locks": LockManagerModel(expiry=True),
+}
 SEARCH_STEPS: Final = 20_000
 """Steps of the search for an order that believes nothing but what callers saw."""

@@ -56,7 +56,9 @@ CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
 class Record:
     """One call, as it is being recorded."""
 
-    __slots__ = ("args", "began", "call", "end", "method", "outcome", "part", "place", "process")
+    __slots__ = (
+        "args", "began", "call", "end", "method", "outcome", "part", "place", "process", "session",
+    )  # fmt: skip
 
     def __init__(self, process: str, method: str, args: tuple[Any, ...], began: int) -> None:
         self.process = process
@@ -68,6 +70,8 @@ class Record:
         self.call: Any = None
         """The future that the log knows; that of the whole batch for a part of one."""
         self.part = 0
+        self.session = 0
+        """Who owns what a lock's method is about: the life of a node."""
         self.place: int | None = None
         """For a read: the greatest place whose effect it may see."""
 
@@ -206,6 +210,7 @@ class Load:
                 ops.append(Op(
                     id=next(numbers), process=record.process, method=record.method,
                     args=record.args, call=record.began, end=end, outcome=outcome, index=place,
+                    session=record.session,
                 ))  # fmt: skip
         return histories
 
@@ -479,6 +484,7 @@ class Client:
         arguments = random.choice(((), (False,), (True, random.random()), (True, 3.0)))
         named = () if key is None else (key,)
         record = recorder.begin(self.name, name, "acquire", *named, *arguments)
+        record.session = self.life.id
         future = lock.acquire.submit(*arguments)
         recorder.follow(record, future)
         if not await self._await(future) or _error_of(future) is not None:
@@ -496,6 +502,7 @@ class Client:
         if random.random() < 0.1:
             return  # never released, as by a careless program, until the node ends
         record = recorder.begin(self.name, name, "release", *named)
+        record.session = self.life.id
         try:
             future = lock.release.submit()
         except (LockLost, NotOwner) as error:
