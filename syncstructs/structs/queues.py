@@ -2,8 +2,10 @@
 
 Waiting happens in the log: a `get` on an empty queue parks there, and the `put` that serves it is
 the very command that wakes it. So whoever waits longest on any member is served first, without
-polling. An item is handed out exactly once. It belongs to who took it: if that process dies with
-it, the item is gone.
+polling. An item is handed out at most once. It belongs to who took it: if that process dies with
+it, the item is gone. So is one that serves the `get` of a process that is dead already, but whose
+session has not expired: the log cannot tell it from one that will go on in a moment, and to hand
+the item to another as well would be to hand it out twice.
 """
 
 import sys
@@ -138,6 +140,11 @@ class ReplQueue(Replicated, Generic[T]):
     @operation
     def get(self, block: bool = True, timeout: float | None = None) -> Steps[T]:
         """Take an item; wait for one if there is none, `timeout` seconds at most.
+
+        Each item is delivered at most once, as by `queue.Queue`. If this process dies while it
+        waits, an item that is put before its session expires (`Config.session_ttl`) is lost with
+        it, and still counts as unfinished; `Node.close` ends the session at once. What must not be
+        lost belongs in a `ReplDict` too, until it is done.
 
         Without a quorum it takes a second more at the most; `block=False` takes up to
         `Config.call_timeout` then.

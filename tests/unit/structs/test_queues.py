@@ -104,6 +104,22 @@ def test_get_that_was_served_while_it_was_cancelled_gives_the_item_back(cluster,
     assert a.unfinished_tasks == 2
 
 
+def test_item_that_served_a_dead_member_never_comes_again_and_later_ones_do_not_follow_it(cluster):
+    """At most once: whether it was consumed is unknown, so nobody else may have it."""
+    dead, b, c = cluster.attach("q", ReplQueue)
+    dead.get.submit()
+    second = dead._take.submit(dead._port.ticket())
+    b.put("taken along")
+    cluster.expire(0)
+    assert second.done(), "the session is over, and with it the wait that was not served"
+    assert b.empty()
+    b.put("later")
+    assert c.get_nowait() == "later"
+    with pytest.raises(queue.Empty):
+        c.get_nowait()
+    assert c.unfinished_tasks == 2
+
+
 def test_item_given_back_goes_to_who_waits(cluster):
     a, b, c = cluster.attach("q", ReplQueue)
     first, second = a._take.submit(a._port.ticket()), c.get.submit()
