@@ -152,7 +152,8 @@ def check_witness(history: Iterable[Op], model: Model) -> Result:
 
     Takes O(n log n), and one call of the model's `replay` per operation. An operation of unknown
     outcome and without a place counts as not applied. A call that waits in the log (see
-    `Model.may_wait`) takes effect at the first place from its own on where it can.
+    `Model.may_wait`) takes effect at the first place from its own on where it can; of several,
+    the one that asked first.
 
     Undecided if a call that ended has no place, or if something does not fit behind a call that
     waited, or was taken back, at a time that the history does not tell.

@@ -1,0 +1,163 @@
+"""The models do what the real types do: the same results, errors and contents, call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from atomic_object import ops_of
+from msgspec.structs import replace
+
+from syncstructs.objects.replicated import Replicated
+from syncstructs.structs.counters import ReplCounter
+from syncstructs.structs.dicts import ReplDict
+from syncstructs.structs.lists import ReplList
+from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
+from syncstructs.structs.sets import ReplSet
+from syncstructs.testing.history import UNKNOWN, Op
+from syncstructs.testing.models import (
+    CounterModel,
+    DictModel,
+    ListModel,
+    PriorityQueueModel,
+    QueueModel,
+    SetModel,
+)
+from syncstructs.testing.sequential import BLOCKED, ILLEGAL, SequentialModel, frozen, same
+from syncstructs.testing.subjects import Copy, Subject
+
+Calls = dict[str, Callable[[Random], tuple[Any, ...]]]
+
+
+def number(random: Random) -> Any:
+    return random.choice((0, 1, 2, -1, True, 10**30))
+
+
+def value(random: Random) -> Any:
+    return random.choice((0, 1, 1.0, True, "a", None, (1, 2), [1], {"a": 1}, b"x"))
+
+
+def key(random: Random) -> Any:
+    return random.choice((0, 1, True, "a", (1,), None))
+
+
+def position(random: Random) -> int:
+    return random.randrange(-4, 5)
+
+
+def no(random: Random) -> tuple[Any, ...]:
+    return ()
+
+
+def with_(*draws: Callable[[Random], Any]) -> Callable[[Random], tuple[Any, ...]]:
+    return lambda random: tuple(draw(random) for draw in draws)
+
+
+def some(draw: Callable[[Random], Any]) -> Callable[[Random], Any]:
+    return lambda random: [draw(random) for _ in range(random.randrange(4))]
+
+
+def pairs(random: Random) -> Any:
+    return {key(random): value(random) for _ in range(random.randrange(3))}
+
+
+def odd(random: Random) -> Any:
+    return random.choice((1, 0, "a", 2.5, None))
+
+
+COUNTER: Calls = {
+    "inc": no, "dec": no, "add": with_(number), "sub": with_(odd), "set": with_(odd),
+    "compare_and_set": with_(number, odd),
+}  # fmt: skip
+DICT: Calls = {
+    "set": with_(key, value), "delete": with_(key), "pop": with_(key), "popitem": no,
+    "setdefault": with_(key, value), "compare_and_set": with_(key, value, value),
+    "update": with_(pairs), "clear": no, "get": with_(key, value), "__getitem__": with_(key),
+    "__contains__": with_(key), "__len__": no, "keys": no, "items": no, "copy": no,
+    "reset": with_(pairs),
+}  # fmt: skip
+LIST: Calls = {
+    "append": with_(value), "insert": with_(position, value), "pop": with_(position),
+    "remove": with_(value), "set": with_(position, value), "delete": with_(position),
+    "extend": with_(some(value)), "clear": no, "reverse": no, "sort": no, "get": with_(position),
+    "index": with_(value), "count": with_(value), "__len__": no, "copy": no,
+    "reset": with_(some(number)),
+}  # fmt: skip
+SET: Calls = {
+    "add": with_(key), "remove": with_(key), "discard": with_(key), "pop": no, "clear": no,
+    "update": with_(some(key)), "difference_update": with_(some(key)),
+    "intersection_update": with_(some(key)), "symmetric_difference_update": with_(some(key)),
+    "__contains__": with_(key), "__len__": no, "issubset": with_(some(key)),
+}  # fmt: skip
+QUEUE: Calls = {
+    "put_nowait": with_(number), "get_nowait": no, "task_done": no, "qsize": no, "empty": no,
+    "full": no,
+}  # fmt: skip
+TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls]] = {
+    "counter": (ReplCounter, (), CounterModel(), COUNTER),
+    "dict": (ReplDict, (), DictModel(), DICT),
+    "list": (ReplList, (), ListModel(), LIST),
+    "set": (ReplSet, (), SetModel(), SET),
+    "queue": (ReplQueue, (2,), QueueModel(2), QUEUE),
+    "priority queue": (ReplPriorityQueue, (), PriorityQueueModel(), QUEUE),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_model_does_what_the_type_does(name: str) -> None:
+    cls, args, model, calls = TYPES[name]
+    for seed in range(30):
+        random = Random(seed)
+        real = Copy(Subject(cls, (), args=args, methods=list(cls._commands)))
+        state, replay = model.initial(), model.replay(())
+        for step in range(60):
+            method = random.choice(list(calls))
+            passed = calls[method](random)
+            seen = real.invoke(method, passed, {})
+            op = Op(id=step, process="p", method=method, args=passed, call=step, outcome=seen)
+            after, outcome = model.apply(state, op)
+            told = f"seed {seed}, step {step}: {op}, the model {outcome!r} in {state}"
+            assert same(outcome, seen), told
+            assert replay.take(op), f"{told}; {replay.problem}"
+            assert model.transition(op)(state) == after, told
+            if model.is_read(op):
+                assert after == state, told
+            state = after
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_operations_without_common_keys_do_not_see_each_other(name: str) -> None:
+    """What an operation sees and does is the same with and without one on other keys before it."""
+    _, _, model, calls = TYPES[name]
+    apart = 0
+    for seed in range(300):
+        random = Random(seed)
+        one, other = (
+            Op(id=i, process="p", method=method, args=calls[method](random), call=i)
+            for i, method in enumerate(random.choices(list(calls), k=2))
+        )
+        keys = model.keys(one), model.keys(other)
+        if keys[0] is None or keys[1] is None or set(keys[0]) & set(keys[1]):
+            continue
+        apart += 1
+        between, _ = model.apply(model.initial(), one)
+        assert same(model.apply(between, other)[1], model.apply(model.initial(), other)[1])
+    assert apart > 10 or name in ("counter", "list", "queue", "priority queue")
+
+
+def test_states_tell_values_of_different_types_apart() -> None:
+    parts = [1, 1.0, True, "1", b"1", (1,), [1], None, frozenset({1}), {1}]
+    assert len({frozen(part) for part in parts}) == len(parts)
+
+
+def test_a_get_that_waits_takes_effect_only_where_there_is_an_item() -> None:
+    model = QueueModel()
+    get, put = ops_of(("a", "get", (), 1, 2, UNKNOWN), ("b", "put", (1,), 1, 2, None))
+    assert model.transition(get)(model.initial()) is ILLEGAL
+    assert model.apply(model.initial(), get)[1] is BLOCKED
+    filled = model.transition(put)(model.initial())
+    taken = model.transition(replace(get, outcome=1))(filled)
+    assert model.describe(filled) == "[1]"
+    assert model.describe(taken) == "[]"
