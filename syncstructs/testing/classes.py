@@ -196,7 +196,8 @@ class ReplicatedTest(unittest.TestCase):
             pool.extend(calls)
 
         package.settings(
-            max_examples=50, deadline=None, database=None, phases=[package.Phase.generate],
+            max_examples=50, deadline=None, database=None, derandomize=True,
+            phases=[package.Phase.generate],
             suppress_health_check=list(package.HealthCheck),
         )(package.given(calls=_call_lists(cls.subject, 20))(draw))()  # fmt: skip
         if not pool:

@@ -107,7 +107,7 @@ class Turnstile(Replicated):
 class Clock(Stock):
     @replicated
     def add(self, article, count=1):
-        self.pieces[article] = int(time.time())
+        self.pieces[article] = int(time.time()) // 86_400
 
 
 class Calendar(Stock):
