@@ -1,10 +1,11 @@
 """A simulated disk under the real stores: it loses what was not synced, fails, fills up and rots.
 
 What a crash leaves follows what file systems may do: of the writes to a file since its last sync
-any part, each torn anywhere, holes filled with zeros; of the names made, changed and removed since
-their directory was synced the first few, or any. A sync that fails loses pages and forgets that
-they were dirty, as Linux does (Rebello et al., "Can applications recover from fsync failures?",
-2020): what is read back is fine, until the next crash. Everything is drawn from one generator.
+any part, each torn anywhere, holes and the end filled with zeros; of the names made, changed and
+removed since their directory was synced the first few, or any. A sync that fails loses pages and
+forgets that they were dirty, as Linux does (Rebello et al., "Can applications recover from fsync
+failures?", 2020): what is read back is fine, until the next crash or until the system has dropped
+the pages. Everything is drawn from one generator.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class SimDisk:
 
     def __init__(self, random: Random) -> None:
         self.crashpoint: Callable[[str], object] | None = None
-        """Called with a name before and after each call that changes something; may raise."""
+        """Called with a name before and after each call that changes something, and in the midst
+        of a write; may raise."""
         self.capacity: int | None = None
         """Bytes for which there is room; None: any number."""
         self.failure_rates: dict[str, float] = {}
-        """How often a `read`, `write`, `sync` or `sync_directory` ends with EIO: 0 to 1."""
+        """How often a `read`, `write`, `sync` or `sync_directory` ends with EIO: 0 to 1. Making
+        a file and listing names count as the first two."""
         self.counts: Counter[str] = Counter()
         """What was called, and what went wrong, by name."""
         self._random = random
@@ -44,12 +47,14 @@ class SimDisk:
         self._durable: dict[str, _Inode] = {}
         self._changes: _Changes = []
         self._locked: set[str] = set()
+        self._failures: dict[str, _Failure] = {}
         self._life = 0
 
     # As stores see it (`storage.disk.Disk`)
 
     def make_directory(self, path: str) -> None:
         """Create a directory, durably."""
+        self._fail("make_directory", path)
         self._directories.add(path)
 
     def list(self, path: str) -> list[str]:
@@ -60,39 +65,45 @@ class SimDisk:
     def open(self, path: str, mode: Mode) -> SimFile:
         """Open a file."""
         if mode == "create":
-            self._pass("create")
+            self._pass("create", path)
             if path in self._names:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-            self._fail("write", path)
+            self._fail("create", path, rate_of="write")
             self._refuse_full(1, path)
             self._change(_Rename(None, path, _Inode()))
+            self._pass("create done", path)
         elif path not in self._names:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return SimFile(self, path, self._names[path])
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, in place of one that has it."""
-        self._pass("rename")
-        if old not in self._names:
+        self._pass("rename", new)
+        inode = self._names.get(old)
+        if inode is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), old)
-        self._change(_Rename(old, new, self._names[old]))
-        self._pass("rename done")
+        self._fail("rename", new)
+        self._change(_Rename(old, new, inode))
+        inode.publish()
+        self._pass("rename done", new)
 
     def unlink(self, path: str) -> None:
         """Remove a file."""
-        self._pass("unlink")
+        self._pass("unlink", path)
         if path not in self._names:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        self._fail("unlink", path)
         self._change(_Rename(path, None, self._names[path]))
+        self._pass("unlink done", path)
 
     def sync_directory(self, path: str) -> None:
         """Make the names in a directory durable."""
-        self._pass("sync_directory")
+        self._pass("sync_directory", path)
         # Names are kept in a journal: one that cannot be written is not forgotten, as pages are.
         self._fail("sync_directory", path)
         self._changes = self._settle(self._changes, path)
         self.counts["sync_directory"] += 1
-        self._pass("sync_directory done")
+        self._pass("sync_directory done", path)
 
     def lock(self, path: str) -> Lock:
         """Lock by a path, until it is closed or the host crashes."""
@@ -115,14 +126,29 @@ class SimDisk:
             inode.crash(self._random)
 
     def kill(self) -> None:
-        """Lose the process, but nothing of what it wrote; all handles are dead."""
+        """Lose the process, but nothing of what it wrote; all handles are dead.
+
+        What a failed sync has lost may still be read afterwards, or not.
+        """
         self._life += 1
         self._locked = set()
+        for inode in self._names.values():
+            if inode.is_lossy and self._random.random() < 0.5:
+                inode.evict()
+
+    def fail(self, call: str, number: int = errno.EIO, *, name: str = "", times: int = 0) -> None:
+        """Let the next `times` calls of this kind fail with an errno; 0: all, until healed.
+
+        `call`: `read`, `write`, `create`, `truncate`, `sync`, `rename`, `unlink`, `make_directory`
+        or `sync_directory`. `name`: only for files whose name begins so.
+        """
+        self._failures[call] = _Failure(number, name, times)
 
     def heal(self) -> None:
         """End all faults; what was damaged stays so."""
         self.capacity = None
         self.failure_rates = {}
+        self._failures = {}
 
     def erase(self) -> None:
         """Lose everything; only while nobody has it open."""
@@ -139,8 +165,8 @@ class SimDisk:
     def rot(self, prefixes: Iterable[str] = ("log-", "snapshot-")) -> str | None:
         """Flip a bit in some file whose name begins so; return its path, or None: there is none.
 
-        Never in what the last sync of the file wrote: there, damage cannot be told from a write
-        that a crash has torn.
+        Never in what the last sync of a file wrote under its present name: there, damage cannot be
+        told from a write that a crash has torn.
         """
         found = [
             (path, inode)
@@ -166,18 +192,28 @@ class SimDisk:
 
     # Inside
 
-    def _pass(self, point: str) -> None:
+    def _pass(self, point: str, path: str) -> None:
         if self.crashpoint is not None:
             self.crashpoint(point)
 
-    def _fail(self, kind: str, path: str) -> None:
-        rate = self.failure_rates.get(kind, 0.0)
-        if rate and self._random.random() < rate:
-            self.counts[f"{kind} failed"] += 1
-            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+    def _fail(self, call: str, path: str, *, rate_of: str = "") -> None:
+        number = 0
+        if self._failures and (failure := self._failures.get(call)) is not None:
+            number = failure.befalls(path)
+        if self.failure_rates and not number:
+            rate = self.failure_rates.get(rate_of or call, 0.0)
+            if rate and self._random.random() < rate:
+                number = errno.EIO
+        if number:
+            self.counts[f"{call} failed"] += 1
+            raise OSError(number, os.strerror(number), path)
+
+    def _room(self) -> int:
+        """Return how many bytes may still be added to files; -1: any number."""
+        return -1 if self.capacity is None else max(0, self.capacity - self.used_bytes())
 
     def _refuse_full(self, more: int, path: str) -> None:
-        if self.capacity is not None and self.used_bytes() + more > self.capacity:
+        if 0 <= self._room() < more:
             self.counts["full"] += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
@@ -228,38 +264,50 @@ class SimFile:
         return bytes(self._inode.content[offset : offset + size])
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write all of `data`; on a full or failing disk, a part of it."""
+        """Write all of `data`; on a full or failing disk, or if a crash comes, a part of it."""
         disk = self._disk
+        inode = self._inode
         disk._check_alive(self._life, self._path)
-        disk._pass("write")
+        disk._pass("write", self._path)
         data = bytes(data)
-        grows = max(0, offset + len(data) - len(self._inode.content))
+        at = 0
+        grows = offset + len(data) - len(inode.content)
         try:
             disk._fail("write", self._path)
-            if grows:
+            if grows > 0:
                 disk._refuse_full(grows, self._path)
         except OSError:
-            self._inode.write(offset, data[: disk._random.randint(0, len(data))])
+            room = disk._room()
+            most = len(data) if room < 0 else min(len(data), max(0, len(data) - grows + room))
+            inode.write(offset, data[: disk._random.randint(0, most)])
             raise
-        self._inode.write(offset, data)
+        if disk.crashpoint is not None and len(data) > 1:
+            at = int(disk._random.random() * len(data))
+            inode.write(offset, data[:at])
+            disk._pass("write half", self._path)
+        inode.write(offset + at, data[at:])
         disk.counts["write"] += 1
-        disk._pass("write done")
+        disk._pass("write done", self._path)
 
     def truncate(self, size: int) -> None:
         """Cut off what follows `size` bytes."""
-        self._disk._check_alive(self._life, self._path)
-        self._disk._pass("truncate")
+        disk = self._disk
+        disk._check_alive(self._life, self._path)
+        disk._pass("truncate", self._path)
+        disk._fail("truncate", self._path)
         self._inode.truncate(size)
+        disk._pass("truncate done", self._path)
 
     def size(self) -> int:
         """Return how many bytes it has."""
+        self._disk._check_alive(self._life, self._path)
         return len(self._inode.content)
 
     def sync(self) -> None:
         """Make the content durable."""
         disk = self._disk
         disk._check_alive(self._life, self._path)
-        disk._pass("sync")
+        disk._pass("sync", self._path)
         try:
             disk._fail("sync", self._path)
         except OSError:
@@ -267,7 +315,7 @@ class SimFile:
             raise
         self._inode.sync()
         disk.counts["sync"] += 1
-        disk._pass("sync done")
+        disk._pass("sync done", self._path)
 
     def close(self) -> None:
         """Release the handle."""
@@ -276,13 +324,15 @@ class SimFile:
 class _Inode:
     """A file's content as processes see it, as it is durable, and the writes in between."""
 
-    __slots__ = ("_pending", "content", "durable", "settled")
+    __slots__ = ("_pending", "content", "durable", "is_lossy", "settled")
 
     def __init__(self) -> None:
         self.content = bytearray()
         self.durable = bytearray()
         self.settled = 0
-        """Bytes at the begin that were durable before the last sync."""
+        """Bytes at the begin in which damage cannot be taken for a torn write."""
+        self.is_lossy = False
+        """A failed sync may have left `content` other than `durable`, with nothing pending."""
         self._pending: list[tuple[int, bytes | None]] = []
 
     def write(self, offset: int, data: bytes) -> None:
@@ -295,16 +345,32 @@ class _Inode:
         self._pending.append((size, None))
 
     def sync(self) -> None:
-        if self._pending:
-            self.settled = min(min(offset for offset, _ in self._pending), len(self.durable))
+        if not self._pending:
+            return
+        self.settled = min(min(offset for offset, _ in self._pending), len(self.durable))
         self._apply(self._pending)
         self._pending.clear()
+        # The size is the inode's and not lost with pages.
+        del self.durable[len(self.content) :]
+
+    def publish(self) -> None:
+        """Take another name: what is durable by now was never seen torn under it."""
+        if not self._pending and not self.is_lossy:
+            self.settled = len(self.durable)
 
     def lose(self, random: Random) -> None:
         """Fail to sync: some pages are lost, and all of them count as clean."""
-        self._apply([change for change in self._pending if random.random() < 0.5])
-        self.settled = 0
-        self._pending.clear()
+        if self._pending:
+            self._apply(self._torn(random, 0.5))
+            self._pending.clear()
+            self.settled = 0
+            self.is_lossy = True
+
+    def evict(self) -> None:
+        """Drop clean pages, so that what is read comes from the device."""
+        if not self._pending:
+            self.content = bytearray(self.durable)
+            self.is_lossy = False
 
     def crash(self, random: Random) -> None:
         """Keep any part of what was not synced."""
@@ -312,8 +378,18 @@ class _Inode:
             self.settled = min(self.settled, min(offset for offset, _ in self._pending))
             keep = random.choice((0.0, 0.2, 0.8, 1.0))
             self._apply(self._torn(random, keep))
+            if random.random() < 0.3:
+                self._grow(random)
             self._pending.clear()
         self.content = bytearray(self.durable)
+        self.is_lossy = False
+
+    def _grow(self, random: Random) -> None:
+        """Keep the new size, or one of whole sectors, though not all that belongs there."""
+        size = len(self.content)
+        if random.random() < 0.5:
+            size += -size % SECTOR
+        self.durable += bytes(max(0, size - len(self.durable)))
 
     def _torn(self, random: Random, keep: float) -> Iterator[tuple[int, bytes | None]]:
         by_sectors = random.random() < 0.5
@@ -355,6 +431,24 @@ class _Rename:
             del names[self._old]
         if self._new is not None:
             names[self._new] = self._inode
+
+
+class _Failure:
+    """A failure that was ordered."""
+
+    __slots__ = ("_left", "_name", "_number")
+
+    def __init__(self, number: int, name: str, times: int) -> None:
+        self._number = number
+        self._name = name
+        self._left = times or -1
+
+    def befalls(self, path: str) -> int:
+        """Return the errno with which a call fails; 0: it does not."""
+        if self._left == 0 or not os.path.basename(path).startswith(self._name):
+            return 0
+        self._left -= 1
+        return self._number
 
 
 class _SimLock:
