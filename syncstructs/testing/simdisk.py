@@ -54,13 +54,16 @@ class SimDisk:
 
     def make_directory(self, path: str) -> None:
         """Create a directory, durably."""
+        self._pass("make_directory", path)
         self._fail("make_directory", path)
         self._directories.add(path)
 
     def list(self, path: str) -> list[str]:
-        """Return the names in a directory."""
+        """Return the names in a directory, in any order."""
         self._fail("read", path)
-        return [os.path.basename(name) for name in self._names if os.path.dirname(name) == path]
+        found = [os.path.basename(name) for name in self._names if os.path.dirname(name) == path]
+        self._random.shuffle(found)
+        return found
 
     def open(self, path: str, mode: Mode) -> SimFile:
         """Open a file."""

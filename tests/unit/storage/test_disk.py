@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from faulty_disk import FaultyDisk, PowerCut
+from watched_disk import PowerCut, WatchedDisk
 
 from syncstructs.errors import DataDirBusy, DataDirDamaged, DataDirForeign, StorageError
 from syncstructs.storage.disk import OsDisk, open_data_dir
@@ -82,7 +82,7 @@ def test_a_member_given_another_list_of_members_is_refused(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"cluster": "d"}, {"address": "a:2"}])
 def test_the_directory_of_another_node_or_cluster_is_refused(changes):
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     open_on(disk).close()
     with pytest.raises(DataDirForeign, match="belongs to node 'a:1' of cluster 'c', not to"):
         open_on(disk, **changes)
@@ -90,9 +90,9 @@ def test_the_directory_of_another_node_or_cluster_is_refused(changes):
 
 
 def test_a_later_format_is_refused_as_such():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     open_on(disk).close()
-    content = disk.names["identity.json"].content
+    content = disk.names["identity.json"]
     content[:] = content.replace(b'"format": 1', b'"format": 7, "news": {}')
     with pytest.raises(StorageError, match="has format 7, but this release knows up to 1") as found:
         open_on(disk)
@@ -100,15 +100,15 @@ def test_a_later_format_is_refused_as_such():
 
 
 def test_every_flipped_bit_and_every_cut_of_the_identity_is_noticed():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     open_on(disk).close()
-    whole = bytes(disk.names["identity.json"].content)
+    whole = bytes(disk.names["identity.json"])
     changed = [whole[:size] for size in range(len(whole) - 2)]
     for at in range(len(whole)):
         for bit in (0x01, 0x20):
             changed.append(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
     for data in changed:
-        disk.names["identity.json"].content[:] = data
+        disk.names["identity.json"][:] = data
         try:
             directory = open_on(disk)
         except StorageError:
@@ -120,18 +120,19 @@ def test_every_flipped_bit_and_every_cut_of_the_identity_is_noticed():
 
 
 def test_a_log_without_identity_is_damage():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     open_on(disk).close()
-    disk.names["log-000000000001-00000000.wal"] = disk.names.pop("identity.json")
+    disk.put("log-000000000001-00000000.wal", disk.names["identity.json"])
+    disk.remove("identity.json")
     with pytest.raises(DataDirDamaged, match=r"but no 'identity.json'.* Restore"):
         open_on(disk)
 
 
 def test_a_power_cut_at_any_call_leaves_a_directory_that_can_be_opened():
     for seed in range(5):
-        for calls in range(20):
-            disk = FaultyDisk()
-            disk.cut_power_in(calls)
+        for points in range(60):
+            disk = WatchedDisk()
+            disk.cut_power_in(points)
             finished = True
             try:
                 open_on(disk).begin()
@@ -147,10 +148,10 @@ def test_a_power_cut_at_any_call_leaves_a_directory_that_can_be_opened():
 
 
 def test_the_identity_is_durable_before_anything_else_can_be_written():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     open_on(disk)
     assert [call for call, _ in disk.calls] == [
-        "make_directory", "lock", "unlink", "create", "write", "sync", "rename", "sync_directory",
+        "make_directory", "unlink", "create", "write", "sync", "rename", "sync_directory",
     ]  # fmt: skip
 
 
@@ -166,11 +167,11 @@ def test_the_identity_is_durable_before_anything_else_can_be_written():
 )
 @pytest.mark.parametrize("call", ["make_directory", "write", "sync", "rename"])
 def test_each_failure_is_one_sentence(call, number, message):
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     disk.fail(call, number)
     with pytest.raises(StorageError, match=message):
         open_on(disk)
-    assert not disk.locked
+    assert not disk.is_locked
 
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):

@@ -5,9 +5,9 @@ import os
 import zlib
 
 import pytest
-from faulty_disk import FaultyDisk, PowerCut
 from hypothesis import given
 from hypothesis import strategies as st
+from watched_disk import PowerCut, WatchedDisk
 
 from syncstructs.errors import DataDirDamaged, StorageError
 from syncstructs.raft.messages import SnapshotMeta
@@ -43,7 +43,7 @@ def files(disk):
 
 @pytest.fixture(params=["disk", "memory"])
 def store(request):
-    return MemorySnapshots() if request.param == "memory" else open_on(FaultyDisk())
+    return MemorySnapshots() if request.param == "memory" else open_on(WatchedDisk())
 
 
 # Both stores
@@ -64,7 +64,7 @@ def test_the_newest_two_are_kept(store):
 
 @given(st.integers(0, 600), st.integers(0, 600))
 def test_a_piece_is_a_slice_of_the_image(offset, size):
-    for store in (MemorySnapshots(), open_on(FaultyDisk())):
+    for store in (MemorySnapshots(), open_on(WatchedDisk())):
         saved = store.save(1, 1, 10, IMAGE)
         assert store.read(saved, offset, size) == IMAGE[offset : offset + size]
 
@@ -134,7 +134,7 @@ def test_closing_drops_what_arrived_in_part(store):
 
 
 def test_a_snapshot_is_durable_under_its_name_only_as_a_whole():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     store = open_on(disk)
     disk.calls.clear()
     store.save(5, 1, 50, IMAGE)
@@ -158,8 +158,8 @@ def test_a_power_cut_at_any_call_leaves_the_old_one_or_the_new_one(way):
             assert store.finish(meta(9))
 
     for seed in range(20):
-        for cut in range(30):
-            disk = FaultyDisk()
+        for cut in range(90):
+            disk = WatchedDisk()
             store = open_on(disk)
             store.save(3, 1, 30, b"three")
             store.save(5, 1, 50, b"five")
@@ -181,7 +181,7 @@ def test_a_power_cut_at_any_call_leaves_the_old_one_or_the_new_one(way):
 
 
 def test_what_an_earlier_life_left_half_done_is_removed():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     store = open_on(disk)
     store.save(5, 1, 50, IMAGE)
     store.write(meta(6), 0, IMAGE[:100])
@@ -195,7 +195,7 @@ def test_what_an_earlier_life_left_half_done_is_removed():
 
 @pytest.mark.parametrize("call", ["create", "write", "sync", "rename"])
 def test_a_full_disk_is_said_and_leaves_nothing(call):
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     store = open_on(disk)
     store.save(5, 1, 50, IMAGE)
     kept = files(disk)
@@ -212,40 +212,41 @@ def test_a_full_disk_is_said_and_leaves_nothing(call):
 
 
 def test_a_newest_snapshot_that_is_damaged_anywhere_is_refused():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     store = open_on(disk)
     store.save(3, 1, 30, IMAGE)
     store.save(5, 1, 50, IMAGE)
     name = files(disk)[-1]
-    size = len(disk.names[name].content)
+    size = len(disk.names[name])
     for at in range(size):
         copy = disk.copy()
-        copy.names[name].content[at] ^= 1 << at % 8
+        copy.names[name][at] ^= 1 << at % 8
         with pytest.raises(DataDirDamaged, match=f"{name}' is damaged: .* not passed over; .*Rest"):
             load_latest(copy)
     for left in range(0, size, 5):
         copy = disk.copy()
-        del copy.names[name].content[left:]
+        del copy.names[name][left:]
         with pytest.raises(DataDirDamaged):
             open_on(copy)
 
 
 def test_an_older_snapshot_that_is_damaged_is_dropped():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     store = open_on(disk)
     store.save(3, 1, 30, IMAGE)
     store.save(5, 1, 50, IMAGE)
-    disk.names[files(disk)[0]].content[0] ^= 1
+    disk.names[files(disk)[0]][0] ^= 1
     store = open_on(disk)
     assert store.latest() == meta(5)
     assert len(files(disk)) == 1
 
 
 def test_a_snapshot_of_another_directory_is_refused():
-    disk, other = FaultyDisk(), FaultyDisk()
+    disk, other = WatchedDisk(), WatchedDisk()
     open_on(disk)
     open_on(other).save(5, 1, 50, IMAGE)
-    disk.names.update((name, other.names[name]) for name in files(other))
+    for name in files(other):
+        disk.put(name, other.names[name])
     with pytest.raises(DataDirDamaged, match="the file of another directory"):
         open_on(disk)
 
@@ -281,7 +282,7 @@ def test_a_forked_child_writes_and_its_parent_finds_it(tmp_path):
 
 
 def test_a_child_that_died_leaves_nothing():
-    disk = FaultyDisk()
+    disk = WatchedDisk()
     store = open_on(disk)
     store.save(5, 1, 50, IMAGE)
     for cut in range(5):
