@@ -14,6 +14,7 @@ Both count steps, never seconds: the same history gets the same verdict everywhe
 
 from collections.abc import Hashable, Iterable, Sequence
 from enum import Enum
+from itertools import islice
 
 import msgspec
 
@@ -25,6 +26,8 @@ from .windows import Window, timeline, window_of
 BUDGET = 2_000_000
 """Steps of a check, unless it is told otherwise: some ten seconds, and a few hundred MB."""
 _FIRST_SHARE = 10_000
+_EXCERPTS = 100
+"""How many small parts of the history are tried where the whole takes long."""
 
 
 class Verdict(Enum):
@@ -93,6 +96,10 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
                 undecided.append(search)
             elif not found:
                 return _refuted(search, model, len(ops), budget - left, budget)
+        if undecided and share == _FIRST_SHARE:
+            suspect = _suspect(model, ops)
+            if suspect is not None:
+                return _refuted(suspect, model, len(ops), budget - left + suspect.steps, budget)
         open_searches, share = undecided, share * 2
     steps = sum(search.steps for search in searches)
     if not open_searches:
@@ -107,6 +114,15 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
 
 def _counts(op: Op, model: Model) -> bool:
     return op.outcome is not NOT_APPLIED and not (op.outcome is UNKNOWN and model.is_read(op))
+
+
+def _suspect(model: Model, ops: Sequence[Op]) -> Search | None:
+    """Return the search of an excerpt that cannot be explained, if one is found at once."""
+    for excerpt in islice(model.excerpts(ops), _EXCERPTS):
+        search = Search(excerpt, model)
+        if search.run(_FIRST_SHARE) is False:
+            return search
+    return None
 
 
 def _refuted(search: Search, model: Model, count: int, steps: int, budget: int) -> Result:

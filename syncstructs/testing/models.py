@@ -1,6 +1,6 @@
 """What the replicated types shall do, as if one caller at a time used one copy: their models."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from math import inf
 from queue import Empty, Full
@@ -9,6 +9,16 @@ from typing import Any, ClassVar
 from msgspec.structs import replace
 
 from . import twins
+from .excerpts import (
+    GETS,
+    Item,
+    by_item,
+    distinct_items,
+    missed,
+    out_of_nowhere,
+    overtaken,
+    passed_over,
+)
 from .history import UNKNOWN, Op, Raised
 from .sequential import BLOCKED, ILLEGAL, Frozen, Model, Transition, TwinModel, frozen, thawed
 
@@ -187,6 +197,7 @@ class QueueModel(TwinModel):
     })  # fmt: skip
     ALL_OR_NOTHING = frozenset({"put", "get", "put_nowait", "get_nowait", "task_done"})
     TWIN: ClassVar[type[twins.Queue]] = twins.Queue
+    IS_FIFO: ClassVar[bool] = True
 
     def __init__(self, maxsize: int = 0) -> None:
         self._maxsize = maxsize
@@ -295,41 +306,55 @@ class QueueModel(TwinModel):
 
     def hidden_order(self, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
         """Order the puts as their items came out, where these differ and none was put back."""
-        return {} if self.TWIN is not twins.Queue else _fifo_order(self, ops)
+        if not self.IS_FIFO or not self._is_certain(ops):
+            return {}
+        # What was taken after the queue was found empty was put after that.
+        spans = {op.id: (-inf, op.end) for op in ops if self._found_empty(op)}
+        for item in distinct_items(by_item(ops)):
+            spans[item.put.id] = item.left_after, item.left_by
+        return spans
+
+    def excerpts(self, ops: Sequence[Op]) -> Iterator[list[Op]]:
+        """Yield what was done with items that came out wrongly, as far as that is easy to see."""
+        groups = by_item(ops)
+        yield from out_of_nowhere(groups)
+        if not self._is_certain(ops):
+            return
+        items = distinct_items(groups)
+        yield from missed(items, [op for op in ops if self._found_empty(op)])
+        yield from self._disordered(items)
+
+    def _disordered(self, items: Sequence[Item]) -> Iterator[list[Op]]:
+        return overtaken(items)
+
+    def _is_certain(self, ops: Sequence[Op]) -> bool:
+        """Return whether what left the queue is known, and left it for good."""
+        return not any(
+            op.method in ("shutdown", "_put_back")
+            or self.may_be_undone(op)
+            or (op.method in GETS and op.outcome is UNKNOWN)
+            for op in ops
+        )
+
+    def _found_empty(self, op: Op) -> bool:
+        return op.method in GETS and op.outcome == _EMPTY
 
 
 class PriorityQueueModel(QueueModel):
     """`ReplPriorityQueue`, for items that can all be compared with each other."""
 
     TWIN = twins.PriorityQueue
+    IS_FIFO = False
+
+    def _disordered(self, items: Sequence[Item]) -> Iterator[list[Op]]:
+        try:
+            yield from passed_over(items)
+        except TypeError:
+            # Items that have no order: the search has to see to them.
+            return
 
 
 _EMPTY, _FULL = Raised.of(Empty()), Raised.of(Full())
-_PUTS, _GETS = ("put", "put_nowait"), ("get", "get_nowait")
-
-
-def _fifo_order(model: QueueModel, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
-    """Return when the item of each `put` left the queue: what leaves earlier was put earlier."""
-    spans: dict[int, tuple[float, float]] = {}
-    left: dict[Hashable, list[Op]] = {}
-    put: dict[Hashable, list[Op]] = {}
-    for op in ops:
-        if op.method == "shutdown" or model.may_be_undone(op):
-            return {}
-        if op.method in _PUTS and not isinstance(op.outcome, Raised):
-            put.setdefault(frozen(op.argument(0, "item")), []).append(op)
-        elif op.method in _GETS and op.outcome == _EMPTY:
-            # What was taken after that was put after that.
-            spans[op.id] = (-inf, op.end)
-        elif op.method in _GETS and op.outcome is UNKNOWN:
-            return {}
-        elif op.method in _GETS and not isinstance(op.outcome, Raised):
-            left.setdefault(frozen(op.outcome), []).append(op)
-    for item, puts in put.items():
-        gets = left.get(item, ())
-        if len(puts) == 1 and len(gets) <= 1:
-            spans[puts[0].id] = (gets[0].call, gets[0].end) if gets else (inf, inf)
-    return spans
 
 
 def _hashable_only(values: Iterable[Any]) -> Collection[Hashable]:

@@ -6,7 +6,7 @@ seen. States are hashable and never change, so that a search can remember which 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, Final, TypeAlias
 
@@ -138,6 +138,13 @@ class Model(ABC):
         before the second. The search stays right without them, and finds its way faster with them.
         """
         return {}
+
+    def excerpts(self, ops: Sequence[Op]) -> Iterable[Sequence[Op]]:
+        """Return small parts of the history that can be explained by themselves if the whole can.
+
+        They are searched first: those in which a fault is suspected.
+        """
+        return ()
 
     def replay(self, ops: Collection[Op]) -> "Replay":
         """Return what takes the operations of a history one after another, in a known order."""

@@ -21,8 +21,8 @@ _MAX_STARTS = 1_000
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Operations that nothing explains, from the state that the model was in before them.
 
-    It is minimal: let any one of them have ended in whatever way, or not at all, and the rest can
-    be explained.
+    It is minimal, unless that was too dear to find out: let any one of them have ended in whatever
+    way, or not at all, and the rest can be explained.
     """
 
     culprit: Op
@@ -49,10 +49,12 @@ def window_of(search: Search, model: Model, budget: int) -> Window:
     """Return the window of a search that has found that there is no order."""
     culprit, path = _culprit(search, model, budget)
     starts = possible_states(search.ops, model, culprit.call, budget)
-    is_exact = starts is not None and len(starts) <= _MAX_STARTS
+    is_exact = starts is not None
     begin = culprit.call if is_exact else -inf
     ops = [op for op in search.ops if op.end >= begin and op.call <= culprit.end]
-    if starts is None or not is_exact:
+    if starts is not None and len(starts) > _MAX_STARTS:
+        core = ops
+    elif starts is None:
         starts = {(model.initial(), frozenset())}
         core = ops
     else:

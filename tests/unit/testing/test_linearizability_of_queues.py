@@ -1,0 +1,119 @@
+"""Faults of long queues are found at once, in a few operations, without the log's help."""
+
+from __future__ import annotations
+
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+from atomic_object import brute_force, ops_of, record, without_index
+from msgspec.structs import replace
+
+from syncstructs.testing import twins
+from syncstructs.testing.history import UNKNOWN, Op, Raised
+from syncstructs.testing.linearizability import Verdict, check
+from syncstructs.testing.models import PriorityQueueModel, QueueModel
+
+_items = count(1)
+_EMPTY = Raised("_queue.Empty")
+
+
+def draw(random: Random) -> tuple[str, tuple[Any, ...]]:
+    item = random.randrange(4) * 10**9 + next(_items)
+    return random.choice((("put", (item,)), ("put", (item,)), ("get_nowait", ())))
+
+
+class Lifo(twins.Queue):
+    """A stack in the guise of a queue."""
+
+    def insert(self, item: Any) -> None:
+        self.items.insert(0, item)
+
+
+class Repeating(twins.Queue):
+    """Gives every hundredth item twice."""
+
+    taken = 0
+
+    def get_nowait(self) -> Any:
+        self.taken += 1
+        return self.items[0] if self.taken % 100 == 0 and self.items else super().get_nowait()
+
+
+class Forgetful(twins.Queue):
+    """Claims now and then to be empty."""
+
+    taken = 0
+
+    def get_nowait(self) -> Any:
+        self.taken += 1
+        if self.taken % 100 == 0:
+            raise twins.Empty
+        return super().get_nowait()
+
+
+@pytest.mark.parametrize("broken", [Lifo, Repeating, Forgetful])
+@pytest.mark.parametrize("model", [QueueModel(), PriorityQueueModel()])
+def test_a_broken_queue_is_found_in_few_steps(broken: type[twins.Queue], model: QueueModel) -> None:
+    ops = record(broken(), draw, 2_000, seed=1, clients=8)
+    for given in (ops, without_index(ops)):
+        result = check(given, model)
+        assert result.verdict is Verdict.NOT_LINEARIZABLE, result
+        assert result.steps < 50_000
+        assert result.window is not None
+        assert len(result.window.ops) <= 12
+
+
+@pytest.mark.parametrize("model", [QueueModel(), PriorityQueueModel()])
+def test_no_excerpt_of_a_good_history_is_bad(model: QueueModel) -> None:
+    for seed in range(200):
+        twin = twins.Queue() if model.IS_FIFO else twins.PriorityQueue()
+        ops = record(twin, draw, 40, seed=seed, clients=5, lost=(seed % 2) * 0.1)
+        for excerpt in model.excerpts(ops):
+            assert brute_force(excerpt, model), f"seed {seed}: {excerpt}"
+
+
+@pytest.mark.parametrize("model", [QueueModel(), PriorityQueueModel()])
+def test_what_the_outcomes_tell_of_the_order_is_true(model: QueueModel) -> None:
+    for seed in range(100):
+        twin = twins.Queue() if model.IS_FIFO else twins.PriorityQueue()
+        ops = record(twin, draw, 40, seed=seed, clients=5)
+        spans = model.hidden_order(ops)
+        place = {op.id: op.index or 10**9 for op in ops}
+        for one, (_, end) in spans.items():
+            for other, (begin, _) in spans.items():
+                assert end >= begin or place[one] < place[other], f"seed {seed}: {one}, {other}"
+
+
+def test_an_item_that_was_put_back_may_come_out_behind_others() -> None:
+    ops = ops_of(
+        ("ann", "put", (1,), 1, 2, None),
+        ("ann", "put", (2,), 3, 4, None),
+        ("bob", "get", (True, 5.0), 5, float("inf"), UNKNOWN),
+        ("cid", "get", (), 6, 7, 2),
+        ("cid", "get", (), 8, 9, 1),
+    )
+    assert check(ops, QueueModel()).ok
+    assert not check([*ops[:2], *ops[3:]], QueueModel()).ok
+    # A call whose time ran out may have had the item for a while, too.
+    ran_out = replace(ops[2], outcome=_EMPTY, end=7.5)
+    assert check([*ops[:2], ran_out, *ops[3:]], QueueModel()).ok
+    at_once = replace(ran_out, method="get_nowait", args=())
+    assert not check([*ops[:2], at_once, *ops[3:]], QueueModel()).ok
+
+
+def test_two_items_out_of_order_are_shown_alone() -> None:
+    ops = record(twins.Queue(), draw, 2_000, seed=3, clients=8)
+    items = [op.args[0] for op in ops if op.method == "put"]
+    first, second = items[100], items[200]
+
+    def swapped(op: Op) -> Op:
+        other = {first: second, second: first}.get(op.outcome)  # type: ignore[call-overload]
+        return replace(op, outcome=other) if other and op.method == "get_nowait" else op
+
+    result = check(without_index([swapped(op) for op in ops]), QueueModel())
+    assert result.verdict is Verdict.NOT_LINEARIZABLE
+    assert result.window is not None
+    involved = {str(op) for op in (*result.window.ops, *result.window.before)}
+    assert any(str(first) in text or str(second) in text for text in involved), str(result)
