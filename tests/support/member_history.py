@@ -1,34 +1,26 @@
-"""Loads that run inside a member process and write down what they called and how it ended.
+"""Loads that run inside a member process: clients that write down what they call, and readers.
 
-A line is written before each call and after it, to a file that outlives the process: of a member
-that is killed, the calls under way are known. Times are nanoseconds of CLOCK_MONOTONIC, which all
-processes of a machine share. `histories` reads the files and judges them.
-
-Kinds of lines: `invoke`; `ok` with what the call returned or raised; `fail`: it was not applied
-and never will be; `info`: it may have been, or may yet be.
+What they write is a journal (`journals`), and `judging` judges it.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
 import random
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 from fenced_store import StoreClient
+from journals import Journal, monotonic_ns
 
-from syncstructs.errors import LockLost, NotApplied, NotOwner, SyncError
+from syncstructs.errors import LockLost, NotOwner, SyncError
 
 KEYS = ["a", "b", "c", "d"]
 ELEMENTS = [1, 2, 3, 4, 5, 6]
 LOCK_TIMEOUT = 0.4
 GET_TIMEOUT = 0.1
+BARRIER_TIMEOUT = 2.0
 OBJECTS: dict[str, tuple[str, list[Any]]] = {
     "hits": ("syncstructs:ReplCounter", []),
     "users": ("syncstructs:ReplDict", []),
@@ -42,40 +34,8 @@ OBJECTS: dict[str, tuple[str, list[Any]]] = {
 """`waits` is a queue that is waited on; `jobs` is not, so its order is strict."""
 
 
-def monotonic_ns() -> int:
-    """Return the machine's CLOCK_MONOTONIC, whatever was done to `time.monotonic`."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-
-
-class Recorder:
-    """The file of one client: every line is written at once, and survives the process."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-        self._numbers = itertools.count()
-
-    def begin(self, target: str, method: str, args: list[Any]) -> int:
-        """Note that a call begins now; return its number in this file."""
-        number = next(self._numbers)
-        self._write(
-            id=number, type="invoke", object=target, f=method, args=args, at=monotonic_ns()
-        )
-        return number
-
-    def end(self, number: int, kind: str, **more: Any) -> None:
-        """Note how the call ended, now."""
-        self._write(id=number, type=kind, at=monotonic_ns(), **more)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
-
-    def _write(self, **line: Any) -> None:
-        os.write(self._file, json.dumps(line, separators=(",", ":")).encode() + b"\n")
-
-
 class HistoryLoad:
-    """`threads` clients of this member, each with a file `<who>.<n>.jsonl` in `directory`.
+    """`threads` clients of this member, each with a journal `<who>.<n>.jsonl` in `directory`.
 
     Every value that is written is unique to its call. `pause` is how long a client waits between
     two calls, in seconds.
@@ -93,12 +53,10 @@ class HistoryLoad:
         threads: int = 4,
         pause: float = 0.002,
     ) -> None:
-        self._node = node
-        self._objects = objects
         self._stopping = threading.Event()
         self._clients = [
             # One client a process uses the lock: it belongs to the process, not to a thread.
-            Client(self, Path(directory), f"{who}.{n}", seed * 100 + n, locks=n == 0)
+            Client(node, objects, Path(directory), f"{who}.{n}", seed * 100 + n, locks=n == 0)
             for n in range(threads)
         ]
         self._pause = pause
@@ -124,24 +82,31 @@ class HistoryLoad:
                 client.call_something()
             client.let_go()
         finally:
-            client.recorder.close()
+            client.journal.close()
 
 
 class Client:
-    """One thread's calls: which one comes next, and how it is written down."""
+    """One thread's calls: which one comes next, written down as it is made."""
 
     def __init__(
-        self, load: HistoryLoad, directory: Path, who: str, seed: int, *, locks: bool
+        self,
+        node: Any,
+        objects: dict[str, Any],
+        directory: Path,
+        who: str,
+        seed: int,
+        *,
+        locks: bool = False,
     ) -> None:
-        self._node = load._node
-        self._objects = load._objects
+        self._node = node
+        self._objects = objects
         self._who = who
         self._kinds = ["hits", "users", "seen", "flags", "jobs", "jobs", "waits", "ranked"]
         self._kinds += ["door"] * (3 * locks)
         self._random = random.Random(seed)
         self._count = 0
         self._token: int | None = None
-        self.recorder = Recorder(directory / f"{who}.jsonl")
+        self.journal = Journal(directory / f"{who}.jsonl")
 
     def call_something(self) -> None:
         """Make one call of a random object."""
@@ -153,115 +118,122 @@ class Client:
     def let_go(self) -> None:
         """Release the lock, if this client has it."""
         if self._token is not None:
-            token, self._token = self._token, None
-            self._call("door", "release", [token], self._objects["door"].release)
+            self._token = None
+            self._call("door", "release")
+
+    def read_all(self) -> None:
+        """Read every object to its end; queues are emptied."""
+        self._read("hits", "get")
+        for key in KEYS:
+            self._read("users", "get", key)
+        self._read("seen", "copy")
+        for element in ELEMENTS:
+            self._read("flags", "__contains__", element)
+        for name in ("jobs", "waits", "ranked"):
+            while self._call(name, "get_nowait") is not None:
+                pass
 
     def _hits(self) -> None:
         if self._random.random() < 0.7:
-            self._call("hits", "add", [1], lambda: self._objects["hits"].add(1))
+            self._call("hits", "add", 1)
         else:
-            self._read("hits", "get", [], lambda: self._objects["hits"].value)
+            self._read("hits", "get")
 
     def _users(self) -> None:
-        users, key, value = self._objects["users"], self._random.choice(KEYS), self._mark()
-        way = self._random.randrange(6)
+        key, way = self._random.choice(KEYS), self._random.randrange(6)
         if way <= 1:
-            self._call("users", "set", [key, value], lambda: users.set(key, value))
+            self._call("users", "set", key, self._mark())
         elif way == 2:
-            self._call("users", "pop", [key, None], lambda: users.pop(key, None))
+            self._call("users", "pop", key, None)
         elif way == 3:
-            self._call("users", "setdefault", [key, value], lambda: users.setdefault(key, value))
+            self._call("users", "setdefault", key, self._mark())
         else:
-            self._read("users", "get", [key], lambda: users.get(key))
+            self._read("users", "get", key)
 
     def _seen(self) -> None:
-        seen, mark = self._objects["seen"], self._mark()
         if self._random.random() < 0.8:
-            self._call("seen", "append", [mark], lambda: seen.append(mark))
+            self._call("seen", "append", self._mark())
         else:
-            self._read("seen", "__len__", [], lambda: len(seen))
+            self._read("seen", "__len__")
 
     def _flags(self) -> None:
-        flags, element = self._objects["flags"], self._random.choice(ELEMENTS)
-        way = self._random.randrange(4)
-        if way == 0:
-            self._call("flags", "add", [element], lambda: flags.add(element))
-        elif way == 1:
-            self._call("flags", "discard", [element], lambda: flags.discard(element))
+        element, way = self._random.choice(ELEMENTS), self._random.randrange(4)
+        if way < 2:
+            self._call("flags", ("add", "discard")[way], element)
         else:
-            self._read("flags", "__contains__", [element], lambda: element in flags)
+            self._read("flags", "__contains__", element)
 
     def _jobs(self) -> None:
-        jobs, mark = self._objects["jobs"], self._mark()
         if self._random.random() < 0.5:
-            self._call("jobs", "put_nowait", [mark], lambda: jobs.put_nowait(mark))
+            self._call("jobs", "put_nowait", self._mark())
         else:
-            self._call("jobs", "get_nowait", [], jobs.get_nowait)
+            self._call("jobs", "get_nowait")
 
     def _waits(self) -> None:
-        waits, mark = self._objects["waits"], self._mark()
         if self._random.random() < 0.5:
-            self._call("waits", "put", [mark], lambda: waits.put(mark))
+            self._call("waits", "put", self._mark())
         else:
-            self._call("waits", "get", [], lambda: waits.get(timeout=GET_TIMEOUT))
+            self._call("waits", "get", True, GET_TIMEOUT)
 
     def _ranked(self) -> None:
-        ranked, item = self._objects["ranked"], (self._random.randrange(3), self._mark())
         if self._random.random() < 0.5:
-            self._call("ranked", "put_nowait", [item], lambda: ranked.put_nowait(item))
+            self._call("ranked", "put_nowait", (self._random.randrange(3), self._mark()))
         else:
-            self._call("ranked", "get_nowait", [], ranked.get_nowait)
+            self._call("ranked", "get_nowait")
 
     def _door(self) -> None:
-        door = self._objects["door"]
-
-        def acquire() -> int | None:
-            # Nobody else in this process has the lock now, so the token is that of this grant.
-            return door.token if door.acquire(timeout=LOCK_TIMEOUT) else None
-
-        self._token = self._call("door", "acquire", [], acquire)
+        door, args = self._objects["door"], (True, LOCK_TIMEOUT)
+        # Nobody else in this process has the lock now, so the token is that of this grant; it is
+        # None if the grant has been lost meanwhile.
+        acquired = self.journal.call(
+            "door", "acquire", args, lambda: door.acquire(*args) and (door.token or True)
+        )
+        self._token = acquired or None
 
     def _mark(self) -> str:
         self._count += 1
         return f"{self._who}/{self._count:06}"
 
-    def _read(self, target: str, method: str, args: list[Any], read: Callable[[], Any]) -> Any:
+    def _read(self, target: str, method: str, *args: Any) -> Any:
         """Read after a barrier, so that the read is linearizable on any member."""
 
         def confirmed() -> Any:
-            self._node.barrier(timeout=2.0)
-            return read()
+            self._node.barrier(timeout=BARRIER_TIMEOUT)
+            return self._invoke(target, method, args)
 
-        return self._call(target, method, args, confirmed, harmless=True)
+        return self.journal.call(target, method, args, confirmed)
 
-    def _call(
+    def _call(self, target: str, method: str, *args: Any) -> Any:
+        return self.journal.call(target, method, args, lambda: self._invoke(target, method, args))
+
+    def _invoke(self, target: str, method: str, args: tuple[Any, ...]) -> Any:
+        return getattr(self._objects[target], method)(*args)
+
+
+class LastReadings:
+    """A client that reads everything once, when all others are through."""
+
+    def __init__(
         self,
-        target: str,
-        method: str,
-        args: list[Any],
-        call: Callable[[], Any],
+        node: Any,
+        objects: dict[str, Any],
+        emit: Callable[[dict[str, Any]], None],
         *,
-        harmless: bool = False,
-    ) -> Any:
-        """Make a call and write it down; `harmless`: it changes nothing, whatever happens."""
-        number = self.recorder.begin(target, method, args)
-        try:
-            result = call()
-        except (Empty, LockLost, NotOwner) as error:
-            self.recorder.end(number, "ok", raised=type(error).__name__)
-        except NotApplied as error:
-            self.recorder.end(number, "fail", raised=type(error).__name__)
-        except SyncError as error:
-            kind = "fail" if harmless else "info"
-            self.recorder.end(number, kind, raised=type(error).__name__)
-        else:
-            self.recorder.end(number, "ok", out=result)
-            return result
-        return None
+        directory: str,
+    ) -> None:
+        self._client = Client(node, objects, Path(directory), "last", 0)
+
+    def run(self) -> None:
+        """Read, and write it down."""
+        self._client.read_all()
+        self._client.journal.close()
+
+    def stop(self) -> None:
+        """Do nothing: reading ends by itself."""
 
 
-class Contents:
-    """What the objects hold on this member, after a barrier."""
+class States:
+    """What the objects of this member are at one place of the log."""
 
     def __init__(
         self, node: Any, objects: dict[str, Any], emit: Callable[[dict[str, Any]], None]
@@ -270,21 +242,11 @@ class Contents:
         self._objects = objects
 
     def run(self) -> dict[str, Any]:
-        """Return the contents by object name."""
-        self._node.barrier(timeout=20.0)
-        objects = self._objects
+        """Return the applied index, and the state of each object there as text."""
         with self._node.reading():
-            return {
-                "hits": objects["hits"].value,
-                "users": dict(objects["users"].items()),
-                "seen": list(objects["seen"]),
-                "flags": sorted(objects["flags"]),
-                **{
-                    name: sorted(items) if name == "ranked" else list(items)
-                    for name in ("jobs", "waits", "ranked")
-                    for items in [objects[name].snapshot_state()["_items"]]
-                },
-            }
+            index = self._node.status()["applied_index"]
+            states = {name: repr(it.snapshot_state()) for name, it in self._objects.items()}
+        return {"index": index, "states": states}
 
     def stop(self) -> None:
         """Do nothing: reading ends by itself."""
