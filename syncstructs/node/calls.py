@@ -8,6 +8,7 @@ from typing import Any
 from ..config import Config
 from ..errors import Busy, Cancelled, NodeClosed, NodeFailed, TooLarge
 from ..futures import Future
+from ..objects.port import is_cleaning
 
 
 class Call(Future[Any]):
@@ -74,7 +75,7 @@ class CallQueue:
             if (
                 self._count >= self._config.max_pending_calls
                 or self._size_bytes + size > self._config.max_pending_bytes
-            ):
+            ) and not is_cleaning():
                 raise Busy(
                     f"{self._count} calls with {self._size_bytes} bytes are pending on this node;"
                     " wait for some, or raise Config.max_pending_calls or max_pending_bytes"

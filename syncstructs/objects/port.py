@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from ..futures import Future
 
 R = TypeVar("R")
+
+_cleaning: ContextVar[bool] = ContextVar("syncstructs_cleaning", default=False)
 
 Steps: TypeAlias = Generator["Future[Any] | tuple[Future[Any], float | None]", Any, R]
 """The calling side of an operation, as a generator.
@@ -18,6 +21,24 @@ future is done, False if time ran out; it raises nothing of the future's.
 If the operation's own future is cancelled, `errors.Cancelled` is raised at the `yield`; further
 yields after that are still carried out, so that the generator can clean up.
 """
+
+
+def cleaning(submit: Callable[..., "Future[Any]"], *args: object) -> "Future[Any]":
+    """Submit a command that takes back what another one did: no bound on pending calls refuses it.
+
+    There are few of these for each call that was within the bounds, and without them what that
+    call has done would never be undone.
+    """
+    token = _cleaning.set(True)
+    try:
+        return submit(*args)
+    finally:
+        _cleaning.reset(token)
+
+
+def is_cleaning() -> bool:
+    """Return whether the call that is being made is one of `cleaning`."""
+    return _cleaning.get()
 
 
 class Port(Protocol):

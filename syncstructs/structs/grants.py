@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import LockLost, NotApplied, NotOwner, SessionExpired, SyncError
 from ..objects.context import current_context
-from ..objects.port import Steps
+from ..objects.port import Steps, cleaning
 from ..objects.replicated import Replicated, call_name, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
@@ -152,7 +152,9 @@ class Grants(Replicated, Generic[K]):
                 return grant
             # Granted to a node that was cut off meanwhile: it must not believe in it.
             self._grants.pop(key, None)
-            yield from wait.seen_through(self._release.submit(key, grant.token), deadline)
+            yield from wait.seen_through(
+                cleaning(self._release.submit, key, grant.token), deadline
+            )
             seconds = None if deadline is None else deadline - port.now()
             if not blocking or (seconds is not None and seconds <= 0):
                 return None
@@ -163,7 +165,7 @@ class Grants(Replicated, Generic[K]):
         if grant is None or token not in (None, grant.token) or not self._forget(key, grant):
             raise self._not_held(key, token)
         try:
-            freed = yield self._release.submit(key, grant.token)
+            freed = yield cleaning(self._release.submit, key, grant.token)
         except SessionExpired:
             freed = False
         except NotApplied:
@@ -195,7 +197,7 @@ class Grants(Replicated, Generic[K]):
 
     @_enter.undone_by
     def _unenter(self, token: int, key: K) -> None:
-        self._leave.submit(key, token)
+        cleaning(self._leave.submit, key, token)
 
     @operation
     def _leave(self, key: K, token: int | None) -> Steps[None]:
@@ -233,7 +235,7 @@ class Grants(Replicated, Generic[K]):
                 continue
             self._lost[key] = grant.token
             try:
-                self._release.submit(key, grant.token)
+                cleaning(self._release.submit, key, grant.token)
             except SyncError:
                 _log.debug("%s: no background release", self._describe(key), exc_info=True)
             try:

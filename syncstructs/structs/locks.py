@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from ..errors import LockLost
-from ..objects.port import Binding, Port, Steps
+from ..objects.port import Binding, Port, Steps, cleaning
 from ..objects.replicated import operation
 from .grants import Grants, Holder
 
@@ -129,7 +129,7 @@ class ReplLock(Grants[None], _Section):
     @acquire.undone_by
     def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
         if acquired:
-            self.release.submit()
+            cleaning(self.release.submit)
 
     @operation
     def release(self) -> Steps[None]:
@@ -205,7 +205,7 @@ class ReplLockManager(Grants[K], Generic[K]):
     @try_acquire.undone_by
     def _unacquire(self, acquired: bool, key: K, *_: object, **__: object) -> None:
         if acquired:
-            self.release.submit(key)
+            cleaning(self.release.submit, key)
 
     @operation
     def release(self, key: K) -> Steps[None]:
@@ -285,7 +285,7 @@ class KeyLock(_Section, Generic[K]):
     @acquire.undone_by
     def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
         if acquired:
-            self.release.submit()
+            cleaning(self.release.submit)
 
     @operation
     def release(self) -> Steps[None]:

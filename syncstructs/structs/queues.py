@@ -15,7 +15,7 @@ from queue import Empty, Full
 from typing import Any, Generic, TypeVar
 
 from ..errors import Withdrawn
-from ..objects.port import Steps
+from ..objects.port import Steps, cleaning
 from ..objects.replicated import Replicated, call_name, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
@@ -172,7 +172,7 @@ class ReplQueue(Replicated, Generic[T]):
 
     @get.undone_by
     def _unget(self, item: T, *_: object, **__: object) -> None:
-        self._put_back.submit(item)
+        cleaning(self._put_back.submit, item)
 
     @replicated
     def put_nowait(self, item: T) -> None:

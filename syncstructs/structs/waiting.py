@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import (
-    Busy,
     Cancelled,
     OutcomeUnknown,
     ResultLost,
@@ -23,7 +22,7 @@ from ..errors import (
     SyncError,
     Withdrawn,
 )
-from ..objects.port import Port, Steps
+from ..objects.port import Port, Steps, cleaning
 
 if TYPE_CHECKING:
     from ..futures import Future
@@ -79,7 +78,7 @@ class Wait(Generic[R]):
             except ResultLost:
                 if not self.frees:
                     raise
-                yield from self.seen_through(self.withdraw(ticket), deadline)
+                yield from self.seen_through(cleaning(self.withdraw, ticket), deadline)
             except Cancelled:
                 self._abandon(ticket, future)
                 raise
@@ -137,9 +136,7 @@ class Wait(Generic[R]):
         if waited is not None and waited >= WITHDRAW_GRACE and future.cancel():
             return False
         try:
-            withdrawal = self.withdraw(ticket)
-        except Busy as error:
-            raise OutcomeUnknown(f"{self.name}: time ran out, but it waits on: {error}") from error
+            withdrawal = cleaning(self.withdraw, ticket)
         except SyncError:
             # The node has ended, and the wait with it: its future says how.
             return True
@@ -170,7 +167,7 @@ class Wait(Generic[R]):
     def _abandon(self, ticket: int, future: "Future[Any]") -> None:
         """End a wait that nobody waits for any more, and undo what it is served all the same."""
         if not future.cancel():
-            self.port.start(self._settle(self.withdraw(ticket), future))
+            self.port.start(self._settle(cleaning(self.withdraw, ticket), future))
 
     def _settle(self, withdrawal: "Future[Any]", future: "Future[Any]") -> Steps[None]:
         """See a withdrawal through, and undo what was served in spite of it."""
@@ -182,7 +179,7 @@ class Wait(Generic[R]):
             return
         if served is not None and self.undo is not None:
             with suppress(SyncError):
-                yield self.undo(served)
+                yield cleaning(self.undo, served)
 
 
 def _apart(cleaning: "Future[Any]") -> Steps[None]:

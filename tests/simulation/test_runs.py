@@ -7,7 +7,8 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from syncstructs import ReplCounter, ReplLock
+from syncstructs import ReplCounter, ReplLock, ReplQueue
+from syncstructs.errors import Busy
 from syncstructs.raft.messages import HardState
 from syncstructs.testing.campaign import Totals, campaign, run_seed
 from syncstructs.testing.invariants import Violation
@@ -191,3 +192,30 @@ def test_the_places_of_calls_are_their_order_in_the_log():
     for op in adds:
         value += op.args[0]
         assert op.outcome == value
+
+
+@pytest.mark.parametrize("undo", ["times out", "is cancelled"])
+def test_a_full_node_can_still_take_back_a_wait(undo):
+    simulation = Simulation(5, {"jobs": ReplQueue, "hits": ReplCounter}, max_pending_calls=6)
+    simulation.start()
+    one, other, third = simulation.addresses
+    simulation.run_until(lambda: all(simulation.node(a)._ready.done() for a in simulation.up))
+    waiting = simulation.objects(one)["jobs"].get.submit(timeout=2.0)
+    simulation.run(0.5)
+    # Calls that the leader cannot commit fill the node up.
+    simulation.network.cut_off(one)
+    hits = simulation.objects(one)["hits"]
+    for _ in range(5):
+        hits.inc.submit()
+    with pytest.raises(Busy):
+        hits.inc.submit()
+    if undo == "is cancelled":
+        waiting.cancel()
+    simulation.run(1.9)
+    simulation.network.heal_all()
+    simulation.run(3.0)
+    assert waiting.done()
+    put = simulation.objects(other)["jobs"].put.submit("item")
+    got = simulation.objects(third)["jobs"].get.submit(timeout=3.0)
+    simulation.run_until(lambda: put.done() and got.done())
+    assert got.result() == "item"

@@ -6,7 +6,6 @@ import pytest
 from local_cluster import LocalCluster
 
 from syncstructs.errors import (
-    Busy,
     Cancelled,
     NodeClosed,
     OutcomeUnknown,
@@ -164,14 +163,6 @@ def test_node_that_ends_meanwhile_leaves_the_last_word_to_the_wait_itself():
     assert not future.done(), "it may have been served before the end"
     script.entered[0].finish("served", None)
     assert future.result(0) == "served"
-
-
-def test_withdrawal_that_is_refused_is_no_certainty():
-    script = undoing()
-    script.wait = replace(script.wait, withdraw=refusing(Busy("too many calls")))
-    future = script.port.start(script.wait.served(5))
-    script.cluster.advance(5)
-    assert isinstance(future.exception(0), OutcomeUnknown)
 
 
 def refusing(error):
