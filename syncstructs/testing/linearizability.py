@@ -26,6 +26,7 @@ from .windows import Window, timeline, window_of
 BUDGET = 2_000_000
 """Steps of a check, unless it is told otherwise: some ten seconds, and a few hundred MB."""
 _FIRST_SHARE = 10_000
+_WINDOW_BUDGET = 200_000
 _EXCERPTS = 100
 """How many small parts of the history are tried where the whole takes long."""
 
@@ -126,7 +127,11 @@ def _suspect(model: Model, ops: Sequence[Op]) -> Search | None:
 
 
 def _refuted(search: Search, model: Model, count: int, steps: int, budget: int) -> Result:
+    budget = min(budget, _WINDOW_BUDGET)
     window = window_of(search, model, budget)
+    if not window.states:
+        suspect = _suspect(model, search.ops)
+        window = window if suspect is None else window_of(suspect, model, budget)
     return Result(
         verdict=Verdict.NOT_LINEARIZABLE, operation_count=count, steps=steps,
         reason=f"nothing explains {window.culprit} by {window.culprit.process}", window=window,

@@ -35,7 +35,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """When it ended."""
     states: tuple[str, ...] = ()
     """All that the state could be at the start, as text, leaving out what was running then. Empty
-    if these could not be found within the budget: then `ops` go back to the beginning."""
+    if that was too dear to find out: then `ops` are all that ran in the window."""
     before: tuple[Op, ...] = ()
     """The last that took effect before nothing did any more, in one possible order."""
     hidden_count: int = 0
@@ -49,17 +49,12 @@ def window_of(search: Search, model: Model, budget: int) -> Window:
     """Return the window of a search that has found that there is no order."""
     culprit, path = _culprit(search, model, budget)
     starts = possible_states(search.ops, model, culprit.call, budget)
-    is_exact = starts is not None
-    begin = culprit.call if is_exact else -inf
-    ops = [op for op in search.ops if op.end >= begin and op.call <= culprit.end]
-    if starts is not None and len(starts) > _MAX_STARTS:
-        core = ops
-    elif starts is None:
-        starts = {(model.initial(), frozenset())}
+    ops = [op for op in search.ops if op.end >= culprit.call and op.call <= culprit.end]
+    if starts is None or len(starts) > _MAX_STARTS:
         core = ops
     else:
         core = _core(ops, starts, model, culprit, budget)
-    states = sorted({model.describe(state) for state, _ in starts}) if is_exact else []
+    states = sorted({model.describe(state) for state, _ in starts or ()})
     return Window(
         culprit=culprit,
         ops=tuple(sorted(core, key=lambda op: (op.call, op.id))),
