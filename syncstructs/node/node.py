@@ -100,9 +100,11 @@ class Node:
                     target._binding = None
             engine.abort()
             raise
-        self._ready = engine.start(self._become_ready(attaching))
+        self._attached = engine.start(self._attach_all(attaching))
+        self._ready = engine.start(self._become_ready())
 
-    def _become_ready(self, attaching: list[tuple[str, Future[Any]]]) -> Steps[None]:
+    def _attach_all(self, attaching: list[tuple[str, Future[Any]]]) -> Steps[Exception | None]:
+        """Wait until the log has attached the objects; return the first error."""
         error: Exception | None = None
         for name, future in attaching:
             try:
@@ -110,6 +112,10 @@ class Node:
             except Exception as raised:
                 self._engine.withdraw(name)
                 error = error or raised
+        return error
+
+    def _become_ready(self) -> Steps[None]:
+        error: Exception | None = yield self._attached
         if self._engine.failure is not None:
             raise self._engine.failure
         yield from self._confirm()
@@ -204,14 +210,20 @@ class Node:
     def barrier(self, timeout: float | None = None) -> Steps[None]:
         """Wait until everything that was acknowledged anywhere before this call is applied here.
 
-        Local reads after it are linearizable with respect to it (ReadIndex). On any member.
+        Local reads after it are linearizable with respect to it (ReadIndex). On any member. On a
+        node that has just been made, the objects it was made with are attached first.
 
         Raises:
             Timeout: no quorum answered within `timeout` seconds.
         """
-        future = self._engine.barrier()
-        if not (yield future, timeout):
-            self._engine.forget_barrier(future)
+        engine = self._engine
+        deadline = inf if timeout is None else engine.now() + timeout
+        # Until then they have their first state, whatever was acknowledged.
+        if not self._attached.done() and not (yield self._attached, timeout):
+            raise Timeout(f"no quorum confirmed a leader within {timeout} s")
+        future = engine.barrier()
+        if not (yield future, None if timeout is None else max(0.0, deadline - engine.now())):
+            engine.forget_barrier(future)
             raise Timeout(f"no quorum confirmed a leader within {timeout} s")
         yield future
 

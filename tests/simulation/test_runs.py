@@ -219,3 +219,17 @@ def test_a_full_node_can_still_take_back_a_wait(undo):
     got = simulation.objects(third)["jobs"].get.submit(timeout=3.0)
     simulation.run_until(lambda: put.done() and got.done())
     assert got.result() == "item"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_barrier_of_a_new_life_lets_the_objects_be_attached_first(seed):
+    simulation = Simulation(seed, {"hits": ReplCounter}, snapshot_log_entries=4, log_keep_bytes=1)
+    simulation.start()
+    for _ in range(6):
+        added = simulation.objects("n1:1")["hits"].inc.submit()
+        simulation.run_until(added.done)
+    simulation.crash("n2:1")
+    simulation.start("n2:1")
+    barrier = simulation.node("n2:1").barrier.submit()
+    simulation.run_until(barrier.done)
+    assert simulation.objects("n2:1")["hits"].value == 6
