@@ -105,6 +105,9 @@ class Disk(Protocol):
             DataDirBusy: somebody has it; the message names the process.
         """
 
+    def random_bytes(self, count: int) -> bytes:
+        """Return bytes by which one file or directory differs from all others."""
+
 
 class OsDisk:
     """The disk of the operating system."""
@@ -167,6 +170,10 @@ class OsDisk:
         os.ftruncate(handle, 0)
         os.write(handle, f"{os.getpid()}\n".encode())
         return _OsLock(handle)
+
+    def random_bytes(self, count: int) -> bytes:
+        """Return bytes by which one file or directory differs from all others."""
+        return os.urandom(count)
 
 
 class _OsFile:
@@ -369,7 +376,7 @@ def _identify(
             format=_FORMAT,
             cluster=cluster,
             address=address,
-            id=os.urandom(8).hex(),
+            id=disk.random_bytes(8).hex(),
             members=members,
         )
         # Nothing else may be in the directory before this is durable.

@@ -11,7 +11,6 @@ report success the next time, so only a new process, reading what is there, may 
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -275,7 +274,7 @@ class Wal:
             self._file.close()
             self._file = None
         number = self._segments[-1].number + 1 if self._segments else 1
-        segment = _Segment(number, _new_salt())
+        segment = _Segment(number, self._new_salt())
         segment.highest_index = last.index
         self._file = self._directory.disk.open(self._directory.at(segment.name), "create")
         self._segments.append(segment)
@@ -283,6 +282,10 @@ class Wal:
         self._write(0, [(_SEGMENT, self._encoder.encode(header)), *records])
         # The content is durable, but a power cut could still take the file with its name.
         self._directory.sync()
+
+    def _new_salt(self) -> bytes:
+        # Without zeros in it, so that a tail of zeros is searched as fast as any other.
+        return bytes(1 + byte % 255 for byte in self._directory.disk.random_bytes(SALT_BYTES))
 
     def _note_index(self, index: int) -> None:
         segment = self._segments[-1]
@@ -361,7 +364,3 @@ class Wal:
             highest = max(segment.highest_index for segment in self._segments)
             assert self._position.last.index <= highest, (self._position.last, highest)
 
-
-def _new_salt() -> bytes:
-    # Without zeros in it, so that a tail of zeros is searched as fast as any other.
-    return bytes(1 + byte % 255 for byte in os.urandom(SALT_BYTES))

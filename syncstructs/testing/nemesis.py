@@ -322,13 +322,12 @@ class Nemesis:
         """Kill a node and flip a bit on its disk; never on more than a minority of all."""
         simulation = self.simulation
         host = self._host(fault)
-        rotten = simulation.rotten | {host.address}
-        if host.disk is None or 2 * len(rotten) >= len(simulation.addresses):
+        if host.disk is None or not simulation.atlas.may_damage(host.address):
             return
         self.crash(fault, host)
         path = None if host.is_up else host.disk.rot()
         if path is not None:
-            simulation.rotten.add(host.address)
+            simulation.atlas.damaged(host.address)
             self._note(f"a bit of {path} of {host.address} flips")
 
     def stall_disk(self, fault: Fault) -> None:

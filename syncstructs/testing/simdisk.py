@@ -115,6 +115,10 @@ class SimDisk:
         self._locked.add(path)
         return _SimLock(self._locked, path)
 
+    def random_bytes(self, count: int) -> bytes:
+        """Return bytes by which one file or directory differs from all others."""
+        return self._random.randbytes(count)
+
     # As a nemesis sees it
 
     def crash(self) -> None:

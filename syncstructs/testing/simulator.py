@@ -16,6 +16,7 @@ from ..errors import DataDirDamaged, StorageError
 from ..node.node import Node
 from ..node.world import inside
 from ..objects.replicated import Replicated
+from .faultatlas import FaultAtlas
 from .hosts import DiskTimes, Host, Life
 from .invariants import Invariants, Violation
 from .schedule import Schedule
@@ -87,8 +88,8 @@ class Simulation:
                 host.disk.crashpoint = host.effect_at
         self.refused: dict[str, StorageError] = {}
         """Why a node could not be started, by address: its disk was full, or damaged."""
-        self.rotten: set[str] = set()
-        """Nodes on whose disk a bit was flipped."""
+        self.atlas = FaultAtlas(self.addresses)
+        """On whose disk a bit was flipped."""
         self.damaged: set[str] = set()
         """Those of them that have found it, and refuse to start."""
         self.on_start: Callable[[Life], object] | None = None
@@ -117,7 +118,7 @@ class Simulation:
                 )
         except StorageError as error:
             if isinstance(error, DataDirDamaged):
-                if host.address not in self.rotten:
+                if host.address not in self.atlas:
                     raise Violation(f"{host.address} refuses a disk that is sound") from error
                 self.damaged.add(host.address)
             self.refused[host.address] = error

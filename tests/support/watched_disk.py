@@ -1,4 +1,4 @@
-"""A simulated disk for the tests of the stores: it notes its calls, and goes down at any of them."""
+"""A simulated disk for tests of the stores: it notes its calls, and goes down at any of them."""
 
 import os
 from random import Random

@@ -242,7 +242,7 @@ def test_an_older_snapshot_that_is_damaged_is_dropped():
 
 
 def test_a_snapshot_of_another_directory_is_refused():
-    disk, other = WatchedDisk(), WatchedDisk()
+    disk, other = WatchedDisk(1), WatchedDisk(2)
     open_on(disk)
     open_on(other).save(5, 1, 50, IMAGE)
     for name in files(other):

@@ -274,7 +274,7 @@ def test_missing_segments_are_damage():
 
 
 def test_a_segment_of_another_directory_is_damage():
-    disk, other = WatchedDisk(), WatchedDisk()
+    disk, other = WatchedDisk(1), WatchedDisk(2)
     open_log(disk)
     open_log(other)
     [mine], [theirs] = segments(disk), segments(other)
