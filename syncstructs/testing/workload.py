@@ -402,10 +402,6 @@ class Client:
             record.outcome = NOT_APPLIED
             return
         target = self._objects[name]
-        if isinstance(target._binding.target, str):
-            # A node that has just started has not attached it yet: it reads as it was made.
-            record.outcome = NOT_APPLIED
-            return
         value = target.value if name == "hits" else getattr(target, method)(*args)
         record.outcome = plain(value)
         record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
