@@ -216,11 +216,12 @@ class Wal:
             raise self._damaged(segment, record.offset, what) from error
 
     def _settle(self, tail: _Tail, mark: tuple[int, bytes]) -> None:
-        """Make what was read durable, and mark it, so that damage in it will be seen as such.
+        """Make what was read durable, then mark it, so that damage in it will be seen as such.
 
         What was read may only be in memory: the process was killed before its sync ended, or the
         sync failed and the system forgot about it. Only the last write can be concerned; writing
-        it once more makes the sync below mean it.
+        it once more makes the sync below mean it. The mark has to wait for that: if a power cut
+        left the mark without the write before it, that would be taken for damage.
         """
         segment = self._segments[-1]
         self._file = self._directory.disk.open(self._directory.at(segment.name), "write")
@@ -228,7 +229,9 @@ class Wal:
             self._file.truncate(segment.size)
             self._file.sync()
         self._directory.sync()
-        self._write(tail.offset, [mark], again=tail.data)
+        self._file.write(tail.offset, tail.data)
+        self._file.sync()
+        self._write(segment.size, [mark])
 
     # Appending
 
@@ -291,13 +294,11 @@ class Wal:
         segment = self._segments[-1]
         segment.highest_index = max(segment.highest_index, index)
 
-    def _write(
-        self, offset: int, records: list[tuple[int, bytes]], *, again: bytes = b""
-    ) -> None:
-        """Write and sync, behind what is written `again`; rely on nothing before this returns."""
+    def _write(self, offset: int, records: list[tuple[int, bytes]]) -> None:
+        """Write and sync; rely on nothing before this returns."""
         assert self._file is not None
         segment = self._segments[-1]
-        data = again + encode_write(segment.salt, self._next_write, records)
+        data = encode_write(segment.salt, self._next_write, records)
         self._file.write(offset, data)
         self._file.sync()
         segment.size = offset + len(data)

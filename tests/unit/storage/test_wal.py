@@ -103,6 +103,49 @@ def test_what_is_loaded_is_durable_before_it_is_relied_on():
     assert read_back == {1, 2}
 
 
+def unsynced(seed):
+    """Return a disk whose process was killed between the last write and its sync."""
+    disk = WatchedDisk(seed)
+    log, _ = open_log(disk, segment_bytes=9999)
+    log.append([entries(1)])
+    disk.cut_power_in(3)
+    with pytest.raises(PowerCut):
+        log.append([Append(1, entries=[entry(2, payload=bytes(range(256)) * 8)])])
+    assert disk.calls[-1][0] == "sync"
+    disk.kill()
+    return disk
+
+
+def test_a_power_cut_while_a_start_makes_durable_what_it_found_is_no_damage():
+    for seed in range(60):
+        for points in range(30):
+            disk = unsynced(seed)
+            disk.cut_power_in(points)
+            try:
+                found = [[e.index for e in open_log(disk)[1].entries]]
+            except PowerCut:
+                found = [[1], [1, 2]]
+            disk.crash()
+            assert [e.index for e in open_log(disk)[1].entries] in found
+            if len(found) == 1:
+                break
+        else:
+            raise AssertionError("it never got through")
+
+
+def test_starts_that_fail_to_make_durable_what_they_found_leave_it_to_the_next():
+    for seed in range(60):
+        disk = unsynced(seed)
+        disk.fail("sync", name="log-", times=1 + seed % 3)
+        for _ in range(seed % 3 + 1):
+            with pytest.raises(StorageError, match="input/output error"):
+                open_log(disk)
+            disk.kill()
+        found = open_log(disk)[1].entries
+        disk.crash()
+        assert open_log(disk)[1].entries == found
+
+
 # A disk that fails
 
 
