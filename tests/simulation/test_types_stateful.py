@@ -1,0 +1,297 @@
+"""Each type on a simulated cluster does what its Python twin does, whatever befalls the cluster.
+
+Hypothesis draws calls, the member that makes them, and faults in between; it shrinks what fails.
+"""
+
+from collections import deque
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from syncstructs import (
+    ReplCounter,
+    ReplDict,
+    ReplList,
+    ReplPriorityQueue,
+    ReplQueue,
+    ReplSet,
+)
+from syncstructs.errors import NotApplied
+from syncstructs.testing import twins
+from syncstructs.testing.history import Raised, plain
+from syncstructs.testing.runs import quietly
+from syncstructs.testing.simulator import Simulation
+
+NODES = st.sampled_from(["n1:1", "n2:1", "n3:1"])
+SPANS = st.floats(0.001, 1.5)
+KEYS = st.sampled_from([0, 1, "a", (1, 2), None])
+VALUES = st.one_of(st.integers(-3, 3), st.text(max_size=2), st.lists(st.integers(0, 2), max_size=2))
+NUMBERS = st.integers(-5, 5)
+PLACES = st.integers(-3, 3)
+
+
+class OnACluster(RuleBasedStateMachine):
+    """An object on three members, its twin in this process, and everything that may go wrong."""
+
+    make = None
+    twin = None
+    calls = {}
+
+    @initialize(seed=st.integers(0, 2**16), every=st.sampled_from([3, 12, 100_000]))
+    def start(self, seed, every):
+        self._quiet = quietly()
+        self._quiet.__enter__()
+        self.model = type(self).twin()
+        self.cluster = Simulation(
+            seed, {"it": type(self).make}, snapshot_log_entries=every, log_keep_bytes=1,
+            chunk_bytes=64, session_ttl=1000.0,
+        )  # fmt: skip
+        self.cluster.start()
+
+    @rule(data=st.data(), node=NODES)
+    def call(self, data, node):
+        method = data.draw(st.sampled_from(sorted(type(self).calls)))
+        args = data.draw(st.tuples(*type(self).calls[method]))
+        expected = _outcome(getattr(self.model, method), args)
+        assert self._seen(node, method, args) == expected
+
+    def _seen(self, node, method, args):
+        """Call until it is applied; what was not is safe to call again."""
+        cluster = self.cluster
+        for _ in range(20):
+            cluster.start(node)
+            future = getattr(cluster.objects(node)["it"], method).submit(*args)
+            for _ in range(40):
+                if future.done():
+                    break
+                cluster.run(0.1)
+            else:
+                # A quorum may be missing for as long as the rules like; the call waits.
+                cluster.heal()
+                cluster.start_again()
+                cluster.run_until(future.done)
+            error = future.exception()
+            if error is None:
+                return plain(future.result())
+            if not isinstance(error, NotApplied):
+                return Raised.of(error)
+        raise AssertionError(f"{method} is never applied: {error!r}")
+
+    @rule(node=NODES, silently=st.booleans())
+    def crash(self, node, silently):
+        # In memory, a majority has to live: what two of three forget may have been acknowledged.
+        if self.cluster.up == list(self.cluster.addresses) and self._all_equal():
+            self.cluster.crash(node, silently=silently)
+
+    def _all_equal(self):
+        lives = self.cluster.lives()
+        last = max(life.core.log.last_index for life in lives)
+        return all(life.core.log.persisted_index == last for life in lives)
+
+    @rule()
+    def restart(self):
+        self.cluster.start()
+
+    @rule(node=NODES, span=SPANS)
+    def pause(self, node, span):
+        self.cluster.hosts[node].pause(self.cluster.now + span)
+
+    @rule(node=NODES, keep=st.booleans())
+    def cut_off(self, node, keep):
+        self.cluster.network.cut_off(node, keep=keep)
+
+    @rule(sender=NODES, receiver=NODES)
+    def cut(self, sender, receiver):
+        if sender != receiver:
+            self.cluster.network.cut(sender, receiver)
+
+    @rule()
+    def heal(self):
+        self.cluster.heal()
+
+    @rule(span=SPANS)
+    def time_passes(self, span):
+        self.cluster.run(span)
+
+    @precondition(lambda self: self.cluster.leader() is not None)
+    @rule()
+    def another_leads(self):
+        leader = self.cluster.leader()
+        self.cluster.network.cut_off(leader)
+        self.cluster.run(1.5)
+        self.cluster.network.heal_all()
+
+    @rule()
+    def all_are_equal(self):
+        self.cluster.settle()
+        contents = [self.content(self.cluster.objects(a)["it"]) for a in self.cluster.addresses]
+        assert contents == [self.content(self.model)] * 3
+
+    @staticmethod
+    def content(target):
+        return list(target)
+
+    def teardown(self):
+        if hasattr(self, "cluster"):
+            try:
+                self.all_are_equal()
+            finally:
+                self._quiet.__exit__(None, None, None)
+
+
+def _outcome(function, args):
+    try:
+        return plain(function(*args))
+    except Exception as error:
+        return Raised.of(error)
+
+
+class Counters(OnACluster):
+    make, twin = ReplCounter, twins.Counter
+    calls = {
+        "inc": (), "dec": (), "add": (NUMBERS,), "sub": (NUMBERS,), "set": (NUMBERS,),
+        "compare_and_set": (NUMBERS, NUMBERS),
+    }  # fmt: skip
+
+    @staticmethod
+    def content(target):
+        return target.value
+
+
+class Dicts(OnACluster):
+    make, twin = ReplDict, twins.Dict
+    calls = {
+        "set": (KEYS, VALUES), "delete": (KEYS,), "pop": (KEYS,), "popitem": (), "clear": (),
+        "setdefault": (KEYS, VALUES), "compare_and_set": (KEYS, VALUES, VALUES),
+        "update": (st.dictionaries(KEYS, VALUES, max_size=3),),
+    }  # fmt: skip
+
+    @staticmethod
+    def content(target):
+        return list(target.items())
+
+
+class Lists(OnACluster):
+    make, twin = ReplList, twins.List
+    calls = {
+        "append": (VALUES,), "insert": (PLACES, VALUES), "pop": (PLACES,), "remove": (VALUES,),
+        "set": (PLACES, VALUES), "delete": (PLACES,), "clear": (), "reverse": (),
+        "extend": (st.lists(VALUES, max_size=3),),
+    }  # fmt: skip
+
+
+class Sets(OnACluster):
+    make, twin = ReplSet, twins.Set
+    calls = {
+        "add": (KEYS,), "remove": (KEYS,), "discard": (KEYS,), "pop": (), "clear": (),
+        "update": (st.lists(KEYS, max_size=3),),
+        "symmetric_difference_update": (st.lists(KEYS, max_size=3),),
+    }  # fmt: skip
+
+
+class Queues(OnACluster):
+    make, twin = staticmethod(lambda: ReplQueue(2)), staticmethod(lambda: twins.Queue(2))
+    calls = {"put_nowait": (NUMBERS,), "get_nowait": (), "task_done": ()}
+
+    @staticmethod
+    def content(target):
+        items = target.items if isinstance(target, twins.Queue) else target._items
+        return list(items), target.unfinished_tasks
+
+
+class PriorityQueues(Queues):
+    make, twin = ReplPriorityQueue, twins.PriorityQueue
+
+    @staticmethod
+    def content(target):
+        if isinstance(target, twins.Queue):
+            return list(target.items), target.unfinished_tasks
+        return list(reversed(target._items)), target.unfinished_tasks
+
+
+class WaitingQueues(RuleBasedStateMachine):
+    """Gets that wait, on a cluster: each item goes to who waits longest, through any failover."""
+
+    @initialize(seed=st.integers(0, 2**16))
+    def start(self, seed):
+        self.cluster = Simulation(seed, {"it": ReplQueue}, session_ttl=1000.0)
+        self.cluster.start()
+        self.cluster.run(2.0)
+        self.waiting = deque()
+        self.items = deque()
+        self.next = 0
+
+    @rule(node=NODES)
+    def get(self, node):
+        future = self.cluster.objects(node)["it"].get.submit()
+        self._deliver()
+        if self.items:
+            self.cluster.run_until(future.done)
+            assert future.result() == self.items.popleft()
+        else:
+            self.cluster.run_until(lambda: self._is_parked(node, future))
+            self.waiting.append(future)
+
+    def _is_parked(self, node, future):
+        """Whether every member knows that it waits."""
+        lives = self.cluster.lives()
+        return all(
+            len(life.consumers["it"]._getters) == len(self.waiting) + 1 for life in lives
+        )
+
+    @rule(node=NODES)
+    def put(self, node):
+        self.next += 1
+        put = self.cluster.objects(node)["it"].put.submit(self.next)
+        self.cluster.run_until(put.done)
+        put.result()
+        self.items.append(self.next)
+        self._deliver()
+
+    def _deliver(self):
+        while self.items and self.waiting:
+            served = self.waiting.popleft()
+            self.cluster.run_until(served.done)
+            assert served.result() == self.items.popleft()
+
+    @precondition(lambda self: self.waiting)
+    @rule(which=st.integers(0, 10))
+    def give_up(self, which):
+        place = which % len(self.waiting)
+        future = self.waiting[place]
+        del self.waiting[place]
+        assert future.cancel()
+        self.cluster.run_until(
+            lambda: all(
+                len(life.consumers["it"]._getters) == len(self.waiting)
+                for life in self.cluster.lives()
+            )
+        )
+
+    @precondition(lambda self: self.cluster.leader() is not None)
+    @rule()
+    def another_leads(self):
+        leader = self.cluster.leader()
+        self.cluster.network.cut_off(leader)
+        self.cluster.run(1.5)
+        self.cluster.network.heal_all()
+        self.cluster.run(1.0)
+
+    @rule(node=NODES, span=SPANS)
+    def pause(self, node, span):
+        self.cluster.hosts[node].pause(self.cluster.now + span)
+
+
+_FEW = settings(max_examples=12, stateful_step_count=20, deadline=None)
+
+for _machine in (Counters, Dicts, Lists, Sets, Queues, PriorityQueues, WaitingQueues):
+    _machine.TestCase.settings = _FEW
+
+TestCounters = Counters.TestCase
+TestDicts = Dicts.TestCase
+TestLists = Lists.TestCase
+TestSets = Sets.TestCase
+TestQueues = Queues.TestCase
+TestPriorityQueues = PriorityQueues.TestCase
+TestWaitingQueues = WaitingQueues.TestCase
