@@ -271,8 +271,23 @@ def test_an_unknown_write_that_the_log_has_took_effect_by_then() -> None:
 
 
 def test_what_was_not_applied_has_no_effect() -> None:
-    ops = ops_of(("ann", "inc", (), 1, 2, NOT_APPLIED), ("bob", "get", (), 3, 4, 1))
-    assert verdict(ops, CounterModel()) is BAD
+    ops = ops_of(("ann", "inc", (), 1, 2, NOT_APPLIED), ("bob", "get", (), 3, 4, 0))
+    assert verdict(ops, CounterModel()) is GOOD
+    assert check_witness([ops[0], replace(ops[1], index=1)], CounterModel()).ok
+    assert verdict([ops[0], replace(ops[1], outcome=1)], CounterModel()) is BAD
+
+
+def test_two_unknown_writes_are_not_mistaken_for_each_other() -> None:
+    """After either of them the state is the same; what is left to happen is not."""
+    ops = ops_of(
+        ("ann", "set", (1,), 1, inf, UNKNOWN),
+        ("bob", "compare_and_set", (0, 1), 1, inf, UNKNOWN),
+        ("cid", "get", (), 2, 3, 1),
+        ("cid", "set", (2,), 4, 5, None),
+        ("cid", "get", (), 6, 7, 1),
+    )
+    assert verdict(ops, RegisterModel(0)) is GOOD
+    assert verdict(ops[1:], RegisterModel(0)) is BAD
 
 
 # Keys
@@ -282,7 +297,7 @@ def test_operations_on_different_keys_are_checked_apart() -> None:
     ops = ops_of(
         ("a", "set", ("x", 1), 1, 2, None),
         ("a", "set", ("y", 1), 1, 2, None),
-        ("a", "update", ({"y": 1, "z": 2},), 3, 4, None),
+        ("a", "update", ({"z": 1, "y": 2},), 3, 4, None),
         ("a", "set", ([], 1), 5, 6, Raised("TypeError", ("unhashable type: 'list'",))),
     )
     assert [len(part) for part in partitions(ops, DictModel())] == [1, 2, 1]

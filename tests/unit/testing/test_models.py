@@ -150,6 +150,8 @@ def test_operations_without_common_keys_do_not_see_each_other(name: str) -> None
 def test_states_tell_values_of_different_types_apart() -> None:
     parts = [1, 1.0, True, "1", b"1", (1,), [1], None, frozenset({1}), {1}]
     assert len({frozen(part) for part in parts}) == len(parts)
+    assert frozen(1.0) != frozen(True)
+    assert frozen([1]) != frozen([True])
 
 
 def test_a_get_that_waits_takes_effect_only_where_there_is_an_item() -> None:
