@@ -4,6 +4,7 @@ Skipped without root. `SYNCSTRUCTS_CLUSTER_ROUNDS=20` injects twenty times as ma
 """
 
 import os
+import subprocess
 from contextlib import contextmanager
 
 import pytest
@@ -69,6 +70,18 @@ def test_a_power_cut_loses_what_was_not_synced_and_nothing_else(tmp_path):
         disks["only"].restore()
         assert (folder / "log").read_bytes() == b"x" * 1000
         assert not (folder / "other").exists()
+
+
+def test_power_comes_back_though_another_namespace_has_the_former_mount(tmp_path):
+    with loop_disks(tmp_path, ["only"]) as disks:
+        command = ["unshare", "--mount", "sh", "-c", "echo begun; read line"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as keeper:
+            assert keeper.stdout.readline() == b"begun\n"
+            disks.cut(["only"])
+            disks["only"].restore()
+            (disks["only"].path / "file").write_bytes(b"x")
+            keeper.stdin.close()
 
 
 def test_histories_hold_over_power_cuts(tmp_path):

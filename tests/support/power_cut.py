@@ -35,9 +35,10 @@ class LoopDisk:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        require("mkfs.ext4", "mount", "umount")
+        require("mkfs.ext4", "mount", "umount", "unshare")
         directory.mkdir(parents=True, exist_ok=True)
-        self._image = directory / f"{name}.ext4"
+        self._image = directory / f"{name}.0"
+        self._lives = 0
         # The process's number is in the path, so that what a killed run leaves can be found.
         self.path = directory / f"{_MARK}{os.getpid()}-{name}"
         self.path.mkdir()
@@ -62,6 +63,12 @@ class LoopDisk:
             OSError: some process does, for longer than it takes to end.
         """
         self._umount()
+        # A copy: a process in another mount namespace may have taken the mount there with it, and
+        # then the same file would give the same file system again, which is shut down.
+        former, self._lives = self._image, self._lives + 1
+        self._image = former.with_suffix(f".{self._lives}")
+        run("cp", "--sparse=always", str(former), str(self._image))
+        former.unlink()
         run("mount", "-o", "loop", str(self._image), str(self.path))
         self._mounted = True
 
