@@ -226,8 +226,8 @@ class Wal:
         segment = self._segments[-1]
         self._file = self._directory.disk.open(self._directory.at(segment.name), "write")
         if self._file.size() != segment.size:
+            # What is cut off was begun after the last write was durable, so one sync does for both.
             self._file.truncate(segment.size)
-            self._file.sync()
         self._directory.sync()
         self._file.write(tail.offset, tail.data)
         self._file.sync()
