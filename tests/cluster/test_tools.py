@@ -8,6 +8,9 @@ import sys
 import time
 
 import pytest
+from msgspec.structs import replace
+
+from syncstructs.testing.plans import draw_plan
 
 COMMAND = [sys.executable, "-m", "syncstructs"]
 HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
@@ -47,6 +50,37 @@ def test_bench_runs_in_every_shape(options):
     done = run([*COMMAND, *f"bench {options} --rounds 1 --seconds 0.3 --warmup 0.1".split()])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ops/s" in done.stdout
+
+
+def test_simulate_runs_seeds_and_gives_its_figures():
+    done = run([*COMMAND, "simulate", "--seeds", "4", "--profile", "network,disk", "--json"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["runs"] == 4
+    assert figures["failures"] == 0
+    for name in ("cluster_hours", "events", "faults", "elections", "checked_calls"):
+        assert figures[name] > 0, name
+
+
+def test_simulate_replays_a_token_as_a_story():
+    plan = replace(draw_plan(3, "network"), chaos=2.0)
+    done = run([*COMMAND, "simulate", "--replay", plan.token()])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "leads" in done.stdout
+    assert "and all was well" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("--profile everything", "none of all"), ("--time soon", "no time"),
+        ("--replay abc", "no replay token"),
+    ],
+)  # fmt: skip
+def test_simulate_refuses_what_it_does_not_know(options, why):
+    done = run([*COMMAND, "simulate", *options.split()])
+    assert done.returncode == 2
+    assert why in done.stderr
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")

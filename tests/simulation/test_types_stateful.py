@@ -4,6 +4,7 @@ Hypothesis draws calls, the member that makes them, and faults in between; it sh
 """
 
 from collections import deque
+from typing import ClassVar
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -36,7 +37,7 @@ class OnACluster(RuleBasedStateMachine):
 
     make = None
     twin = None
-    calls = {}
+    calls: ClassVar = {}
 
     @initialize(seed=st.integers(0, 2**16), every=st.sampled_from([3, 12, 100_000]))
     def start(self, seed, every):
@@ -149,7 +150,7 @@ def _outcome(function, args):
 
 class Counters(OnACluster):
     make, twin = ReplCounter, twins.Counter
-    calls = {
+    calls: ClassVar = {
         "inc": (), "dec": (), "add": (NUMBERS,), "sub": (NUMBERS,), "set": (NUMBERS,),
         "compare_and_set": (NUMBERS, NUMBERS),
     }  # fmt: skip
@@ -161,7 +162,7 @@ class Counters(OnACluster):
 
 class Dicts(OnACluster):
     make, twin = ReplDict, twins.Dict
-    calls = {
+    calls: ClassVar = {
         "set": (KEYS, VALUES), "delete": (KEYS,), "pop": (KEYS,), "popitem": (), "clear": (),
         "setdefault": (KEYS, VALUES), "compare_and_set": (KEYS, VALUES, VALUES),
         "update": (st.dictionaries(KEYS, VALUES, max_size=3),),
@@ -174,7 +175,7 @@ class Dicts(OnACluster):
 
 class Lists(OnACluster):
     make, twin = ReplList, twins.List
-    calls = {
+    calls: ClassVar = {
         "append": (VALUES,), "insert": (PLACES, VALUES), "pop": (PLACES,), "remove": (VALUES,),
         "set": (PLACES, VALUES), "delete": (PLACES,), "clear": (), "reverse": (),
         "extend": (st.lists(VALUES, max_size=3),),
@@ -183,7 +184,7 @@ class Lists(OnACluster):
 
 class Sets(OnACluster):
     make, twin = ReplSet, twins.Set
-    calls = {
+    calls: ClassVar = {
         "add": (KEYS,), "remove": (KEYS,), "discard": (KEYS,), "pop": (), "clear": (),
         "update": (st.lists(KEYS, max_size=3),),
         "symmetric_difference_update": (st.lists(KEYS, max_size=3),),
@@ -192,7 +193,7 @@ class Sets(OnACluster):
 
 class Queues(OnACluster):
     make, twin = staticmethod(lambda: ReplQueue(2)), staticmethod(lambda: twins.Queue(2))
-    calls = {"put_nowait": (NUMBERS,), "get_nowait": (), "task_done": ()}
+    calls: ClassVar = {"put_nowait": (NUMBERS,), "get_nowait": (), "task_done": ()}
 
     @staticmethod
     def content(target):
