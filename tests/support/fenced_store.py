@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from journals import monotonic_ns
+
 Write = tuple[int, str]
 
 
@@ -27,6 +29,8 @@ class FencedStore:
         self.path = directory / "fenced.jsonl"
         self.refused: list[Write] = []
         self.changed = threading.Condition()
+        self.seen: dict[int, int] = {}
+        """When each token was accepted first, by the clock of `monotonic_ns`."""
         self._greatest = 0
         self._file = open(self.path, "w", buffering=1)  # noqa: SIM115  (closed by `close`)
         store = self
@@ -64,6 +68,7 @@ class FencedStore:
             accepted = token >= self._greatest
             if accepted:
                 self._greatest = token
+                self.seen.setdefault(token, monotonic_ns())
                 self._file.write(json.dumps([token, value]) + "\n")
             else:
                 self.refused.append((token, value))

@@ -35,26 +35,43 @@ class Journal:
         """Close the file."""
         os.close(self._file)
 
-    def call(self, target: str, method: str, args: Sequence[Any], call: Callable[[], Any]) -> Any:
-        """Make a call and write it down; return what it returned, None if it raised."""
-        number = next(self._numbers)
-        record = History(monotonic_ns)
-        record.begin(self._who, method, args)
-        self._write(target, number, record)
+    def begin(self, target: str, method: str, args: Sequence[Any]) -> Entry:
+        """Write down that a call is about to be made."""
+        return Entry(self._file, target, next(self._numbers), self._who, method, args)
+
+
+class Entry:
+    """One call in a journal, which `see` ends."""
+
+    def __init__(
+        self, file: int, target: str, number: int, who: str, method: str, args: Sequence[Any]
+    ) -> None:
+        self._file = file
+        self._target = target
+        self._number = number
+        self._record = History(monotonic_ns)
+        self._record.begin(who, method, args)
+        self._write()
+
+    def see(self, call: Callable[[], Any]) -> Any:
+        """Make the call, or wait for its end, and write it down.
+
+        Return what it returned, None if it raised.
+        """
         try:
             result = call()
         except Exception as error:
-            record.fail(0, error)
+            self._record.fail(0, error)
             result = None
         else:
-            record.end(0, result)
-        self._write(target, number, record)
+            self._record.end(0, result)
+        self._write()
         return result
 
-    def _write(self, target: str, number: int, record: History) -> None:
+    def _write(self) -> None:
         line = io.StringIO()
-        History.of(replace(op, id=number) for op in record).dump(line)
-        os.write(self._file, f"{target} {line.getvalue()}".encode())
+        History.of(replace(op, id=self._number) for op in self._record).dump(line)
+        os.write(self._file, f"{self._target} {line.getvalue()}".encode())
 
 
 def monotonic_ns() -> int:

@@ -103,6 +103,7 @@ def judge(histories: dict[str, History]) -> Judged:
         AssertionError: it cannot have been so; the message shows the smallest part that cannot.
     """
     each_once("seen", appended(histories["seen"]))
+    in_program_order(histories["seen"])
     for name in QUEUES:
         each_once(name, put_and_got(histories[name]))
     undecided = []
@@ -160,6 +161,23 @@ def appended(history: History) -> Ledger:
     copies = [op.outcome for op in history if isinstance(op.outcome, list)]
     assert copies, "the last reading is missing"
     return _ledger(history, "append", Counter(copies[-1]))
+
+
+def in_program_order(history: History) -> None:
+    """See that each client's appends took effect in the order in which it made them.
+
+    Raises:
+        AssertionError: they did not.
+    """
+    copies = [op.outcome for op in history if isinstance(op.outcome, list)]
+    place = {mark: number for number, mark in enumerate(copies[-1])}
+    latest: dict[Any, int] = {}
+    for op in history:
+        if op.method == "append" and op.args[0] in place:
+            now = place[op.args[0]]
+            before = latest.get(op.process, -1)
+            assert before < now, f"{copies[-1][before]} was called before {op.args[0]}"
+            latest[op.process] = now
 
 
 def put_and_got(history: History) -> Ledger:

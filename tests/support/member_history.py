@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ ELEMENTS = [1, 2, 3, 4, 5, 6]
 LOCK_TIMEOUT = 0.4
 GET_TIMEOUT = 0.1
 BARRIER_TIMEOUT = 2.0
+BURST = 8
+"""Calls that a client has under way at once, now and then."""
+BURST_TIMEOUT = 5.0
 OBJECTS: dict[str, tuple[str, list[Any]]] = {
     "hits": ("syncstructs:ReplCounter", []),
     "users": ("syncstructs:ReplDict", []),
@@ -56,9 +60,12 @@ class HistoryLoad:
         self._stopping = threading.Event()
         self._clients = [
             # One client a process uses the lock: it belongs to the process, not to a thread.
-            Client(node, objects, Path(directory), f"{who}.{n}", seed * 100 + n, locks=n == 0)
+            Client(
+                node, objects, Path(directory), f"{who}.{n}", seed * 100 + n,
+                locks=n == 0, bursts=n == 1,
+            )
             for n in range(threads)
-        ]
+        ]  # fmt: skip
         self._pause = pause
 
     def run(self) -> None:
@@ -97,12 +104,13 @@ class Client:
         seed: int,
         *,
         locks: bool = False,
+        bursts: bool = False,
     ) -> None:
         self._node = node
         self._objects = objects
         self._who = who
         self._kinds = ["hits", "users", "seen", "flags", "jobs", "jobs", "waits", "ranked"]
-        self._kinds += ["door"] * (3 * locks)
+        self._kinds += ["door"] * (3 * locks) + ["burst"] * (4 * bursts)
         self._random = random.Random(seed)
         self._count = 0
         self._token: int | None = None
@@ -156,6 +164,24 @@ class Client:
         else:
             self._read("seen", "__len__")
 
+    def _burst(self) -> None:
+        """Have several appends under way, and learn only then how each ends."""
+        under_way = []
+        for _ in range(BURST):
+            mark = self._mark()
+            entry = self.journal.begin("seen", "append", [mark])
+            under_way.append((entry, self._submit(mark)))
+        for entry, ended in under_way:
+            entry.see(ended)
+
+    def _submit(self, mark: str) -> Callable[[], Any]:
+        """Start an append; return what waits for its end."""
+        try:
+            future = self._objects["seen"].append.submit(mark)
+        except Exception as error:
+            return partial(_throw, error)
+        return partial(future.result, BURST_TIMEOUT)
+
     def _flags(self) -> None:
         element, way = self._random.choice(ELEMENTS), self._random.randrange(4)
         if way < 2:
@@ -185,8 +211,8 @@ class Client:
         door, args = self._objects["door"], (True, LOCK_TIMEOUT)
         # Nobody else in this process has the lock now, so the token is that of this grant; it is
         # None if the grant has been lost meanwhile.
-        acquired = self.journal.call(
-            "door", "acquire", args, lambda: door.acquire(*args) and (door.token or True)
+        acquired = self.journal.begin("door", "acquire", args).see(
+            lambda: door.acquire(*args) and (door.token or True)
         )
         self._token = acquired or None
 
@@ -201,13 +227,19 @@ class Client:
             self._node.barrier(timeout=BARRIER_TIMEOUT)
             return self._invoke(target, method, args)
 
-        return self.journal.call(target, method, args, confirmed)
+        return self.journal.begin(target, method, args).see(confirmed)
 
     def _call(self, target: str, method: str, *args: Any) -> Any:
-        return self.journal.call(target, method, args, lambda: self._invoke(target, method, args))
+        return self.journal.begin(target, method, args).see(
+            lambda: self._invoke(target, method, args)
+        )
 
     def _invoke(self, target: str, method: str, args: tuple[Any, ...]) -> Any:
         return getattr(self._objects[target], method)(*args)
+
+
+def _throw(error: Exception) -> None:
+    raise error
 
 
 class LastReadings:
@@ -255,8 +287,8 @@ class States:
 class HolderLoad:
     """A process that trusts its lock: acquire, write `writes` times with the token, release.
 
-    It never asks whether it still holds the lock: the store has to find out. A turn ends with the
-    first write that is refused.
+    It writes whether or not it still holds the lock: the store has to find out. A turn ends with
+    the first write that is refused; what the lock said before that write is told.
     """
 
     def __init__(
@@ -300,8 +332,10 @@ class HolderLoad:
         self._tell("grant", token=token)
         for _ in range(self._writes):
             self._count += 1
+            asked = monotonic_ns()
+            held = self._door.held
             if not self._store.write(token, f"{self._who}/{self._count:06}"):
-                self._tell("refused", token=token, held=self._door.held)
+                self._tell("refused", token=token, asked=asked, held=held)
                 break
             if self._stopping.wait(0.002):
                 break
