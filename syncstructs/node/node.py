@@ -88,8 +88,6 @@ class Node:
         try:
             for name, target in consumers.items():
                 engine.replica.table.offer(name, target)
-            # Else a barrier could pass before they have the state that a snapshot gave to others.
-            engine.replica.table.adopt_offers()
             attaching = [
                 (name, engine.system("attach", *attach_arguments(name, target)))
                 for name, target in consumers.items()

@@ -150,16 +150,6 @@ class Directory:
         target._binding = Binding(self._owner, name)
         target._dropped = None
 
-    def adopt_offers(self) -> None:
-        """Let offered instances stand for the objects of a snapshot from before this life.
-
-        What refuses its state goes on waiting for its attach, which tells why.
-        """
-        for name in list(self._offers):
-            record = self.records.get(name)
-            if record is not None:
-                self.join(record)
-
     def withdraw(self, name: str) -> None:
         """Take back an offer; without effect once the instance is attached."""
         offered = self._offers.pop(name, None)

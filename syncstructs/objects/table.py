@@ -118,18 +118,6 @@ class Table:
         """
         self._directory.offer(name, target)
 
-    def adopt_offers(self) -> None:
-        """Let offered instances stand at once for objects that are known here already.
-
-        For the beginning of a node's life: what a snapshot holds is read through them from then
-        on, without waiting for an attach.
-        """
-        token = _current.set(self._context())
-        try:
-            self._directory.adopt_offers()
-        finally:
-            _current.reset(token)
-
     def withdraw(self, name: str) -> None:
         """Take back an offer; without effect once the instance is attached."""
         self._directory.withdraw(name)
