@@ -61,6 +61,7 @@ BUGS = (
             "if False:",
         ),
         fields={"settings": SMALL},
+        first_seed=80,
     ),
     disk_bug(
         "segment_removed_too_early",
@@ -85,7 +86,11 @@ BUGS = (
         "A snapshot is loaded whatever its checksum says.",
         (SNAPSHOTS + "load", "or zlib.crc32(image) != snapshot.checksum", ""),
         fields={"settings": SMALL},
-        elusive="rot that hits the image of a snapshot which is then loaded: it mostly hits"
-        " the log",
+    ),
+    disk_bug(
+        "found_and_marked_at_once",
+        "What a start finds is written again and marked as whole with one sync.",
+        (WAL + "_settle", "        self._file.sync()\n", ""),
+        first_seed=118,
     ),
 )
