@@ -112,6 +112,8 @@ class Engine:
     def _make_replica(self, stores: Stores) -> Replica[Call]:
         self._incarnation = self._world.random_bits(63)
         snapshot = stores.snapshots.latest()
+        # Before the log, which may begin anew behind it: a refusal is to change nothing.
+        image = None if snapshot is None else stores.snapshots.load(snapshot)
         return Replica(
             address=self.address,
             members=self.members,
@@ -120,7 +122,7 @@ class Engine:
             incarnation=self._incarnation,
             port=self,
             restored=stores.log.load(snapshot),
-            image=None if snapshot is None else stores.snapshots.load(snapshot),
+            image=image,
             now=self._world.now(),
         )
 
