@@ -96,8 +96,8 @@ class Torture:
             self.log = Wal(self.directory, segment_bytes=self.segment_bytes)
             self.snapshots = DiskSnapshots(self.directory)
             latest = self.snapshots.latest()
-            restored = self.log.load(latest)
             image = b"" if latest is None else self.snapshots.load(latest)
+            restored = self.log.load(latest)
         except DataDirDamaged as error:
             raise AssertionError(f"a sound disk is refused: {error}") from error
         except StorageError:
