@@ -25,6 +25,8 @@ BARRIER_TIMEOUT = 2.0
 BURST = 8
 """Calls that a client has under way at once, now and then."""
 BURST_TIMEOUT = 5.0
+TOLD_TIMEOUT = 20.0
+"""Seconds within which a holder is told that its lock is lost; tests see to it that it was."""
 OBJECTS: dict[str, tuple[str, list[Any]]] = {
     "hits": ("syncstructs:ReplCounter", []),
     "users": ("syncstructs:ReplDict", []),
@@ -288,7 +290,8 @@ class HolderLoad:
     """A process that trusts its lock: acquire, write `writes` times with the token, release.
 
     It writes whether or not it still holds the lock: the store has to find out. A turn ends with
-    the first write that is refused; what the lock said before that write is told.
+    the first write that is refused; what the lock said before that write is told. The release
+    then comes after `on_lost`: if it came first, it would be the one to say what is lost.
     """
 
     def __init__(
@@ -302,7 +305,8 @@ class HolderLoad:
         writes: int,
     ) -> None:
         self._door = objects["door"]
-        self._door.on_lost = lambda: self._tell("lost")
+        self._told = threading.Event()
+        self._door.on_lost = self._lost
         self._store = StoreClient(store)
         self._emit = emit
         self._who = who
@@ -313,6 +317,7 @@ class HolderLoad:
     def run(self) -> None:
         """Take turns until told to stop."""
         while not self._stopping.is_set():
+            self._told.clear()
             try:
                 if self._door.acquire(timeout=0.5):
                     self._hold()
@@ -336,6 +341,7 @@ class HolderLoad:
             held = self._door.held
             if not self._store.write(token, f"{self._who}/{self._count:06}"):
                 self._tell("refused", token=token, asked=asked, held=held)
+                self._told.wait(TOLD_TIMEOUT)
                 break
             if self._stopping.wait(0.002):
                 break
@@ -345,6 +351,10 @@ class HolderLoad:
             self._tell("late release", token=token, error=type(error).__name__)
         else:
             self._tell("released", token=token)
+
+    def _lost(self) -> None:
+        self._tell("lost")
+        self._told.set()
 
     def _tell(self, event: str, **more: Any) -> None:
         self._emit({"event": event, "who": self._who, "at": monotonic_ns(), **more})
