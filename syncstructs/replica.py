@@ -112,6 +112,7 @@ class Replica(Generic[C]):
         self._expiring: set[int] = set()
         self._expiry_at = now
         self._sure_until = now
+        self._alone = len(members) == 1
         if restored.snapshot is not None:
             if image is None:
                 raise NodeFailed("the log starts after a snapshot whose image is missing")
@@ -173,6 +174,9 @@ class Replica(Generic[C]):
             deadline = min(deadline, self._ask_at)
         if self.core.role is Role.LEADER:
             deadline = min(deadline, self._expiry_at)
+            if self._alone and self._leading:
+                # Nobody answers a lone leader: time itself has to tell it that it still leads.
+                deadline = min(deadline, self._sure_until - self.config.session_ttl / 2)
         return deadline
 
     def take_effects(self, now: float) -> Effects:

@@ -31,7 +31,7 @@ from .driver import Driver
 from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
 from .gate import ReadGate
 from .operations import Operation
-from .runners import AsyncioRunner, HasCancel, Loop, Timer
+from .runners import AsyncioRunner, HasCancel, Loop, ThreadRunner, Timer
 from .stores import Stores
 from .world import current_world
 
@@ -195,6 +195,10 @@ class Engine:
         except BaseException as error:
             # Ctrl-C in a manual tick: the state may be changed by half, so this is the end.
             self._stop(NodeFailed(f"this node was interrupted while it worked: {error!r}"))
+            if isinstance(self.runner, ThreadRunner):
+                # Nobody is above; and the thread has yet to close what is open.
+                _log.critical("the driver of %s was interrupted", self.address, exc_info=True)
+                return
             raise
         self.active.set()
         now = self._world.now()
@@ -258,7 +262,7 @@ class Engine:
         for target in list(self.replica.table.objects.values()):
             try:
                 target.on_session_lost()
-            except Exception:
+            except (Exception, SystemExit):
                 _log.exception("on_session_lost of %r raised", target)
 
     def _leave(self) -> None:

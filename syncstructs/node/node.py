@@ -1,7 +1,7 @@
 """`Node`: a member of a cluster, in this process."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from contextvars import Token
 from dataclasses import replace
 from math import inf
@@ -9,7 +9,15 @@ from types import MappingProxyType
 from typing import Any, NoReturn, Self, TypeVar
 
 from ..config import Config, parse_address
-from ..errors import Cancelled, ConfigError, NotApplied, ObjectExists, ObjectMismatch, Timeout
+from ..errors import (
+    Cancelled,
+    ConfigError,
+    NotApplied,
+    ObjectExists,
+    ObjectMismatch,
+    SyncError,
+    Timeout,
+)
 from ..futures import Future
 from ..objects.port import Steps
 from ..objects.replicated import (
@@ -256,14 +264,27 @@ class Node:
         return CloseMethod(self._engine)
 
     def __enter__(self) -> Self:
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            # Nobody else could: the block is never entered, and often nobody else has the node.
+            with suppress(SyncError):
+                self.close()
+            self.close.submit()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
-        await self.wait_ready.submit()
+        try:
+            await self.wait_ready.submit()
+        except BaseException:
+            closed = self.close.submit()
+            with suppress(SyncError):
+                await closed
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:

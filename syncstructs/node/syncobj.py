@@ -27,7 +27,7 @@ class SyncObj(Node, Replicated, metaclass=_StartsWhenMade):
     starts when the outermost `__init__` has returned.
     """
 
-    LOCAL: ClassVar[frozenset[str]] = frozenset({"_consumers", "_engine", "_ready"})
+    LOCAL: ClassVar[frozenset[str]] = frozenset({"_attached", "_consumers", "_engine", "_ready"})
     _embeddable: ClassVar[bool] = False
 
     def __init__(

@@ -363,9 +363,9 @@ class Directory:
                     _expire(target, *args)
                 else:
                     record.command(target, method)(target, *args, **kwargs)
-            except (MemoryError, LacksMethod):
+            except (MemoryError, KeyboardInterrupt, SystemExit, LacksMethod):
                 raise
-            except Exception as error:
+            except BaseException as error:
                 # As on the members where it was applied in time: its caller was told there.
                 _log.debug("%s() of %s raised %r", method, record, error)
             finally:

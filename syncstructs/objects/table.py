@@ -47,6 +47,10 @@ _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 _DONE: Final = Outcome()
 
+# What may come from outside in the midst of a command, where it is applied in a main thread; and
+# what other members may have had more memory for. All else is the command's own doing, everywhere.
+_FATAL: Final = (MemoryError, KeyboardInterrupt, SystemExit)
+
 
 class Applied(msgspec.Struct):
     """What an entry brought about, as far as this node has to know."""
@@ -230,9 +234,9 @@ class Table:
             else:
                 try:
                     value = function(instance, *args)
-                except MemoryError:
+                except _FATAL:
                     raise
-                except Exception as error:
+                except BaseException as error:
                     result = _raised(error)
                 else:
                     if value is None:
@@ -268,9 +272,9 @@ class Table:
         command = record.command(record.live, method)
         try:
             value = command(record.live, *args, **kwargs)
-        except MemoryError:
+        except _FATAL:
             raise
-        except Exception as error:
+        except BaseException as error:
             return _raised(error)
         return _settled(value, round_)
 
@@ -512,11 +516,15 @@ def _method_names(methods: list[Any]) -> list[str]:
     return sorted(set(methods))
 
 
-def _raised(error: Exception) -> Outcome:
+def _raised(error: BaseException) -> Outcome:
     """Return the outcome of a call that raised, without the table's own frame in its traceback.
 
     Whoever keeps the error would keep that frame, and with it all commands of the group.
     """
+    if not isinstance(error, Exception):
+        # A caller that awaits the call would take a CancelledError for his own.
+        what = f"the method raised {type(error).__name__}, which is no Exception: {error}"
+        return Outcome(None, RuntimeError(what))
     if error.__traceback__ is not None:
         error.__traceback__ = error.__traceback__.tb_next
     return Outcome(None, error)

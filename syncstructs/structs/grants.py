@@ -240,7 +240,8 @@ class Grants(Replicated, Generic[K]):
                 _log.debug("%s: no background release", self._describe(key), exc_info=True)
             try:
                 self._tell_lost(key)
-            except Exception:
+            except (Exception, SystemExit):
+                # sys.exit() in a callback would end the thread that all others rely on.
                 _log.exception("on_lost of %s raised; that changes nothing", self._describe(key))
 
     def _tell_lost(self, key: K) -> None:

@@ -1,0 +1,163 @@
+"""What programs do to nodes by mistake, and the least clusters there are."""
+
+import asyncio
+import socket
+import sys
+
+import pytest
+
+from syncstructs import Node, ReplCounter, ReplDict, Replicated, ReplLock, SyncObj, replicated
+from syncstructs.cli.processes import free_addresses
+from syncstructs.errors import ObjectMismatch, Timeout
+from syncstructs.testing.simulator import Simulation
+
+
+@pytest.fixture
+def address():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+class Rude(Replicated):
+    """Raises what no `except Exception` catches."""
+
+    def __init__(self):
+        self.count = 0
+
+    @replicated
+    def raises(self, kind):
+        self.count += 1
+        raise {"cancelled": asyncio.CancelledError, "exit": GeneratorExit, "own": Own}[kind]("why")
+
+
+class Own(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "exit", "own"])
+def test_whatever_a_method_raises_ends_its_own_call_only(address, tmp_path, kind):
+    rude = Rude()
+    with Node(address, consumers={"rude": rude}, data_dir=str(tmp_path)):
+        with pytest.raises(RuntimeError, match=r"raised \w+, which is no Exception: why"):
+            rude.raises(kind)
+        assert rude.count == 1
+    # The log has it for ever; a restart applies it again.
+    rude = Rude()
+    with Node(address, consumers={"rude": rude}, data_dir=str(tmp_path)):
+        assert rude.count == 1
+
+
+def test_a_lone_node_keeps_its_lock_for_as_long_as_it_lives():
+    lost = []
+    simulation = Simulation(
+        1, {"lock": lambda: ReplLock(on_lost=lambda: lost.append(1))}, size=1, session_ttl=2.0
+    )
+    simulation.start()
+    acquired = simulation.objects("n1:1")["lock"].acquire.submit()
+    simulation.run_until(acquired.done)
+    for _ in range(40):
+        simulation.run(0.5)
+        assert simulation.objects("n1:1")["lock"].held
+    simulation.hosts["n1:1"].pause(simulation.now + 30.0)
+    simulation.run(40.0)
+    # Nobody else can have got it meanwhile.
+    assert simulation.objects("n1:1")["lock"].held
+    assert not lost
+
+
+class Book(SyncObj):
+    def __init__(self, address, partners):
+        super().__init__(address, partners)
+        self.lines = []
+
+    @replicated
+    def write(self, line):
+        self.lines.append(line)
+        return len(self.lines)
+
+
+def test_an_object_that_is_a_node_has_all_that_a_node_has():
+    addresses = free_addresses(3)
+    books = [Book(address, addresses) for address in addresses]
+    try:
+        books[0].wait_ready(10.0)
+        books[0].write("zero")
+        for number, book in enumerate(books, 1):
+            # Whose state came from another member, for two of them.
+            book.wait_ready(10.0)
+            book.barrier(5.0)
+            assert len(book.lines) == number
+            hits = book.create(f"hits{number}", ReplCounter)
+            with book.batch():
+                book.write.submit("more")
+                hits.inc.submit()
+            assert (len(book.lines), hits.value) == (number + 1, 1)
+            book.attach(f"users{number}", ReplDict())
+            with book.reading():
+                assert {"self", f"hits{number}", f"users{number}"} <= set(book.objects)
+            book.drop(f"hits{number}")
+            assert book.status()["address"] == book.address
+            assert book.leader in book.members
+            assert book.is_leader == (book.leader == book.address)
+    finally:
+        for book in books:
+            book.close()
+
+
+def test_a_block_that_is_never_entered_leaves_no_node_behind(address, tmp_path):
+    room = str(tmp_path)
+    with Node(address, consumers={"it": ReplCounter()}, data_dir=room):
+        pass
+    for _ in range(2):
+        node = Node(address, consumers={"it": ReplDict()}, data_dir=room)
+        with pytest.raises(ObjectMismatch), node:
+            pytest.fail("entered")
+    with Node(address, consumers={"it": ReplCounter()}, data_dir=room):
+        pass
+
+
+def test_an_async_block_that_is_never_entered_leaves_no_node_behind(address, tmp_path):
+    room = str(tmp_path)
+
+    async def enter():
+        node = Node(address, ["127.0.0.1:9", "127.0.0.1:10"], drive="asyncio", data_dir=room)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), node:
+                pytest.fail("entered")
+
+    asyncio.run(enter())
+    asyncio.run(enter())
+
+
+def test_exit_in_a_callback_of_a_lock_ends_neither_the_node_nor_its_close(address):
+    lock = ReplLock(on_lost=sys.exit)
+    node = Node(address, consumers={"lock": lock})
+    node.wait_ready(5.0)
+    lock.acquire()
+    node.close(5.0)
+    assert not lock.held
+
+
+class Quitter(Replicated):
+    @replicated
+    def quit(self):
+        sys.exit(3)
+
+
+def test_exit_in_a_method_stops_the_node_which_can_be_closed(address):
+    quitter = Quitter()
+    node = Node(address, consumers={"quitter": quitter}, call_timeout=5.0)
+    node.wait_ready(5.0)
+    with pytest.raises(Exception, match="interrupted"):
+        quitter.quit()
+    node.close(5.0)
+    with pytest.raises(Exception, match="interrupted"):
+        quitter.quit()
+
+
+def test_a_timeout_of_a_node_without_a_quorum_is_not_a_leak(address):
+    node = Node(address, ["127.0.0.1:9", "127.0.0.1:10"])
+    with pytest.raises(Timeout):
+        node.wait_ready(0.1)
+    node.close(5.0)
