@@ -195,6 +195,10 @@ class Run:
         def all_answered() -> bool:
             for address in wanted:
                 life = simulation.hosts[address].life
+                if life is not None and life.node and life.node._engine.failure is not None:
+                    # A sync that failed before all was healed may be heard of only now.
+                    simulation.start_again([address])
+                    continue
                 if life is not None and life.node is not None and asked.get(address) is not life:
                     asked[address] = life
                     life.soon(ask, address)

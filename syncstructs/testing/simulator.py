@@ -238,6 +238,10 @@ class Simulation:
         """
         lives = self.lives()
         leader = self.leader()
+        if any(life.node._engine.failure is not None for life in lives):
+            # A sync that failed before all was healed may be heard of only now.
+            self.start_again()
+            return False
         if leader is None or len(lives) + len(self.damaged) < len(self.hosts):
             return False
         last = self.hosts[leader].life.core.log.last_id  # type: ignore[union-attr]
@@ -245,7 +249,6 @@ class Simulation:
             life.core.leader == leader
             and life.core.log.last_id == last
             and life.table.applied_index == last.index
-            and life.node._engine.failure is None
             and len(life.node._engine.calls) == len(life.replica.outbox.parked)
             for life in lives
         )
