@@ -118,7 +118,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     """Return the plan that follows from a seed.
 
     Profiles: `all`; `network` and `disk` (mostly faults of these); `locks` (sessions, locks and
-    waits, with long pauses and cuts); `calm` (load without faults).
+    waits, with long pauses and cuts); `calm` (some load for long, without faults).
 
     Raises:
         ValueError: there is no such profile.
@@ -130,7 +130,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     framing = profile != "calm" and random.random() < 0.1
     datagrams = not framing and profile != "calm" and random.random() < 0.3
     size = random.choices((1, 2, 3, 5), (1, 1, 16, 3))[0]
-    chaos = random.choice((4.0, 8.0, 12.0)) if profile != "calm" else 60.0
+    chaos = random.choice((4.0, 8.0, 12.0)) if profile != "calm" else 1200.0
     settings = _draw_settings(random, profile)
     return Plan(
         seed=f"{seed}/{profile}",
@@ -141,7 +141,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
         settings=settings,
         mixes=_draw_mixes(random, profile),
         clients=random.choice((1, 2, 3)),
-        think=random.choice((0.1, 0.2, 0.4, 0.8)),
+        think=random.choice((0.1, 0.2, 0.4, 0.8)) if profile != "calm" else 15.0,
         keys=random.choice((1, 2, 4, 8)),
         give_up=random.choice((0.0, 0.0, 0.05, 0.2)),
         drift=random.choice((0.0, 0.01, 0.02)),
@@ -163,7 +163,7 @@ def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
         "session_ttl": max(2 * high, random.choice((1.0, 2.0, 4.0, 10.0))),
     }
     if profile == "calm":
-        return settings
+        return {"election_timeout_min": 1.0, "election_timeout_max": 2.0, "heartbeat_interval": 0.4}
     settings |= {
         "batch_bytes": random.choice((1, 60, 600, 128 * 1024)),
         "snapshot_log_entries": random.choice((4, 15, 40, 100_000)),

@@ -53,6 +53,10 @@ CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
 """The objects of every run, as every node makes them."""
 
 
+_LONGEST_THOUGHT: Final = 30.0
+"""Seconds between two calls of a caller at the most."""
+
+
 class Record:
     """One call, as it is being recorded."""
 
@@ -239,7 +243,8 @@ class Client:
         """Call again and again, until the load is closed."""
         load, random = self.load, self.random
         while load.is_open:
-            await asyncio.sleep(random.expovariate(1.0) * load.plan.think)
+            # Not for so long that the load could not be ended.
+            await asyncio.sleep(min(random.expovariate(1.0) * load.plan.think, _LONGEST_THOUGHT))
             if load.read_only:
                 await self._guard(self.read())
                 continue
