@@ -57,12 +57,14 @@ def by_item(ops: Sequence[Op]) -> dict[Hashable, list[Op]]:
 
 
 def distinct_items(groups: dict[Hashable, list[Op]]) -> list[Item]:
-    """Return the items that were put once, and taken once at most."""
+    """Return the items that were put once for certain, and taken once at most."""
     items = []
     for group in groups.values():
         puts = [op for op in group if op.method in PUTS]
         gets = [op for op in group if op.method in GETS]
-        if len(puts) == 1 and len(gets) <= 1:
+        # A put of unknown outcome may have found the queue full, if nobody got its item.
+        certain = gets or (puts and puts[0].outcome is not UNKNOWN)
+        if len(puts) == 1 and len(gets) <= 1 and certain:
             items.append(Item(puts[0], gets[0] if gets else None))
     return items
 

@@ -558,3 +558,15 @@ def test_a_model_may_be_made_of_functions() -> None:
     assert verdict([*ops[:2], replace(ops[2], outcome=1)], model) is BAD
     placed: Result = check_witness([replace(op, index=op.id) for op in ops], model)
     assert placed.ok
+
+
+def test_a_put_that_took_effect_may_have_found_the_queue_full() -> None:
+    history = ops_of(
+        ("a", "put_nowait", (1,), 1, 2, None),
+        ("b", "put_nowait", (2,), 3, 4, UNKNOWN),
+        ("c", "get_nowait", (), 5, 6, 1),
+        ("a", "put_nowait", (3,), 7, 8, None),
+        ("c", "get_nowait", (), 9, 10, 3),
+    )
+    assert check(history, QueueModel(1)).ok
+    assert not check(history, QueueModel(2)).ok
