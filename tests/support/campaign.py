@@ -117,6 +117,14 @@ class Campaign:
         for member in chosen:
             member.kill()
 
+    def freeze(self, victims: Iterable[MemberProcess]) -> None:
+        """Stop members for good; return when no thread of theirs can act on anything any more."""
+        chosen = list(victims)
+        for member in chosen:
+            member.pause()
+        for member in chosen:
+            wait_until(lambda member=member: _is_still(member.pid), f"{member.name} stands still")
+
     def finish(self) -> None:
         """After the last fault: see everything go on, end the load, and judge.
 
@@ -156,3 +164,9 @@ class Campaign:
 
     def _runs(self, name: str) -> bool:
         return name in self.cluster.members and self.cluster.members[name].alive
+
+
+def _is_still(pid: int) -> bool:
+    """Return whether each thread has stopped, or will when the system call it is in has ended."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] in "TtD" for stat in stats)
