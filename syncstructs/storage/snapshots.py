@@ -204,7 +204,12 @@ class DiskSnapshots:
         """Give a synced file its final name, and forget all but the newest snapshots."""
         disk, at = self._directory.disk, self._directory.at
         disk.rename(at(name), at(_name(snapshot)))
-        self._directory.sync()
+        try:
+            self._directory.sync()
+        except OSError:
+            if all(known.id != snapshot.id for known in self._kept):
+                self._remove(_name(snapshot))
+            raise
         kept = [*(known for known in self._kept if known.id != snapshot.id), snapshot]
         kept.sort(key=lambda known: known.id)
         # The list first: who reads in between is told that the file is gone.
@@ -213,7 +218,12 @@ class DiskSnapshots:
             self._remove(_name(known))
 
     def _find(self) -> tuple[SnapshotMeta, ...]:
-        """Return the newest snapshots; files of older ones, left by a crash, are removed."""
+        """Return the newest snapshots; files of older ones, left by a crash, are removed.
+
+        A process that died may not have synced the names it gave. They are made durable first, or
+        a power cut could take the new snapshots after the older ones were removed.
+        """
+        self._directory.sync()
         names = sorted(filter(_NAME.fullmatch, self._directory.disk.list(self._directory.path)))
         for name in names[:-_KEPT]:
             self._remove(name)

@@ -199,6 +199,18 @@ class Torture:
         if self._snapshot(lambda: self.snapshots.save(*fields, image), snapshot):
             self._guard(lambda: self.log.compact(self.snapshot.index))
 
+    def read_snapshot(self):
+        """Read a piece of the newest snapshot, as for a peer."""
+        if (latest := self.snapshots.latest()) is None:
+            return
+        image = self.images[latest]
+        begin = self.random.randint(0, len(image))
+
+        def read():
+            assert self.snapshots.read(latest, begin, 500) == image[begin : begin + 500]
+
+        self._guard(read)
+
     def _new_snapshot(self, index, term=None):
         if term is None:
             self.term += 1
@@ -312,8 +324,10 @@ class Torture:
                 self.disk.heal()
             return self.start()
         kind = random.random()
-        if kind < 0.60:
+        if kind < 0.50:
             self.append()
+        elif kind < 0.60:
+            self.read_snapshot()
         elif kind < 0.75:
             self.save_snapshot()
         elif kind < 0.80:

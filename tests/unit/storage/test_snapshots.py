@@ -211,6 +211,56 @@ def test_a_full_disk_is_said_and_leaves_nothing(call):
     assert store.finish(meta(7))
 
 
+def test_a_name_that_cannot_be_made_durable_is_taken_back():
+    disk = WatchedDisk()
+    store = open_on(disk)
+    store.save(5, 1, 50, IMAGE)
+    kept = files(disk)
+    disk.fail("sync_directory")
+    for index in (6, 7, 8):
+        with pytest.raises(StorageError, match="input/output error"):
+            store.save(index, 1, index * 10, IMAGE)
+        with pytest.raises(StorageError, match="input/output error"):
+            receive(store, meta(index))
+        assert files(disk) == kept
+    assert store.latest() == meta(5)
+
+
+def save_without_name(disk, store, index):
+    """Save a snapshot in a process that dies before the name is durable."""
+    points = disk.crashpoint
+
+    def die(point):
+        if point == "sync_directory":
+            raise PowerCut
+
+    disk.crashpoint = die
+    with pytest.raises(PowerCut):
+        store.save(index, 1, index * 10, IMAGE)
+    disk.crashpoint = points
+
+
+@pytest.mark.parametrize("way", ["start", "rescan"])
+def test_a_snapshot_that_is_found_stays_and_older_ones_go_only_then(way):
+    for seed in range(30):
+        disk = WatchedDisk()
+        store = open_on(disk)
+        store.save(3, 1, 30, b"three")
+        store.save(5, 1, 50, b"five")
+        for index in (6, 7, 8):
+            save_without_name(disk, store, index)
+        if seed % 2:
+            disk.fail("sync_directory", times=1)
+            with pytest.raises(StorageError, match="input/output error"):
+                store.rescan() if way == "rescan" else open_on(disk)
+            found = [meta(5, b"five"), meta(6), meta(7), meta(8)]
+        else:
+            found = [store.rescan() if way == "rescan" else open_on(disk).latest()]
+            assert found == [meta(8)]
+        disk.crash(seed)
+        assert open_on(disk).latest() in found
+
+
 def test_a_newest_snapshot_that_is_damaged_anywhere_is_refused():
     disk = WatchedDisk()
     store = open_on(disk)
