@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from campaign import CONFIG, ROUNDS, Campaign
+from campaign import CONFIG, ROUNDS, Campaign, wait_until
 from member_history import OBJECTS
 from net_namespaces import NetNamespaces
-from rights import Unavailable
+from rights import Unavailable, kill_maker
 
 from syncstructs.cli.processes import MEMBER_COMMAND, LocalCluster
 
@@ -105,6 +105,18 @@ def test_a_cut_drops_packets_in_one_direction_only():
         assert arrives(made, other, one, 10)
         made.heal()
         assert arrives(made, one, other, 10)
+
+
+def test_namespaces_go_with_the_process_that_made_them():
+    with namespaces(1):
+        pass
+    pid = kill_maker("net_namespaces", "NetNamespaces(2)")
+
+    def left():
+        names = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+        return f"syncstructs-{pid}-" in names
+
+    wait_until(lambda: not left(), "the namespaces are gone")
 
 
 def test_histories_hold_when_packets_are_dropped_in_one_direction(tmp_path):

@@ -5,13 +5,14 @@ Skipped without root. `SYNCSTRUCTS_CLUSTER_ROUNDS=20` injects twenty times as ma
 
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
-from campaign import CONFIG, ROUNDS, Campaign
+from campaign import CONFIG, ROUNDS, Campaign, wait_until
 from member_history import OBJECTS
 from power_cut import LoopDisks
-from rights import Unavailable
+from rights import Unavailable, kill_maker
 
 from syncstructs.cli.processes import LocalCluster
 
@@ -50,7 +51,8 @@ def cut(campaign, disks, members):
     # Not the disks alone: what they say while they go down is not to be relied on (`LoopDisk.cut`),
     # and no member gets to hear it.
     campaign.freeze(members)
-    disks.cut([member.name for member in members])
+    for member in members:
+        disks[member.name].cut()
     campaign.kill(members)
     for member in members:
         disks[member.name].restore()
@@ -67,7 +69,7 @@ def test_a_power_cut_loses_what_was_not_synced_and_nothing_else(tmp_path):
             os.close(directory)
             file.write(b"y" * 1000)
             (folder / "other").write_bytes(b"z")
-            disks.cut(["only"])
+            disks["only"].cut()
             with pytest.raises(OSError, match="error"):
                 os.fsync(file.fileno())
         disks["only"].restore()
@@ -81,10 +83,28 @@ def test_power_comes_back_though_another_namespace_has_the_former_mount(tmp_path
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe) as keeper:
             assert keeper.stdout.readline() == b"begun\n"
-            disks.cut(["only"])
+            disks["only"].cut()
             disks["only"].restore()
             (disks["only"].path / "file").write_bytes(b"x")
             keeper.stdin.close()
+
+
+def test_disks_go_with_the_process_that_made_them(tmp_path):
+    with loop_disks(tmp_path / "probe", ["only"]):
+        pass
+    path = tmp_path / "disks" / "only"
+    kill_maker("power_cut", f"LoopDisks(Path({str(path.parent)!r}), ['only'])")
+    wait_until(lambda: not path.is_mount(), "the disk is unmounted")
+    wait_until(lambda: str(path.parent) not in backing_files(), "the loop device is free")
+
+
+def backing_files():
+    """Return the paths of the files behind all loop devices, as one text."""
+    found = []
+    for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):  # it was set free just now
+            found.append(file.read_text())
+    return "".join(found)
 
 
 def test_histories_hold_over_power_cuts(tmp_path):

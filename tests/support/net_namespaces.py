@@ -10,14 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 
-from rights import Unavailable, attempt, process_runs, require, run
+from rights import Heir, attempt, require, run
 
 PORT = 4321
-_PREFIX = "syncstructs-"
-_FOLDER = Path("/run/netns")
 Flow = tuple[str, str]
 
 
@@ -30,14 +26,14 @@ class NetNamespaces:
 
     def __init__(self, count: int) -> None:
         require("ip")
-        remove_left_behind()
-        self._stem = f"{_PREFIX}{os.getpid()}-"
-        self._hub = f"{self._stem}hub"
+        stem = f"syncstructs-{os.getpid()}"
+        self._hub = f"{stem}-hub"
         self.addresses = [f"10.99.0.{number + 1}:{PORT}" for number in range(count)]
         self._names = {
-            address: f"{self._stem}{number}" for number, address in enumerate(self.addresses)
+            address: f"{stem}-{number}" for number, address in enumerate(self.addresses)
         }
         self._cut: set[Flow] = set()
+        self._heir = Heir(("ip", "netns", "del", name) for name in self.names)
         try:
             self._make()
         except BaseException:
@@ -52,9 +48,12 @@ class NetNamespaces:
 
     def close(self) -> None:
         """Remove the namespaces; with them go their links, once no process is in them."""
-        for name in [*self._names.values(), self._hub]:
-            with suppress(OSError):
-                run("ip", "netns", "del", name)
+        self._heir.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all namespaces."""
+        return [*self._names.values(), self._hub]
 
     def command(self, address: str, command: Sequence[str]) -> tuple[str, ...]:
         """Return `command` as it runs in the namespace of that address."""
@@ -94,15 +93,3 @@ class NetNamespaces:
             # The rule that delivers local packets comes first of all; ours must precede it.
             attempt("ip", "-n", name, "rule", "add", "pref", "100", "lookup", "local")
             attempt("ip", "-n", name, "rule", "del", "pref", "0")
-
-
-def remove_left_behind() -> None:
-    """Remove the namespaces of test runs that were killed."""
-    for path in _FOLDER.glob(f"{_PREFIX}*-*"):
-        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdigit() and not process_runs(int(pid)):
-            with suppress(OSError):
-                run("ip", "netns", "del", path.name)
-
-
-__all__ = ["NetNamespaces", "Unavailable"]

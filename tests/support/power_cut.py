@@ -11,42 +11,38 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-from rights import attempt, process_runs, require, run
+from rights import Heir, attempt, require, run
 
 SIZE_BYTES = 48 << 20
 _SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN, on 64-bit Linux."""
 _NO_LOG_FLUSH = struct.pack("I", 2)
 _UMOUNT_TIMEOUT = 10.0
-_MARK = "syncstructs-disk-"
 
 
 class LoopDisk:
-    """One mounted file system; `path` is where.
-
-    Raises:
-        Unavailable: there are no rights, no tools or no loop devices here.
-    """
+    """One file system; `path` is where it is mounted. Who makes it sees to it that it ends."""
 
     def __init__(self, directory: Path, name: str) -> None:
-        require("mkfs.ext4", "mount", "umount", "unshare")
-        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / name
         self._image = directory / f"{name}.0"
         self._lives = 0
-        # The process's number is in the path, so that what a killed run leaves can be found.
-        self.path = directory / f"{_MARK}{os.getpid()}-{name}"
-        self.path.mkdir()
+
+    def mount(self) -> None:
+        """Make the file system and mount it.
+
+        Raises:
+            Unavailable: there are no rights or no loop devices here.
+        """
+        self.path.mkdir(parents=True)
         with open(self._image, "wb") as image:
             image.truncate(SIZE_BYTES)
         attempt("mkfs.ext4", "-q", "-F", str(self._image))
         attempt("mount", "-o", "loop", str(self._image), str(self.path))
-        self._mounted = True
 
     def cut(self) -> None:
         """Cut the power: lose what was not synced; every call fails until `restore`.
@@ -74,24 +70,14 @@ class LoopDisk:
         run("cp", "--sparse=always", str(former), str(self._image))
         former.unlink()
         run("mount", "-o", "loop", str(self._image), str(self.path))
-        self._mounted = True
-
-    def close(self) -> None:
-        """Unmount, whoever uses it; the loop device goes with it."""
-        if self._mounted:
-            try:
-                self._umount()
-            except OSError:
-                run("umount", "--lazy", str(self.path))
-                self._mounted = False
 
     def _umount(self) -> None:
         # A child of a killed member, which writes a snapshot, may live a moment longer.
         deadline = time.monotonic() + _UMOUNT_TIMEOUT
-        while self._mounted:
+        while True:
             try:
                 run("umount", str(self.path))
-                self._mounted = False
+                return
             except OSError:
                 if time.monotonic() > deadline:
                     raise
@@ -99,14 +85,20 @@ class LoopDisk:
 
 
 class LoopDisks:
-    """A disk for each name; a context manager that unmounts whatever happens."""
+    """A disk for each name; a context manager. The disks end with it, or with this process.
+
+    Raises:
+        Unavailable: there are no rights, no tools or no loop devices here.
+    """
 
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
-        unmount_left_behind()
-        self.disks: dict[str, LoopDisk] = {}
+        require("mkfs.ext4", "mount", "umount", "unshare")
+        self._disks = {name: LoopDisk(directory, name) for name in names}
+        # Whoever uses a disk may go on doing so; the last one takes the loop device with it.
+        self._heir = Heir(("umount", "--lazy", str(d.path)) for d in self._disks.values())
         try:
-            for name in names:
-                self.disks[name] = LoopDisk(directory, name)
+            for disk in self._disks.values():
+                disk.mount()
         except BaseException:
             self.close()
             raise
@@ -118,35 +110,8 @@ class LoopDisks:
         self.close()
 
     def __getitem__(self, name: str) -> LoopDisk:
-        return self.disks[name]
-
-    def cut(self, names: Sequence[str]) -> None:
-        """Cut the power of several disks, as much in one moment as can be."""
-        together = threading.Barrier(len(names))
-
-        def cut(disk: LoopDisk) -> None:
-            together.wait(10)
-            disk.cut()
-
-        threads = [threading.Thread(target=cut, args=(self.disks[name],)) for name in names]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        return self._disks[name]
 
     def close(self) -> None:
         """Unmount all of them."""
-        for disk in self.disks.values():
-            with suppress(OSError):
-                disk.close()
-
-
-def unmount_left_behind() -> None:
-    """Unmount the disks of test runs that were killed."""
-    for line in Path("/proc/mounts").read_text().splitlines():
-        path = line.split()[1]
-        name = os.path.basename(path)
-        pid = name.removeprefix(_MARK).partition("-")[0]
-        if name.startswith(_MARK) and pid.isdigit() and not process_runs(int(pid)):
-            with suppress(OSError):
-                run("umount", "--lazy", path)
+        self._heir.close()

@@ -1,11 +1,13 @@
-"""What a test that needs root asks for first, and the commands it runs."""
+"""What a test that needs root asks for first, the commands it runs, and who tidies up after it."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 
 COMMAND_TIMEOUT = 20.0
 
@@ -47,6 +49,47 @@ def attempt(*command: str) -> None:
         raise Unavailable(str(error)) from None
 
 
-def process_runs(pid: int) -> bool:
-    """Return whether there is a process of that number."""
-    return os.path.exists(f"/proc/{pid}")
+class Heir:
+    """A process that runs shell commands once this one has closed it, or is gone, however it ended.
+
+    So nothing is left of tests that are interrupted, killed, or out of time.
+    """
+
+    def __init__(self, commands: Iterable[Sequence[str]]) -> None:
+        script = "\n".join(["trap '' INT TERM HUP", "read line", *map(shlex.join, commands)])
+        # A session of its own: what is sent to a test and all its children is not sent to it.
+        self._process = subprocess.Popen(
+            ["sh", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def close(self) -> None:
+        """Have the commands run now; those with nothing to do fail, and that is all right."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(COMMAND_TIMEOUT)
+
+
+def kill_maker(module: str, expression: str) -> int:
+    """Have another process make something of a module here, and kill it; return its number."""
+    script = f"""
+from pathlib import Path
+from {module} import *
+made = {expression}
+print("made", flush=True)
+input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as maker:
+        assert maker.stdout is not None
+        said = maker.stdout.readline()
+        maker.kill()
+    assert said == b"made\n", said
+    return maker.pid
