@@ -501,6 +501,11 @@ class Engine:
         return run.future
 
     @property
+    def in_batch(self) -> bool:
+        """Whether calls that are made here and now are gathered into a batch of this node."""
+        return self._batch() is not None
+
+    @property
     def call_timeout(self) -> float | None:
         """How long a call may take, in seconds; None: as long as it takes."""
         return self.config.call_timeout
@@ -511,16 +516,13 @@ class Engine:
         undo: Callable[[R], object] | None = None,
         name: str = "operation",
     ) -> R:
-        """Run an operation and wait for it; inside a batch return None at once.
+        """Run an operation and wait for it.
 
         `undo` takes the result back if the wait is interrupted as it comes.
 
         It may wait in an object for as long as it was told to. But a command of it that the
         cluster does not take in for `Config.call_timeout` ends it as it would end a plain call.
         """
-        if self._batch() is not None:
-            self.start(steps)
-            return cast(R, None)
         self.refuse_blocking()
         operation = Operation(self, self.blocker, steps)
         operation.advance()

@@ -80,6 +80,10 @@ class Port(Protocol):
         """
 
     @property
+    def in_batch(self) -> bool:
+        """Whether calls that are made here and now are gathered into a batch of this node."""
+
+    @property
     def call_timeout(self) -> float | None:
         """How long a call may take, in seconds; None: as long as it takes."""
 

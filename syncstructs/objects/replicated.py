@@ -253,9 +253,9 @@ class OperationMethod(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the operation and return its result, or raise what it raised."""
-        _refuse_inside_command(self._function.__name__)
-        undo = self._undo
         target = self._target
+        _refuse_to_wait(target, self._function.__name__)
+        undo = self._undo
         steps = self._function(target, *args, **kwargs)
         name = call_name(target, self._function.__name__)
         if undo is None:
@@ -264,7 +264,7 @@ class OperationMethod(Generic[P, R]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start the operation and return a future at once; cancelling it withdraws the wait."""
-        _refuse_inside_command(self._function.__name__)
+        _refuse_to_wait(self._target, self._function.__name__)
         future = self._target._port.start(self._function(self._target, *args, **kwargs))
         undo = self._undo
         if undo is not None:
@@ -313,6 +313,15 @@ def _refuse_inside_command(name: str) -> None:
         raise RuntimeError(
             f"{name}: a command cannot wait for another call; call replicated methods directly,"
             " they run as part of the command"
+        )
+
+
+def _refuse_to_wait(target: HasPort, name: str) -> None:
+    _refuse_inside_command(name)
+    if target._port.in_batch:
+        raise RuntimeError(
+            f"{call_name(target, name)} waits for answers, which a batch does not have before its"
+            " block ends; call it before the block or after it"
         )
 
 

@@ -222,6 +222,7 @@ class Copy:
     reading: AbstractContextManager[object] = nullcontext()
     session = 1
     call_timeout: float | None = None
+    in_batch = False
 
     def __init__(self, subject: Subject, state: bytes | None = None) -> None:
         self.subject = subject

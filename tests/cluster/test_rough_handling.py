@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from syncstructs import Node, ReplCounter, ReplDict, Replicated, ReplLock, SyncObj, replicated
+from syncstructs import (
+    Node,
+    ReplCounter,
+    ReplDict,
+    Replicated,
+    ReplLock,
+    ReplQueue,
+    SyncObj,
+    replicated,
+)
 from syncstructs.cli.processes import free_addresses
 from syncstructs.errors import ObjectMismatch, Timeout
 from syncstructs.testing.simulator import Simulation
@@ -161,3 +170,24 @@ def test_a_timeout_of_a_node_without_a_quorum_is_not_a_leak(address):
     with pytest.raises(Timeout):
         node.wait_ready(0.1)
     node.close(5.0)
+
+
+def test_nothing_that_waits_can_be_part_of_a_batch(address):
+    lock, jobs, hits = ReplLock(), ReplQueue(), ReplCounter()
+    with Node(address, consumers={"lock": lock, "jobs": jobs, "hits": hits}) as node:
+        waits = [
+            lock.acquire, lock.acquire.submit, lock.__enter__, jobs.get, jobs.get.submit,
+            lambda: lock.acquire(False), lambda: jobs.put("item"), lambda: node.barrier(),
+            lambda: node.create("more", ReplCounter),
+        ]  # fmt: skip
+        for wait in waits:
+            with node.batch():
+                hits.inc()
+                with pytest.raises(RuntimeError, match="a batch does not have"):
+                    wait()
+        assert hits.value == len(waits)
+        assert not lock.locked()
+        assert jobs.empty()
+        with lock, node.batch():
+            jobs.put_nowait("item")
+        assert jobs.get_nowait() == "item"

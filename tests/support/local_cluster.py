@@ -32,6 +32,7 @@ class LocalPort:
     """A member: its table, its session and its calls. Implements `Port`."""
 
     call_timeout: float | None = 30.0
+    in_batch: bool = False
 
     def __init__(self, cluster: LocalCluster, number: int) -> None:
         self.cluster = cluster
