@@ -193,6 +193,7 @@ def _ledger(history: History, method: str, found: Counter[Any]) -> Ledger:
     values: dict[str, set[Any]] = {"returned": set(), "not applied": set(), "unknown": set()}
     for op in history:
         if op.method.startswith(method):
+            assert not isinstance(op.outcome, Raised), f"a write has no reason to raise: {op}"
             values[_kind(op)].add(op.args[0])
     return Ledger(values["returned"], values["not applied"], values["unknown"], found)
 
