@@ -34,7 +34,7 @@ class Report(Replicated):
         self.lines.append(line)
 
 
-def work(number, results, all_done):
+def work(number, results, all_done, held):
     lock, report = ReplLock(), Report()
     node = Node(
         ADDRESSES[number],
@@ -43,8 +43,11 @@ def work(number, results, all_done):
         session_ttl=2.0,  # how long the lock of a dead worker stays taken
     )
     with node:
+        if number > 0:
+            held.wait()  # by worker 0, so that there is somebody to inherit from
         for turn in range(TURNS):
             with lock:
+                held.set()
                 report.add(lock.token, f"worker {number}, turn {turn}")
                 if number == 0:
                     os.kill(os.getpid(), signal.SIGKILL)  # dies with the lock in its hands
@@ -57,8 +60,9 @@ def work(number, results, all_done):
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     results, all_done = context.Queue(), context.Barrier(len(ADDRESSES) - 1)
+    held = context.Event()
     workers = [
-        context.Process(target=work, args=(number, results, all_done), daemon=True)
+        context.Process(target=work, args=(number, results, all_done, held), daemon=True)
         for number in range(len(ADDRESSES))
     ]
     for worker in workers:

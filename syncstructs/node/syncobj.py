@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ..config import Config
-from ..objects.replicated import Replicated
+from ..objects.replicated import Replicated, replicated
+from .engine import Engine
 from .node import Consumers, Node, _named
 
 _NAME = "self"
+_OWN = frozenset({"_attached", "_consumers", "_engine", "_ready"})
+"""Attributes of a node itself, which are no state."""
 
 
 class _StartsWhenMade(type):
@@ -27,8 +30,19 @@ class SyncObj(Node, Replicated, metaclass=_StartsWhenMade):
     starts when the outermost `__init__` has returned.
     """
 
-    LOCAL: ClassVar[frozenset[str]] = frozenset({"_attached", "_consumers", "_engine", "_ready"})
+    LOCAL: ClassVar[frozenset[str]] = _OWN
     _embeddable: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, member in vars(cls).items():
+            # Who overrides `close` to do more is welcome; a command of that name would end nothing.
+            hides = name.startswith("_") or isinstance(member, replicated)
+            if name in _OWN or (hides and not name.startswith("__") and hasattr(Node, name)):
+                raise TypeError(
+                    f"{cls.__name__}.{name} would hide what every node has under this name; give it"
+                    " another one"
+                )
 
     def __init__(
         self,
@@ -43,4 +57,12 @@ class SyncObj(Node, Replicated, metaclass=_StartsWhenMade):
         self._consumers = _named(consumers)
 
     def _start(self) -> None:
+        sound = isinstance(self._engine, Engine) and isinstance(self._consumers, dict)
+        if not sound or not _OWN.isdisjoint(vars(self).keys() - {"_consumers", "_engine"}):
+            if isinstance(self._engine, Engine):
+                self._engine.abort()
+            raise TypeError(
+                f"{type(self).__name__} has set one of {', '.join(sorted(_OWN))}, which every node"
+                " has for itself; give it another name"
+            )
         self._begin({_NAME: self, **self._consumers})

@@ -191,3 +191,37 @@ def test_nothing_that_waits_can_be_part_of_a_batch(address):
         with lock, node.batch():
             jobs.put_nowait("item")
         assert jobs.get_nowait() == "item"
+
+
+def test_names_that_a_node_needs_for_itself_are_refused(address):
+    with pytest.raises(TypeError, match=r"Sealed\.close would hide what every node has"):
+
+        class Sealed(SyncObj):
+            @replicated
+            def close(self):
+                pass
+
+    with pytest.raises(TypeError, match=r"Hidden\._ready would hide"):
+
+        class Hidden(SyncObj):
+            _ready = False
+
+    class Early(SyncObj):
+        def __init__(self, address):
+            super().__init__(address)
+            self._ready = False
+
+    with pytest.raises(TypeError, match="Early has set one of _attached, _consumers"):
+        Early(address)
+
+    class Polite(SyncObj):
+        closed = False
+
+        def close(self):
+            type(self).closed = True
+            super().close()
+
+    polite = Polite(address)
+    polite.wait_ready(5.0)
+    polite.close()
+    assert Polite.closed
