@@ -271,7 +271,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo and return 0 if the proof holds, else 1."""
     data_dir: Path | None = options.data_dir
     if data_dir is not None:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or error
+            sys.stderr.write(f"syncstructs demo: {data_dir} cannot be made a directory: {why}\n")
+            return 2
         if any(data_dir.iterdir()):
             sys.stderr.write(f"syncstructs demo: {data_dir} is not empty; give a new directory\n")
             return 2

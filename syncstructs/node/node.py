@@ -331,6 +331,8 @@ class Node:
             ObjectMismatch: a later class has the same module and name as `cls`.
         """
         _check_name(name)
+        if not (isinstance(cls, type) and issubclass(cls, Replicated)):
+            raise ConfigError(f"{cls!r} is no class of replicated objects, so nothing can be made")
         if find_class(type_name(cls)) is not cls:
             raise ObjectMismatch(
                 f"another class named {type_name(cls)!r} was defined after this one, and is the"
@@ -504,5 +506,7 @@ def _named(consumers: Consumers | None) -> dict[str, Replicated]:
 
 
 def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not 0 < len(name.encode()) <= 255:
+    if not isinstance(name, str) or not 0 < len(name.encode("utf-8", "replace")) <= 255:
         raise ConfigError(f"object name {name!r} must be a string of 1 to 255 bytes")
+    if not name.isprintable():
+        raise ConfigError(f"object name {name!r} has characters that cannot be printed")

@@ -205,10 +205,20 @@ class ReplicatedMethod(Generic[P, R]):
         return binding.port.submit(binding, self._name, args, kwargs)
 
 
+# CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR, as `inspect` has them.
+_PAUSES = 0x20 | 0x80 | 0x200
+
+
 class replicated(Generic[S, P, R]):  # noqa: N801  (a decorator is spelled like a function)
     """Mark a method as a command: it runs on every member, in the same order everywhere."""
 
     def __init__(self, function: Callable[Concatenate[S, P], R]) -> None:
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_flags & _PAUSES:
+            raise TypeError(
+                f"{function.__qualname__}() is a coroutine or a generator: a command runs at once"
+                " and to its end on every member, so it must be a plain function"
+            )
         self.function = function
         self.name = function.__name__
         self.__doc__ = function.__doc__

@@ -16,8 +16,9 @@ from syncstructs import (
     SyncObj,
     replicated,
 )
+from syncstructs.cli.main import main
 from syncstructs.cli.processes import free_addresses
-from syncstructs.errors import ObjectMismatch, Timeout
+from syncstructs.errors import ConfigError, ObjectMismatch, Timeout
 from syncstructs.testing.simulator import Simulation
 
 
@@ -225,3 +226,28 @@ def test_names_that_a_node_needs_for_itself_are_refused(address):
     polite.wait_ready(5.0)
     polite.close()
     assert Polite.closed
+
+
+def test_what_is_no_command_and_no_class_is_refused_in_a_sentence(address, tmp_path):
+    with pytest.raises(TypeError, match=r"later.* is a coroutine or a generator"):
+
+        class Later(Replicated):
+            @replicated
+            async def later(self):
+                pass
+
+    with pytest.raises(TypeError, match=r"some.* is a coroutine or a generator"):
+
+        class Some(Replicated):
+            @replicated
+            def some(self):
+                yield 1
+
+    with Node(address) as node:
+        with pytest.raises(ConfigError, match="no class of replicated objects"):
+            node.create("it", dict)
+        with pytest.raises(ConfigError, match="cannot be printed"):
+            node.create("\ud800", ReplCounter)
+    file = tmp_path / "file"
+    file.write_text("")
+    assert main(["demo", "--data-dir", str(file)]) == 2
