@@ -7,7 +7,7 @@ from collections import deque
 from typing import ClassVar
 
 import hypothesis.strategies as st
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from syncstructs import (
@@ -55,7 +55,10 @@ class OnACluster(RuleBasedStateMachine):
         method = data.draw(st.sampled_from(sorted(type(self).calls)))
         args = data.draw(st.tuples(*type(self).calls[method]))
         expected = _outcome(getattr(self.model, method), args)
-        assert self._seen(node, method, args) == expected
+        seen = self._seen(node, method, args)
+        # A node that a snapshot took beyond its own call knows that it was applied, no more.
+        if not (isinstance(seen, Raised) and seen.kind.endswith("ResultLost")):
+            assert seen == expected
 
     def _seen(self, node, method, args):
         """Call until it is applied; what was not is safe to call again."""
@@ -284,7 +287,9 @@ class WaitingQueues(RuleBasedStateMachine):
         self.cluster.hosts[node].pause(self.cluster.now + span)
 
 
-_FEW = settings(max_examples=12, stateful_step_count=20, deadline=None)
+# Without the phase that explains, which traces every line of the engine.
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
+_FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
 for _machine in (Counters, Dicts, Lists, Sets, Queues, PriorityQueues, WaitingQueues):
     _machine.TestCase.settings = _FEW
