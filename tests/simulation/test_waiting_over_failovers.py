@@ -22,6 +22,7 @@ class OperatingPort(VirtualPort):
     """A port whose objects can run operations, in virtual time."""
 
     call_timeout = 30.0
+    in_batch = False
 
     def __init__(self, node):
         super().__init__(node)
