@@ -97,7 +97,9 @@ class Replica(Generic[C]):
         self._snapshot_size = 0
         self._snapshot_index = 0
         self._applied_term = 0
-        self._led_by: tuple[int, str | None] = (0, None)
+        self._led_in = 0
+        self._led_by: str | None = None
+        self._heard = 0.0
         self._leader_since = now
         self._ticked_at = now
         self._early: list[tuple[str, Forward]] = []
@@ -353,9 +355,9 @@ class Replica(Generic[C]):
 
     def _follow(self, now: float) -> None:
         """React to a change of term or leader, and to news of how long the session is sure."""
-        led_by = (self.core.term, self.core.leader)
-        if led_by != self._led_by:
-            self._led_by = led_by
+        core = self.core
+        if core.leader != self._led_by or core.term != self._led_in:
+            self._led_by, self._led_in = core.leader, core.term
             self._leader_since = now
             self._intake.clear()
             self._early.clear()
@@ -363,12 +365,13 @@ class Replica(Generic[C]):
             self._expiring.clear()
             self._expiry_at = now
             self._resend(now)
-        if self.core.role is not Role.LEADER:
-            heard = self.core.leader_echo
+        if core.role is not Role.LEADER:
+            heard = core.leader_echo
         else:
             # Before its no-op is applied, the log may hold that its own session has expired.
-            heard = self.core.quorum_contact if self._leading else 0.0
-        if heard:
+            heard = core.quorum_contact if self._leading else 0.0
+        if heard > self._heard:
+            self._heard = heard
             sure = heard + self.config.session_ttl * (1 - _DRIFT)
             self._sure_until = max(self._sure_until, sure)
 

@@ -74,6 +74,7 @@ class Driver(Generic[C]):
         self._snapshot_after = 0.0
         self._installing: tuple[SnapshotMeta, bytes] | None = None
         self._sure = False
+        self._tick_at = -math.inf
 
     # Events; each is followed by `pump`, at once or after a burst of them
 
@@ -105,27 +106,30 @@ class Driver(Generic[C]):
             raise self.failure
         replica = self.replica
         now = self._clock.now()
-        if now >= replica.deadline():
+        # An event may have brought the deadline forward since; then the next pump sees it.
+        if now >= self._tick_at:
             replica.tick(now)
         idle = False
         for _ in range(_ROUND_COUNT):
             calls = self._take_calls() if replica.accepts_calls else ()
             if calls:
                 replica.propose(calls, now)
-            self._carry_out(replica.take_effects(now))
+            effects = replica.take_effects(now)
+            self._carry_out(effects)
             if self._installing is not None:
                 self._restore(*self._installing)
             applied = replica.can_apply and self._apply(now)
             # What a memory store persists at once has effects of its own, and what was applied
             # makes room for calls.
-            idle = not (calls or applied or replica.has_effects)
+            idle = not (calls or applied or (effects.has_work and replica.has_effects))
             if idle or self._clock.now() > now + _PUMP_SECONDS:
                 break
         self._maybe_snapshot(now)
         if self.failure is not None:
             raise self.failure
         sure_until = self._watch_session(now)
-        return min(replica.deadline(), sure_until) if idle else now
+        self._tick_at = replica.deadline()
+        return min(self._tick_at, sure_until) if idle else now
 
     def _watch_session(self, now: float) -> float:
         """Tell the objects once when this node stops being sure of its session."""

@@ -224,6 +224,7 @@ class RaftCore:
         elif self.role is Role.CANDIDATE and ticket >= self._vote_ticket:
             self._count_vote(self.address, True)
         elif self._following is not None:
+            self._following.persisted(ticket)
             self._acknowledge_late()
 
     # Events: links
@@ -241,6 +242,7 @@ class RaftCore:
             self._send_after(self._vote_ticket, peer, VoteRequest(self.term, self.log.last_id))
         elif peer == self.leader and self._following is not None:
             self._following.link_lost = False
+            self._following.forget_told()
             self._asked.ask_again()
 
     def peer_lost(self, peer: str, now: float) -> None:
@@ -351,9 +353,12 @@ class RaftCore:
         """Send as soon as the term (and vote) it was said in is durable."""
         self._send_after(self._appends.hard_state_ticket, to, message)
 
-    def _send_after(self, ticket: int, to: str, message: Message) -> None:
-        if not self._appends.send_after(ticket, to, message):
-            self._effects.sends.append((to, message))
+    def _send_after(self, ticket: int, to: str, message: Message) -> int:
+        """Return the append that the message waits for, 0 if it is sent now."""
+        if self._appends.send_after(ticket, to, message):
+            return ticket
+        self._effects.sends.append((to, message))
+        return 0
 
     def _persist_hard_state(self) -> int:
         return self._appends.add_hard_state(HardState(self.term, self.voted_for))
@@ -616,7 +621,10 @@ class RaftCore:
             ticket = self._append(entries)
             self._acknowledge(following, last, ticket)
         else:
-            self._acknowledge(following, min(following.verified_index, self.log.persisted_index))
+            known = min(following.verified_index, self.log.persisted_index)
+            # What tells of a commit only, within a round, needs no answer: half of all messages.
+            if message.entries or not following.has_told(known):
+                self._acknowledge(following, known)
         self.commit_index = max(self.commit_index, min(message.commit_index, last))
 
     def _new_entries(self, sender: str, entries: list[Entry]) -> Sequence[Entry]:
@@ -639,6 +647,8 @@ class RaftCore:
         return new
 
     def _refuse_append(self, to: str, round: int, hint: EntryId) -> None:
+        if self._following is not None:
+            self._following.forget_told()
         reply = AppendReply(self.term, round, False, hint.index, hint.term, self._now)
         self._send(to, reply)
 
@@ -655,7 +665,8 @@ class RaftCore:
         assert self.leader is not None, self.role
         following.acknowledged_index = max(following.acknowledged_index, index)
         reply = AppendReply(self.term, following.round, True, index, 0, self._now)
-        self._send_after(max(ticket, self._appends.hard_state_ticket), self.leader, reply)
+        waits = self._send_after(max(ticket, self._appends.hard_state_ticket), self.leader, reply)
+        following.acknowledges(index, waits)
 
     def _acknowledge_late(self) -> None:
         """Acknowledge what a former leader sent, once it is persisted and verified equal."""

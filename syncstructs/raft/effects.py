@@ -73,3 +73,8 @@ class Effects:
     committed: list[Entry] = field(default_factory=list)
     """Newly committed entries, without a gap, each exactly once since start or `install`."""
     reads: list[ReadReady] = field(default_factory=list)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether stores have to do something."""
+        return bool(self.appends or self.chunk_reads or self.chunk_writes or self.install)

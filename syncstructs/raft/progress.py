@@ -111,11 +111,14 @@ class Progress:
         """Note that the logs can be equal up to `index` at the most.
 
         The appends behind a lost one are all refused; of probes, only what tells news counts.
-        A stale refusal costs a probe, nothing else. One below `match_index` may be true: a member
-        that keeps its log in memory was restarted. Then what it acknowledged is forgotten, which
-        can only delay a commit.
+        A stale refusal costs a probe, nothing else; those of one loss that come late are known by
+        what the peer has acknowledged meanwhile. To a probe, one below `match_index` may be true: a
+        member that keeps its log in memory was restarted, so its link is new. Then what it
+        acknowledged is forgotten, which can only delay a commit.
         """
         if self.mode is Mode.PROBE and index + 1 >= self.next_index:
+            return
+        if self.mode is Mode.REPLICATE and index < self.match_index:
             return
         self._forget_in_flight()
         self.match_index = min(self.match_index, index)

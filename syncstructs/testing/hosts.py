@@ -7,11 +7,10 @@ engine, driver, replica and stores are the real ones.
 
 from __future__ import annotations
 
-from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable, Collection
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config, Drive
 from ..node.ports import Snapshotter
@@ -251,16 +250,12 @@ class Life:
             self._execute(*backlog.popleft())
 
     def _execute(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        host = self.host
-        _set_running_loop(cast("Any", self.event_loop))
         try:
             function(*args)
         except Crashed:
             assert not self.alive, function
-        finally:
-            _set_running_loop(None)
         if self.alive:
-            host.watcher.touched(self)
+            self.host.watcher.touched(self)
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
         """Run something in this life at the present time, after what is going on."""

@@ -8,6 +8,8 @@ that was made first. So a run is a function of its seed.
 import asyncio
 import heapq
 import sys
+from asyncio.events import _set_running_loop
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar, cast
@@ -29,7 +31,7 @@ class Storm(AssertionError):
 class Schedule:
     """What is going to happen, in order."""
 
-    __slots__ = ("_heap", "_made", "begin", "event_count", "event_limit", "now")
+    __slots__ = ("_due", "_heap", "_made", "begin", "event_count", "event_limit", "now")
 
     def __init__(self, start: float = 1000.0) -> None:
         self.now = start
@@ -39,43 +41,52 @@ class Schedule:
         self.event_limit = sys.maxsize
         """How many events there may be: more are a storm."""
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
+        # What is to happen at the present time, after all in the heap of that time: it was made
+        # later. Half of all events are such, and need no heap.
+        self._due: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._made = 0
 
     def at(self, when: float, function: Callable[..., object], *args: Any) -> None:
         """Call `function(*args)` at `when`, or now if that is past. O(log n)."""
-        self._made += 1
-        if when < self.now:
-            when = self.now
-        heapq.heappush(self._heap, (when, self._made, function, args))
+        if when <= self.now:
+            self._due.append((function, args))
+        else:
+            self._made += 1
+            heapq.heappush(self._heap, (when, self._made, function, args))
 
     def step(self) -> bool:
         """Run the next event; False if there is none."""
-        if not self._heap:
+        if not self._heap and not self._due:
             return False
         self._refuse_storm()
-        self.now, _, function, args = heapq.heappop(self._heap)
-        self.event_count += 1
-        function(*args)
+        self._run_next()
         return True
 
     def run(self, until: float) -> None:
         """Run all events up to the time `until`, which it is afterwards."""
-        heap, pop = self._heap, heapq.heappop
+        heap, due, run_next = self._heap, self._due, self._run_next
         self._refuse_storm()
-        while heap and heap[0][0] <= until:
-            self.now, _, function, args = pop(heap)
-            self.event_count += 1
-            function(*args)
+        while due or (heap and heap[0][0] <= until):
+            run_next()
             if not self.event_count & 0xFFFF:
                 self._refuse_storm()
         self.now = max(self.now, until)
+
+    def _run_next(self) -> None:
+        heap, due = self._heap, self._due
+        self.event_count += 1
+        if due and not (heap and heap[0][0] <= self.now):
+            function, args = due.popleft()
+        else:
+            self.now, _, function, args = heapq.heappop(heap)
+        function(*args)
 
     def _refuse_storm(self) -> None:
         if self.event_count > self.event_limit:
             raise Storm(f"more than {self.event_limit} events, at {self.now:.3f} s")
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + len(self._due)
 
 
 class Handle:
@@ -182,8 +193,17 @@ class VirtualLoop:
             if delay > 0:
                 # Where one clock is finer than the other, it would fire too early for ever.
                 when += max(self._delay(delay), _TICK)
-            self._schedule.at(when, self._execute, handle.fire)
+            self._schedule.at(when, self._execute, self._fire, handle)
         return handle
+
+    def _fire(self, handle: Handle) -> None:
+        # Only here: what the engine posts needs no running loop, and to set one takes a system
+        # call, which may cost more than the rest of an event.
+        _set_running_loop(cast(Any, self))
+        try:
+            handle.fire()
+        finally:
+            _set_running_loop(None)
 
     def call_at(
         self,

@@ -165,6 +165,40 @@ def test_a_follower_that_lost_the_link_to_its_leader_stands_soon(make_bench) -> 
     assert bench.core.term == 1
 
 
+def test_what_tells_of_a_commit_only_is_answered_once_a_round(make_bench) -> None:
+    bench = make_bench()
+    ((_, told),) = bench.step("b", heartbeat())
+    assert bench.step("b", heartbeat()) == [], "the leader would learn nothing"
+    ((_, again),) = bench.step("b", heartbeat(round=2))
+    assert (told.round, again.round) == (1, 2), "a new round is a question"
+    assert bench.step("b", heartbeat(round=1)) == [], "an older one is none"
+    bench.core.peer_lost("b", bench.now)
+    bench.core.peer_connected("b", bench.now)
+    assert len(bench.step("b", heartbeat(round=2))) == 1, "what was said may be lost"
+    entry = Entry(1, 1, EntryKind.BATCH, 0, b"x")
+    for _ in range(2):
+        ((_, reply),) = bench.step("b", AppendRequest(1, NOTHING, 0, [entry], 2, 0.0))
+        assert reply.index == 1, "entries are answered, known ones too"
+    assert bench.step("b", AppendRequest(1, entry.id, 1, [], 2, 0.0)) == []
+    assert bench.core.commit_index == 1
+    bench.step("b", AppendRequest(1, EntryId(1, 9), 1, [], 2, 0.0))
+    assert len(bench.step("b", AppendRequest(1, entry.id, 1, [], 2, 0.0))) == 1, "it probes"
+
+
+def test_an_answer_that_waits_for_the_disk_is_not_given_yet(make_bench) -> None:
+    bench = make_bench()
+    bench.step("b", heartbeat())
+    entry = Entry(1, 1, EntryKind.BATCH, 0, b"x")
+    bench.core.step("b", AppendRequest(1, NOTHING, 0, [entry], 2, 0.0), bench.now)
+    bench.take()
+    beat = AppendRequest(1, entry.id, 0, [], 2, 0.0)
+    bench.core.step("b", beat, bench.now)
+    ((_, reply),) = bench.take()
+    assert (reply.round, reply.index) == (2, 0), "a read must not wait for a disk"
+    bench.persist()
+    assert bench.step("b", beat) == []
+
+
 def test_a_lost_link_to_another_follower_means_nothing(make_bench) -> None:
     bench = make_bench()
     bench.step("b", heartbeat())

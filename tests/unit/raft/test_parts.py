@@ -107,9 +107,25 @@ def test_one_lost_append_costs_one_probe() -> None:
 def test_a_peer_that_lost_what_it_acknowledged_is_believed() -> None:
     progress = Progress(1, now=0.0)
     progress.accepted(9)
+    progress.relinked(now=1.0)
     progress.refused(0)
     assert (progress.match_index, progress.next_index) == (0, 1)
     progress._check()
+
+
+def test_a_late_refusal_of_what_was_sent_again_meanwhile_costs_nothing() -> None:
+    progress = Progress(1, now=0.0)
+    progress.accepted(3)
+    for last in (5, 7, 9):
+        progress.sent(last, 100)
+    progress.refused(3)
+    progress.sent(5, 100)
+    progress.accepted(5)
+    progress.sent(7, 100)
+    progress.refused(3)
+    assert (progress.mode, progress.next_index) == (Mode.REPLICATE, 8)
+    progress.refused(5)
+    assert progress.mode is Mode.PROBE, "what was sent again may be lost as well"
 
 
 def test_an_echo_waits_until_the_leader_certainly_led() -> None:
