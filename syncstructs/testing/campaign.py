@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -102,7 +103,9 @@ def campaign(
     deadline = None if seconds is None else clock() + seconds
     todo = _todo(profiles, first_seed, runs)
     count = jobs or os.cpu_count() or 1
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=_begin_process
+    ) as pool:
         pending: set[Future[Result]] = set()
         try:
             while True:
@@ -144,11 +147,20 @@ def _run(plan: Plan, seed: int, profile: str) -> Result:
     began = time.process_time()
     with _Alarm(ALARM):
         outcome = run_plan(plan)
+    if not gc.isenabled():
+        gc.collect()
     spent = time.process_time() - began
     if isinstance(outcome, Failure):
         what = f"{outcome.kind}: {outcome.message}"
         return Result(seed, profile, None, spent, what, plan.token())
     return Result(seed, profile, outcome, spent)
+
+
+def _begin_process() -> None:
+    """Have garbage collected between runs only, once, and never look at what stays for good."""
+    gc.disable()
+    gc.collect()
+    gc.freeze()
 
 
 class Overdue(AssertionError):
