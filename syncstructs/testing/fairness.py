@@ -50,6 +50,8 @@ class Waits:
 
     def wrong_after(self, entry: Entry) -> str | None:
         """Return what `entry` has done and should not have done; None if all is in order."""
+        if not self._holders and not self._lines:
+            return None
         return self._overtaking(entry) or self._taking(entry)
 
     def _overtaking(self, entry: Entry) -> str | None:

@@ -41,6 +41,8 @@ from .fairness import Waits
 from .hosts import Host, Life, Watcher
 
 if TYPE_CHECKING:
+    from ..objects.table import Table
+    from ..raft.core import RaftCore
     from ..storage.base import LogStore
     from .simulator import Simulation
 
@@ -189,12 +191,16 @@ class _NotingOutbox(Outbox[Call]):
 class _View:
     """What was last seen of a life."""
 
-    __slots__ = ("applied", "calls", "commit", "led", "sequence", "session", "term", "touches")
+    __slots__ = (
+        "applied", "commit", "core", "led", "sequence", "session", "table", "term",
+        "touches",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
-        self.term = 0
-        self.commit = 0
-        self.applied = 0
+    def __init__(self, core: RaftCore, table: Table) -> None:
+        self.core = core
+        self.table = table
+        self.term = core.term
+        self.commit = self.applied = core.commit_index
         self.led = 0
         self.session = 0
         self.sequence = 0
@@ -253,9 +259,8 @@ class Invariants(Watcher):
         """Watch what the node of a life applies from now on."""
         if not self.active:
             return
-        view = self._views[life] = _View()
         core = life.core
-        view.term, view.commit, view.applied = core.term, core.commit_index, core.commit_index
+        view = self._views[life] = _View(core, life.table)
         if self.clock is not None:
             assert not life.replica.outbox
             life.replica.outbox = _NotingOutbox(self._numbered)
@@ -291,14 +296,14 @@ class Invariants(Watcher):
         view = self._views.get(life)
         if view is None:
             return
-        core = life.core
+        core = view.core
         if core.term != view.term:
             self._term_changed(life, view, core.term)
         if core.role is Role.LEADER and view.led != core.term:
             self._elected(life, view, core)
         if core.commit_index != view.commit:
             self._committed(life, view, core)
-        applied = life.table.applied_index
+        applied = view.table.applied_index
         if applied != view.applied:
             if applied < view.applied:
                 self._fail(life, f"applied index {view.applied} has become {applied}")

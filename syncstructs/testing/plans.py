@@ -129,7 +129,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     disks = profile == "disk" or (profile in ("all", "locks") and random.random() < 0.3)
     framing = profile != "calm" and random.random() < 0.1
     datagrams = not framing and profile != "calm" and random.random() < 0.3
-    size = random.choices((1, 2, 3, 5), (1, 1, 16, 3))[0]
+    size = random.choices((1, 2, 3, 5), (1, 1, 17, 2))[0]
     chaos = random.choice((4.0, 8.0, 12.0)) if profile != "calm" else 1200.0
     settings = _draw_settings(random, profile)
     return Plan(
