@@ -101,7 +101,7 @@ class Replica(Generic[C]):
         self._led_by: str | None = None
         self._heard = 0.0
         self._leader_since = now
-        self._ticked_at = now
+        self._ran_at = now
         self._early: list[tuple[str, Forward]] = []
         self._early_bytes = 0
         self._sends: list[tuple[str, Message]] = []
@@ -152,10 +152,10 @@ class Replica(Generic[C]):
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it at `deadline()` at the latest."""
-        if now - self._ticked_at > self.config.election_timeout_min:
+        if now - self._ran_at > self.config.election_timeout_min:
             # This process stood still, or its clock leapt: that was no silence of the others'.
             self._leader_since = now
-        self._ticked_at = now
+        self._ran_at = now
         self.core.tick(now)
         self._follow(now)
         if now >= self._resend_at:
@@ -183,6 +183,8 @@ class Replica(Generic[C]):
 
     def take_effects(self, now: float) -> Effects:
         """Return what is to be done since the last time; `committed` and `reads` are kept here."""
+        # Reads put off heartbeats, and with them ticks: those alone do not tell that this runs.
+        self._ran_at = now
         self._send_calls(now)
         self._propose_entries(now)
         effects = self.core.take_effects()

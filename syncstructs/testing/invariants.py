@@ -39,6 +39,7 @@ from ..structs.grants import Grants
 from ..structs.locks import ReplLock
 from .fairness import Waits
 from .hosts import Host, Life, Watcher
+from .rules import Rules
 
 if TYPE_CHECKING:
     from ..objects.table import Table
@@ -193,13 +194,14 @@ class _View:
 
     __slots__ = (
         "applied", "commit", "core", "led", "sequence", "session", "table", "term",
-        "touches",
+        "touches", "vote",
     )  # fmt: skip
 
     def __init__(self, core: RaftCore, table: Table) -> None:
         self.core = core
         self.table = table
         self.term = core.term
+        self.vote = core.voted_for
         self.commit = self.applied = core.commit_index
         self.led = 0
         self.session = 0
@@ -246,6 +248,7 @@ class Invariants(Watcher):
         self._ended: dict[int, int] = {}
         self._numbered: dict[Call, tuple[int, int]] = {}
         self._commit_times: dict[int, int] = {}
+        self._rules = Rules(simulation.addresses, self._fail)
 
     # What hosts report
 
@@ -282,6 +285,7 @@ class Invariants(Watcher):
             self._compare_state(life)
 
         table.apply, table.restore = watched_apply, watched_restore
+        self._rules.watch(life)
 
     def ended(self, life: Life) -> None:
         self._views.pop(life, None)
@@ -299,6 +303,9 @@ class Invariants(Watcher):
         core = view.core
         if core.term != view.term:
             self._term_changed(life, view, core.term)
+        if core.voted_for != view.vote:
+            view.vote = core.voted_for
+            self._rules.voted(life, core)
         if core.role is Role.LEADER and view.led != core.term:
             self._elected(life, view, core)
         if core.commit_index != view.commit:
@@ -331,13 +338,24 @@ class Invariants(Watcher):
                     life,
                     f"acknowledges {message.index} to {peer}, but only {durable.last} is durable",
                 )
+            if message.accepted and message.term == life.core.term:
+                term = life.core.log.term_at(message.index) or 0
+                known = durable.has(message.index, term) or not term
+                if not known and message.index > life.snapshot_index():
+                    self._fail(
+                        life,
+                        f"acknowledges {message.index} to {peer}, but what is durable there is not"
+                        f" of term {term}",
+                    )
             return
         if kind is VoteReply:
             if not message.granted:
                 return
             candidate = peer
+            self._rules.gives_vote(message.term, address, peer)
         else:
             candidate = address
+            self._rules.asks_for_vote(address, message)
         if durable.hard_state.term == message.term and durable.hard_state.vote != candidate:
             self._fail(life, f"votes for {candidate}, but has persisted {durable.hard_state}")
         before = self._votes.setdefault((message.term, address), candidate)
@@ -350,10 +368,12 @@ class Invariants(Watcher):
         if term < view.term:
             self._fail(life, f"term {view.term} has become {term}")
         view.term = term
+        view.vote = None
 
     def _elected(self, life: Life, view: _View, core: Any) -> None:
         address, term = life.host.address, core.term
         view.led = term
+        self._rules.elected(life, term)
         other = self.leaders.setdefault(term, address)
         if other != address:
             self._fail(life, f"both {other} and {address} lead in term {term} (election safety)")
@@ -405,6 +425,7 @@ class Invariants(Watcher):
             if last != term:
                 self._fail(life, f"commits up to {entry.id} by counting, in term {term} (5.4.2)")
         self.committed[entry.index] = entry
+        self._rules.greatest_commit = max(self._rules.greatest_commit, entry.index)
         if self.clock is not None:
             self._commit_times[entry.index] = self.clock()
         if not self._commit_terms or self._commit_terms[-1] != term:

@@ -111,6 +111,46 @@ _QUEUES: Final = {"put": 2.0, "get": 2.0, "put_ranked": 0.7, "get_ranked": 0.7}
 _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
 _CHURN: Final = {"create": 0.4, "drop": 0.2}
 
+_FLAVOURS: Final[dict[str, dict[str, Any]]] = {
+    "plain": {},
+    # Many reads, and leaders that notice late that they lead no more.
+    "reading": {
+        "think": 0.05, "mixes": {"read": 10.0, "count": 1.0, "write_key": 1.0},
+        "settings": {
+            "election_timeout_min": 0.1, "election_timeout_max": 0.5, "heartbeat_interval": 0.04,
+            "session_ttl": 1.0,
+        },
+    },
+    # Sessions that end within a common fault.
+    "sessions": {
+        "settings": {
+            "election_timeout_min": 0.1, "election_timeout_max": 0.2, "heartbeat_interval": 0.03,
+            "session_ttl": 0.4,
+        },
+    },
+    # Elections that often have no winner at first, so that terms differ.
+    "elections": {
+        "settings": {
+            "election_timeout_min": 0.15, "election_timeout_max": 0.16, "heartbeat_interval": 0.05,
+            "session_ttl": 1.0,
+        },
+    },
+    # Callers that give up at the very moment when they are served.
+    "impatience": {
+        "give_up": 0.6, "think": 0.05, "clients": 3,
+        "mixes": {"put": 1.0, "get": 1.0, "hold": 0.3, "hold_key": 0.3},
+    },
+    # Followers that get snapshots in small pieces.
+    "snapshots": {
+        "settings": {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
+    },
+}  # fmt: skip
+"""What makes rare things frequent: laid over what was drawn."""
+_CHANCES: Final = {
+    "plain": 10.0, "reading": 1.0, "sessions": 1.0, "elections": 1.0, "impatience": 1.0,
+    "snapshots": 1.0,
+}  # fmt: skip
+
 PROFILES: Final = ("all", "network", "disk", "locks", "calm")
 
 
@@ -132,7 +172,8 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     size = random.choices((1, 2, 3, 5), (1, 1, 17, 2))[0]
     chaos = random.choice((4.0, 8.0, 12.0)) if profile != "calm" else 1200.0
     settings = _draw_settings(random, profile)
-    return Plan(
+    flavour = {} if profile == "calm" else _draw_flavour(random, profile)
+    plan = Plan(
         seed=f"{seed}/{profile}",
         size=size,
         disks=disks,
@@ -151,6 +192,14 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
         ),
         core=random.random(),
     )  # fmt: skip
+    more = {**flavour, "settings": plan.settings | flavour.get("settings", {})}
+    return msgspec.structs.replace(plan, **more)
+
+
+def _draw_flavour(random: Random, profile: str) -> dict[str, Any]:
+    chances = _CHANCES | ({"sessions": 8.0} if profile == "locks" else {})
+    (name,) = random.choices(list(chances), list(chances.values()))
+    return _FLAVOURS[name]
 
 
 def _draw_settings(random: Random, profile: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _EVENTS_MAX: Final = 3_000_000
 """A run that takes more than so many events is a storm of messages, and has failed."""
 _RECOVERY: Final = 60.0
 """Virtual seconds within which a healed cluster must have a leader and serve."""
+_PATIENCE: Final = 2.0
+"""Sessions that live for longer, in seconds, are not waited for."""
 
 
 @dataclass
@@ -124,6 +126,24 @@ class Run:
                     simulation.network.cut(other, address)
                     simulation.network.cut(address, other)
         self._serves(core)
+        self._gives_up_the_silent(core)
+
+    def _gives_up_the_silent(self, core: list[str]) -> None:
+        """Await that the sessions of those that the majority does not hear have ended."""
+        simulation = self.simulation
+        if simulation.config.session_ttl > _PATIENCE:
+            return
+        silent = [a for a in simulation.addresses if a not in core]
+
+        def forgotten() -> bool:
+            return all(
+                life.table.sessions.of_address(address) is None
+                for life in simulation.lives()
+                if life.host.address in core
+                for address in silent
+            )
+
+        simulation.run_until(forgotten, _RECOVERY)
 
     def _all_recovers(self) -> None:
         """Heal everything: all calls end, and all nodes become equal."""

@@ -101,8 +101,9 @@ class Recorder:
     def _ended(self, record: Record, future: Future[Any]) -> None:
         error = _error_of(future)
         if error is None:
-            record.outcome = plain(future.result())
+            record.outcome = _kept(plain(future.result()))
             record.end = self.clock()
+            _spoil(future.result())
         else:
             self.fail(record, error)
 
@@ -264,12 +265,13 @@ class Client:
 
     def _submit(self, name: str, method: str, *args: Any) -> Future[Any] | None:
         recorder = self.load.recorder
-        record = recorder.begin(self.name, name, method, *args)
+        record = recorder.begin(self.name, name, method, *map(_kept, args))
         try:
             future: Future[Any] = getattr(self._objects[name], method).submit(*args)
         except Exception as error:
             recorder.fail(record, error)
             return None
+        _spoil(*args)
         recorder.follow(record, future)
         return future
 
@@ -302,6 +304,10 @@ class Client:
     def _key(self) -> str:
         return f"k{self.random.randrange(self.load.plan.keys)}"
 
+    def _value(self) -> object:
+        number = self.load.number()
+        return [number] if self.random.random() < 0.2 else number
+
     def _change(self) -> tuple[str, str, tuple[Any, ...]]:
         """Return some change of the dictionary, the list, the set or the counter."""
         which = self.random.randrange(4)
@@ -317,9 +323,10 @@ class Client:
         method = self.random.choice(("set", "set", "set", "delete", "setdefault", "pop", "swap"))
         key = self._key()
         if method == "swap":
-            return "compare_and_set", (key, self._objects["users"].get(key), self.load.number())
+            expected = _kept(self._objects["users"].get(key))
+            return "compare_and_set", (key, expected, self._value())
         if method in ("set", "setdefault"):
-            return method, (key, self.load.number())
+            return method, (key, self._value())
         return method, (key, None) if method == "pop" and self.random.random() < 0.5 else (key,)
 
     def _list_change(self) -> tuple[str, tuple[Any, ...]]:
@@ -367,13 +374,14 @@ class Client:
         records = []
         for part in range(self.random.randrange(1, 5)):
             name, method, args = self._change()
-            record = recorder.begin(self.name, name, method, *args)
+            record = recorder.begin(self.name, name, method, *map(_kept, args))
             record.part = part
             try:
                 gathered = getattr(self._objects[name], method).submit(*args)
             except Exception as error:
                 recorder.fail(record, error)
                 continue
+            _spoil(*args)
             records.append((record, gathered))
         try:
             call = block._send(raised=False)
@@ -408,7 +416,7 @@ class Client:
             return
         target = self._objects[name]
         value = target.value if name == "hits" else getattr(target, method)(*args)
-        record.outcome = plain(value)
+        record.outcome = _kept(plain(value))
         record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
         record.end = recorder.clock()
 
@@ -525,6 +533,18 @@ class Client:
 
     async def drop(self) -> None:
         await self._await(self.life.node.drop.submit(f"x{self.random.randrange(3)}"))
+
+
+def _kept(value: object) -> object:
+    """Return a value that nobody else can change."""
+    return list(value) if type(value) is list else value
+
+
+def _spoil(*values: object) -> None:
+    """Change what was given to a call, or came from one: that must be nobody else's business."""
+    for value in values:
+        if type(value) is list:
+            value.append("spoilt")
 
 
 def _error_of(future: Future[Any]) -> BaseException | None:

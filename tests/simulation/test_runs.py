@@ -153,11 +153,21 @@ def test_a_leader_whose_clock_leaps_expires_no_session(seed):
     assert lock.held
 
 
-def test_a_dead_holder_loses_its_lock_within_about_the_ttl():
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_a_dead_holder_loses_its_lock_within_about_the_ttl(busy):
     simulation = Simulation(4, {"lock": ReplLock}, session_ttl=2.0)
     simulation.start()
     simulation.run_until(lambda: simulation.leader() is not None)
     first, second = [a for a in simulation.addresses if a != simulation.leader()]
+    if busy:
+        # Each read begins a round, so that no heartbeat and no tick is ever due.
+        life = simulation.hosts[simulation.leader()].life
+
+        def read():
+            life.node.barrier.submit()
+            life.event_loop.call_later(0.01, read)
+
+        life.soon(read)
     acquired = simulation.objects(first)["lock"].acquire.submit()
     simulation.run_until(acquired.done)
     waiting = simulation.objects(second)["lock"].acquire.submit()

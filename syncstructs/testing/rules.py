@@ -1,0 +1,102 @@
+"""Rules of Raft that a single step can break, long before any state shows it.
+
+Who hears of a higher term takes it up (5.1). A vote goes to a log that is not behind (5.4.1), and
+who leads has the votes of a majority in that very term (5.2). A barrier passes when all is applied
+that was committed anywhere before it began (dissertation, 6.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..raft.messages import (
+    AppendReply,
+    AppendRequest,
+    EntryId,
+    SnapshotChunk,
+    SnapshotReply,
+    VoteRequest,
+)
+
+if TYPE_CHECKING:
+    from ..raft.core import RaftCore
+    from .hosts import Life
+
+# Votes and pre-votes of a higher term are ignored while a leader is heard (dissertation, 4.2.3).
+_BINDING: Final = frozenset({AppendRequest, AppendReply, SnapshotChunk, SnapshotReply})
+
+
+class Rules:
+    """The rules, for all lives of a simulation; `fail(life, what)` raises."""
+
+    def __init__(
+        self, addresses: tuple[str, ...], fail: Callable[[Life, str], object]
+    ) -> None:
+        self.greatest_commit = 0
+        """The greatest index that was seen committed anywhere."""
+        self._majority = len(addresses) // 2 + 1
+        self._fail = fail
+        self._logs: dict[tuple[int, str], EntryId] = {}
+        self._voters: dict[tuple[int, str], set[str]] = {}
+
+    def watch(self, life: Life) -> None:
+        """Watch the node of a life from now on."""
+        replica: Any = life.replica
+        core = life.core
+        step, barrier, apply = replica.step, replica.barrier, replica.apply
+        needs: dict[int, int] = {}
+
+        def watched_step(sender: str, message: Any, now: float) -> None:
+            step(sender, message, now)
+            if type(message) in _BINDING and message.term > core.term:
+                self._fail(
+                    life, f"has {message} of {sender}, and stays in term {core.term} (5.1)"
+                )
+
+        def watched_barrier(request: int, now: float) -> None:
+            needs[request] = self.greatest_commit
+            barrier(request, now)
+
+        def watched_apply(limit_bytes: int, now: float) -> Any:
+            progress = apply(limit_bytes, now)
+            for request in progress.barriers:
+                need, applied = needs.pop(request), life.table.applied_index
+                if applied < need:
+                    self._fail(
+                        life,
+                        f"passes a barrier at {applied}; as it began, {need} was committed",
+                    )
+            return progress
+
+        replica.step, replica.barrier, replica.apply = watched_step, watched_barrier, watched_apply
+
+    def asks_for_vote(self, candidate: str, message: VoteRequest) -> None:
+        """Note a request of a candidate, which has voted for itself."""
+        self._logs[message.term, candidate] = message.last
+        self.gives_vote(message.term, candidate, candidate)
+
+    def gives_vote(self, term: int, voter: str, candidate: str) -> None:
+        """Note a vote on its way."""
+        self._voters.setdefault((term, candidate), set()).add(voter)
+
+    def voted(self, life: Life, core: RaftCore) -> None:
+        """Look at a vote that was given by the last step."""
+        candidate = core.voted_for
+        if candidate is None or candidate == life.host.address:
+            return
+        its = self._logs.get((core.term, candidate))
+        if its is None:
+            self._fail(life, f"votes for {candidate}, which does not stand in term {core.term}")
+        elif its < core.log.last_id:
+            self._fail(
+                life,
+                f"votes in term {core.term} for {candidate}, whose log ends with {its}; its own"
+                f" ends with {core.log.last_id} (5.4.1)",
+            )
+
+    def elected(self, life: Life, term: int) -> None:
+        """Count the votes of who leads now."""
+        voters = self._voters.get((term, life.host.address), set())
+        if self._majority > max(1, len(voters)):
+            self._fail(life, f"leads in term {term} by the votes of {sorted(voters)} only (5.2)")
