@@ -215,7 +215,7 @@ class Invariants(Watcher):
     def __init__(self, simulation: Simulation, *, active: bool = True) -> None:
         self.active = active
         self.simulation = simulation
-        self.digest_every = 8
+        self.digest_every = 16
         """State is compared at applied indexes that are multiples of this; digests are dear."""
         self.committed: dict[int, Entry] = {}
         """The first entry that was seen committed at each index."""

@@ -115,7 +115,7 @@ _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
     # Many reads, and leaders that notice late that they lead no more.
     "reading": {
-        "think": 0.05, "mixes": {"read": 10.0, "count": 1.0, "write_key": 1.0},
+        "size": 3, "think": 0.15, "mixes": {"read": 10.0, "count": 1.0, "write_key": 1.0},
         "settings": {
             "election_timeout_min": 0.1, "election_timeout_max": 0.5, "heartbeat_interval": 0.04,
             "session_ttl": 1.0,
@@ -137,7 +137,7 @@ _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     },
     # Callers that give up at the very moment when they are served.
     "impatience": {
-        "give_up": 0.6, "think": 0.05, "clients": 3,
+        "give_up": 0.6, "think": 0.1, "clients": 3,
         "mixes": {"put": 1.0, "get": 1.0, "hold": 0.3, "hold_key": 0.3},
     },
     # Followers that get snapshots in small pieces.
@@ -147,7 +147,7 @@ _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 """What makes rare things frequent: laid over what was drawn."""
 _CHANCES: Final = {
-    "plain": 10.0, "reading": 1.0, "sessions": 1.0, "elections": 1.0, "impatience": 1.0,
+    "plain": 12.0, "reading": 1.0, "sessions": 1.0, "elections": 1.0, "impatience": 1.0,
     "snapshots": 1.0,
 }  # fmt: skip
 
@@ -203,7 +203,7 @@ def _draw_flavour(random: Random, profile: str) -> dict[str, Any]:
 
 
 def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
-    low = random.choice((0.2, 0.3, 0.5, 0.8))
+    (low,) = random.choices((0.2, 0.3, 0.5, 0.8), (1, 2, 2, 2))
     high = low * random.choice((1.3, 2.0, 3.0))
     settings: dict[str, Any] = {
         "election_timeout_min": low,
@@ -218,7 +218,7 @@ def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
         "snapshot_log_entries": random.choice((4, 15, 40, 100_000)),
         "log_keep_bytes": random.choice((1, 400, 8 * 1024 * 1024)),
         "chunk_bytes": random.choice((300, 2000, 256 * 1024)),
-        "append_bytes": random.choice((1, 300, 2000, 256 * 1024)),
+        "append_bytes": random.choices((1, 300, 2000, 256 * 1024), (1, 3, 3, 3))[0],
         "append_window_bytes": random.choice((300, 3000, 4 * 1024 * 1024)),
         "segment_bytes": random.choice((500, 5000, 64 * 1024 * 1024)),
     }

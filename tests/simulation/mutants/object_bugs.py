@@ -207,9 +207,6 @@ SESSIONS_AND_LOCKS = (
             "self._expiry_at = min(self._expiry_at, silent_since + ttl)",
             "pass",
         ),
-        profiles=("locks",),
-        equivalent="locks of a node that is gone stay locked; the node's next life, or its next"
-        " contact, frees them: availability while it is down, which no run demands",
     ),
     bug(
         "sure_without_leader",
@@ -223,7 +220,7 @@ SESSIONS_AND_LOCKS = (
         "A leader is sure of its session for as long as it thinks it leads.",
         (
             REPLICA + "_follow",
-            "heard = self.core.quorum_contact if self._leading else 0.0",
+            "heard = core.quorum_contact if self._leading else 0.0",
             "heard = now",
         ),
         profiles=("locks",),
