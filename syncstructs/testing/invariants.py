@@ -28,6 +28,7 @@ from ..raft.messages import (
     AppendReply,
     AppendRequest,
     Entry,
+    Forward,
     HardState,
     Restored,
     SnapshotMeta,
@@ -55,7 +56,7 @@ _PLACES_PER_CALL = 1 << 10
 # The second byte of an encoded message is its tag.
 _TAGS = {
     kind.__struct_config__.tag: kind
-    for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest)
+    for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest, Forward)
 }
 
 
@@ -224,6 +225,8 @@ class Invariants(Watcher):
         self.check_count = 0
         self.on_elected: Callable[[Life], object] | None = None
         """Called with every life that has just been elected."""
+        self.on_committed: Callable[[Life], object] | None = None
+        """Called with every leader that has just committed, before it can tell anybody."""
         self.violation: Violation | None = None
         """The first one; whatever the engine makes of its being raised, it is raised again."""
         self.clock: Callable[[], int] | None = None
@@ -248,7 +251,7 @@ class Invariants(Watcher):
         self._ended: dict[int, int] = {}
         self._numbered: dict[Call, tuple[int, int]] = {}
         self._commit_times: dict[int, int] = {}
-        self._rules = Rules(simulation.addresses, self._fail)
+        self._rules = Rules(simulation.addresses, simulation.config, self._fail)
 
     # What hosts report
 
@@ -306,6 +309,7 @@ class Invariants(Watcher):
         if core.voted_for != view.vote:
             view.vote = core.voted_for
             self._rules.voted(life, core)
+            self._rules.stands(life, core)
         if core.role is Role.LEADER and view.led != core.term:
             self._elected(life, view, core)
         if core.commit_index != view.commit:
@@ -328,6 +332,9 @@ class Invariants(Watcher):
         if kind is None or kind is AppendRequest:
             return
         message: Any = decode_message(payload)
+        if kind is Forward:
+            self._rules.forwards(life, peer, message)
+            return
         durable = self._durable[life.host.address]
         address = life.host.address
         if message.term > durable.hard_state.term:
@@ -399,6 +406,8 @@ class Invariants(Watcher):
         log = core.log
         first = max(view.commit + 1, log.base.index + 1)
         view.commit = core.commit_index
+        if self.on_committed is not None and core.role is Role.LEADER:
+            self.on_committed(life)
         for entry in log.between(first, core.commit_index):
             known = self.committed.get(entry.index)
             if known is None:
@@ -599,6 +608,7 @@ class Invariants(Watcher):
 
     def _now_and_then(self, life: Life) -> None:
         life.replica._check()
+        self._rules.stands(life, life.core)
         self._compare_logs(life)
         self._compare_locks(life)
         self._compare_sessions(life)

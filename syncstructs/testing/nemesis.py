@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from .plans import Fault, Plan
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class Nemesis:
         self._network = simulation.network
         self._schedule = simulation.schedule
         self._after_election: list[Callable[[Life], None]] = []
+        self._after_commit: list[Callable[[Life], None]] = []
         simulation.checks.on_elected = self._elected
+        simulation.checks.on_committed = self._committed
         now = self._schedule.now
         for fault in plan.faults:
             self._schedule.at(now + fault.at, self._strike, fault)
@@ -39,6 +43,7 @@ class Nemesis:
         """Let nothing more befall the cluster; what has, stays until it is healed."""
         self.active = False
         self._after_election.clear()
+        self._after_commit.clear()
 
     def _strike(self, fault: Fault) -> None:
         if self.active:
@@ -77,6 +82,12 @@ class Nemesis:
         waiting, self._after_election = self._after_election, []
         for strike in waiting:
             strike(life)
+
+    def _committed(self, life: Life) -> None:
+        if self._after_commit:
+            waiting, self._after_commit = self._after_commit, []
+            for strike in waiting:
+                strike(life)
 
     # Nodes
 
@@ -183,6 +194,38 @@ class Nemesis:
         """Cut the next elected leader off as it is elected."""
         self._after_election.append(lambda life: self.isolate(fault, life.host))
 
+    def isolate_committed(self, fault: Fault) -> None:
+        """Cut the leader off when it has next committed something, before it tells anybody."""
+        self._after_commit.append(lambda life: self.isolate(fault, life.host))
+
+    def succession(self, fault: Fault) -> None:
+        """Cut the leader off for an election and longer; as it is back, cut off who leads then.
+
+        So that logs part, and those that have parted meet in the next election.
+        """
+        patience = self.simulation.config.election_timeout_max
+        longer = replace(fault, span=fault.span + 2 * patience)
+        self.isolate_leader(longer)
+        self._until(longer.span, self.isolate_leader, longer)
+
+    def eclipse(self, fault: Fault) -> None:
+        """Let the leader reach nobody, and hear late what is said to it.
+
+        So it goes on for a while by answers to what it said before.
+        """
+        host = self._leader(fault)
+        if host is None:
+            return
+        patience = self.simulation.config.election_timeout_max
+        longer = replace(fault, span=fault.span + 2 * patience)
+        delay = patience * (0.5 + fault.size)
+        self._note(f"{host.address} reaches nobody, and hears all {delay:.3f} s late")
+        for other in self.simulation.addresses:
+            if other != host.address:
+                self._cut(host.address, other, longer)
+                until = self._schedule.now + longer.span
+                self._network.slow_down(other, host.address, delay, until)
+
     def deafen_leader(self, fault: Fault) -> None:
         """Let the leader speak, but hear nobody."""
         host = self._leader(fault)
@@ -238,7 +281,7 @@ class Nemesis:
         host = self._host(fault)
         other = self._other(host, fault)
         if other is not None:
-            delay = fault.size * 0.6
+            delay = fault.size * max(0.6, self.simulation.config.election_timeout_max)
             self._note(f"from {host.address} to {other} it takes {delay:.3f} s")
             until = self._schedule.now + fault.span
             self._network.slow_down(host.address, other, delay, until)
@@ -281,7 +324,8 @@ class Nemesis:
     def slow_disk(self, fault: Fault) -> None:
         """Let a disk take long for everything."""
         host = self._host(fault)
-        mean = 0.0002 + fault.size * 0.05
+        # Now and then so slow that elections overtake it.
+        mean = 0.0002 + fault.size**2 * self.simulation.config.election_timeout_min / 2
         self._note(f"the disk of {host.address} takes {mean:.4f} s")
         host.disk_times.mean = mean
         self._until(fault.span, setattr, host.disk_times, "mean", 0.0005)

@@ -1,8 +1,10 @@
 """Rules of Raft that a single step can break, long before any state shows it.
 
 Who hears of a higher term takes it up (5.1). A vote goes to a log that is not behind (5.4.1), and
-who leads has the votes of a majority in that very term (5.2). A barrier passes when all is applied
-that was committed anywhere before it began (dissertation, 6.4).
+who leads has the votes of a majority in that very term (5.2). Who does not lead stands for election
+within an election timeout, unless it hears of somebody (5.2). A barrier passes when all is applied
+that was committed anywhere before it began (dissertation, 6.4). Calls are sent again only for a
+reason, and reasons are few.
 """
 
 from __future__ import annotations
@@ -10,16 +12,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ..raft.core import Role
 from ..raft.messages import (
     AppendReply,
     AppendRequest,
     EntryId,
+    Forward,
     SnapshotChunk,
     SnapshotReply,
     VoteRequest,
 )
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..raft.core import RaftCore
     from .hosts import Life
 
@@ -27,18 +32,28 @@ if TYPE_CHECKING:
 _BINDING: Final = frozenset({AppendRequest, AppendReply, SnapshotChunk, SnapshotReply})
 
 
+# In a term, to one leader, and without anything new: under the worst faults it takes a sixth of it.
+_REPETITIONS_MAX: Final = 250
+
+
 class Rules:
     """The rules, for all lives of a simulation; `fail(life, what)` raises."""
 
     def __init__(
-        self, addresses: tuple[str, ...], fail: Callable[[Life, str], object]
+        self,
+        addresses: tuple[str, ...],
+        config: Config,
+        fail: Callable[[Life, str], object],
     ) -> None:
         self.greatest_commit = 0
         """The greatest index that was seen committed anywhere."""
         self._majority = len(addresses) // 2 + 1
+        self._patience = config.election_timeout_max
         self._fail = fail
         self._logs: dict[tuple[int, str], EntryId] = {}
         self._voters: dict[tuple[int, str], set[str]] = {}
+        # By life: the leader, its term, and how often calls from a number on were sent to it.
+        self._sent: dict[Life, tuple[str, int, dict[tuple[int, int], int]]] = {}
 
     def watch(self, life: Life) -> None:
         """Watch the node of a life from now on."""
@@ -94,6 +109,29 @@ class Rules:
                 f"votes in term {core.term} for {candidate}, whose log ends with {its}; its own"
                 f" ends with {core.log.last_id} (5.4.1)",
             )
+
+    def forwards(self, life: Life, leader: str, message: Forward) -> None:
+        """Note calls on their way to the leader."""
+        term = life.core.term
+        sent = self._sent.get(life)
+        if sent is None or sent[:2] != (leader, term):
+            sent = self._sent[life] = (leader, term, {})
+        run = (message.session, message.first_sequence)
+        count = sent[2][run] = sent[2].get(run, 0) + 1
+        if count > _REPETITIONS_MAX and message.session:
+            self._fail(
+                life,
+                f"sends call {run[1]} of session {run[0]} to {leader} for the {count}th time in"
+                f" term {term}",
+            )
+
+    def stands(self, life: Life, core: RaftCore) -> None:
+        """Look whether a member will stand for election if it hears nothing more."""
+        if core.role is Role.LEADER:
+            return
+        seconds = core.deadline() - life.now()
+        if seconds > self._patience + 1e-6:
+            self._fail(life, f"does not lead, and stands for election in {seconds} s only (5.2)")
 
     def elected(self, life: Life, term: int) -> None:
         """Count the votes of who leads now."""

@@ -61,7 +61,6 @@ BUGS = (
             "if False:",
         ),
         fields={"settings": SMALL},
-        first_seed=80,
     ),
     disk_bug(
         "segment_removed_too_early",
@@ -91,6 +90,5 @@ BUGS = (
         "found_and_marked_at_once",
         "What a start finds is written again and marked as whole with one sync.",
         (WAL + "_settle", "        self._file.sync()\n", ""),
-        first_seed=118,
     ),
 )

@@ -69,7 +69,6 @@ CALLS = (
         "Calls that may have been applied are sent again under a new session.",
         (REPLICA + "_settle_skipped", "self.outbox.skip_to(self.outbox.handed)", "()"),
         profiles=("locks", "all"),
-        first_seed=41,
         elusive="a session that expires with calls under way whose entries a snapshot then"
         " skips",
     ),
@@ -81,7 +80,6 @@ CALLS = (
             "else:\n                    progress.ended.append((call, Outcome(None, lost)))",
             "else:\n                    progress.ended.append((call, Outcome(None, None)))",
         ),
-        first_seed=41,
     ),
     bug(
         "replies_to_wrong_calls",
@@ -97,13 +95,11 @@ CALLS = (
         "not_applied_though_handed",
         "A closing node forgets what former leaders may have of its calls.",
         (OUTBOX + "drain", "numbered = self.handed + 1 - self.first", "numbered = len(self.sent)"),
-        first_seed=40,
     ),
     bug(
         "intake_of_former_term",
         "A leader that leads again goes on with what it was given in its former term.",
         (REPLICA + "_follow", "self._intake.clear()", "pass"),
-        first_seed=27,
     ),
     bug(
         "duplicates_reach_the_log",
@@ -185,7 +181,6 @@ SESSIONS_AND_LOCKS = (
             "self.table.sessions.expire(session)",
         ),
         profiles=("locks",),
-        first_seed=34,
     ),
     bug(
         "session_expires_early",
@@ -196,7 +191,6 @@ SESSIONS_AND_LOCKS = (
             "if now >= silent_since + ttl / 2:",
         ),
         profiles=("locks",),
-        first_seed=16,
     ),
     bug(
         "session_never_expires",
@@ -213,7 +207,6 @@ SESSIONS_AND_LOCKS = (
         "A node stays sure of its session long after the leader may have ended it.",
         (REPLICA + "_follow", "* (1 - _DRIFT)", "* (1 + 4 * _DRIFT)"),
         profiles=("locks",),
-        first_seed=34,
     ),
     bug(
         "sure_of_own_leadership",
@@ -224,7 +217,6 @@ SESSIONS_AND_LOCKS = (
             "heard = now",
         ),
         profiles=("locks",),
-        first_seed=41,
     ),
     bug(
         "echo_before_a_quorum",
@@ -249,7 +241,6 @@ SESSIONS_AND_LOCKS = (
         ),
         profiles=("locks",),
         event_limit=4_000_000,
-        first_seed=41,
         elusive="a node heard again between the proposal of its expiry and its commit, and"
         " cut off again",
     ),
@@ -259,7 +250,6 @@ SESSIONS_AND_LOCKS = (
         (GRANTS + "_is_sure", "grant.session == port.session and ", ""),
         (GRANTS + "on_session_lost", "if not self._forget(key, grant):", "if True:"),
         profiles=("locks",),
-        first_seed=41,
     ),
     bug(
         "locks_of_the_dead",
@@ -307,7 +297,6 @@ SESSIONS_AND_LOCKS = (
             "if holder is None:",
         ),
         profiles=("locks",),
-        first_seed=25,
     ),
     bug(
         "withdrawn_by_another",
@@ -318,7 +307,6 @@ SESSIONS_AND_LOCKS = (
             "self._holders.get(key, (0, 0, 0))[0] == session",
         ),
         profiles=("locks",),
-        first_seed=41,
     ),
     bug(
         "last_come_first_served",
@@ -337,7 +325,6 @@ TYPES = (
             "key = next(iter(self._waiting), None)",
             "key = next(reversed(self._waiting), None)",
         ),
-        first_seed=18,
     ),
     bug(
         "ghost_waiter",
@@ -389,7 +376,6 @@ TYPES = (
         "putter_not_woken",
         "Who waits for room is not served when an item is taken.",
         (QUEUE + "_remove", "while self._putters and not self._is_full():", "while False:"),
-        first_seed=18,
     ),
     bug(
         "order_lost_in_snapshot",

@@ -21,7 +21,6 @@ ELECTIONS = (
         "vote_by_length_only",
         "Of two logs the longer one counts as newer, whatever the term of its last entry.",
         (CORE + "_up_to_date", "last >= self.log.last_id", "last.index >= self.log.last_index"),
-        first_seed=125,
     ),
     bug(
         "two_votes_in_a_term",
@@ -86,7 +85,6 @@ ELECTIONS = (
             "self._reset_election_timer()",
             'self._election_at = float("inf")',
         ),
-        first_seed=34,
     ),
     bug(
         "leader_ignores_higher_term",
@@ -186,7 +184,6 @@ REPLICATION = (
             "not self.log.has(previous)",
             "self.log.term_at(previous.index) is None",
         ),
-        first_seed=16,
     ),
     bug(
         "commit_beyond_the_match",
@@ -206,7 +203,6 @@ REPLICATION = (
             "reply = AppendReply(self.term, following.round, True, self.log.persisted_index, 0,"
             " self._now)",
         ),
-        first_seed=15,
     ),
     bug(
         "handed_out_counts_as_durable",
@@ -290,14 +286,12 @@ READS = (
             "leading.hold_read(read, self.commit_index, self._now)",
             "leading.hold_read(read, leading.noop_index, self._now)",
         ),
-        first_seed=13,
     ),
     bug(
         "barrier_before_apply",
         "A barrier is passed when its index is known, not when it is applied.",
         ("replica:Replica.apply", "if 0 < index <= reached", "if 0 < index"),
         ("replica:Replica._barrier_passed", "0 < index <= applied", "0 < index"),
-        first_seed=13,
     ),
 )
 
@@ -314,7 +308,6 @@ SNAPSHOTS = (
         "snapshot_of_wrong_term",
         "A snapshot says that it reaches to an entry of the present term.",
         ("replica:Replica.snapshot_point", "self._applied_term", "self.core.term"),
-        first_seed=26,
     ),
     bug(
         "snapshot_one_behind",
@@ -348,7 +341,6 @@ SNAPSHOTS = (
             "self._incoming is None or self._incoming[0] != snapshot",
             "self._incoming is None",
         ),
-        first_seed=17,
     ),
     bug(
         "chunks_in_any_order",
@@ -365,7 +357,6 @@ SNAPSHOTS = (
             "if len(image) != snapshot.size_bytes:",
         ),
         profiles=("network", "all"),
-        first_seed=17,
     ),
     bug(
         "transfer_never_resumed",
@@ -373,7 +364,6 @@ SNAPSHOTS = (
         ("raft.leading:Leading.retry_transfers", "if now >= transfer.retry_at:", "if False:"),
         ("raft.leading:Leading.deadline", "transfer.retry_at)", 'float("inf"))'),
         ("raft.leading:Leading.relinked", "if peer in self._transfers:", "if False:"),
-        first_seed=12,
     ),
 )
 
