@@ -117,6 +117,9 @@ class Durable:
             if append.entries:
                 safe = min(safe, append.entries[0].index - 1)
         base = restored.snapshot.index if restored.snapshot is not None else 0
+        if restored.snapshot is not None and not self.has(base, restored.snapshot.term):
+            # A received snapshot contradicts the log, so that goes as a whole (section 7).
+            return None
         terms = [entry.term for entry in restored.entries]
         for index in range(max(base, self.base) + 1, safe + 1):
             at = index - base - 1
