@@ -43,8 +43,7 @@ from .hosts import Host, Life, Watcher
 from .rules import Rules
 
 if TYPE_CHECKING:
-    from ..objects.table import Table
-    from ..raft.core import RaftCore
+    from ..replica import Replica
     from ..storage.base import LogStore
     from .simulator import Simulation
 
@@ -197,13 +196,14 @@ class _View:
     """What was last seen of a life."""
 
     __slots__ = (
-        "applied", "commit", "core", "led", "sequence", "session", "table", "term",
+        "applied", "commit", "core", "led", "replica", "sequence", "session", "table", "term",
         "touches", "vote",
     )  # fmt: skip
 
-    def __init__(self, core: RaftCore, table: Table) -> None:
-        self.core = core
-        self.table = table
+    def __init__(self, replica: Replica[Call]) -> None:
+        self.replica = replica
+        self.core = core = replica.core
+        self.table = replica.table
         self.term = core.term
         self.vote = core.voted_for
         self.commit = self.applied = core.commit_index
@@ -268,8 +268,7 @@ class Invariants(Watcher):
         """Watch what the node of a life applies from now on."""
         if not self.active:
             return
-        core = life.core
-        view = self._views[life] = _View(core, life.table)
+        view = self._views[life] = _View(life.replica)
         if self.clock is not None:
             assert not life.replica.outbox
             life.replica.outbox = _NotingOutbox(self._numbered)
@@ -324,6 +323,9 @@ class Invariants(Watcher):
             if applied > core.commit_index:
                 self._fail(life, f"applied {applied}, but committed only {core.commit_index}")
             view.applied = applied
+        session = view.replica.outbox.session
+        if session in self._ended and view.replica.sure_until() > life.now():
+            self._fail(life, f"is sure of session {session}, which is over")
         view.touches += 1
         if not view.touches & 63:
             self._now_and_then(life)

@@ -3,7 +3,8 @@
 Who hears of a higher term takes it up (5.1). A vote goes to a log that is not behind (5.4.1), and
 who leads has the votes of a majority in that very term (5.2). Who does not lead stands for election
 within an election timeout, unless it hears of somebody (5.2). A barrier passes when all is applied
-that was committed anywhere before it began (dissertation, 6.4). Calls are sent again only for a
+that was committed anywhere before it began, and a leader answers a read by a round that began after
+it had come (dissertation, 6.4). Calls are sent again only for a
 reason, and reasons are few.
 """
 
@@ -26,6 +27,7 @@ from ..raft.messages import (
 if TYPE_CHECKING:
     from ..config import Config
     from ..raft.core import RaftCore
+    from ..raft.reads import Read
     from .hosts import Life
 
 # Votes and pre-votes of a higher term are ignored while a leader is heard (dissertation, 4.2.3).
@@ -85,6 +87,31 @@ class Rules:
             return progress
 
         replica.step, replica.barrier, replica.apply = watched_step, watched_barrier, watched_apply
+        self._watch_reads(life)
+
+    def _watch_reads(self, life: Life) -> None:
+        core: Any = life.core
+        lead, answer = core._lead_read, core._answer_read
+        rounds_needed: dict[Read, tuple[int, int]] = {}
+
+        def watched_lead(read: Read) -> None:
+            rounds = core._leading.rounds
+            # One that is asked again may be answered as it would have been the first time.
+            rounds_needed.setdefault(read, (core.term, rounds.current + (not rounds.fresh)))
+            lead(read)
+
+        def watched_answer(read: Read, index: int) -> None:
+            needed = rounds_needed.pop(read, None)
+            if index and needed is not None and self._majority > 1:
+                term, need = needed
+                confirmed = core._leading.rounds.confirmed
+                if core.term == term and confirmed < need:
+                    self._fail(
+                        life, f"answers {read} by round {confirmed}; it came before round {need}"
+                    )
+            answer(read, index)
+
+        core._lead_read, core._answer_read = watched_lead, watched_answer
 
     def asks_for_vote(self, candidate: str, message: VoteRequest) -> None:
         """Note a request of a candidate, which has voted for itself."""

@@ -1,6 +1,6 @@
 """Bugs to plant in what is replicated: sessions, calls, the object table, the types, the locks."""
 
-from syncstructs.testing.planted import bug
+from syncstructs.testing.planted import SHORT_SESSIONS, bug
 
 REPLICA = "replica:Replica."
 SESSIONS = "objects.sessions:Sessions."
@@ -68,9 +68,8 @@ CALLS = (
         "resent_in_another_session",
         "Calls that may have been applied are sent again under a new session.",
         (REPLICA + "_settle_skipped", "self.outbox.skip_to(self.outbox.handed)", "()"),
-        profiles=("locks", "all"),
-        elusive="a session that expires with calls under way whose entries a snapshot then"
-        " skips",
+        profiles=("network", "all"),
+        fields=SHORT_SESSIONS | {"mixes": {"pipeline": 1.0, "count": 1.0}},
     ),
     bug(
         "lost_result_is_none",
@@ -240,9 +239,7 @@ SESSIONS_AND_LOCKS = (
             "return True",
         ),
         profiles=("locks",),
-        event_limit=4_000_000,
-        elusive="a node heard again between the proposal of its expiry and its commit, and"
-        " cut off again",
+        fields=SHORT_SESSIONS,
     ),
     bug(
         "held_after_session_loss",
