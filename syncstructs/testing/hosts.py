@@ -104,6 +104,9 @@ class Host:
         self.crash_after = -1
         """A crash after so many more effects (messages sent, disk jobs, syncs); -1: none."""
 
+        self.cut_power: bool | None = None
+        """Whether the next crash is a power cut; None: chance tells."""
+
     @property
     def is_up(self) -> bool:
         """Whether a process runs here (it may be paused)."""
@@ -148,7 +151,8 @@ class Host:
             links.die(silently=silently)
         if self.disk is not None:
             # Only a power cut loses what was written and not synced.
-            if silently or self.random.random() < 0.6:
+            cut, self.cut_power = self.cut_power, None
+            if silently or (self.random.random() < 0.6 if cut is None else cut):
                 self.disk.crash()
             else:
                 self.disk.kill()

@@ -120,18 +120,21 @@ class Nemesis:
             lambda life: self._arm(life.host, int(fault.size * 12), fault.span)
         )
 
-    def crash_starting(self, fault: Fault) -> None:
-        """Kill a process, and once more a few effects after it has been started again."""
+    def crash_twice(self, fault: Fault) -> None:
+        """Kill a process a few effects later, and cut its power as it is being started again.
+
+        What the first life had written and not synced, the second one finds, and then it is lost.
+        """
         host = self._running(fault)
         if host is not None:
-            host.crash(silently=fault.size < 0.3)
-            self._note(f"{host.address} crashes, and is to crash again as it starts")
-            self._until(fault.span, self._start_armed, host, int(fault.size * 7919 % 1 * 16))
-            self._until(fault.span + 0.2, self.start, host)
+            self._note(f"{host.address} is to crash soon, and again as it starts")
+            host.crash_after, host.cut_power = int(fault.size * 30), False
+            self._until(fault.span + 0.1, self._start_armed, host, int(fault.size * 7919 % 1 * 18))
+            self._until(fault.span + 0.3, self.start, host)
 
     def _start_armed(self, host: Host, effects: int) -> None:
         if not host.is_up:
-            host.crash_after = effects
+            host.crash_after, host.cut_power = effects, True
             self.start(host)
 
     def _arm(self, host: Host, effects: int, span: float) -> None:

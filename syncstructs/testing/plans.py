@@ -90,7 +90,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _NODES: Final = {
     "crash": 3.0, "crash_leader": 2.0, "crash_all": 0.6, "crash_soon": 4.0, "crash_elected": 2.0,
-    "crash_starting": 1.0,
     "pause": 1.0, "pause_leader": 1.0, "close": 0.7, "jump": 0.6,
 }  # fmt: skip
 _NETWORK: Final = {
@@ -101,7 +100,7 @@ _NETWORK: Final = {
 _DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}
 _DISKS: Final = {
     "slow_disk": 1.5, "stall_disk": 1.0, "full_disk": 1.0, "failing_disk": 1.0, "failing_sync": 1.0,
-    "rot": 0.5,
+    "rot": 0.5, "crash_twice": 2.0,
 }  # fmt: skip
 _SLOW_DISKS: Final = {"slow_disk": 1.5, "stall_disk": 1.0}
 

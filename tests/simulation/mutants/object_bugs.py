@@ -226,9 +226,6 @@ SESSIONS_AND_LOCKS = (
             "self._latest = (sent, now)\n            self.echo = sent",
         ),
         profiles=("locks",),
-        event_limit=4_000_000,
-        elusive="a leader cut off with a minority of five that goes on for longer than a"
-        " session lives",
     ),
     bug(
         "vouches_for_expiring_session",
@@ -342,7 +339,6 @@ TYPES = (
         "An item that comes back from who had given up is lost.",
         (QUEUE + "_put_back", "self._insert_front(item)", "pass"),
         fields=IMPATIENT,
-        elusive="a caller that gives up at the very moment at which it is served",
     ),
     bug(
         "undo_forgotten",
@@ -353,7 +349,6 @@ TYPES = (
             "if False:",
         ),
         fields=IMPATIENT,
-        elusive="a caller that gives up at the very moment at which it is served",
     ),
     bug(
         "put_overtakes",
@@ -418,8 +413,6 @@ TYPES = (
             "return _isolated(value)",
             "return Outcome(value)",
         ),
-        elusive="all values of the load are numbers, which nobody can change; it takes callers that"
-        " change what they passed and what they were given",
     ),
 )
 

@@ -65,8 +65,6 @@ ELECTIONS = (
         ),
         profiles=("network", "all"),
         fields=SPLIT_VOTES,
-        elusive="a vote that is under way for longer than an election, while others answer at"
-        " once",
     ),
     bug(
         "lost_timer_after_step_down",
@@ -95,8 +93,6 @@ ELECTIONS = (
             "if message.term > self.term and self._leading is None:",
         ),
         fields=SPLIT_VOTES,
-        elusive="a member in a higher term than a leader that lasts: chaos changes leaders"
-        " again before it ends",
     ),
     bug(
         "old_leader_is_followed",
@@ -218,8 +214,6 @@ REPLICATION = (
         "The report that a truncated append is written counts for the entries that replace it.",
         (LOG + "persisted", "index = min(index, first - 1)", "pass"),
         profiles=("disk",),
-        elusive="a disk that takes longer than a change of leader, on a member that gets"
-        " conflicting entries",
     ),
     bug(
         "driver_sends_before_storing",
@@ -275,8 +269,6 @@ READS = (
         "A read is confirmed by answers to a round that began before it.",
         (LEADING + "hold_read", "if not self.rounds.fresh:", "if not self.rounds.current:"),
         profiles=("network", "all"),
-        elusive="a leader deposed between the sending of a round and its answers, and a read"
-        " in between",
     ),
     bug(
         "read_index_of_yesterday",
@@ -301,8 +293,6 @@ SNAPSHOTS = (
         "A snapshot that arrives late replaces newer state.",
         (CORE + "_install", "if snapshot.index <= self.commit_index:", "if False:"),
         profiles=("network", "all"),
-        elusive="a snapshot whose last chunk is being stored while the log catches up beyond"
-        " it",
     ),
     bug(
         "snapshot_of_wrong_term",
