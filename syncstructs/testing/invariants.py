@@ -196,8 +196,8 @@ class _View:
     """What was last seen of a life."""
 
     __slots__ = (
-        "applied", "commit", "core", "led", "replica", "sequence", "session", "table", "term",
-        "touches", "vote",
+        "applied", "commit", "core", "led", "persisted", "replica", "sequence", "session",
+        "table", "term", "touches", "vote",
     )  # fmt: skip
 
     def __init__(self, replica: Replica[Call]) -> None:
@@ -207,6 +207,7 @@ class _View:
         self.term = core.term
         self.vote = core.voted_for
         self.commit = self.applied = core.commit_index
+        self.persisted = core.log.persisted_index
         self.led = 0
         self.session = 0
         self.sequence = 0
@@ -323,6 +324,8 @@ class Invariants(Watcher):
             if applied > core.commit_index:
                 self._fail(life, f"applied {applied}, but committed only {core.commit_index}")
             view.applied = applied
+        if core.log.persisted_index != view.persisted:
+            self._persisted(life, view, core)
         session = view.replica.outbox.session
         if session in self._ended and view.replica.sure_until() > life.now():
             self._fail(life, f"is sure of session {session}, which is over")
@@ -381,6 +384,15 @@ class Invariants(Watcher):
             self._fail(life, f"term {view.term} has become {term}")
         view.term = term
         view.vote = None
+
+    def _persisted(self, life: Life, view: _View, core: Any) -> None:
+        index = view.persisted = core.log.persisted_index
+        term = core.log.term_at(index) if index <= core.log.last_index else -1
+        durable = self._durable[life.host.address]
+        if not durable.has(index, term) and index > life.snapshot_index():
+            self._fail(
+                life, f"counts up to entry {index} of term {term} as persisted, which is not there"
+            )
 
     def _elected(self, life: Life, view: _View, core: Any) -> None:
         address, term = life.host.address, core.term

@@ -225,6 +225,21 @@ class Nemesis:
         self.isolate_leader(longer)
         self._until(longer.span, self.isolate_leader, longer)
 
+    def seizure(self, fault: Fault) -> None:
+        """Cut the leader off, for an election and longer, while its disk finishes nothing.
+
+        When it is back, what it had begun to write meets what others have put in its place; and
+        that takes its disk as long as heartbeats do.
+        """
+        host = self._leader(fault)
+        if host is not None:
+            patience = self.simulation.config.election_timeout_max
+            longer = replace(fault, span=fault.span + 2 * patience)
+            self.isolate(longer, host)
+            self.stall_disk(replace(longer, span=longer.span + fault.pick * patience / 2), host)
+            host.disk_times.mean = self.simulation.config.heartbeat_interval
+            self._until(longer.span + patience, setattr, host.disk_times, "mean", 0.0005)
+
     def eclipse(self, fault: Fault) -> None:
         """Let the leader reach nobody, and hear late what is said to it.
 
@@ -391,9 +406,9 @@ class Nemesis:
             simulation.atlas.damaged(host.address)
             self._note(f"a bit of {path} of {host.address} flips")
 
-    def stall_disk(self, fault: Fault) -> None:
+    def stall_disk(self, fault: Fault, host: Host | None = None) -> None:
         """Let a disk finish nothing for a while."""
-        host = self._host(fault)
+        host = host or self._host(fault)
         self._note(f"the disk of {host.address} does nothing for {fault.span:.3f} s")
         host.disk_times.stall_until = self._schedule.now + fault.span
 

@@ -95,7 +95,8 @@ _NODES: Final = {
 _NETWORK: Final = {
     "isolate": 1.5, "isolate_leader": 2.0, "isolate_elected": 1.5, "cut": 2.0, "split": 1.5,
     "hold": 1.0, "reset": 1.5, "slow": 1.5, "lag": 0.7, "narrow": 0.4, "deafen_leader": 1.0,
-    "isolate_committed": 1.5, "succession": 1.5, "eclipse": 1.0,
+    "isolate_committed": 1.5, "succession": 1.5, "seizure": 1.0,
+    "eclipse": 1.0,
 }  # fmt: skip
 _DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}
 _DISKS: Final = {

@@ -225,7 +225,8 @@ SESSIONS_AND_LOCKS = (
             "self._latest = (sent, now)",
             "self._latest = (sent, now)\n            self.echo = sent",
         ),
-        profiles=("locks",),
+        profiles=("network", "locks"),
+        fields=SHORT_SESSIONS | {"size": 5},
     ),
     bug(
         "vouches_for_expiring_session",

@@ -1,6 +1,6 @@
 """Bugs to plant in `raft/`: elections, replication, commit, reads, snapshots, time."""
 
-from syncstructs.testing.planted import bug
+from syncstructs.testing.planted import READING, bug
 
 CORE = "raft.core:RaftCore."
 LEADING = "raft.leading:Leading."
@@ -213,7 +213,8 @@ REPLICATION = (
         "late_report_of_truncated_append",
         "The report that a truncated append is written counts for the entries that replace it.",
         (LOG + "persisted", "index = min(index, first - 1)", "pass"),
-        profiles=("disk",),
+        profiles=("network", "all"),
+        fields=SPLIT_VOTES | {"size": 3, "think": 0.1, "clients": 3},
     ),
     bug(
         "driver_sends_before_storing",
@@ -278,12 +279,14 @@ READS = (
             "leading.hold_read(read, self.commit_index, self._now)",
             "leading.hold_read(read, leading.noop_index, self._now)",
         ),
+        fields=READING,
     ),
     bug(
         "barrier_before_apply",
         "A barrier is passed when its index is known, not when it is applied.",
         ("replica:Replica.apply", "if 0 < index <= reached", "if 0 < index"),
         ("replica:Replica._barrier_passed", "0 < index <= applied", "0 < index"),
+        fields=READING,
     ),
 )
 
