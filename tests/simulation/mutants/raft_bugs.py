@@ -264,6 +264,7 @@ READS = (
             "leading is not None and self.commit_index >= leading.noop_index",
             "leading is not None",
         ),
+        fields=READING,
     ),
     bug(
         "read_by_an_old_round",
