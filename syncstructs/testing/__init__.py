@@ -5,7 +5,6 @@ from .classes import ReplicatedTest, replicated_test
 from .classmodel import ClassModel
 from .contract import ContractBroken, ContractWarning
 from .history import NOT_APPLIED, UNKNOWN, History, Op, Raised
-from .invariants import Violation
 from .linearizability import Result, Verdict, check, check_witness
 from .lockmodel import LockManagerModel, LockModel
 from .models import (
@@ -24,6 +23,7 @@ from .simulator import Simulation, Stuck
 from .story import tell
 from .strategies import plans
 from .subjects import call
+from .violation import Violation
 from .windows import Window
 
 __all__ = [

@@ -23,7 +23,6 @@ from ..objects.image import encode_state
 from ..objects.replicated import Replicated
 from .callers import OBJECT, Attempt, Caller
 from .history import NOT_APPLIED, UNKNOWN, History, Op, Raised
-from .invariants import Violation
 from .linearizability import Verdict, check
 from .nemesis import Nemesis
 from .plans import Plan
@@ -31,6 +30,7 @@ from .runs import quietly
 from .sequential import SequentialModel
 from .simulator import Simulation
 from .subjects import WAITS, Copy, Made, Moment, Subject, encoding, shown
+from .violation import Violation
 
 _FORMAT: Final = 1
 _EVENTS_MAX: Final = 1_000_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .history import NOT_APPLIED, UNKNOWN, Raised
-from .invariants import Violation
+from .violation import Violation
 
 if TYPE_CHECKING:
     from .workload import Load, Record

@@ -12,10 +12,10 @@ from ..objects.image import encode_state
 from .callers import OBJECT, Caller
 from .class_runs import Judge
 from .history import NOT_APPLIED, UNKNOWN, History
-from .invariants import Violation
 from .runs import quietly
 from .simulator import Simulation
 from .subjects import Copy, Made, Subject, encoding
+from .violation import Violation
 
 
 class QuietCluster:

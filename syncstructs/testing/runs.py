@@ -265,6 +265,8 @@ def run_plan(plan: Plan, *, event_limit: int = _EVENTS_MAX) -> Report | Failure:
                 events=run.simulation.schedule.event_count,
                 error=first,
             )
+        finally:
+            run.simulation.end()
     return run.report()
 
 

@@ -12,7 +12,9 @@ from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 from ..errors import BlockingCall
 from ..futures import Future
@@ -141,6 +143,8 @@ class VirtualLoop:
         self._context = Context()
         self._failures: list[BaseException] = []
         self._spawned: list[Coroutine[Any, Any, None]] = []
+        # Of tasks; those that never begin have to be closed, or Python complains of them.
+        self._coroutines: WeakSet[Coroutine[Any, Any, Any]] = WeakSet()
         self.waiter: Callable[[Future[Any], float | None], None] | None = None
         """How what runs at present waits for a future; None: it cannot, as it is the driver."""
         self.over = False
@@ -151,6 +155,9 @@ class VirtualLoop:
         for coroutine in self._spawned:
             coroutine.close()
         self._spawned.clear()
+        for coroutine in self._coroutines:
+            if getcoroutinestate(coroutine) == CORO_CREATED:
+                coroutine.close()
 
     # As asyncio has it; names and arguments are those of `asyncio.AbstractEventLoop`
 
@@ -223,6 +230,7 @@ class VirtualLoop:
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, **more: Any
     ) -> "asyncio.Task[T]":
         """Run a coroutine."""
+        self._coroutines.add(coro)
         return asyncio.Task(coro, loop=cast(Any, self), name=name, **more)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

@@ -18,10 +18,11 @@ from ..node.world import inside
 from ..objects.replicated import Replicated
 from .faultatlas import FaultAtlas
 from .hosts import DiskTimes, Host, Life
-from .invariants import Invariants, Violation
+from .invariants import Invariants
 from .schedule import Schedule
 from .simdisk import SimDisk
 from .simnet import NetworkFaults, SimNetwork
+from .violation import Violation
 
 Consumers = Mapping[str, Callable[[], Replicated]]
 
@@ -128,6 +129,12 @@ class Simulation:
         self.checks.started(life)
         if self.on_start is not None:
             self.on_start(life)
+
+    def end(self) -> None:
+        """Let nothing more happen in any life; what they know can be looked at still."""
+        for host in self.hosts.values():
+            for life in host.lives:
+                life.event_loop.end()
 
     def crash(self, address: str, *, silently: bool = False) -> None:
         """Kill a node; see `Host.crash`."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from ..structs.queues import ReplQueue
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised
-from .invariants import Violation
 from .linearizability import Result, Verdict, check, check_witness
 from .lockmodel import LockManagerModel, LockModel
 from .models import (
@@ -22,6 +21,7 @@ from .models import (
 )
 from .queue_verdicts import check_capacity, check_order_of_items
 from .sequential import Model
+from .violation import Violation
 
 if TYPE_CHECKING:
     from .workload import Load

@@ -32,8 +32,8 @@ from ..structs.locks import ReplLock, ReplLockManager
 from ..structs.queues import ReplPriorityQueue, ReplQueue
 from ..structs.sets import ReplSet
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
-from .invariants import Violation
 from .plans import Plan
+from .violation import Violation
 
 if TYPE_CHECKING:
     from ..futures import Future

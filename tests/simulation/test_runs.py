@@ -11,12 +11,12 @@ from syncstructs import ReplCounter, ReplLock, ReplQueue
 from syncstructs.errors import Busy
 from syncstructs.raft.messages import HardState
 from syncstructs.testing.campaign import Totals, campaign, run_seed
-from syncstructs.testing.invariants import Violation
 from syncstructs.testing.plans import PROFILES, Fault, Plan, draw_plan
 from syncstructs.testing.runs import Failure, Report, Run, run_plan
 from syncstructs.testing.shrinking import Shrinker, sort_of
 from syncstructs.testing.simulator import Simulation
 from syncstructs.testing.story import explain, tell
+from syncstructs.testing.violation import Violation
 
 _TRACES = """
 from syncstructs.testing.plans import draw_plan

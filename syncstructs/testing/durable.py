@@ -1,0 +1,125 @@
+"""What the log of each host holds for good, as its store has told, and what a start finds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..raft.effects import Append
+from ..raft.messages import HardState, Restored, SnapshotMeta
+from .violation import Violation
+
+if TYPE_CHECKING:
+    from ..storage.base import LogStore
+    from .hosts import Life
+
+
+class Durable:
+    """What the log of a host is known to hold for good, as its store has reported."""
+
+    def __init__(self) -> None:
+        self.hard_state = HardState()
+        self.base = 0
+        """Index of the snapshot at which the log was reset."""
+        self.terms: list[int] = []
+        """Terms of the entries behind `base`."""
+        self.writing: Sequence[Append] = ()
+        """Handed to the store, which has not returned: any part of it may be there."""
+
+    @property
+    def last(self) -> int:
+        """The highest index that is there."""
+        return self.base + len(self.terms)
+
+    def has(self, index: int, term: int) -> bool:
+        """Return whether the entry is there, or behind the base."""
+        if index <= self.base:
+            return True
+        at = index - self.base - 1
+        return at < len(self.terms) and self.terms[at] == term
+
+    def take(self, appends: Sequence[Append]) -> None:
+        """Note that these are there now."""
+        for append in appends:
+            if append.reset is not None:
+                self.base = append.reset.index
+                self.terms.clear()
+            if append.hard_state is not None:
+                self.hard_state = append.hard_state
+            for entry in append.entries:
+                if entry.index <= self.last:
+                    del self.terms[entry.index - self.base - 1 :]
+                assert entry.index == self.last + 1, (entry.id, self.last)
+                self.terms.append(entry.term)
+
+    def compare(self, restored: Restored) -> str | None:
+        """Return what is missing in what a store gives back after a crash, or None."""
+        mine, its = self.hard_state, restored.hard_state
+        writing = any(append.hard_state for append in self.writing)
+        if its.term < mine.term:
+            return f"term {mine.term} is forgotten, it says {its.term}"
+        if its != mine and not writing:
+            return f"{mine} has become {its}"
+        safe = self.last
+        for append in self.writing:
+            if append.reset is not None:
+                safe = 0
+            if append.entries:
+                safe = min(safe, append.entries[0].index - 1)
+        base = restored.snapshot.index if restored.snapshot is not None else 0
+        if restored.snapshot is not None and not self.has(base, restored.snapshot.term):
+            # A received snapshot contradicts the log, so that goes as a whole (section 7).
+            return None
+        terms = [entry.term for entry in restored.entries]
+        for index in range(max(base, self.base) + 1, safe + 1):
+            at = index - base - 1
+            found = terms[at] if at < len(terms) else None
+            if found != self.terms[index - self.base - 1]:
+                return (
+                    f"entry {index} of term {self.terms[index - self.base - 1]} was persisted; now"
+                    f" it is of term {found}"
+                )
+        if base < self.base and safe:
+            return f"the log was reset to a snapshot at {self.base}; it begins at {base} again"
+        return None
+
+    def begin(self, restored: Restored) -> None:
+        """Take over what a store gives back."""
+        self.hard_state = restored.hard_state
+        self.base = restored.snapshot.index if restored.snapshot is not None else 0
+        self.terms = [entry.term for entry in restored.entries]
+        self.writing = ()
+
+
+class WatchedLog:
+    """A log store that reports to the checks what it has persisted."""
+
+    def __init__(self, inner: LogStore, durable: Durable, life: Life) -> None:
+        self.blocking = inner.blocking
+        self._inner = inner
+        self._durable = durable
+        self._life = life
+
+    def load(self, snapshot: SnapshotMeta | None) -> Restored:
+        """Load, and compare with what was reported before the crash."""
+        restored = self._inner.load(snapshot)
+        missing = self._durable.compare(restored)
+        if missing is not None:
+            raise Violation(f"{self._life.host.address} has lost what was persisted: {missing}")
+        self._durable.begin(restored)
+        return restored
+
+    def append(self, appends: Sequence[Append]) -> None:
+        """Append, and note that it is durable."""
+        self._durable.writing = [*self._durable.writing, *appends]
+        self._inner.append(appends)
+        self._durable.writing = ()
+        self._durable.take(appends)
+
+    def compact(self, index: int) -> None:
+        """Compact."""
+        self._inner.compact(index)
+
+    def close(self) -> None:
+        """Close."""
+        self._inner.close()
