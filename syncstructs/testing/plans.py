@@ -107,7 +107,7 @@ _SLOW_DISKS: Final = {"slow_disk": 1.5, "stall_disk": 1.0}
 
 _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
-    "pipeline": 1.0, "batch": 1.0,
+    "pipeline": 1.0, "batch": 1.0, "sweep": 0.5,
 }  # fmt: skip
 _QUEUES: Final = {"put": 2.0, "get": 2.0, "put_ranked": 0.7, "get_ranked": 0.7}
 _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}

@@ -345,6 +345,25 @@ class Client:
         method = self.random.choice(("add", "add", "discard", "remove", "pop"))
         return method, () if method == "pop" else (self.random.randrange(self.load.plan.keys),)
 
+    async def sweep(self) -> None:
+        """Change much of an object at once."""
+        random, number = self.random, self.load.number
+        some = [random.randrange(self.load.plan.keys) for _ in range(random.randrange(4))]
+        name, method, args = random.choice((
+            ("users", "update", ({self._key(): self._value() for _ in some},)),
+            ("users", "popitem", ()),
+            ("users", "clear", ()),
+            ("items", "extend", ([number() for _ in some],)),
+            ("items", "delete", (random.randrange(-2, 4),)),
+            ("items", "sort", ()),
+            ("items", "reset", ([number() for _ in some],)),
+            ("tags", "update", (some,)),
+            ("tags", "difference_update", (some,)),
+            ("tags", "symmetric_difference_update", (some,)),
+            ("tags", "clear", ()),
+        ))  # fmt: skip
+        await self._call(name, method, *args)
+
     async def write_key(self) -> None:
         method, args = self._key_change()
         await self._call("users", method, *args)
@@ -537,7 +556,13 @@ class Client:
 
 def _kept(value: object) -> object:
     """Return a value that nobody else can change."""
-    return list(value) if type(value) is list else value
+    if type(value) is dict:
+        return {key: _kept(item) for key, item in value.items()}
+    if type(value) is list:
+        return [_kept(item) for item in value]
+    if type(value) is tuple:
+        return tuple(_kept(item) for item in value)
+    return value
 
 
 def _spoil(*values: object) -> None:
