@@ -15,6 +15,7 @@ from ..errors import (
     NotApplied,
     ObjectExists,
     ObjectMismatch,
+    ResultLost,
     SyncError,
     Timeout,
 )
@@ -315,9 +316,11 @@ class Node:
             engine.replica.table.offer(name, target)
         try:
             yield engine.system("attach", *arguments)
-        except BaseException:
+        except BaseException as error:
             engine.withdraw(name)
-            raise
+            # A snapshot may have brought the object, and covered the answer.
+            if not isinstance(error, ResultLost) or target._binding is None:
+                raise
         return target
 
     @operation

@@ -196,7 +196,9 @@ class Life:
         self.node: Any = None
         """The node that was made in it; the simulation sets it."""
         self.consumers: dict[str, Any] = {}
-        """The objects that the node was started with."""
+        """The objects that the node was started with, or is to attach later."""
+        self.late: tuple[str, ...] = ()
+        """Which of them it is to attach later."""
         self._backlog: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._snapshots: SnapshotStore | None = None
         self._schedule = host.schedule

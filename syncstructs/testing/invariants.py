@@ -12,10 +12,10 @@ A check costs what has changed since the last one, so that it can be made after 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..codec import decode, decode_many
 from ..errors import NodeClosed
@@ -55,6 +55,18 @@ _TAGS = {
     kind.__struct_config__.tag: kind
     for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest, Forward)
 }
+
+
+class Command(NamedTuple):
+    """A command of the log, where it counts: the first time, and of a session that lives."""
+
+    session: int
+    sequence: int
+    target: int | str
+    method: str
+    args: list[Any]
+    ends: int | None = None
+    """The session that it ends; of the other fields only `method` means something then."""
 
 
 class _NotingOutbox(Outbox[Call]):
@@ -128,11 +140,13 @@ class Invariants(Watcher):
         self._votes: dict[tuple[int, str], str] = {}
         self._commit_terms: list[int] = []
         self._commit_upto: list[int] = []
-        self._digests: dict[int, tuple[str, str]] = {}
+        # By index, and by what is attached: of the rest a node has no state.
+        self._digests: dict[tuple[int, tuple[str, ...]], tuple[str, str]] = {}
         self._groups: dict[int, list[Group]] = {}
         self._next: dict[int, int] = {}
         self._first: dict[int, list[tuple[int, int, int]]] = {}
         self._referee_at = 0
+        self._has_gaps = False
         self._tokens: dict[str, tuple[int, Life]] = {}
         self._owners: dict[int, str] = {}
         self._ended: dict[int, int] = {}
@@ -392,6 +406,7 @@ class Invariants(Watcher):
                 if self._referee_at + 1 == upto:
                     return
                 # Nobody that was looked at had it in its log: a snapshot skipped it everywhere.
+                self._has_gaps = True
                 self._referee_at += 1
                 continue
             self._referee_at += 1
@@ -417,11 +432,15 @@ class Invariants(Watcher):
         for group in groups[:number]:
             if not group.session:
                 for _, method, args, *_ in decode_many(group.count, group.commands):
-                    if method == "expire_session" and args[0] == session:
-                        return True
-                    if method == "open_session" and args[0] == self._owners.get(session):
+                    if self._ends(method, args, session):
                         return True
         return False
+
+    def _ends(self, method: str, args: list[Any], session: int) -> bool:
+        """Return whether a command of the cluster may have ended that session."""
+        return (method == "expire_session" and args[0] == session) or (
+            method == "open_session" and args[0] == self._owners.get(session)
+        )
 
     def _compare_call(
         self, life: Life, session: int, sequence: int, index: int, command: bytes
@@ -452,7 +471,8 @@ class Invariants(Watcher):
         table = life.table
         index = table.applied_index
         digest = table.digest()
-        address, known = self._digests.setdefault(index, (life.host.address, digest))
+        key = index, tuple(table.objects)
+        address, known = self._digests.setdefault(key, (life.host.address, digest))
         if known != digest:
             names = self._different_objects(life)
             self._fail(
@@ -496,6 +516,38 @@ class Invariants(Watcher):
             return None
         return index * _PLACES + number * _PLACES_PER_GROUP + offset * _PLACES_PER_CALL
 
+    def calls(self) -> Iterator[tuple[tuple[int, int], Call]]:
+        """Yield every call that was sent, with its session and its number there."""
+        for call, number in self._numbered.items():
+            yield number, call
+
+    def commands(self) -> Iterator[Command] | None:
+        """Return all commands in the order of the log; None if nobody has seen all of it."""
+        self._referee(max(self.committed, default=0))
+        return None if self._has_gaps else self._all_commands()
+
+    def _all_commands(self) -> Iterator[Command]:
+        begins = {
+            (index, number): (session, first)
+            for session, runs in self._first.items()
+            for first, index, number in runs
+        }
+        for index, groups in self._groups.items():
+            due = {session for session, ended in self._ended.items() if ended == index}
+            for number, group in enumerate(groups):
+                session, first = begins.get((index, number), (0, 0))
+                if group.session and not session:
+                    continue
+                sequence = group.first_sequence
+                for target, method, args, *_ in decode_many(group.count, group.commands):
+                    if target == 0:
+                        for ended in sorted(s for s in due if self._ends(method, args, s)):
+                            due.discard(ended)
+                            yield Command(0, 0, 0, method, args, ended)
+                    elif sequence >= first:
+                        yield Command(group.session, sequence, target, method, args)
+                    sequence += 1
+
     def place_after(self, applied_index: int) -> int:
         """Return the greatest place in the entries up to that one."""
         return (applied_index + 1) * _PLACES - 1
@@ -511,6 +563,7 @@ class Invariants(Watcher):
         self._rules.stands(life, life.core)
         self._compare_logs(life)
         self._compare_locks(life)
+        self._compare_grants(life)
         self._compare_sessions(life)
         failure = life.node._engine.failure
         excused = isinstance(failure, NodeClosed) or life.host in self.may_fail
@@ -542,6 +595,20 @@ class Invariants(Watcher):
         for name, lock in life.consumers.items():
             if isinstance(lock, ReplLock) and lock._binding is not None and lock.held:
                 self.holds(life, name, lock.token)
+
+    def _compare_grants(self, life: Life) -> None:
+        """A node that is sure of a lock has it by the log as well."""
+        for name, locks in life.table.objects.items():
+            if not isinstance(locks, Grants) or not locks._grants:
+                continue
+            for key, grant in locks._grants.items():
+                holder = locks._holders.get(key)
+                if locks._held(key) and (holder is None or holder[2] != grant.token):
+                    self._fail(
+                        life,
+                        f"is sure of {key or name!r} with token {grant.token}; by the log its"
+                        f" holder (session, ticket, token) is {holder}",
+                    )
 
     def holds(self, life: Life, name: str, token: int | None) -> None:
         """Note that a node is sure now to hold a lock, under this token."""

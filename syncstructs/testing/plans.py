@@ -109,9 +109,9 @@ _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
     "pipeline": 1.0, "batch": 1.0, "sweep": 0.5,
 }  # fmt: skip
-_QUEUES: Final = {"put": 2.0, "get": 2.0, "put_ranked": 0.7, "get_ranked": 0.7}
+_QUEUES: Final = {"put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3}
 _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
-_CHURN: Final = {"create": 0.4, "drop": 0.2}
+_CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},

@@ -1,9 +1,10 @@
 """One run of a plan: a cluster under load, faults, and then the proof that all came out well.
 
 The phases: chaos; a majority that is left alone while the others stay as they are, and has to go
-on; everything healed, so that every call ends and all nodes become equal; another leader, and reads
-that have to see what was acknowledged before; at last all nodes killed and started from what they
-have on disk. The invariants are checked throughout, the histories in the end.
+on; now and then a leader that hears nobody any more; everything healed, so that every call ends,
+nothing is held by nobody, and all nodes become equal; another leader, and reads that have to see
+what was acknowledged before; at last all nodes killed and started from what they have on disk. The
+invariants are checked throughout, the histories in the end.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from random import Random
 from typing import Any, Final
 
 from ..errors import NotApplied
+from .leaks import check_leaks
 from .nemesis import Nemesis
 from .plans import Plan
 from .queue_verdicts import check_settled
@@ -28,6 +30,8 @@ _EVENTS_MAX: Final = 3_000_000
 """A run that takes more than so many events is a storm of messages, and has failed."""
 _RECOVERY: Final = 60.0
 """Virtual seconds within which a healed cluster must have a leader and serve."""
+_DEAF: Final = 0.3
+"""In how many runs a leader goes deaf for good."""
 _PATIENCE: Final = 2.0
 """Sessions that live for longer, in seconds, are not waited for."""
 
@@ -82,6 +86,7 @@ class Run:
         self.load = Load(self.simulation, plan)
         self.simulation.checks.clock = self.load.recorder.clock
         self.simulation.on_start = self.load.join
+        self.simulation.is_late = self.load.is_late
         self.simulation.schedule.event_limit = _EVENTS_MAX
         self.nemesis: Nemesis | None = None
         self.checked = 0
@@ -102,6 +107,7 @@ class Run:
         self.nemesis.stop()
         load.check()
         self._core_goes_on()
+        self._deaf_leader_falls()
         self._all_recovers()
         self._others_lead()
         self._restart_all()
@@ -145,6 +151,24 @@ class Run:
 
         simulation.run_until(forgotten, _RECOVERY)
 
+    def _deaf_leader_falls(self) -> None:
+        """Let the leader speak, but hear nobody, for good: the others must find another one."""
+        simulation = self.simulation
+        if Random(f"{self.plan.seed}/{self.plan.core}/deaf").random() > _DEAF:
+            return
+        simulation.heal()
+        simulation.start_again()
+        able = [a for a in simulation.addresses if a not in simulation.damaged]
+        if len(able) - 1 < len(simulation.addresses) // 2 + 1:
+            return
+        simulation.run_until(lambda: simulation.leader() is not None, _RECOVERY)
+        deaf = simulation.leader()
+        assert deaf is not None
+        for other in simulation.addresses:
+            if other != deaf:
+                simulation.network.cut(other, deaf)
+        self._serves([a for a in able if a != deaf])
+
     def _all_recovers(self) -> None:
         """Heal everything: all calls end, and all nodes become equal."""
         simulation, load = self.simulation, self.load
@@ -155,6 +179,7 @@ class Run:
         simulation.settle(_RECOVERY)
         load.check()
         check_settled(load)
+        check_leaks(load)
 
     def _others_lead(self) -> None:
         """Have another leader, and only read: nothing acknowledged may be missing."""

@@ -93,6 +93,8 @@ class Simulation:
         """On whose disk a bit was flipped."""
         self.damaged: set[str] = set()
         """Those of them that have found it, and refuse to start."""
+        self.is_late: Callable[[Life, str], bool] | None = None
+        """Whether a life starts without an object; who starts clients has to attach it then."""
         self.on_start: Callable[[Life], object] | None = None
         """Called with every new life, after its node was made; starts clients, for example."""
 
@@ -112,10 +114,13 @@ class Simulation:
     def _make_node(self, life: Life) -> None:
         host = life.host
         consumers = {name: make() for name, make in self.consumers.items()}
+        if self.is_late is not None:
+            life.late = tuple(name for name in consumers if self.is_late(life, name))
+        early = {name: target for name, target in consumers.items() if name not in life.late}
         try:
             with inside(life):
                 life.node = Node(
-                    host.address, self.addresses, consumers=consumers, config=self.config
+                    host.address, self.addresses, consumers=early, config=self.config
                 )
         except StorageError as error:
             if isinstance(error, DataDirDamaged):

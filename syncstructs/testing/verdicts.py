@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from ..structs.queues import ReplQueue
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised
 from .linearizability import Result, Verdict, check, check_witness
 from .lockmodel import LockManagerModel, LockModel
+from .logtwins import QueueTwin, check_queue_log
 from .models import (
     CounterModel,
     DictModel,
@@ -35,6 +37,7 @@ def check_histories(load: Load) -> int:
     """
     histories = load.histories()
     check_queues(load)
+    check_queue_log(load.simulation, QUEUE_TWINS)
     check_order_of_items(load)
     check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
@@ -44,7 +47,7 @@ def check_histories(load: Load) -> int:
     for name, lock_model in LOCK_MODELS.items():
         judge(name, check(histories[name], lock_model, budget=SEARCH_STEPS))
     for name, queue_model in QUEUE_MODELS.items():
-        ops = histories[name]
+        ops = [op for op in histories[name] if op.method.startswith(("get", "put"))]
         if not any(map(was_given_up, ops)):
             ended = (op for op in ops if not ran_out(op))
             judge(name, check(ended, queue_model, budget=SEARCH_STEPS))
@@ -138,8 +141,13 @@ MODELS: Final[dict[str, Model]] = {
     "users": DictModel(),
     "items": ListModel(),
     "tags": SetModel(),
+    "ledger": ListModel(),
 }
 QUEUE_MODELS: Final[dict[str, Model]] = {"jobs": QueueModel(3), "ranks": PriorityQueueModel()}
+QUEUE_TWINS: Final = {
+    "jobs": partial(QueueTwin, 3, ordered=False),
+    "ranks": partial(QueueTwin, 0, ordered=True),
+}
 LOCK_MODELS: Final[dict[str, Model]] = {
     "lock": LockModel(expiry=True),
     "locks": LockManagerModel(expiry=True),

@@ -40,6 +40,20 @@ if TYPE_CHECKING:
     from .hosts import Life
     from .simulator import Simulation
 
+class Ledger(ReplList[int]):
+    """A list that no member has until it attaches it, with the sessions that have ended since."""
+
+    _embeddable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: list[int] = []
+
+    def on_session_expired(self, session: int) -> None:
+        """Note it."""
+        self.ended.append(session)
+
+
 CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
     "hits": ReplCounter,
     "users": ReplDict,
@@ -49,10 +63,13 @@ CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
     "ranks": ReplPriorityQueue,
     "lock": ReplLock,
     "locks": ReplLockManager,
+    "ledger": Ledger,
 }
 """The objects of every run, as every node makes them."""
 
 
+_LATE: Final = 0.3
+"""How many lives of nodes attach an object late."""
 _LONGEST_THOUGHT: Final = 30.0
 """Seconds between two calls of a caller at the most."""
 
@@ -156,13 +173,22 @@ class Load:
         """Every item ever put into a queue."""
         self.taken: dict[int, str] = {}
         """Items that somebody got, and who."""
+        self.waits: list[tuple[Life, str, Future[Any]]] = []
+        """Calls that wait in objects that may be dropped meanwhile."""
         self.puzzled: list[BaseException] = []
         """Errors that no call should raise."""
         self._numbers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
 
+    def is_late(self, life: Life, name: str) -> bool:
+        """Return whether a node attaches an object only some time after its start."""
+        chance = Random(f"{self.plan.seed}/{life.id}/late").random()
+        return name == "ledger" and "note" in self.plan.mixes and chance < _LATE
+
     def join(self, life: Life) -> None:
         """Let callers begin on a node that has just been made."""
+        if life.late:
+            self._tasks.append(life.event_loop.create_task(Client(self, life, -1).attach()))
         for number in range(self.plan.clients):
             client = Client(self, life, number)
             self._tasks.append(life.event_loop.create_task(client.run()))
@@ -420,11 +446,14 @@ class Client:
         random = self.random
         recorder = self.load.recorder
         name = random.choice(("hits", "users", "items", "tags"))
+        if random.random() < 0.1 and "ledger" in self.life.table.objects:
+            name = "ledger"
         key = self._key() if name == "users" else random.randrange(self.load.plan.keys)
         method, args = {
             "hits": ("get", ()),
             "users": ("get", (key,)),
             "items": ("copy", ()),
+            "ledger": ("copy", ()),
             "tags": ("__contains__", (key,)),
         }[name]
         record = recorder.begin(self.name, name, method, *args)
@@ -438,6 +467,7 @@ class Client:
         record.outcome = _kept(plain(value))
         record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
         record.end = recorder.clock()
+        _spoil(value)
 
     # Queues
 
@@ -445,7 +475,17 @@ class Client:
         await self._put("jobs", self.load.number())
 
     async def put_ranked(self) -> None:
-        await self._put("ranks", self.random.randrange(3) * 10**9 + self.load.number())
+        for _ in range(self.random.choice((1, 1, 4))):
+            await self._put("ranks", self.random.randrange(3) * 10**9 + self.load.number())
+
+    async def finish(self) -> None:
+        """Say that an item was dealt with, or wait until all were."""
+        if self.random.random() < 0.8:
+            await self._call("jobs", "task_done")
+            return
+        future = self._submit("jobs", "join")
+        if future is not None and not await self._await(future):
+            future.cancel()
 
     async def get(self) -> None:
         await self._get("jobs")
@@ -515,6 +555,7 @@ class Client:
         record.session = self.life.id
         future = lock.acquire.submit(*arguments)
         recorder.follow(record, future)
+        future.add_done_callback(lambda ended: self._acquired(ended, lock))
         if not await self._await(future) or _error_of(future) is not None:
             if not future.done():
                 future.cancel()
@@ -539,16 +580,45 @@ class Client:
         recorder.follow(record, future)
         await self._await(future)
 
+    def _acquired(self, future: Future[Any], lock: Any) -> None:
+        if _error_of(future) is None and future.result() and not lock.held:
+            what = f"{self.name} was told that it has {lock!r}, of which its node is not sure"
+            self.load.puzzled.append(Violation(what))
+
     # Objects that come and go
 
     async def create(self) -> None:
         node = self.life.node
-        name = f"x{self.random.randrange(3)}"
-        future = node.create.submit(name, ReplCounter)
-        if await self._await(future) and _error_of(future) is None:
-            target = future.result()
-            with_it = target.add.submit(self.random.randrange(9))
-            await self._await(with_it)
+        number = self.random.randrange(3)
+        name = f"x{number}"
+        future = node.create.submit(name, ReplQueue if number == 2 else ReplCounter)
+        if not await self._await(future) or _error_of(future) is not None:
+            return
+        target = future.result()
+        if number != 2:
+            await self._await(target.add.submit(self.random.randrange(9)))
+            return
+        try:
+            waits = target.get.submit()
+        except NotApplied:
+            return
+        self.load.waits.append((self.life, name, waits))
+        if self.random.random() < 0.5:
+            await self._await(waits)
+
+    async def note(self) -> None:
+        if self._objects["ledger"]._binding is not None and "ledger" in self.life.table.objects:
+            await self._call("ledger", "append", self.load.number())
+
+    async def attach(self) -> None:
+        """Attach what this node was started without."""
+        for name in self.life.late:
+            await asyncio.sleep(self.random.expovariate(1.0))
+            while name not in self.life.table.objects:
+                # One that was told that nobody knows may have been done, and then it is there.
+                future = self.life.node.attach.submit(name, self._objects[name])
+                await _done_within(future, _LONGEST_THOUGHT)
+                await asyncio.sleep(0.1)
 
     async def drop(self) -> None:
         await self._await(self.life.node.drop.submit(f"x{self.random.randrange(3)}"))
