@@ -28,6 +28,7 @@ from ..raft.messages import (
     AppendRequest,
     Entry,
     Forward,
+    SnapshotReply,
     VoteReply,
     VoteRequest,
 )
@@ -53,7 +54,7 @@ _PLACES_PER_CALL = 1 << 10
 # The second byte of an encoded message is its tag.
 _TAGS = {
     kind.__struct_config__.tag: kind
-    for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest, Forward)
+    for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest, SnapshotReply, Forward)
 }
 
 
@@ -244,21 +245,12 @@ class Invariants(Watcher):
         address = life.host.address
         if message.term > durable.hard_state.term:
             self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
-        if kind is AppendReply:
-            if message.accepted and message.index > max(durable.last, life.snapshot_index()):
-                self._fail(
-                    life,
-                    f"acknowledges {message.index} to {peer}, but only {durable.last} is durable",
-                )
-            if message.accepted and message.term == life.core.term:
-                term = life.core.log.term_at(message.index) or 0
-                known = durable.has(message.index, term) or not term
-                if not known and message.index > life.snapshot_index():
-                    self._fail(
-                        life,
-                        f"acknowledges {message.index} to {peer}, but what is durable there is not"
-                        f" of term {term}",
-                    )
+        if kind is AppendReply or kind is SnapshotReply:
+            self._rules.answers_round(message.term, address, peer, message.round)
+            if kind is AppendReply:
+                self._acknowledges(life, peer, message, durable)
+            else:
+                self._acknowledges_snapshot(life, peer, message, durable)
             return
         if kind is VoteReply:
             if not message.granted:
@@ -273,6 +265,34 @@ class Invariants(Watcher):
         before = self._votes.setdefault((message.term, address), candidate)
         if before != candidate:
             self._fail(life, f"votes for {before} and {candidate} in term {message.term}")
+
+    def _acknowledges(
+        self, life: Life, peer: str, message: AppendReply, durable: Durable
+    ) -> None:
+        index = message.index
+        if not message.accepted or index <= life.snapshot_index():
+            return
+        if index > durable.last:
+            self._fail(
+                life, f"acknowledges {index} to {peer}, but only {durable.last} is durable"
+            )
+        if message.term == life.core.term:
+            term = life.core.log.term_at(index) or 0
+            if term and not durable.has(index, term):
+                self._fail(
+                    life,
+                    f"acknowledges {index} to {peer}, but what is durable there is not of term"
+                    f" {term}",
+                )
+
+    def _acknowledges_snapshot(
+        self, life: Life, peer: str, message: SnapshotReply, durable: Durable
+    ) -> None:
+        index, term = message.snapshot.index, message.snapshot.term
+        if message.done and index > life.snapshot_index() and not durable.has(index, term):
+            self._fail(
+                life, f"tells {peer} that it has all up to {message.snapshot}, which is not durable"
+            )
 
     # Raft
 

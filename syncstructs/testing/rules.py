@@ -54,6 +54,8 @@ class Rules:
         self._fail = fail
         self._logs: dict[tuple[int, str], EntryId] = {}
         self._voters: dict[tuple[int, str], set[str]] = {}
+        # By term and leader, then by who has answered: the newest round that it has answered.
+        self._rounds: dict[tuple[int, str], dict[str, int]] = {}
         # By life: the leader, its term, and how often calls from a number on were sent to it.
         self._sent: dict[Life, tuple[str, int, dict[tuple[int, int], int]]] = {}
 
@@ -109,6 +111,8 @@ class Rules:
                     self._fail(
                         life, f"answers {read} by round {confirmed}; it came before round {need}"
                     )
+                if core.term == term:
+                    self._confirmed(life, term, need)
             answer(read, index)
 
         core._lead_read, core._answer_read = watched_lead, watched_answer
@@ -121,6 +125,19 @@ class Rules:
     def gives_vote(self, term: int, voter: str, candidate: str) -> None:
         """Note a vote on its way."""
         self._voters.setdefault((term, candidate), set()).add(voter)
+
+    def answers_round(self, term: int, peer: str, leader: str, round: int) -> None:
+        """Note an answer to a round of a leader on its way."""
+        answered = self._rounds.setdefault((term, leader), {})
+        answered[peer] = max(round, answered.get(peer, 0))
+
+    def _confirmed(self, life: Life, term: int, round: int) -> None:
+        answered = self._rounds.get((term, life.host.address), {})
+        voices = [peer for peer, its in answered.items() if its >= round]
+        if len(voices) + 1 < self._majority:
+            self._fail(
+                life, f"takes round {round} for confirmed, which only {voices} have answered (6.4)"
+            )
 
     def voted(self, life: Life, core: RaftCore) -> None:
         """Look at a vote that was given by the last step."""
