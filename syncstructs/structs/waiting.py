@@ -90,22 +90,30 @@ class Wait(Generic[R]):
     def at_once(self) -> Steps[R | None]:
         """Do a command that does not wait in the log, and return its result.
 
+        If a snapshot covers the result, what it was served is freed, and it is done again.
+
         Raises:
             Withdrawn: it could not be sent for `Config.call_timeout` seconds, and was taken back.
             OutcomeUnknown: it was sent, and the cluster did not answer within that time; what it
                 serves later will be undone.
             Cancelled: the operation was cancelled; what was served is undone.
         """
-        ticket = self.port.ticket()
-        future = self.enter(ticket)
         limit = self.port.call_timeout
-        try:
-            if (yield future, limit):
+        while True:
+            ticket = self.port.ticket()
+            future = self.enter(ticket)
+            try:
+                if not (yield future, limit):
+                    break
                 served: R | None = yield future
                 return served
-        except Cancelled:
-            self._abandon(ticket, future)
-            raise
+            except ResultLost:
+                if not self.frees:
+                    raise
+                yield from self.seen_through(cleaning(self.withdraw, ticket), None)
+            except Cancelled:
+                self._abandon(ticket, future)
+                raise
         if future.cancel():
             raise Withdrawn(
                 f"{self.name}: not sent within {limit} s, as no leader was known; it was taken back"

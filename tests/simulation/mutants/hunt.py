@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import disk_bugs
 import object_bugs
+import other_bugs
 import raft_bugs
 
 from syncstructs.testing.plans import Plan
@@ -31,7 +32,7 @@ from syncstructs.testing.planted import (
 )
 from syncstructs.testing.runs import Failure, run_plan
 
-ALL = by_name((*BUILT_IN, *raft_bugs.BUGS, *object_bugs.BUGS, *disk_bugs.BUGS))
+ALL = by_name((*BUILT_IN, *raft_bugs.BUGS, *object_bugs.BUGS, *disk_bugs.BUGS, *other_bugs.BUGS))
 """Every bug there is, by name; those that can do no harm as well."""
 
 
