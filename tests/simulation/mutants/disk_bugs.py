@@ -1,7 +1,9 @@
 """Bugs to plant in `storage/`: what reaches the disk, when, and what is made of it afterwards."""
 
 from functools import partial
+from random import Random
 
+from syncstructs.testing.plans import Fault
 from syncstructs.testing.planted import bug
 
 WAL = "storage.wal:Wal."
@@ -11,6 +13,13 @@ disk_bug = partial(bug, disks=True, profiles=("disk",))
 
 # Many segments and snapshots.
 SMALL = {"segment_bytes": 500, "batch_bytes": 60, "snapshot_log_entries": 15, "log_keep_bytes": 1}
+
+# Crashes at a start that follows a crash, at many points of it.
+_chance = Random(0)
+CRASHES_AT_STARTS = tuple(
+    Fault(0.4 * number, "crash_twice", 0.05, _chance.random(), _chance.random())
+    for number in range(20)
+)
 
 BUGS = (
     disk_bug(
@@ -90,5 +99,6 @@ BUGS = (
         "found_and_marked_at_once",
         "What a start finds is written again and marked as whole with one sync.",
         (WAL + "_settle", "        self._file.sync()\n", ""),
+        fields={"size": 3, "chaos": 8.0, "faults": CRASHES_AT_STARTS},
     ),
 )
