@@ -266,7 +266,9 @@ class Leading:
         self.rounds.fresh = False
 
     def _has_room(self, progress: Progress) -> bool:
-        return progress.in_flight_bytes < self._config.append_window_bytes
+        return (
+            progress.in_flight_bytes < self._config.append_window_bytes and progress.has_room
+        )
 
     def _replicate(
         self,

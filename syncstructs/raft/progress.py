@@ -17,10 +17,15 @@ class Mode(Enum):
     SNAPSHOT = 3
 
 
+# More appends than ever are on their way to one peer.
+_UNBOUNDED = 1 << 30
+
+
 class Progress:
     """One peer, as its leader sees it in one term."""
 
     __slots__ = (
+        "_allowance",
         "_in_flight",
         "_latest",
         "_unconfirmed",
@@ -55,8 +60,19 @@ class Progress:
         self._unconfirmed = (0.0, now)
         self._in_flight: deque[tuple[int, int]] = deque()
         self.in_flight_bytes = 0
+        self._allowance = _UNBOUNDED
 
     # Sending
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more append may be on its way.
+
+        After a refusal it is one at first, and one more for each that is accepted: if messages
+        overtake each other, a whole window of them is refused, and each refusal that comes late
+        would cost another window.
+        """
+        return len(self._in_flight) < self._allowance
 
     def sent(self, last_index: int, size_bytes: int) -> None:
         """Note that entries up to `last_index` are on their way."""
@@ -81,6 +97,7 @@ class Progress:
         self.echo = 0.0
         self._latest = self._unconfirmed = (0.0, now)
         self.must_speak = True
+        self._allowance = _UNBOUNDED
         if self.mode is not Mode.SNAPSHOT:
             self.probe()
 
@@ -100,6 +117,7 @@ class Progress:
             self.mode = Mode.REPLICATE
             self.next_index = self.match_index + 1
         else:
+            self._allowance += 1
             self.next_index = max(self.next_index, self.match_index + 1)
 
     def caught_up(self) -> None:
@@ -125,6 +143,7 @@ class Progress:
         self.next_index = min(self.next_index, index + 1)
         self.mode = Mode.PROBE
         self.probe_sent = False
+        self._allowance = 1
 
     def heard_at(self, round: int, sent: float, now: float) -> None:
         """Note an answer in this term, and the peer's clock when it answered."""

@@ -331,3 +331,31 @@ def test_any_transfer_ends_once_nothing_is_lost(size, faults) -> None:
         outgoing._check()
         incoming._check()
     assert done or image == size
+
+
+def test_after_a_refusal_appends_go_out_few_at_first():
+    progress = Progress(1, 0.0)
+    progress.accepted(0)
+    for index in range(1, 101):
+        assert progress.has_room
+        progress.sent(index, 10)
+    progress.accepted(3)
+
+    progress.refused(3)  # 5 has overtaken 4, and was refused
+    progress.sent(3, 0)
+    progress.accepted(3)
+    windows = []
+    while progress.match_index < 100:
+        begun = progress.next_index
+        while progress.has_room and progress.next_index <= 100:
+            progress.sent(progress.next_index, 10)
+        windows.append(progress.next_index - begun)
+        for index in range(begun, progress.next_index):
+            progress.accepted(index)
+    assert windows == [1, 2, 4, 8, 16, 32, 34]
+
+    progress.relinked(1.0)
+    progress.accepted(100)
+    for index in range(101, 201):
+        assert progress.has_room
+        progress.sent(index, 10)
