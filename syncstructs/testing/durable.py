@@ -23,6 +23,8 @@ class Durable:
         """Index of the snapshot at which the log was reset."""
         self.terms: list[int] = []
         """Terms of the entries behind `base`."""
+        self.reached: dict[int, int] = {}
+        """By term, the highest index that was there in it; a later one may have taken it back."""
         self.writing: Sequence[Append] = ()
         """Handed to the store, which has not returned: any part of it may be there."""
 
@@ -51,6 +53,8 @@ class Durable:
                     del self.terms[entry.index - self.base - 1 :]
                 assert entry.index == self.last + 1, (entry.id, self.last)
                 self.terms.append(entry.term)
+            term = self.hard_state.term
+            self.reached[term] = max(self.reached.get(term, 0), self.last)
 
     def compare(self, restored: Restored) -> str | None:
         """Return what is missing in what a store gives back after a crash, or None."""

@@ -272,10 +272,11 @@ class Invariants(Watcher):
         index = message.index
         if not message.accepted or index <= life.snapshot_index():
             return
-        if index > durable.last:
-            self._fail(
-                life, f"acknowledges {index} to {peer}, but only {durable.last} is durable"
-            )
+        # What hung on a write that a later term took back, in the same sync, may still be said.
+        past = message.term < durable.hard_state.term
+        last = durable.reached.get(message.term, 0) if past else durable.last
+        if index > last:
+            self._fail(life, f"acknowledges {index} to {peer}, but only {last} is durable")
         if message.term == life.core.term:
             term = life.core.log.term_at(index) or 0
             if term and not durable.has(index, term):
