@@ -23,8 +23,8 @@ class Durable:
         """Index of the snapshot at which the log was reset."""
         self.terms: list[int] = []
         """Terms of the entries behind `base`."""
-        self.reached: dict[int, int] = {}
-        """By term, the highest index that was there in it; a later one may have taken it back."""
+        self._reached: dict[int, int] = {0: 0}
+        """By term, the highest index that was there in it; later ones may have taken it back."""
         self.writing: Sequence[Append] = ()
         """Handed to the store, which has not returned: any part of it may be there."""
 
@@ -48,13 +48,22 @@ class Durable:
                 self.terms.clear()
             if append.hard_state is not None:
                 self.hard_state = append.hard_state
+            self._note_reached()
             for entry in append.entries:
                 if entry.index <= self.last:
                     del self.terms[entry.index - self.base - 1 :]
                 assert entry.index == self.last + 1, (entry.id, self.last)
                 self.terms.append(entry.term)
-            term = self.hard_state.term
-            self.reached[term] = max(self.reached.get(term, 0), self.last)
+            self._note_reached()
+
+    def _note_reached(self) -> None:
+        term = self.hard_state.term
+        self._reached[term] = max(self._reached.get(term, 0), self.last)
+
+    def reached(self, term: int) -> int:
+        """Return the highest index that was there at any time since that term."""
+        first = max(known for known in self._reached if known <= term)
+        return max(last for known, last in self._reached.items() if known >= first)
 
     def compare(self, restored: Restored) -> str | None:
         """Return what is missing in what a store gives back after a crash, or None."""
@@ -93,6 +102,7 @@ class Durable:
         self.base = restored.snapshot.index if restored.snapshot is not None else 0
         self.terms = [entry.term for entry in restored.entries]
         self.writing = ()
+        self._note_reached()
 
 
 class WatchedLog:

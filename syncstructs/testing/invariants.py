@@ -274,7 +274,7 @@ class Invariants(Watcher):
             return
         # What hung on a write that a later term took back, in the same sync, may still be said.
         past = message.term < durable.hard_state.term
-        last = durable.reached.get(message.term, 0) if past else durable.last
+        last = durable.reached(message.term) if past else durable.last
         if index > last:
             self._fail(life, f"acknowledges {index} to {peer}, but only {last} is durable")
         if message.term == life.core.term:
