@@ -129,7 +129,7 @@ def test_contract_is_shown_by_the_fewest_calls():
     [
         (stocks.Dice, "had not the same effect on all members"),
         (stocks.Global, "had not the same effect on all members"),
-        (stocks.SecretChange, "the state"),
+        (stocks.SecretChange, "state"),
         (stocks.Negative, "the invariant does not hold"),
         (stocks.Stale, "but a plain copy gives"),
         (stocks.Unkept, "has no encoding"),
