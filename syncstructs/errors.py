@@ -6,6 +6,8 @@
     ├── NotApplied                  the call changed nothing and never will
     │   ├── NotReady                (RuntimeError)  the node has not caught up with a leader yet
     │   ├── NodeClosed              (RuntimeError)  the node was closed before the call was sent
+    │   │   └── NodeRemoved                         it was removed from the cluster, and has ended
+    │   ├── MembershipRefused       (ValueError)    there can be no such membership
     │   ├── Withdrawn               (TimeoutError)  time ran out and the call was taken back unsent
     │   ├── Busy                    (RuntimeError)  too many calls of this node are pending
     │   ├── BlockingCall            (RuntimeError)  would block the loop or the driver's thread
@@ -55,6 +57,14 @@ class NotReady(NotApplied, RuntimeError):
 
 class NodeClosed(NotApplied, RuntimeError):
     """The node was closed, so the call was never sent."""
+
+
+class NodeRemoved(NodeClosed):
+    """The members have removed this node from the cluster, so it has ended."""
+
+
+class MembershipRefused(NotApplied, ValueError):
+    """The change would leave no voter, or was replaced by another one before it was done."""
 
 
 class Withdrawn(NotApplied, TimeoutError):

@@ -24,9 +24,11 @@ from .objects.port import Port
 from .objects.table import Applied, Table
 from .raft.core import RaftCore, Role
 from .raft.effects import ChunkRead, ChunkWrite, Effects
+from .raft.membership import Membership
 from .raft.messages import (
     AppendRequest,
     Entry,
+    EntryKind,
     Forward,
     ForwardReply,
     Message,
@@ -39,8 +41,21 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=HasCommand)
 
+# Calls of all nodes that wait to become entries, in append windows.
+_INTAKE_WINDOWS = 5
 # Part of a session's life that its node does not rely on: clocks of two machines differ in rate.
 _DRIFT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPoint:
+    """What a snapshot reaches to."""
+
+    index: int
+    term: int
+    time: int
+    """Cluster time in microseconds."""
+    membership: Membership
 
 
 @dataclass(slots=True)
@@ -55,6 +70,10 @@ class Progress(Generic[C]):
     """This node's session has expired: what it held and waited for was given up."""
     directory_changed: bool = False
     """Objects were attached, created or dropped."""
+    membership_changed: bool = False
+    """Another membership has taken effect, or another one is wanted."""
+    removed: bool = False
+    """This node was a member, and is none any more as far as its log goes."""
     failure: NodeFailed | None = None
     """This replica cannot go on without diverging; it must stop."""
 
@@ -91,7 +110,7 @@ class Replica(Generic[C]):
         self.outbox: Outbox[C] = Outbox()
         self._incarnation = incarnation
         self._attempt = 1
-        self._intake = Intake(len(members) * config.append_window_bytes)
+        self._intake = Intake(_INTAKE_WINDOWS * config.append_window_bytes)
         self._committed: deque[Entry] = deque()
         self._installing: SnapshotMeta | None = None
         self._snapshot_size = 0
@@ -114,7 +133,8 @@ class Replica(Generic[C]):
         self._expiring: set[int] = set()
         self._expiry_at = now
         self._sure_until = now
-        self._alone = len(members) == 1
+        self._applied_membership = self.core.log.membership_at(self.core.log.base.index)
+        self._wanted: tuple[str, ...] = ()
         if restored.snapshot is not None:
             if image is None:
                 raise NodeFailed("the log starts after a snapshot whose image is missing")
@@ -176,7 +196,7 @@ class Replica(Generic[C]):
             deadline = min(deadline, self._ask_at)
         if self.core.role is Role.LEADER:
             deadline = min(deadline, self._expiry_at)
-            if self._alone and self._leading:
+            if self._leading and self.core.is_alone:
                 # Nobody answers a lone leader: time itself has to tell it that it still leads.
                 deadline = min(deadline, self._sure_until - self.config.session_ttl / 2)
         return deadline
@@ -187,6 +207,7 @@ class Replica(Generic[C]):
         self._ran_at = now
         self._send_calls(now)
         self._propose_entries(now)
+        self._change_members(now)
         effects = self.core.take_effects()
         self._follow(now)
         if effects.install is not None:
@@ -267,8 +288,13 @@ class Replica(Generic[C]):
                 break
             self._take_in(applied, progress)
             self._applied_term = entry.term
+            if entry.kind is EntryKind.MEMBERSHIP:
+                self._membership_applied(progress)
         if progress.ended:
             self._resend_at = now + self._patience
+        if self.table.wanted is not self._wanted:
+            self._wanted = self.table.wanted
+            progress.membership_changed = True
         reached = self.table.applied_index
         for request in [r for r, index in self._barriers.items() if 0 < index <= reached]:
             del self._barriers[request]
@@ -284,6 +310,7 @@ class Replica(Generic[C]):
         self._applied_term = snapshot.term
         self._note_snapshot(snapshot)
         self._settle_skipped(progress)
+        self._membership_applied(progress)
         return progress
 
     def image(self) -> bytes:
@@ -295,9 +322,11 @@ class Replica(Generic[C]):
         return self.table.image()
 
     @property
-    def snapshot_point(self) -> tuple[int, int, int]:
-        """Index, term and cluster time (microseconds) that an image taken now reaches to."""
-        return self.table.applied_index, self._applied_term, self.table.time
+    def snapshot_point(self) -> SnapshotPoint:
+        """What an image taken now reaches to."""
+        index = self.table.applied_index
+        membership = self.core.log.membership_at(index)
+        return SnapshotPoint(index, self._applied_term, self.table.time, membership)
 
     @property
     def snapshot_due(self) -> bool:
@@ -318,6 +347,32 @@ class Replica(Generic[C]):
         self._note_snapshot(snapshot)
         self.core.compacted(snapshot, now)
         self._follow(now)
+
+    # Members
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether, as far as is applied here, exactly those vote who are wanted."""
+        membership = self._applied_membership
+        return (
+            membership.voters == self.table.wanted
+            and not membership.is_joint
+            and not membership.learners
+        )
+
+    def _membership_applied(self, progress: Progress[C]) -> None:
+        before = self._applied_membership
+        self._applied_membership = self.core.log.membership_at(self.table.applied_index)
+        progress.membership_changed = True
+        if self.address in before.members and self.address not in self.core.members:
+            progress.removed = True
+
+    def _change_members(self, now: float) -> None:
+        """Take the next step towards the membership that is wanted, on the leader."""
+        if not self._leading:
+            return
+        if self._applied_membership is not self.core.membership or not self.is_settled:
+            self.core.change_towards(self.table.wanted, now)
 
     # Reading and being sure
 

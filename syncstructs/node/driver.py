@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from msgspec.structs import replace as struct_replace
 
 from ..config import Config
-from ..errors import NodeFailed, SyncError
+from ..errors import ConfigError, NodeFailed, SyncError
 from ..objects.outbox import HasCommand
 from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
 from ..raft.messages import SnapshotMeta
@@ -163,6 +163,8 @@ class Driver(Generic[C]):
             self._appends.extend(effects.appends)
         for peer, message in effects.sends:
             self._links.send(peer, encode(message))
+        if effects.peers is not None:
+            self._set_peers(effects.peers)
         for read in effects.chunk_reads:
             self._read_chunk(read)
         for write in effects.chunk_writes:
@@ -171,6 +173,12 @@ class Driver(Generic[C]):
             self._install(effects.install)
         if self._appends and not self._appending:
             self._append()
+
+    def _set_peers(self, peers: tuple[str, ...]) -> None:
+        try:
+            self._links.set_peers(peers)
+        except ConfigError as error:
+            _log.error("a member cannot be reached: %s", error)
 
     def _append(self) -> None:
         appends, self._appends = self._appends, []

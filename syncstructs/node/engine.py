@@ -17,6 +17,7 @@ from ..errors import (
     BlockingCall,
     NodeClosed,
     NodeFailed,
+    NodeRemoved,
     OutcomeUnknown,
     SyncError,
     Withdrawn,
@@ -49,7 +50,6 @@ class Engine:
 
     def __init__(self, *, address: str, members: tuple[str, ...], config: Config) -> None:
         self.address = address
-        self.members = members
         self.config = config
         self.failure: SyncError | None = None
         """Why calls are refused; the driver may go on for a moment, to end the session."""
@@ -70,7 +70,8 @@ class Engine:
         self._woken = False
         self._timer: HasCancel | None = None
         self._timer_at = 0.0
-        self._stores = self._open_stores()
+        self._membership_waits: list[Future[None]] = []
+        self._stores = self._open_stores(members)
         try:
             self.replica = self._make_replica(self._stores)
         except BaseException:
@@ -78,7 +79,7 @@ class Engine:
             raise
         self._network = self._world.network(
             address=address,
-            peers=[member for member in members if member != address],
+            peers=[member for member in self.members if member != address],
             config=config,
             incarnation=self._incarnation,
             on_frame=self._on_frame,
@@ -102,9 +103,14 @@ class Engine:
         self.closed = Future(self.blocker)
         self.closed.finish(None, None)
 
-    def _open_stores(self) -> Stores:
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The members of the cluster as this node's log has them, learners too, sorted."""
+        return self.replica.core.members
+
+    def _open_stores(self, members: tuple[str, ...]) -> Stores:
         try:
-            return self._world.stores(self.address, self.members, self.config, self._post_event)
+            return self._world.stores(self.address, members, self.config, self._post_event)
         except BaseException:
             self.runner.abort()
             raise
@@ -116,7 +122,7 @@ class Engine:
         image = None if snapshot is None else stores.snapshots.load(snapshot)
         return Replica(
             address=self.address,
-            members=self.members,
+            members=stores.members,
             config=self.config,
             random=Random(self._world.random_bits(64)),
             incarnation=self._incarnation,
@@ -254,8 +260,29 @@ class Engine:
                 future.finish(None, None)
         if progress.session_lost and self.failure is None:
             self._tell_objects()
+        if progress.membership_changed:
+            waits, self._membership_waits = self._membership_waits, []
+            for wait in waits:
+                wait.finish(None, None)
+        if progress.removed:
+            # It may be on its way in again, and only read of its former removal.
+            self.runner.call_later(2 * self.config.election_timeout_max, self._end_if_removed)
         if self._leaving is not None and not self.session:
             self.runner.post(lambda: self._stop(self._closed_error()))
+
+    def _end_if_removed(self) -> None:
+        if self.address not in self.members:
+            error = NodeRemoved(
+                f"node {self.address} was removed from the cluster of {', '.join(self.members)}"
+            )
+            _log.warning("%s, and ends", error)
+            self._stop(error)
+
+    def membership_change(self) -> Future[None]:
+        """Return a future that ends when another membership is applied here, or is wanted."""
+        future: Future[None] = Future(self.blocker)
+        self._membership_waits.append(future)
+        return future
 
     def _tell_objects(self) -> None:
         """Tell the objects that this node is no longer sure of its session."""
@@ -287,7 +314,7 @@ class Engine:
 
     def _is_heard(self) -> bool:
         """Return whether this node has links to as many members as can decide anything."""
-        return 2 * (1 + len(self.links())) > len(self.members)
+        return self.replica.core.membership.is_quorum((self.address, *self.links()))
 
     def _closed_error(self) -> NodeClosed:
         return NodeClosed(f"node {self.address} is closed")
@@ -334,7 +361,8 @@ class Engine:
         for call in self.calls.close(refusal):
             call.finish(None, NodeClosed(f"{refusal}; the call was not sent"))
         barriers, self._barriers = self._barriers, {}
-        for future in barriers.values():
+        waits, self._membership_waits = self._membership_waits, []
+        for future in (*barriers.values(), *waits):
             future.finish(None, refusal)
 
     def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:

@@ -34,6 +34,7 @@ from .batch import Batch, current_batch
 from .calls import Call
 from .engine import Engine
 from .forks import CutOffRunner
+from .members import change_members
 from .runners import ManualRunner
 
 R = TypeVar("R", bound=Replicated)
@@ -167,7 +168,10 @@ class Node:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The addresses of all members, sorted."""
+        """The addresses of all members as this node knows them, sorted.
+
+        Those who are about to have a vote, or to lose it, are among them.
+        """
         return self._engine.members
 
     @property
@@ -235,6 +239,47 @@ class Node:
             engine.forget_barrier(future)
             raise Timeout(f"no quorum confirmed a leader within {timeout} s")
         yield future
+
+    # Members
+
+    @operation
+    def add_member(self, address: str, timeout: float | None = None) -> Steps[None]:
+        """Let the node at `address` have a vote, and wait until it has; it may run already or not.
+
+        It is sent all that the others hold first, and has a vote once it keeps up. It is to be
+        started with the addresses of members, in `peers`. To replace members by others in one
+        step, use `set_members`. Whoever leads carries the change through: the loss of a leader, or
+        of this node, does not stop it.
+
+        Raises:
+            ConfigError: `address` is none.
+            MembershipRefused: somebody removed it again meanwhile.
+            Timeout: not done within `timeout` seconds; it goes on.
+        """
+        yield from change_members(self._engine, added=[address], timeout=timeout)
+
+    @operation
+    def remove_member(self, address: str, timeout: float | None = None) -> Steps[None]:
+        """Let the node at `address` have no vote any more, and wait until that is so.
+
+        It hears of it if it can be reached, and ends (`NodeRemoved`). It may be the leader, this
+        node itself, or dead for good. Raises as `add_member`, and:
+
+        Raises:
+            MembershipRefused: it is the last member, or somebody added it again meanwhile.
+        """
+        yield from change_members(self._engine, removed=[address], timeout=timeout)
+
+    @operation
+    def set_members(self, addresses: Iterable[str], timeout: float | None = None) -> Steps[None]:
+        """Let exactly these nodes have a vote, and wait until that is so. One step, however many.
+
+        Until it is done, decisions need a majority of the members before and one of those to come
+        (joint consensus), so that at no moment two can be made apart. Raises as `add_member`.
+        """
+        if isinstance(addresses, str):
+            raise ConfigError(f"members {addresses!r} must be a list of addresses, not one string")
+        yield from change_members(self._engine, only=list(addresses), timeout=timeout)
 
     def tick(self, timeout: float = 0.0) -> None:
         """Run a manually driven node: do what is due, and wait for events `timeout` seconds.

@@ -3,10 +3,11 @@
 A simulator replaces these, and only these.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol, TypeVar
 
 from ..raft.messages import SnapshotMeta
+from ..replica import SnapshotPoint
 
 T = TypeVar("T")
 
@@ -24,6 +25,13 @@ class Links(Protocol):
     def send(self, peer: str, payload: bytes) -> bool:
         """Send a frame if the peer's link is up and not overfull; Raft sends again what is lost."""
 
+    def set_peers(self, peers: Collection[str]) -> None:
+        """Keep links to exactly these from now on; links to others are not cut.
+
+        Raises:
+            ConfigError: one of them is no address; nothing has changed then.
+        """
+
 
 class Worker(Protocol):
     """Somebody who does blocking work, one job after the other."""
@@ -40,11 +48,11 @@ class Snapshotter(Protocol):
 
     def take(
         self,
-        point: tuple[int, int, int],
+        point: SnapshotPoint,
         image: Callable[[], bytes],
         then: Callable[[SnapshotMeta | BaseException], Any],
     ) -> None:
-        """Persist `image()`, the state at `point` (index, term, time), and report it by `then`.
+        """Persist `image()`, the state at `point`, and report it by `then`.
 
         The state is that of the moment of the call, whatever is applied afterwards.
         """

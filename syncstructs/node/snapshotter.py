@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..errors import StorageError
 from ..raft.messages import SnapshotMeta
+from ..replica import SnapshotPoint
 from ..storage.base import SnapshotStore
 from .forks import sparing_nodes
 from .ports import Worker
@@ -24,7 +25,7 @@ class InlineSnapshotter:
         self._worker = worker
 
     def take(
-        self, point: tuple[int, int, int], image: Callable[[], bytes], then: Then
+        self, point: SnapshotPoint, image: Callable[[], bytes], then: Then
     ) -> None:
         """Persist the state; see `Snapshotter`.
 
@@ -32,7 +33,7 @@ class InlineSnapshotter:
             Unserializable: a value in the state has no encoding.
         """
         encoded = image()
-        self._worker.run(lambda: self._store.save(*point, encoded), then)
+        self._worker.run(lambda: _save(self._store, point, encoded), then)
 
 
 class ForkingStore(SnapshotStore, Protocol):
@@ -55,7 +56,7 @@ class ForkSnapshotter:
         self._fork_bytes = fork_bytes
 
     def take(
-        self, point: tuple[int, int, int], image: Callable[[], bytes], then: Then
+        self, point: SnapshotPoint, image: Callable[[], bytes], then: Then
     ) -> None:
         """Persist the state; see `Snapshotter`."""
         latest = self._store.latest()
@@ -75,18 +76,18 @@ class ForkSnapshotter:
             daemon=True,
         ).start()
 
-    def _be_the_child(self, point: tuple[int, int, int], image: Callable[[], bytes]) -> None:
+    def _be_the_child(self, point: SnapshotPoint, image: Callable[[], bytes]) -> None:
         status = 2
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             # Sockets and the directory's lock must not outlive the parent in its child.
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            self._store.save(*point, image())
+            _save(self._store, point, image())
             status = 0
         finally:
             os._exit(status)
 
-    def _await(self, child: int, point: tuple[int, int, int], then: Then) -> None:
+    def _await(self, child: int, point: SnapshotPoint, then: Then) -> None:
         try:
             _, status = os.waitpid(child, 0)
         except ChildProcessError:
@@ -94,11 +95,15 @@ class ForkSnapshotter:
 
         def look() -> SnapshotMeta:
             found = self._store.rescan()
-            if status != 0 or found is None or found.index < point[0]:
+            if status != 0 or found is None or found.index < point.index:
                 raise StorageError(f"the child that wrote the snapshot failed (status {status})")
             return found
 
         self._worker.run(look, then)
+
+
+def _save(store: SnapshotStore, point: SnapshotPoint, image: bytes) -> SnapshotMeta:
+    return store.save(point.index, point.term, point.time, point.membership, image)
 
 
 def make_snapshotter(

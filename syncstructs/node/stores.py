@@ -25,6 +25,8 @@ class ClosableWorker(Worker, Protocol):
 class Stores:
     """Log, snapshots, and the workers that may block on them."""
 
+    members: tuple[str, ...]
+    """The voters to begin with: those that the node was given when its stores were made."""
     log: LogStore
     snapshots: SnapshotStore
     log_worker: ClosableWorker
@@ -54,7 +56,7 @@ def open_stores(
     """
     if config.data_dir is None:
         inline = InlineWorker()
-        return Stores(MemoryLog(), MemorySnapshots(), inline, inline, lambda: None)
+        return Stores(members, MemoryLog(), MemorySnapshots(), inline, inline, lambda: None)
     directory = open_data_dir(
         config.data_dir, cluster=config.cluster, address=address, members=members
     )
@@ -65,6 +67,7 @@ def open_stores(
         directory.close()
         raise
     return Stores(
+        directory.identity.members or members,
         log,
         snapshots,
         ThreadWorker(f"syncstructs-log-{address}", post),

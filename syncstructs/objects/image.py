@@ -38,6 +38,8 @@ class Image(msgspec.Struct):
     time: int
     applied_index: int
     sessions: Any
+    wanted: tuple[str, ...]
+    """Who is to have a vote."""
     objects: list[ObjectImage]
 
 
@@ -50,6 +52,7 @@ def encode_image(image: Image) -> bytes:
             "time": image.time,
             "applied_index": image.applied_index,
             "sessions": image.sessions,
+            "wanted": list(image.wanted),
             "objects": [
                 [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog, o.methods]
                 for o in image.objects
@@ -74,6 +77,8 @@ def decode_image(image: bytes) -> Image:
                 time=fields["time"],
                 applied_index=fields["applied_index"],
                 sessions=fields["sessions"],
+                # Releases that could not change members did not say it.
+                wanted=tuple(fields.get("wanted", ())),
                 objects=[ObjectImage(*row) for row in fields["objects"]],
             )
     except (DecodeError, LookupError, TypeError) as error:

@@ -16,6 +16,7 @@ import msgspec
 from ..codec import STATE_DEPTH, copy, decode_many, encode
 from ..errors import (
     DecodeError,
+    MembershipRefused,
     NodeFailed,
     NotReplicated,
     ObjectExists,
@@ -25,6 +26,7 @@ from ..errors import (
     UnknownType,
     Unserializable,
 )
+from ..raft.membership import MEMBER_COUNT_MAX, decode_membership, sorted_members
 from ..raft.messages import Entry, EntryKind
 from .batches import Group, command_parts, decode_groups
 from .context import PARKED, CallId, Context, Outcome, _current, _Parked
@@ -106,6 +108,8 @@ class Table:
         self.time = 0
         self.applied_index = 0
         self.sessions = Sessions()
+        self.wanted: tuple[str, ...] = ()
+        """Who is to have a vote, sorted: what the leader changes the membership towards."""
         self._torn: str | None = None
         self._owner = owner
         self._random_type = random_type
@@ -157,6 +161,8 @@ class Table:
         context = self._context()
         round_ = _Round(context, session or -1)
         if entry.kind != EntryKind.BATCH:
+            if entry.kind is EntryKind.MEMBERSHIP and not self.wanted:
+                self.wanted = decode_membership(entry.payload).voters
             return round_.applied
         try:
             groups = decode_groups(entry.payload)
@@ -288,8 +294,28 @@ class Table:
             raise DecodeError(f"{method}() with arguments of other types: {args!r:.200}")
         try:
             return handler(self, round_, *args)
-        except (DecodeError, ObjectExists, ObjectMismatch, ObjectNotFound) as error:
+        except _REFUSALS as error:
             return Outcome(None, error)
+
+    def _change_members(
+        self, round_: _Round, added: list[Any], removed: list[Any], only: list[Any] | None
+    ) -> Outcome:
+        """Note who is to have a vote: `only` these or those of before, with some more or less.
+
+        The result is who they are now, sorted. The leader sees to it.
+        """
+        before = self.wanted if only is None else only
+        for address in (*added, *removed, *before):
+            if not isinstance(address, str):
+                raise DecodeError(f"addresses of members are text, not {address!r:.200}")
+        wanted = sorted_members({*before, *added}.difference(removed))
+        if not 0 < len(wanted) <= MEMBER_COUNT_MAX:
+            raise MembershipRefused(
+                f"the cluster would have {len(wanted)} members; it must keep 1 to"
+                f" {MEMBER_COUNT_MAX}"
+            )
+        self.wanted = wanted
+        return Outcome(list(wanted))
 
     def _open_session(
         self, round_: _Round, address: str, incarnation: int, attempt: int, ttl: float
@@ -424,6 +450,7 @@ class Table:
                 time=self.time,
                 applied_index=self.applied_index,
                 sessions=self.sessions.state(),
+                wanted=self.wanted,
                 objects=self._directory.image(),
             )
         )
@@ -437,6 +464,7 @@ class Table:
         parts = decode_image(image)
         self.serial, self.time, self.applied_index = parts.serial, parts.time, parts.applied_index
         self.sessions.restore(parts.sessions)
+        self.wanted = parts.wanted
         self._torn = "a snapshot was not taken over to its end"
         token = _current.set(self._context())
         try:
@@ -467,7 +495,7 @@ class Table:
             [r.id, r.name, r.type_name, r.options, r.args, r.methods, states.get(r.name)]
             for r in self._directory.records.values()
         ]
-        numbers = [self.serial, self.time, self.applied_index]
+        numbers = [self.serial, self.time, self.applied_index, *self.wanted]
         return digest_bytes([encode(numbers), encode(self.sessions.state()), encode(objects)])
 
     def _refuse_torn(self) -> None:
@@ -494,10 +522,16 @@ class Table:
 
 _Handler = Callable[..., Outcome]
 
+# How a command of the cluster itself may end without having changed anything.
+_REFUSALS: Final = (
+    DecodeError, MembershipRefused, ObjectExists, ObjectMismatch, ObjectNotFound,
+)  # fmt: skip
+
 # Names of the commands, and what types their arguments have.
 _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "open_session": (Table._open_session, (str, int, int, int | float)),
     "expire_session": (Table._expire_session, (int,)),
+    "change_members": (Table._change_members, (list, list, list | None)),
     "attach": (Table._attach, (str, str, dict, object, list)),
     "create": (Table._create, (str, str, list, dict, object, list)),
     "drop": (Table._drop, (str,)),

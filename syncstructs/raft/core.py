@@ -24,6 +24,8 @@ from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from ..config import Config
 from ..errors import ProtocolError
 from .appends import Appends
@@ -32,9 +34,11 @@ from .effects import ChunkWrite, Effects, ReadReady
 from .following import Following
 from .leading import Leading
 from .log import RaftLog, check_run
+from .membership import Membership, encode_membership, sorted_members
 from .messages import (
     AppendReply,
     AppendRequest,
+    Dismissal,
     Entry,
     EntryId,
     EntryKind,
@@ -45,14 +49,18 @@ from .messages import (
     RaftMessage,
     ReadReply,
     ReadRequest,
+    RecoveryReply,
+    RecoveryRequest,
     Restored,
     SnapshotChunk,
     SnapshotMeta,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 from .reads import AskedReads, Read
+from .recovery import Recovery
 from .transfer import Incoming, check_chunk
 
 if TYPE_CHECKING:
@@ -73,7 +81,7 @@ class Role(Enum):
 
 
 class RaftCore:
-    """One member of a cluster with a fixed set of voters."""
+    """One member of a cluster; the log tells who the others are (section 6)."""
 
     def __init__(
         self,
@@ -85,11 +93,11 @@ class RaftCore:
         restored: Restored,
         now: float,
     ) -> None:
-        """Continue with what the stores held. A lone member is its own leader at once."""
+        """Continue with what the stores held. A lone member is its own leader at once.
+
+        `members`: the voters to begin with, where the stores do not tell any.
+        """
         self.address = address
-        self.members = tuple(sorted(set(members)))
-        self._peers = tuple(member for member in self.members if member != address)
-        assert len(self._peers) == len(self.members) - 1, (address, self.members)
         self.role = Role.FOLLOWER
         self.term = restored.hard_state.term
         self.voted_for = restored.hard_state.vote
@@ -104,22 +112,34 @@ class RaftCore:
         self._following: Following | None = None
         self._ballot: Ballot | None = None
         self._vote_ticket = 0
+        self._stands_for_leader = False
         self._incoming: Incoming | None = None
-        self._restore(restored)
+        self._floor: EntryId | None = EntryId(0, 0)
+        self._voided: dict[str, int] = {}
+        self._dismissed_at = -1
+        self._peers: tuple[str, ...] = ()
+        self._restore(restored, Membership(sorted_members(members)))
+        self._membership = Membership()
+        self._recovery: Recovery | None = None
+        if restored.blank:
+            self._recovery = Recovery(random.getrandbits(62) + 1)
+            self._floor = None
         self._election_timeout = 0.0
         self._election_at = now
         self._reset_election_timer()
-        if not self._peers:
+        self._note_membership()
+        if self._membership.is_quorum((address,)):
+            self._recovery, self._floor = None, EntryId(0, 0)
             self._campaign()
 
-    def _restore(self, restored: Restored) -> None:
+    def _restore(self, restored: Restored, membership: Membership) -> None:
         self._snapshot = restored.snapshot
         entries: Sequence[Entry] = restored.entries
         base = restored.snapshot.id if restored.snapshot else EntryId(0, 0)
         if entries:
             assert entries[0].index == base.index + 1, (base, entries[0].id)
         fits = not entries or entries[0].term >= base.term
-        self.log = RaftLog(restored.snapshot, entries if fits else ())
+        self.log = RaftLog(restored.snapshot, entries if fits else (), membership)
         self.commit_index = self._delivered_index = base.index
         if not fits:
             # A snapshot was persisted, but the crash came before the log was reset to it.
@@ -130,6 +150,31 @@ class RaftCore:
             self._persist_hard_state()
 
     # What others may know
+
+    @property
+    def membership(self) -> Membership:
+        """Who the members are, as the log has it: from its last membership entry on."""
+        return self._membership
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The addresses of all members, learners too, sorted."""
+        return self._membership.members
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this member is a quorum by itself."""
+        return self._membership.is_quorum((self.address,))
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether this member neither votes nor counts, as it may have lost its memory."""
+        return self._recovery is not None
+
+    @property
+    def is_dismissed(self) -> bool:
+        """Whether a member has said that this node is none, and nothing newer is known here."""
+        return self._dismissed_at >= self.log.membership_index
 
     @property
     def leader_ready(self) -> bool:
@@ -143,6 +188,7 @@ class RaftCore:
         leading = self._leading
         return (
             leading is not None
+            and leading.successor is None
             and leading.uncommitted_bytes < 2 * self._config.append_window_bytes
         )
 
@@ -159,7 +205,7 @@ class RaftCore:
         """Newest time at or after which this leader said something that a quorum answered."""
         if self._leading is None:
             return 0.0
-        return self._leading.rounds.contact if self._peers else self._now
+        return self._now if self._leading.is_alone else self._leading.rounds.contact
 
     def heard(self, peer: str) -> float:
         """Return when `peer` last answered in this term, on its leader; 0.0 if nothing is known."""
@@ -182,13 +228,19 @@ class RaftCore:
         leading = self._leading
         if leading is None:
             if now >= self._election_at:
-                self._pre_campaign()
+                self._on_election_timeout()
         elif leading.quorum_heard_at + self._config.election_timeout_max <= now:
             # Check-quorum: a majority may have another leader by now.
             self._become_follower(self.term, None)
         else:
-            if now >= leading.heartbeat_at and self._peers:
+            if leading.successor is not None and now >= leading.successor_until:
+                leading.successor = None
+                if not self._membership.is_voter(self.address):
+                    self._become_follower(self.term, None)
+                    return
+            if now >= leading.heartbeat_at and leading.peers:
                 leading.begin_round(now)
+                leading.dismiss(self.commit_index, now)
             leading.retry_transfers(now)
 
     def propose(self, payload: bytes, now: float) -> EntryId | None:
@@ -197,6 +249,54 @@ class RaftCore:
         if self._leading is None:
             return None
         return self._append_own(EntryKind.BATCH, payload)
+
+    def change_towards(self, wanted: tuple[str, ...], now: float) -> bool:
+        """Take the next step towards the voters `wanted` (sorted); return whether one was taken.
+
+        One step at a time: not before this leader has committed an entry of its term, and the
+        membership before (section 6, and Ongaro's bug report of 2015 on single-server changes).
+        """
+        self._now = now
+        leading = self._leading
+        if leading is None or not self.leader_ready or not wanted:
+            return False
+        if self.log.membership_index > self.commit_index:
+            return False
+        following = self._membership.next_towards(wanted, leading.keeps_up)
+        if following is None:
+            return False
+        assert self._membership.allows(following), (self._membership, following)
+        self._append_own(EntryKind.MEMBERSHIP, encode_membership(following))
+        return True
+
+    def transfer_leadership(self, to: str | None, now: float) -> bool:
+        """Let a voter that keeps up lead instead of this leader; return whether it may come to it.
+
+        Nothing is proposed meanwhile. It is given up after an election timeout. `to` None: the
+        voter that has the most of the log.
+        """
+        self._now = now
+        leading = self._leading
+        if leading is None or leading.successor is not None:
+            return leading is not None
+        able = [
+            peer
+            for peer, progress in leading.peers.items()
+            if peer in self._membership.voters and not progress.recovering and to in (None, peer)
+        ]
+        if not able:
+            return False
+        leading.successor = max(able, key=lambda peer: leading.peers[peer].match_index)
+        leading.successor_until = now + self._config.election_timeout_max
+        self._hand_over(leading)
+        return True
+
+    def _hand_over(self, leading: Leading) -> None:
+        """Have the successor stand for election as soon as it has the whole log."""
+        if leading.successor is None or leading.successor not in leading.peers:
+            return
+        if leading.peers[leading.successor].match_index == self.log.last_index:
+            self._send(leading.successor, TimeoutNow(self.term))
 
     def read_index(self, request: int, now: float) -> None:
         """Begin a read; it ends as a `ReadReady` with the same number.
@@ -221,25 +321,33 @@ class RaftCore:
         self.log.persisted(ticket)
         if self._leading is not None:
             self._advance_commit()
+            if self._leading is not None:
+                self._answer_confirmed_reads(self._leading)
         elif self.role is Role.CANDIDATE and ticket >= self._vote_ticket:
             self._count_vote(self.address, True)
         elif self._following is not None:
             self._following.persisted(ticket)
             self._acknowledge_late()
+        if self._recovery is not None:
+            self._recover(patient=True)
 
     # Events: links
 
     def peer_connected(self, peer: str, now: float) -> None:
         """Note that the link to `peer` is up: what was on the way over an older one may be lost."""
         self._now = now
-        if peer not in self._peers:
-            return
+        if self._recovery is not None:
+            # It may have a new life, in which it holds less.
+            self._recovery.forget(peer)
+            self._floor = None
+            self._send(peer, RecoveryRequest(self._recovery.nonce))
         if self._leading is not None:
-            self._leading.relinked(peer, now)
+            if peer in self._leading.peers:
+                self._leading.relinked(peer, now)
         elif self.role is Role.PRE_CANDIDATE:
-            self._send(peer, PreVoteRequest(self.term + 1, self.log.last_id))
+            self._send(peer, self._pre_vote_request())
         elif self.role is Role.CANDIDATE:
-            self._send_after(self._vote_ticket, peer, VoteRequest(self.term, self.log.last_id))
+            self._send_after(self._vote_ticket, peer, self._vote_request())
         elif peer == self.leader and self._following is not None:
             self._following.link_lost = False
             self._following.forget_told()
@@ -248,10 +356,9 @@ class RaftCore:
     def peer_lost(self, peer: str, now: float) -> None:
         """Note that the link to `peer` is down: if it leads, it may have died."""
         self._now = now
-        if peer not in self._peers:
-            return
         if self._leading is not None:
-            self._leading.unlinked(peer)
+            if peer in self._leading.peers:
+                self._leading.unlinked(peer)
         elif peer == self.leader and self._following is not None:
             self._following.link_lost = True
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
@@ -288,13 +395,17 @@ class RaftCore:
     # Events: messages
 
     def step(self, sender: str, message: RaftMessage, now: float) -> None:
-        """Take in a message of a peer; those of strangers are ignored.
+        """Take in a message of another node of the cluster.
+
+        It need not be a member as far as this one knows: a member that does not know the newest
+        membership yet must vote and follow under it all the same, or a new majority that has lost
+        the rest could elect nobody (section 6).
 
         Raises:
             ProtocolError: no correct member says this. Nothing has changed, except maybe the term.
         """
         self._now = now
-        if sender not in self._peers:
+        if sender == self.address:
             return
         match message:
             case AppendRequest():
@@ -315,6 +426,14 @@ class RaftCore:
                 self._on_vote_request(sender, message)
             case VoteReply():
                 self._on_vote_reply(sender, message)
+            case RecoveryRequest():
+                self._on_recovery_request(sender, message)
+            case RecoveryReply():
+                self._on_recovery_reply(sender, message)
+            case Dismissal():
+                self._on_dismissal(message)
+            case TimeoutNow():
+                self._on_timeout_now(sender, message)
 
     # Effects
 
@@ -331,6 +450,7 @@ class RaftCore:
             or effects.chunk_writes
             or effects.install
             or effects.reads
+            or effects.peers is not None
             or (self._leading is not None and self._leading.has_messages(self.commit_index))
         )
 
@@ -363,6 +483,119 @@ class RaftCore:
     def _persist_hard_state(self) -> int:
         return self._appends.add_hard_state(HardState(self.term, self.voted_for))
 
+    # Members (section 6)
+
+    def _note_membership(self) -> None:
+        """Let the log's membership count from now on, if it is another one."""
+        membership = self.log.membership
+        if membership is self._membership:
+            return
+        self._membership = membership
+        self._peers = tuple(m for m in membership.members if m != self.address)
+        if self._leading is not None:
+            self._leading.change(membership, self._now)
+        elif self._ballot is not None:
+            # Votes are counted under one membership.
+            self._become_follower(self.term, None)
+        self._effects.peers = self._peers
+
+    def _leave_lead(self, leading: Leading) -> None:
+        """Lead no more, if a membership without this member is committed."""
+        if self._membership.is_voter(self.address):
+            return
+        if self.commit_index < self.log.membership_index or leading.successor is not None:
+            return
+        if not self.transfer_leadership(None, self._now):
+            self._become_follower(self.term, None)
+
+    def _dismiss(self, stranger: str) -> None:
+        """Tell a node that it is no member, if that is certain as of some entry."""
+        index = self.log.membership_index
+        if 0 < index <= self.commit_index:
+            self._send(stranger, Dismissal(index))
+
+    def _on_dismissal(self, message: Dismissal) -> None:
+        """Stand for election no more, unless a newer membership is known here."""
+        if self._leading is None and self.leader is None:
+            self._dismissed_at = max(self._dismissed_at, message.index)
+            if self.is_dismissed and self._ballot is not None:
+                self._become_follower(self.term, None)
+
+    def _on_timeout_now(self, sender: str, message: TimeoutNow) -> None:
+        if message.term == self.term and sender == self.leader and self._may_stand:
+            self._campaign(transfer=True)
+
+    # Recovery (see `recovery.Recovery`)
+
+    def _on_recovery_request(self, sender: str, message: RecoveryRequest) -> None:
+        """Tell a blank member what is held here; votes of its earlier lives are void from now on.
+
+        Once per life of it: while it recovers it gives no vote.
+        """
+        if self._voided.get(sender) != message.nonce:
+            if sender in self._peers:
+                self._voided[sender] = message.nonce
+            if self._ballot is not None:
+                self._become_follower(self.term, None)
+        if self._leading is not None and sender in self._leading.peers:
+            self._leading.recovery_told(sender, message.nonce)
+            self._set_barrier(self._leading)
+        reply = RecoveryReply(
+            message.nonce, self.term, self.log.last_id, self._recovery is not None,
+            self.log.membership_index, self._membership,
+        )  # fmt: skip
+        self._send(sender, reply)
+
+    def _on_recovery_reply(self, sender: str, message: RecoveryReply) -> None:
+        if self._recovery is not None:
+            self._recovery.heard(sender, message)
+            self._recover(patient=True)
+
+    def _recover(self, *, patient: bool) -> None:
+        """Begin to vote if the answers allow it, and count if all that is told of is held here."""
+        recovery = self._recovery
+        assert recovery is not None
+        start = recovery.start(
+            self.address, self._membership, self.log.membership_index, patient=patient
+        )
+        self._floor = None
+        if start is None:
+            return
+        self._floor = start.floor
+        if start.term > self.term:
+            self._become_follower(start.term, None)
+        if self.term == start.term:
+            self._spend_vote()
+        if self._persisted_id < start.floor:
+            return
+        self._recovery = None
+        if not start.floor.index and self.leader is None:
+            # All begin now: who stands first, soon, will be the first leader.
+            spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
+            self._election_at = min(self._election_at, self._now + self._random.random() * spread)
+
+    def _on_recovered(self, nonce: int) -> None:
+        """Count and vote from now on: the leader says that this member holds what is committed."""
+        if nonce == self._recovery_nonce:
+            self._recovery, self._floor = None, EntryId(0, 0)
+            self._spend_vote()
+
+    @property
+    def _persisted_id(self) -> EntryId:
+        index = self.log.persisted_index
+        return EntryId(self.log.term_at(index) or 0, index)
+
+    def _spend_vote(self) -> None:
+        """Give no vote in the present term: an earlier life may have given it."""
+        if self.term and self.voted_for is None:
+            self.voted_for = self.leader or self.address
+            self._persist_hard_state()
+
+    def _set_barrier(self, leading: Leading) -> None:
+        """Append an entry that those have to reach who recover since the last one."""
+        if self.leader_ready and leading.wants_barrier():
+            leading.set_barrier(self._append_own(EntryKind.NOOP, b"").index)
+
     # Roles and elections (5.2)
 
     def _reset_election_timer(self) -> None:
@@ -392,33 +625,63 @@ class RaftCore:
             return self._leading is not None
         return self._following.alive(self._now, self._config.election_timeout_min)
 
+    @property
+    def _may_stand(self) -> bool:
+        """Whether this member may become the leader, as far as it can tell by itself."""
+        return (
+            self._recovery is None
+            and not self.is_dismissed
+            and self._membership.is_voter(self.address)
+        )
+
+    def _on_election_timeout(self) -> None:
+        if self._recovery is not None:
+            self._recover(patient=False)
+        if self._may_stand:
+            self._pre_campaign()
+            return
+        self._reset_election_timer()
+        self._become_follower(self.term, None)
+        if self._recovery is not None:
+            for peer in self._peers:
+                self._send(peer, RecoveryRequest(self._recovery.nonce))
+
+    def _pre_vote_request(self) -> PreVoteRequest:
+        return PreVoteRequest(self.term + 1, self.log.last_id, self._membership.genesis)
+
+    def _vote_request(self) -> VoteRequest:
+        return VoteRequest(
+            self.term, self.log.last_id, self._membership.genesis, self._stands_for_leader
+        )
+
     def _pre_campaign(self) -> None:
         """Ask whether an election could be won, before disturbing anybody by a new term."""
         self._reset_election_timer()
         if self.role is Role.CANDIDATE and self._vote_ticket > self._appends.durable_ticket:
             # A slow disk: another term would only have to wait for it as well.
             return
-        if not self._peers:
+        if self._membership.is_quorum((self.address,)):
             self._campaign()
             return
         self._become_follower(self.term, None)
         self.role = Role.PRE_CANDIDATE
-        self._ballot = Ballot(self.members)
+        self._ballot = Ballot(self._membership)
         self._ballot.record(self.address, True)
         for peer in self._peers:
-            self._send(peer, PreVoteRequest(self.term + 1, self.log.last_id))
+            self._send(peer, self._pre_vote_request())
 
-    def _campaign(self) -> None:
+    def _campaign(self, *, transfer: bool = False) -> None:
         """Stand for election; the own vote counts when it is persisted."""
         self._become_follower(self.term, None)
+        self._stands_for_leader = transfer
         self.term += 1
         self.voted_for = self.address
         self.role = Role.CANDIDATE
-        self._ballot = Ballot(self.members)
+        self._ballot = Ballot(self._membership)
         self._vote_ticket = self._persist_hard_state()
         self._reset_election_timer()
         for peer in self._peers:
-            self._send(peer, VoteRequest(self.term, self.log.last_id))
+            self._send(peer, self._vote_request())
 
     def _count_vote(self, voter: str, granted: bool) -> None:
         ballot = self._ballot
@@ -436,7 +699,7 @@ class RaftCore:
         self.leader = self.address
         self._ballot = self._following = None
         self._leading = Leading(
-            peers=self._peers,
+            address=self.address,
             term=self.term,
             log=self.log,
             commit_index=self.commit_index,
@@ -445,19 +708,39 @@ class RaftCore:
         )
         self._leading.begin_round(self._now)
         # Entries of older terms are committed by committing one of the own (5.4.2).
-        self._append_own(EntryKind.NOOP, b"")
+        if self._membership.genesis:
+            self._append_own(EntryKind.NOOP, b"")
+        else:
+            self._append_genesis()
+
+    def _append_genesis(self) -> None:
+        """Begin the life of a cluster: from now on the log itself tells who its members are."""
+        genesis = self._random.getrandbits(62) + 1
+        begun = structs.replace(self._membership, genesis=genesis)
+        self._append_own(EntryKind.MEMBERSHIP, encode_membership(begun))
 
     def _up_to_date(self, last: EntryId) -> bool:
         """Whether a log that ends with `last` holds all that is committed here (5.4.1)."""
-        return last >= self.log.last_id
+        return self._floor is not None and last >= max(self.log.last_id, self._floor)
+
+    def _same_cluster(self, genesis: int) -> bool:
+        """Whether a log with this genesis may be of the life of the cluster that is known here.
+
+        What is not committed may have to give way to another one.
+        """
+        known = self.log.membership_at(max(self.commit_index, self.log.base.index)).genesis
+        return not known or not genesis or genesis == known
 
     def _on_pre_vote_request(self, sender: str, message: PreVoteRequest) -> None:
         granted = (
             message.term > self.term
             and not self._leader_alive()
             and self._up_to_date(message.last)
+            and self._same_cluster(message.genesis)
         )
         self._send(sender, PreVoteReply(message.term if granted else self.term, granted))
+        if not granted and sender not in self._peers:
+            self._dismiss(sender)
 
     def _on_pre_vote_reply(self, sender: str, message: PreVoteReply) -> None:
         if not message.granted and message.term > self.term:
@@ -468,7 +751,7 @@ class RaftCore:
             self._count_vote(sender, message.granted)
 
     def _on_vote_request(self, sender: str, message: VoteRequest) -> None:
-        if message.term < self.term or self._leader_alive():
+        if message.term < self.term or (self._leader_alive() and not message.transfer):
             # Its term is not adopted either: a member that cannot win must not unseat a leader.
             self._send(sender, VoteReply(self.term, False))
             return
@@ -478,6 +761,7 @@ class RaftCore:
             self.voted_for in (None, sender)
             and self.leader is None
             and self._up_to_date(message.last)
+            and self._same_cluster(message.genesis)
         )
         if granted and self.voted_for is None:
             self._become_follower(self.term, None)
@@ -501,6 +785,7 @@ class RaftCore:
         entry = Entry(self.term, index, leading.cluster_time(self._now), kind, payload)
         self._append([entry])
         leading.uncommitted_bytes += self.log.bytes_between(index, index)
+        self._note_membership()
         return entry.id
 
     def _append(self, entries: Sequence[Entry]) -> int:
@@ -516,11 +801,19 @@ class RaftCore:
         leading = self._leading
         if leading is None or message.term < self.term or message.round == 0:
             return
+        if sender not in leading.peers:
+            return
+        leading.recovery_told(sender, message.recovering)
+        if message.recovering:
+            self._set_barrier(leading)
         if isinstance(message, AppendReply):
             leading.append_replied(sender, message)
         else:
             leading.snapshot_replied(sender, message, self._now)
         leading.heard(sender, message, self._now)
+        leading.end_recoveries(self.commit_index)
+        if sender == leading.successor:
+            self._hand_over(leading)
         self._advance_commit()
         self._answer_confirmed_reads(leading)
 
@@ -533,9 +826,12 @@ class RaftCore:
             return
         leading.uncommitted_bytes -= self.log.bytes_between(self.commit_index + 1, index)
         self.commit_index = index
+        leading.end_recoveries(index)
         if self.leader_ready:
             for read in leading.reads.take_waiting():
                 self._lead_read(read)
+            self._set_barrier(leading)
+        self._leave_lead(leading)
 
     # Reading (dissertation, 6.4)
 
@@ -546,7 +842,7 @@ class RaftCore:
             self._answer_read(read, 0)
         elif not self.leader_ready:
             leading.reads.wait(read)
-        elif not self._peers:
+        elif leading.is_alone:
             self._answer_read(read, self.commit_index)
         else:
             leading.hold_read(read, self.commit_index, self._now)
@@ -583,6 +879,10 @@ class RaftCore:
 
     # Following (5.3)
 
+    @property
+    def _recovery_nonce(self) -> int:
+        return self._recovery.nonce if self._recovery is not None else 0
+
     def _follow(self, sender: str, message: AppendRequest | SnapshotChunk) -> Following | None:
         """Take `sender` for the leader of the message's term; None if that term is over.
 
@@ -591,6 +891,11 @@ class RaftCore:
         """
         if message.term < self.term:
             return None
+        if isinstance(message, AppendRequest) and not self._same_cluster(message.genesis):
+            raise ProtocolError(
+                f"{sender} leads another life of the cluster: what is held here is of a cluster"
+                " that a majority of its members has forgotten; start this node without it"
+            )
         if message.term == self.term and self.leader not in (None, sender):
             raise ProtocolError(f"{sender} claims term {message.term}, led by {self.leader}")
         if message.term > self.term or self.leader is None:
@@ -598,6 +903,9 @@ class RaftCore:
         following = self._following
         assert following is not None, self.role
         following.heard(message.round, message.echo, self._now)
+        self._dismissed_at = -1
+        if isinstance(message, AppendRequest) and message.recovered:
+            self._on_recovered(message.recovered)
         self._election_at = self._now + self._election_timeout
         return following
 
@@ -607,6 +915,7 @@ class RaftCore:
         if following is None:
             self._refuse_old_leader(sender)
             return
+        self._drop_other_genesis(message.genesis)
         previous = message.previous
         if previous.index >= self.log.base.index and not self.log.has(previous):
             if previous.index <= self.commit_index:
@@ -619,6 +928,7 @@ class RaftCore:
         following.verified_index = max(following.verified_index, last)
         if entries:
             ticket = self._append(entries)
+            self._note_membership()
             self._acknowledge(following, last, ticket)
         else:
             known = min(following.verified_index, self.log.persisted_index)
@@ -626,6 +936,17 @@ class RaftCore:
             if message.entries or not following.has_told(known):
                 self._acknowledge(following, known)
         self.commit_index = max(self.commit_index, min(message.commit_index, last))
+
+    def _drop_other_genesis(self, genesis: int) -> None:
+        """Drop entries of another life of the cluster, none of which is committed here.
+
+        Two first leaders may have led in the same term, if a member lost its memory in between:
+        then equal terms at one index do not tell that the logs are equal.
+        """
+        own = self._membership.genesis
+        if own and genesis and own != genesis:
+            self.log.truncate(self.commit_index + 1)
+            self._note_membership()
 
     def _new_entries(self, sender: str, entries: list[Entry]) -> Sequence[Entry]:
         """Return what is to be appended; only a real conflict truncates the log.
@@ -644,12 +965,15 @@ class RaftCore:
             raise ProtocolError(f"{sender} has entry {first.index} before the one it follows")
         if first.index <= log.last_index:
             log.truncate(first.index)
+            self._note_membership()
         return new
 
     def _refuse_append(self, to: str, round: int, hint: EntryId) -> None:
         if self._following is not None:
             self._following.forget_told()
-        reply = AppendReply(self.term, round, False, hint.index, hint.term, self._now)
+        reply = AppendReply(
+            self.term, round, False, hint.index, hint.term, self._now, self._recovery_nonce
+        )
         self._send(to, reply)
 
     def _refuse_old_leader(self, to: str) -> None:
@@ -664,7 +988,9 @@ class RaftCore:
         """Tell the leader that the log is equal up to `index`, once append `ticket` is durable."""
         assert self.leader is not None, self.role
         following.acknowledged_index = max(following.acknowledged_index, index)
-        reply = AppendReply(self.term, following.round, True, index, 0, self._now)
+        reply = AppendReply(
+            self.term, following.round, True, index, 0, self._now, self._recovery_nonce
+        )
         waits = self._send_after(max(ticket, self._appends.hard_state_ticket), self.leader, reply)
         following.acknowledges(index, waits)
 
@@ -719,6 +1045,7 @@ class RaftCore:
             fits = (
                 snapshot.term >= (log.term_at(committed) or 0)
                 and snapshot.time >= log.time_at(committed)
+                and self._same_cluster(snapshot.membership.genesis)
             )
         if not fits:
             raise ProtocolError(f"{sender} sent {snapshot}, which contradicts what is committed")
@@ -736,8 +1063,9 @@ class RaftCore:
         else:
             next_offset = incoming.written if incoming is not None else 0
         reply = SnapshotReply(
-            self.term, snapshot.id, next_offset, done, following.round, self._now
-        )
+            self.term, snapshot.id, next_offset, done, following.round, self._now,
+            self._recovery_nonce,
+        )  # fmt: skip
         self._send_after(max(ticket, self._appends.hard_state_ticket), self.leader, reply)
 
     def _install(self, snapshot: SnapshotMeta) -> None:
@@ -757,6 +1085,7 @@ class RaftCore:
         else:
             ticket = self._reset_log(snapshot)
         self._snapshot = snapshot
+        self._note_membership()
         self._effects.install = snapshot
         self.commit_index = self._delivered_index = snapshot.index
         following = self._following

@@ -73,6 +73,8 @@ class Effects:
     committed: list[Entry] = field(default_factory=list)
     """Newly committed entries, without a gap, each exactly once since start or `install`."""
     reads: list[ReadReady] = field(default_factory=list)
+    peers: tuple[str, ...] | None = None
+    """Who the other members are from now on; None: as before."""
 
     @property
     def has_work(self) -> bool:

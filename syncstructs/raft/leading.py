@@ -4,12 +4,15 @@
 about terms or roles; it computes what the core asks for and composes messages to the peers.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Final
 
 from ..config import Config
 from ..errors import ProtocolError
 from .effects import ChunkRead
 from .log import RaftLog
+from .membership import Membership
 from .messages import (
     AppendReply,
     AppendRequest,
@@ -24,14 +27,23 @@ from .quorum import reached_by_majority
 from .reads import HeldReads, Read, Rounds
 from .transfer import Outgoing
 
+_HEARD: Final = attrgetter("heard")
+_ACKNOWLEDGED_ROUND: Final = attrgetter("acknowledged_round")
+_MATCH_INDEX: Final = attrgetter("match_index")
+
 
 class Leading:
     """One leader in one term."""
 
     __slots__ = (
+        "_address",
         "_config",
         "_elected_at",
+        "_halves",
         "_log",
+        "_membership",
+        "_recovering",
+        "_round_last_index",
         "_time_base",
         "_transfers",
         "heartbeat_at",
@@ -39,6 +51,9 @@ class Leading:
         "peers",
         "reads",
         "rounds",
+        "settled_index",
+        "successor",
+        "successor_until",
         "term",
         "uncommitted_bytes",
     )
@@ -46,7 +61,7 @@ class Leading:
     def __init__(
         self,
         *,
-        peers: Collection[str],
+        address: str,
         term: int,
         log: RaftLog,
         commit_index: int,
@@ -56,16 +71,94 @@ class Leading:
         self.term = term
         self.noop_index = log.last_index + 1
         """The no-op of this term; once it is committed, so is all that was before (5.4.2)."""
-        self.peers = {peer: Progress(log.last_index + 1, now) for peer in peers}
+        self.peers: dict[str, Progress] = {}
+        """All who are spoken to: the other members, and for a while those that were."""
         self.rounds = Rounds(now)
         self.reads = HeldReads()
         self.heartbeat_at = now
         self.uncommitted_bytes = log.bytes_between(commit_index + 1, log.last_index)
+        self.successor: str | None = None
+        """Whom leadership is being transferred to, until `successor_until`."""
+        self.successor_until = 0.0
+        self.settled_index = 0
+        """Up to here all was there when the last but one round began: who has it keeps up."""
+        self._round_last_index = 0
+        self._recovering = False
+        self._address = address
         self._log = log
         self._config = config
         self._time_base = log.last_time
         self._elected_at = now
         self._transfers: dict[str, Outgoing] = {}
+        self._membership = Membership()
+        self.change(log.membership, now)
+
+    # Members
+
+    def change(self, membership: Membership, now: float) -> None:
+        """Let a membership count. Who is no member any more is spoken to for a while."""
+        self._membership = membership
+        for peer in membership.members:
+            progress = self.peers.get(peer)
+            if progress is not None:
+                progress.leaves_at = None
+            elif peer != self._address:
+                self.peers[peer] = Progress(self._log.last_index + 1, now)
+                # Under a round of its own would be too much: it is asked with the next one.
+                self.peers[peer].must_speak = True
+        for peer, progress in self.peers.items():
+            if progress.leaves_at is None and peer not in membership.members:
+                progress.leaves_at = now + 2 * self._config.election_timeout_max
+        self._halves = tuple(
+            tuple(self.peers.get(voter) for voter in half)
+            for half in (membership.voters, membership.outgoing)
+            if half
+        )
+
+    def dismiss(self, commit_index: int, now: float) -> None:
+        """Speak no more to those that left and know that it is committed, or were long silent."""
+        for peer, progress in list(self.peers.items()):
+            if progress.leaves_at is None or commit_index < self._log.membership_index:
+                continue
+            knows = min(progress.match_index, progress.commit_sent) >= self._log.membership_index
+            if knows or now >= progress.leaves_at:
+                del self.peers[peer]
+                self._transfers.pop(peer, None)
+                self.reads.forget(peer)
+
+    @property
+    def departing(self) -> tuple[str, ...]:
+        """Those that are spoken to although they are no members any more."""
+        return tuple(p for p, progress in self.peers.items() if progress.leaves_at is not None)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this leader is a quorum by itself."""
+        return self._membership.is_quorum((self._address,))
+
+    def keeps_up(self, peer: str) -> bool:
+        """Whether a learner may become a voter: it has what there was a round ago, and counts."""
+        progress = self.peers.get(peer)
+        return (
+            progress is not None
+            and not progress.recovering
+            and 0 < self.settled_index <= progress.match_index
+        )
+
+    def _reached(self, own: float, value: Callable[[Progress], float]) -> float:
+        """Return the highest value that a quorum has reached; this leader has reached `own`.
+
+        Who recovers has reached nothing.
+        """
+        return min(
+            reached_by_majority(
+                [
+                    own if peer is None else 0 if peer.recovering else value(peer)
+                    for peer in half
+                ]
+            )
+            for half in self._halves
+        )
 
     # Time
 
@@ -79,6 +172,8 @@ class Leading:
         if not self.peers:
             return float("inf")
         deadline = min(self.heartbeat_at, self.quorum_heard_at + self._config.election_timeout_max)
+        if self.successor is not None:
+            deadline = min(deadline, self.successor_until)
         for transfer in self._transfers.values():
             deadline = min(deadline, transfer.retry_at)
         return deadline
@@ -86,14 +181,14 @@ class Leading:
     @property
     def quorum_heard_at(self) -> float:
         """When the leader last had been heard by a quorum, itself included (check-quorum)."""
-        heard = [progress.heard for progress in self.peers.values()]
-        return reached_by_majority([*heard, float("inf")])
+        return self._reached(float("inf"), _HEARD)
 
     # Rounds and reads
 
     def begin_round(self, now: float) -> None:
         """Let every peer be spoken to at once, under a new round."""
         self.rounds.begin(now)
+        self.settled_index, self._round_last_index = self._round_last_index, self._log.last_index
         self.heartbeat_at = now + self._config.heartbeat_interval
         for progress in self.peers.values():
             progress.must_speak = True
@@ -108,13 +203,38 @@ class Leading:
         self.reads.hold(read, commit_index, self.rounds.current)
 
     def _confirm_rounds(self, now: float) -> None:
-        acknowledged = [progress.acknowledged_round for progress in self.peers.values()]
-        quorum_round = int(reached_by_majority([*acknowledged, self.rounds.current]))
+        quorum_round = int(self._reached(self.rounds.current, _ACKNOWLEDGED_ROUND))
         if self.rounds.confirm(quorum_round):
             for progress in self.peers.values():
                 progress.confirm(self.rounds.contact)
             if self.reads.awaits_round > self.rounds.current:
                 self.begin_round(now)
+
+    # Recovery of peers (see `recovery.Recovery`)
+
+    def recovery_told(self, peer: str, nonce: int) -> None:
+        """Take in whether a peer recovers: the nonce in its answers, 0 if it does not."""
+        progress = self.peers[peer]
+        if nonce or progress.recovering or progress.tell_recovered:
+            progress.told_recovery(nonce)
+            self._recovering = any(p.recovering for p in self.peers.values())
+
+    def wants_barrier(self) -> bool:
+        """Whether an entry must be appended that those who recover have to reach."""
+        return any(progress.awaits_barrier for progress in self.peers.values())
+
+    def set_barrier(self, index: int) -> None:
+        """Let all recoveries that wait for it be over with entry `index`."""
+        for progress in self.peers.values():
+            if progress.awaits_barrier:
+                progress.set_barrier(index)
+
+    def end_recoveries(self, commit_index: int) -> None:
+        """End the recoveries whose entry is committed and persisted by the peer."""
+        if self._recovering:
+            for progress in self.peers.values():
+                progress.end_recovery(commit_index)
+            self._recovering = any(p.recovering for p in self.peers.values())
 
     # Answers of peers
 
@@ -217,8 +337,7 @@ class Leading:
 
     def quorum_index(self) -> int:
         """Return the highest index that a majority has persisted (5.3; see also 5.4.2)."""
-        matches = [progress.match_index for progress in self.peers.values()]
-        return int(reached_by_majority([*matches, self._log.persisted_index]))
+        return int(self._reached(self._log.persisted_index, _MATCH_INDEX))
 
     # Messages to peers
 
@@ -304,6 +423,8 @@ class Leading:
             entries=entries,
             round=self.rounds.current,
             echo=progress.echo,
+            genesis=self._membership.genesis,
+            recovered=progress.recovered if progress.tell_recovered else 0,
         )
         sends.append((peer, message))
         last = first - 1 + len(entries)
@@ -328,6 +449,8 @@ class Leading:
             entries=[],
             round=self.rounds.current,
             echo=progress.echo,
+            genesis=self._membership.genesis,
+            recovered=progress.recovered if progress.tell_recovered else 0,
         )
 
     def _id_at(self, index: int) -> EntryId:

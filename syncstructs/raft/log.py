@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from ..errors import ProtocolError
-from .messages import Entry, EntryId, SnapshotMeta
+from .membership import Membership, decode_membership
+from .messages import Entry, EntryId, EntryKind, SnapshotMeta
 
 # What an entry costs besides its payload, in memory and on the wire, as an estimate in bytes.
 ENTRY_OVERHEAD_BYTES = 32
@@ -30,7 +31,8 @@ def check_run(previous: EntryId, entries: Sequence[Entry], term: int) -> None:
     """Check that `entries` may follow `previous` in the log of a leader of `term`.
 
     Raises:
-        ProtocolError: indexes with a gap, or terms or times that decrease.
+        ProtocolError: indexes with a gap, terms or times that decrease, or no membership where one
+            is due.
     """
     index, entry_term, time = previous.index, previous.term, 0
     for entry in entries:
@@ -41,6 +43,8 @@ def check_run(previous: EntryId, entries: Sequence[Entry], term: int) -> None:
             raise ProtocolError(f"entry {index} is of term {entry.term} after term {entry_term}")
         if entry.time < time:
             raise ProtocolError(f"entry {index} goes back in time, {time} to {entry.time}")
+        if entry.kind is EntryKind.MEMBERSHIP:
+            decode_membership(entry.payload)
         entry_term, time = entry.term, entry.time
     if entry_term > term:
         raise ProtocolError(f"entry {index} is of term {entry_term}, its leader of {term}")
@@ -52,18 +56,32 @@ class RaftLog:
     __slots__ = (
         "_base_time",
         "_entries",
+        "_memberships",
         "_pending",
         "base",
         "persisted_index",
         "size_bytes",
     )
 
-    def __init__(self, snapshot: SnapshotMeta | None, entries: Sequence[Entry]) -> None:
-        """Begin with what a store held: all of it is persisted."""
+    def __init__(
+        self,
+        snapshot: SnapshotMeta | None,
+        entries: Sequence[Entry],
+        membership: Membership = Membership(),  # noqa: B008 (a frozen value)
+    ) -> None:
+        """Begin with what a store held: all of it is persisted.
+
+        `membership`: what counts where neither snapshot nor entries tell one.
+        """
         self.base = snapshot.id if snapshot else EntryId(0, 0)
         self._base_time = snapshot.time if snapshot else 0
         self._entries: list[Entry] = list(entries)
         self.size_bytes = sum(map(entry_bytes, self._entries))
+        # Index and membership, oldest first; the first one is that of the base, or older.
+        self._memberships = [(0, membership)]
+        if snapshot is not None and snapshot.membership.voters:
+            self._memberships = [(snapshot.index, snapshot.membership)]
+        self._note_memberships(self._entries)
         self._pending: deque[tuple[int, int, int]] = deque()
         self.persisted_index = self.last_index
 
@@ -151,6 +169,28 @@ class RaftLog:
             index -= 1
         return index
 
+    # Who is in the cluster, as far as the log tells: from an entry on, committed or not (section 6)
+
+    @property
+    def membership(self) -> Membership:
+        """The membership that counts now."""
+        return self._memberships[-1][1]
+
+    @property
+    def membership_index(self) -> int:
+        """Index of the entry that brought it; 0: it is what the node was started with."""
+        return self._memberships[-1][0]
+
+    def membership_at(self, index: int) -> Membership:
+        """Return the membership at the entry `index`, which is the base or after it."""
+        assert index >= self.base.index, (index, self.base)
+        return next(m for at, m in reversed(self._memberships) if at <= index)
+
+    def _note_memberships(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind is EntryKind.MEMBERSHIP:
+                self._memberships.append((entry.index, decode_membership(entry.payload)))
+
     # Changing it
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -162,6 +202,7 @@ class RaftLog:
             last = entry.id
             self.size_bytes += entry_bytes(entry)
         self._entries.extend(entries)
+        self._note_memberships(entries)
 
     def truncate(self, first: int) -> None:
         """Drop the entries from `first` on; they conflict with those of the leader."""
@@ -169,6 +210,8 @@ class RaftLog:
         position = first - self.base.index - 1
         self.size_bytes -= sum(map(entry_bytes, self._entries[position:]))
         del self._entries[position:]
+        while self._memberships[-1][0] >= first:
+            self._memberships.pop()
         self.persisted_index = min(self.persisted_index, first - 1)
 
     def compact(self, index: int) -> None:
@@ -181,6 +224,8 @@ class RaftLog:
         self.size_bytes -= sum(map(entry_bytes, self._entries[:count]))
         del self._entries[:count]
         self.base, self._base_time = last.id, last.time
+        while len(self._memberships) > 1 and self._memberships[1][0] <= index:
+            del self._memberships[0]
         self.persisted_index = max(self.persisted_index, index)
 
     def reset(self, snapshot: SnapshotMeta, ticket: int) -> None:
@@ -188,6 +233,10 @@ class RaftLog:
         self.base, self._base_time = snapshot.id, snapshot.time
         self._entries.clear()
         self.size_bytes = 0
+        if snapshot.membership.voters:
+            self._memberships = [(snapshot.index, snapshot.membership)]
+        else:
+            del self._memberships[1:]
         self.persisted_index = snapshot.index
         # It writes nothing, but entries written before it are void.
         self._pending.append((ticket, snapshot.index + 1, snapshot.index))
@@ -207,7 +256,8 @@ class RaftLog:
         if index is not None:
             for _, first, _ in pending:
                 index = min(index, first - 1)
-            self.persisted_index = max(index, self.base.index)
+            # What was truncated meanwhile may not be overwritten yet.
+            self.persisted_index = max(min(index, self.last_index), self.base.index)
 
     def _check(self) -> None:
         assert self.base.index <= self.persisted_index <= self.last_index, (
@@ -220,5 +270,9 @@ class RaftLog:
             assert entry.term >= before.term, (entry.id, before)
             assert entry.time >= time, (entry.id, entry.time, time)
             before, time = entry.id, entry.time
+        told = [(e.index, decode_membership(e.payload)) for e in self._entries
+                if e.kind is EntryKind.MEMBERSHIP]  # fmt: skip
+        assert self._memberships[1:] == told, (self._memberships, told)
+        assert self._memberships[0][0] <= self.base.index, (self._memberships, self.base)
         tickets = [ticket for ticket, _, _ in self._pending]
         assert tickets == sorted(tickets), tickets

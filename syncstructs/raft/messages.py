@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from .membership import Membership
+
 
 class EntryId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """Identify an entry; compares by term first, which is the log's up-to-date order (5.4.1)."""
@@ -24,6 +26,8 @@ class EntryKind(IntEnum):
 
     NOOP = 0
     BATCH = 1
+    MEMBERSHIP = 2
+    """A membership (see `encode_membership`), which counts from here on."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -58,6 +62,8 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size_bytes: int
     checksum: int
     """CRC-32 of the whole image."""
+    membership: Membership = Membership()
+    """The membership at `index`; empty in a snapshot of a release that did not say it."""
 
     @property
     def id(self) -> EntryId:
@@ -70,6 +76,9 @@ class Restored(msgspec.Struct, frozen=True):
     hard_state: HardState = HardState()
     snapshot: SnapshotMeta | None = None
     entries: tuple[Entry, ...] = ()
+    blank: bool = False
+    """Nothing is held, and nobody knows whether anything ever was: the node may have forgotten
+    what it voted for and acknowledged, and has to recover first (`recovery.Recovery`)."""
 
 
 class PreVoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
@@ -77,6 +86,8 @@ class PreVoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
 
     term: int
     last: EntryId
+    genesis: int = 0
+    """That of the log; 0 if it has none yet."""
 
 
 class PreVoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
@@ -91,6 +102,10 @@ class VoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3)
 
     term: int
     last: EntryId
+    genesis: int = 0
+    """That of the log; 0 if it has none yet."""
+    transfer: bool = False
+    """The leader itself has asked the sender to stand (`TimeoutNow`), so it may be voted out."""
 
 
 class VoteReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
@@ -111,6 +126,10 @@ class AppendRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     """Heartbeat round; its echo confirms leadership for ReadIndex and check-quorum."""
     echo: float
     """Newest `AppendReply.sent` the leader had from this peer, 0.0 if none (session liveness)."""
+    genesis: int = 0
+    """That of the leader's log."""
+    recovered: int = 0
+    """The nonce of a recovery of the receiver that is over now; 0 if none is."""
 
 
 class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
@@ -125,6 +144,8 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6)
     """Refused: the term at `index` in the follower's log (fast backtracking, 5.3), else 0."""
     sent: float
     """The follower's own clock when it answered; only ever compared by itself."""
+    recovering: int = 0
+    """The nonce of the recovery that is under way: until it is over, this counts for nothing."""
 
 
 class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
@@ -147,6 +168,8 @@ class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     done: bool
     round: int
     sent: float
+    recovering: int = 0
+    """As in `AppendReply`."""
 
 
 class ReadRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
@@ -178,6 +201,38 @@ class ForwardReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1
     expected: int
 
 
+class RecoveryRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
+    """Say that the sender holds nothing, and ask what there is (see `recovery.Recovery`)."""
+
+    nonce: int
+    """Differs from that of all other lives of the sender."""
+
+
+class RecoveryReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=14):
+    """Tell what the sender holds; any vote of an earlier life of the asker is void here."""
+
+    nonce: int
+    term: int
+    last: EntryId
+    blank: bool
+    """Whether the sender recovers as well."""
+    membership_index: int
+    """Index of the entry that brought `membership`; 0: it is what the node was started with."""
+    membership: Membership
+
+
+class Dismissal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
+    """Tell a node that stands for election that it is no member, as of entry `index`."""
+
+    index: int
+
+
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
+    """Have the receiver stand for election at once (leadership transfer; dissertation, 3.10)."""
+
+    term: int
+
+
 RaftMessage: TypeAlias = (
     PreVoteRequest
     | PreVoteReply
@@ -189,5 +244,9 @@ RaftMessage: TypeAlias = (
     | SnapshotReply
     | ReadRequest
     | ReadReply
+    | RecoveryRequest
+    | RecoveryReply
+    | Dismissal
+    | TimeoutNow
 )
 Message: TypeAlias = RaftMessage | Forward | ForwardReply

@@ -26,6 +26,7 @@ class Progress:
 
     __slots__ = (
         "_allowance",
+        "_barrier",
         "_in_flight",
         "_latest",
         "_unconfirmed",
@@ -34,11 +35,15 @@ class Progress:
         "echo",
         "heard",
         "in_flight_bytes",
+        "leaves_at",
         "match_index",
         "mode",
         "must_speak",
         "next_index",
         "probe_sent",
+        "recovered",
+        "recovering",
+        "tell_recovered",
     )
 
     def __init__(self, next_index: int, now: float) -> None:
@@ -61,6 +66,15 @@ class Progress:
         self._in_flight: deque[tuple[int, int]] = deque()
         self.in_flight_bytes = 0
         self._allowance = _UNBOUNDED
+        self.recovering = 0
+        """The nonce of a recovery: until it is over, the peer counts for no quorum."""
+        self.recovered = 0
+        """The nonce of a recovery that is over."""
+        self.tell_recovered = False
+        """Whether the peer does not know yet that its recovery is over."""
+        self._barrier = 0
+        self.leaves_at: float | None = None
+        """When to speak no more to a peer that is no member any more; None: it is one."""
 
     # Sending
 
@@ -105,6 +119,42 @@ class Progress:
         """Stop appends until the peer has a snapshot."""
         self._forget_in_flight()
         self.mode = Mode.SNAPSHOT
+
+    # Recovery (see `recovery.Recovery`)
+
+    def begin_recovery(self, nonce: int) -> None:
+        """Count the peer no more: it has forgotten all. Without effect if that is no news."""
+        if nonce in (self.recovering, self.recovered):
+            return
+        self.recovering, self._barrier, self.tell_recovered = nonce, 0, False
+        self.match_index = 0
+        if self.mode is not Mode.SNAPSHOT:
+            self.probe()
+
+    def told_recovery(self, nonce: int) -> None:
+        """Take in what an answer tells: the nonce of a recovery under way, 0 if there is none."""
+        if nonce:
+            self.begin_recovery(nonce)
+            return
+        self.tell_recovered = False
+        if self.recovering:
+            # It had the answers of all: see `recovery.Recovery`.
+            self.recovered, self.recovering, self._barrier = self.recovering, 0, 0
+
+    @property
+    def awaits_barrier(self) -> bool:
+        """Whether the peer recovers, and there is no entry yet that it has to reach."""
+        return self.recovering != 0 and self._barrier == 0
+
+    def set_barrier(self, index: int) -> None:
+        """Let the recovery be over with entry `index`, which was appended after it had begun."""
+        self._barrier = index
+
+    def end_recovery(self, commit_index: int) -> None:
+        """End the recovery if its entry is committed, and persisted by the peer."""
+        if self.recovering and 0 < self._barrier <= min(commit_index, self.match_index):
+            self.recovered, self.recovering, self._barrier = self.recovering, 0, 0
+            self.tell_recovered = self.must_speak = True
 
     # Answers
 

@@ -14,6 +14,7 @@ import msgspec
 from ..errors import ProtocolError
 from . import messages as m
 from .log import check_run
+from .membership import check_membership
 from .transfer import check_chunk
 
 _LIMIT = 2**63
@@ -62,6 +63,7 @@ def _check_request(message: m.PreVoteRequest | m.VoteRequest) -> None:
     _in_range("term", message.term, least=1)
     # A candidate stands for a term in which it has no entry yet.
     _check_id("last entry", message.last, message.term - 1)
+    _in_range("genesis", message.genesis)
 
 
 def _check_reply(message: m.PreVoteReply | m.VoteReply) -> None:
@@ -73,6 +75,7 @@ def _check_append_request(message: m.AppendRequest) -> None:
     _in_range("index", message.commit_index, message.round)
     _check_id("previous entry", message.previous, message.term)
     _finite("echo", message.echo)
+    _in_range("genesis or nonce", message.genesis, message.recovered)
     for entry in message.entries:
         _in_range("entry", entry.term, entry.index, entry.time)
     check_run(message.previous, message.entries, message.term)
@@ -82,6 +85,7 @@ def _check_append_reply(message: m.AppendReply) -> None:
     _in_range("reply", message.term, message.round, message.index, message.hint_term)
     if message.hint_term > message.term:
         raise ProtocolError(f"a hint of term {message.hint_term} in term {message.term}")
+    _in_range("nonce", message.recovering)
     _finite("sent", message.sent)
 
 
@@ -92,12 +96,14 @@ def _check_snapshot_chunk(message: m.SnapshotChunk) -> None:
     _finite("echo", message.echo)
     if not 0 <= snapshot.checksum < 2**32:
         raise ProtocolError(f"checksum {snapshot.checksum} is no CRC-32")
+    check_membership(snapshot.membership)
     check_chunk(message)
 
 
 def _check_snapshot_reply(message: m.SnapshotReply) -> None:
     _in_range("reply", message.term, message.next_offset, message.round)
     _check_id("snapshot", message.snapshot, message.term)
+    _in_range("nonce", message.recovering)
     _finite("sent", message.sent)
 
 
@@ -107,6 +113,25 @@ def _check_read_request(message: m.ReadRequest) -> None:
 
 def _check_read_reply(message: m.ReadReply) -> None:
     _in_range("reply", message.request, message.index)
+
+
+def _check_recovery_request(message: m.RecoveryRequest) -> None:
+    _in_range("nonce", message.nonce, least=1)
+
+
+def _check_recovery_reply(message: m.RecoveryReply) -> None:
+    _in_range("nonce", message.nonce, least=1)
+    _in_range("reply", message.term, message.membership_index)
+    _check_id("last entry", message.last, message.term)
+    check_membership(message.membership)
+
+
+def _check_dismissal(message: m.Dismissal) -> None:
+    _in_range("index", message.index, least=1)
+
+
+def _check_timeout_now(message: m.TimeoutNow) -> None:
+    _in_range("term", message.term, least=1)
 
 
 def _check_forward(message: m.Forward) -> None:
@@ -128,6 +153,10 @@ _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.SnapshotReply: _check_snapshot_reply,
     m.ReadRequest: _check_read_request,
     m.ReadReply: _check_read_reply,
+    m.RecoveryRequest: _check_recovery_request,
+    m.RecoveryReply: _check_recovery_reply,
+    m.Dismissal: _check_dismissal,
+    m.TimeoutNow: _check_timeout_now,
     m.Forward: _check_forward,
     m.ForwardReply: _check_forward_reply,
 }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..raft.effects import Append
+from ..raft.membership import Membership
 from ..raft.messages import Restored, SnapshotMeta
 
 
@@ -19,6 +20,8 @@ class LogStore(Protocol):
 
     def load(self, snapshot: SnapshotMeta | None) -> Restored:
         """Return what was persisted; entries that `snapshot` covers are left out.
+
+        `Restored.blank` if nothing ever was.
 
         Raises:
             DataDirDamaged: a record before the tail is damaged, or entries are missing between
@@ -47,7 +50,9 @@ class SnapshotStore(Protocol):
     def latest(self) -> SnapshotMeta | None:
         """Return the newest whole snapshot, or None."""
 
-    def save(self, index: int, term: int, time: int, image: bytes) -> SnapshotMeta:
+    def save(
+        self, index: int, term: int, time: int, membership: Membership, image: bytes
+    ) -> SnapshotMeta:
         """Persist `image` as the snapshot that reaches to `index`, and prune older ones."""
 
     def load(self, snapshot: SnapshotMeta) -> bytes:

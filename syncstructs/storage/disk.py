@@ -277,7 +277,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """Drawn at random when the directory is made; its files carry it."""
     members: tuple[str, ...] = ()
-    """Who the members were when it was made; empty if that was not said."""
+    """Whom the node was given as voters when it was made: they count until its log tells others.
+    Empty if that was not said."""
     begun: bool = False
     """The log was begun: from then on its absence is damage."""
     checksum: int = 0
@@ -340,12 +341,12 @@ def open_data_dir(
 ) -> DataDir:
     """Lock the directory of the node `address` in `cluster`, made if it does not exist.
 
-    The vote and the acknowledgements in it count in the cluster of `members` only: under a
-    shorter list this node could elect itself. No `members`: not compared.
+    The vote and the acknowledgements in it count among the members that its log tells of; until it
+    tells any, among those in `DataDir.identity`, which are `members` if it is made now.
 
     Raises:
         DataDirBusy: another process, or another node of this one, holds it.
-        DataDirForeign: it belongs to another cluster, another address or other members.
+        DataDirForeign: it belongs to another cluster or another address.
         DataDirDamaged: it says no more to whom it belongs.
         StorageError: it cannot be made, read or written, or a later release wrote it.
     """
@@ -387,12 +388,6 @@ def _identify(
         raise DataDirForeign(
             f"{path!r} belongs to node {identity.address!r} of cluster {identity.cluster!r}, not to"
             f" {address!r} of {cluster!r}; give each node a directory of its own"
-        )
-    if members and identity.members and members != identity.members:
-        raise DataDirForeign(
-            f"{path!r} belongs to a cluster of {', '.join(identity.members)}, but this node was"
-            f" given the members {', '.join(members)}: start it with the peers it had before, for"
-            " a majority of other members could decide without those"
         )
     return identity
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..errors import DataDirDamaged, StorageError
 from ..raft.effects import Append
+from ..raft.membership import Membership
 from ..raft.messages import EntryId, HardState, Restored, SnapshotMeta
 from .replay import Piece, Replay
 
@@ -30,7 +31,10 @@ class MemoryLog:
         if snapshot is not None and entries is None:
             # The log is older than the snapshot: it begins anew behind it.
             self._log.apply(Piece(reset=snapshot))
-        return Restored(self._log.hard_state, snapshot, tuple(entries or ()))
+        return Restored(
+            self._log.hard_state, snapshot, tuple(entries or ()),
+            blank=snapshot is None and self._log.is_blank,
+        )  # fmt: skip
 
     def append(self, appends: Sequence[Append]) -> None:
         """Take over all of `appends` in order."""
@@ -64,9 +68,12 @@ class MemorySnapshots:
         """Return the newest snapshot, or None."""
         return self._kept[-1][0] if self._kept else None
 
-    def save(self, index: int, term: int, time: int, image: bytes) -> SnapshotMeta:
+    def save(
+        self, index: int, term: int, time: int, membership: Membership, image: bytes
+    ) -> SnapshotMeta:
         """Keep `image`, and forget all but the newest two."""
-        snapshot = SnapshotMeta(index, term, time, len(image), zlib.crc32(image))
+        checksum = zlib.crc32(image)
+        snapshot = SnapshotMeta(index, term, time, len(image), checksum, membership)
         self._keep(snapshot, image)
         return snapshot
 

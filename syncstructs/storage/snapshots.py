@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from ..errors import DataDirDamaged, StorageError
+from ..raft.membership import Membership
 from ..raft.messages import SnapshotMeta
 from .disk import REMEDY, DataDir, File, explained
 
@@ -81,13 +82,16 @@ class DiskSnapshots:
             self._kept = self._find()
         return self.latest()
 
-    def save(self, index: int, term: int, time: int, image: bytes) -> SnapshotMeta:
+    def save(
+        self, index: int, term: int, time: int, membership: Membership, image: bytes
+    ) -> SnapshotMeta:
         """Persist `image` as the snapshot that reaches to `index`, and prune older ones.
 
         Raises:
             StorageError: the disk failed or is full; nothing of it is left.
         """
-        snapshot = SnapshotMeta(index, term, time, len(image), zlib.crc32(image))
+        checksum = zlib.crc32(image)
+        snapshot = SnapshotMeta(index, term, time, len(image), checksum, membership)
         # Parent and child may both be at it.
         aside = f"{_name(snapshot)}.{os.getpid()}{_ASIDE}"
         with explained("write a snapshot to", self._directory.path):

@@ -117,7 +117,10 @@ class Wal:
             self._note_index(self._position.last.index)
             if not self._directory.identity.begun:
                 self._directory.begin()
-        return Restored(replay.hard_state, snapshot, tuple(entries or ()))
+        return Restored(
+            replay.hard_state, snapshot, tuple(entries or ()),
+            blank=snapshot is None and replay.is_blank,
+        )  # fmt: skip
 
     def _replay(self) -> tuple[Replay, _Tail | None]:
         replay: Replay | None = None

@@ -101,6 +101,8 @@ class Host:
         """All of them: what a dead one refers to must not be collected while the run goes on."""
         self.log = MemoryLog()
         self.snapshots = MemorySnapshots()
+        self.members: tuple[str, ...] = ()
+        """Whom the first node here was given as members, since its disk holds nothing before it."""
         self.crash_after = -1
         """A crash after so many more effects (messages sent, disk jobs, syncs); -1: none."""
 
@@ -161,7 +163,7 @@ class Host:
     def erase(self) -> None:
         """Lose everything on the disk; only while it is down."""
         assert self.life is None, self.address
-        self.log, self.snapshots = MemoryLog(), MemorySnapshots()
+        self.log, self.snapshots, self.members = MemoryLog(), MemorySnapshots(), ()
         if self.disk is not None:
             self.disk.erase()
 
@@ -310,7 +312,10 @@ class Life:
             log_worker, snapshot_worker = DiskWorker(self, post), DiskWorker(self, post)
             self._snapshots = host.snapshots
             log = host.watcher.opened(self, host.log)
-            return Stores(log, host.snapshots, log_worker, snapshot_worker, lambda: None)
+            host.members = host.members or members
+            return Stores(
+                host.members, log, host.snapshots, log_worker, snapshot_worker, lambda: None
+            )
         directory = open_data_dir(
             config.data_dir or "/data", cluster=config.cluster, address=address, members=members,
             disk=host.disk,
@@ -323,6 +328,7 @@ class Life:
             raise
         self._snapshots = snapshots
         return Stores(
+            directory.identity.members or members,
             host.watcher.opened(self, wal),
             snapshots,
             DiskWorker(self, post),

@@ -242,6 +242,7 @@ class World:
         assert had == (
             bool(effects.sends or effects.appends or effects.chunk_reads or effects.chunk_writes)
             or bool(effects.install or effects.committed or effects.reads)
+            or effects.peers is not None
         ), (had, effects)
         assert not core.has_effects
         for append in effects.appends:
@@ -362,7 +363,10 @@ class World:
         assert member.digest == self.digests[index]
         entry, _ = self.committed[index - 1]
         image = member.digest.to_bytes(4, "big") * (1 + index * 7 % 120)
-        snapshot = SnapshotMeta(index, entry.term, entry.time, len(image), crc32(image))
+        snapshot = SnapshotMeta(
+            index, entry.term, entry.time, len(image), crc32(image),
+            member.core.log.membership_at(index),
+        )  # fmt: skip
         member.disk.keep(snapshot, image)
         member.core.compacted(snapshot, self.now)
         self.later(0.0, "pump", address)

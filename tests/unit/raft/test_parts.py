@@ -11,6 +11,7 @@ from syncstructs.errors import ProtocolError
 from syncstructs.raft import quorum
 from syncstructs.raft.appends import Appends
 from syncstructs.raft.ballot import Ballot
+from syncstructs.raft.membership import Membership
 from syncstructs.raft.messages import (
     AppendReply,
     Entry,
@@ -58,7 +59,7 @@ def test_a_quorum_of_nobody_is_refused() -> None:
 
 @given(st.integers(1, 7), st.lists(st.tuples(st.integers(0, 8), st.booleans())))
 def test_a_ballot_counts_the_first_answer_of_each_voter(count, answers) -> None:
-    ballot, first = Ballot([str(voter) for voter in range(count)]), {}
+    ballot, first = Ballot(Membership(tuple(str(voter) for voter in range(count)))), {}
     for voter, granted in answers:
         ballot.record(str(voter), granted)
         if voter < count:

@@ -12,6 +12,7 @@ from syncstructs.config import Config
 from syncstructs.errors import ProtocolError
 from syncstructs.raft import messages as m
 from syncstructs.raft.core import RaftCore
+from syncstructs.raft.membership import Membership, encode_membership, sorted_members
 from syncstructs.raft.wire import decode, encode
 
 _TOP = 2**63 - 1
@@ -28,6 +29,15 @@ def ids(draw, highest_term: int) -> m.EntryId:
 
 
 @st.composite
+def memberships(draw) -> Membership:
+    some = st.lists(st.sampled_from("abcde"), min_size=1, max_size=4).map(sorted_members)
+    none = st.just(())
+    return Membership(
+        draw(some), draw(none | some), draw(none | some), draw(st.integers(0, 2**62))
+    )
+
+
+@st.composite
 def append_requests(draw) -> m.AppendRequest:
     term = draw(terms)
     previous = draw(ids(term))
@@ -36,10 +46,14 @@ def append_requests(draw) -> m.AppendRequest:
         last_term = draw(st.integers(last_term, term))
         time += draw(st.integers(0, 2**40))
         kind = draw(st.sampled_from(m.EntryKind))
-        entries.append(m.Entry(last_term, index, time, kind, draw(st.binary(max_size=20))))
+        payload = draw(st.binary(max_size=20))
+        if kind is m.EntryKind.MEMBERSHIP:
+            payload = encode_membership(draw(memberships()))
+        entries.append(m.Entry(last_term, index, time, kind, payload))
     return m.AppendRequest(
-        term, previous, draw(numbers), entries, draw(numbers), draw(times)
-    )
+        term, previous, draw(numbers), entries, draw(numbers), draw(times),
+        draw(st.integers(0, 1)), draw(st.integers(0, 1)),
+    )  # fmt: skip
 
 
 @st.composite
@@ -53,7 +67,7 @@ def chunks(draw) -> m.SnapshotChunk:
     size = offset + len(data) + rest
     meta = m.SnapshotMeta(
         draw(st.integers(1, _TOP)), draw(st.integers(1, term)), draw(numbers), size,
-        draw(st.integers(0, 2**32 - 1)),
+        draw(st.integers(0, 2**32 - 1)), draw(st.just(Membership()) | memberships()),
     )  # fmt: skip
     return m.SnapshotChunk(term, meta, offset, data, draw(numbers), draw(times))
 
@@ -87,6 +101,13 @@ def replies(draw) -> m.Message:
                     draw(numbers), draw(numbers), draw(numbers), draw(st.binary(max_size=30))
                 ),
                 m.ForwardReply(draw(numbers), draw(numbers)),
+                m.RecoveryRequest(draw(st.integers(1, _TOP))),
+                m.RecoveryReply(
+                    draw(st.integers(1, _TOP)), term, draw(ids(term)), draw(st.booleans()),
+                    draw(numbers), draw(memberships()),
+                ),
+                m.Dismissal(draw(st.integers(1, _TOP))),
+                m.TimeoutNow(term),
             )
         )
     )  # fmt: skip

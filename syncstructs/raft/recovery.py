@@ -1,0 +1,114 @@
+"""How a member that holds nothing becomes one that may vote and be counted.
+
+It may be new, or it may have lost its memory: votes it gave and entries it acknowledged. Counting
+it again at once could elect two leaders in one term, or a leader that lacks what is committed. So a
+blank member follows, but neither votes nor counts for any quorum, until one of these is true:
+
+**A leader has recovered it.** The leader, told by the nonce in each answer, appends an entry of its
+own term after it first saw the nonce, commits it without counting any blank member, and waits until
+this one has persisted that far. Then no vote and no acknowledgement of an earlier life can matter:
+whoever could use one needs a quorum, which shares a member with the quorum of that entry. That
+member either refuses a log without the entry, or had left the leader's term and never acknowledged
+it. The recovered member counts its vote in the leader's term as given, to the leader. (This takes
+the place of the state that Viewstamped Replication Revisited, section 4.3, fetches from the primary
+of the latest view.)
+
+**All have answered.** If those who are not blank are too few to elect a leader, but every voter
+that any answer's membership names has answered this life, then nobody is left who could use an
+earlier life's vote: candidates gave up when they were asked. The greatest log among the answers is
+a floor: a vote is given only to a log that reaches it, and the member counts once its own does, so
+that no entry is lost that anybody still holds.
+
+**It is a first start.** A majority has answered, all of them empty, and the rest were silent for an
+election timeout. That a majority has lost its memory cannot be told from this; the genesis in each
+membership keeps what comes of it apart from what a silent member may still hold.
+"""
+
+from typing import NamedTuple
+
+from .membership import Membership
+from .messages import EntryId, RecoveryReply
+
+
+class Start(NamedTuple):
+    """With what a blank member may vote."""
+
+    term: int
+    """The greatest term that anybody told: no vote is given in it."""
+    floor: EntryId
+    """Where the logs of those who get a vote reach to at least."""
+
+
+class Recovery:
+    """The answers that one life of a blank member has got."""
+
+    __slots__ = ("_replies", "nonce")
+
+    def __init__(self, nonce: int) -> None:
+        self.nonce = nonce
+        """Tells this life from all others of the member; never 0."""
+        self._replies: dict[str, RecoveryReply] = {}
+
+    def heard(self, sender: str, reply: RecoveryReply) -> None:
+        """Keep the newest answer of a sender; those to earlier lives say nothing."""
+        if reply.nonce == self.nonce:
+            self._replies[sender] = reply
+
+    def forget(self, sender: str) -> None:
+        """Drop what a sender said: it may have a new life."""
+        self._replies.pop(sender, None)
+
+    def start(
+        self, address: str, own: Membership, own_index: int, *, patient: bool
+    ) -> Start | None:
+        """Return with what `address` may vote; None: not yet, as far as the answers tell.
+
+        `own` is its own membership, of the entry `own_index` (0: of no entry); `patient`: no
+        longer, an election timeout has passed.
+        """
+        replies = self._replies.values()
+        told = [reply for reply in replies if reply.last.index]
+        if told:
+            known = [(reply.membership_index, reply.membership) for reply in told]
+            if own_index:
+                known.append((own_index, own))
+            newest = max(known, key=lambda pair: pair[0])[1]
+            awake = [sender for sender, reply in self._replies.items() if not reply.blank]
+            if not newest.is_voter(address) or newest.is_quorum(awake):
+                # They elect a leader by themselves, who recovers this member.
+                return None
+            if not all(self._all_answered(membership, address) for _, membership in known):
+                return None
+        elif not self._may_be_first(address, own, patient=patient):
+            return None
+        return Start(
+            max((reply.term for reply in replies), default=0),
+            max((reply.last for reply in told), default=EntryId(0, 0)),
+        )
+
+    def _all_answered(self, membership: Membership, address: str) -> bool:
+        return all(
+            voter in self._replies for voter in membership.all_voters if voter != address
+        )
+
+    def _may_be_first(self, address: str, own: Membership, *, patient: bool) -> bool:
+        if not own.is_voter(address):
+            return False
+        if self._all_answered(own, address) and all(
+            reply.membership.voters == own.voters for reply in self._replies.values()
+        ):
+            return True
+        alike = {a for a, r in self._replies.items() if r.membership.voters == own.voters}
+        return not patient and own.is_quorum({*alike, address})
+
+    def unlike(self, own: Membership) -> dict[str, tuple[str, ...]]:
+        """Return which empty members were started with another list of members, and which."""
+        return {
+            address: reply.membership.voters
+            for address, reply in self._replies.items()
+            if not reply.last.index and reply.membership.voters != own.voters
+        }
+
+    def _check(self) -> None:
+        assert self.nonce > 0
+        assert all(reply.nonce == self.nonce for reply in self._replies.values())
