@@ -412,16 +412,6 @@ def test_a_node_that_reaches_itself_under_another_name_says_so(run, caplog):
     run(main)
 
 
-def test_a_node_that_is_not_among_the_members_is_refused(run, caplog):
-    async def main():
-        known, stranger = addresses(2)
-        async with Member(known, []), Member(stranger, [known]) as member:
-            await logged(caplog, f"'{known}' knows no member '{stranger}'", 2)
-            assert member.events == []
-
-    run(main)
-
-
 # Bad bytes and bad manners
 
 
