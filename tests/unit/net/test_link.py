@@ -155,6 +155,17 @@ def test_a_refusal_tells_both_sides_the_same_reason(case):
     assert both.acceptor.receive(b"whatever") == []
 
 
+def test_an_acceptor_may_refuse_after_a_good_hello_and_the_dialer_is_told_why():
+    both = pair()
+    both.dialer.greet(1)
+    both.carry(both.dialer, both.acceptor)
+    both.acceptor.refuse("no room")
+    (told,) = both.carry(both.acceptor, both.dialer)
+    assert told == Refused(reason="no room", by_peer=True, address=B)
+    assert both.dialer.state is both.acceptor.state is State.CLOSED
+    assert both.acceptor.receive(b"whatever") == []
+
+
 def test_another_protocol_version_is_refused_before_its_body_is_read():
     both = pair()
     both.dialer.greet(1)
