@@ -23,32 +23,24 @@ A peer's bad bytes cost its link and one line in the log. What waits for a peer 
 import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection
 
 from ..config import Config
 from ..errors import ProtocolError
 from .connection import Connection
+from .dialling import Dialler
 from .hello import Identity, quoted
 from .link import Broken, Event, Greeted, Link, Refused, Side
 from .notices import Notices
-from .peer import Peer, pause_after
 from .peers import GUEST_COUNT, Peers
-from .sockets import BACKLOG, Target, explain, listen, resolve, stop_accepting
+from .sockets import BACKLOG, listen, stop_accepting
 
-T = TypeVar("T")
 _log = logging.getLogger("syncstructs.net")
 
 # Accepted connections that have not greeted; one more, and the oldest of them is closed.
 STRANGER_COUNT = 256
 # A message is a little more than the entries, the call or the chunk that it carries.
 _FRAME_SPARE_BYTES = 64 * 1024
-# So many knocks without a link, and it is said in the log.
-_VAIN_KNOCKS = 8
-# Names of guests that are looked up at a time: each occupies a thread of the loop's executor, which
-# has five at least, and those of members need one.
-_GUEST_LOOKUPS = 2
 # The source of all that is said of guests.
 _GUESTS = "guests"
 # How long `close` lets the kernel take what is still queued, in seconds.
@@ -94,20 +86,17 @@ class Transport:
         self._on_link_down = on_link_down
         self._peers = Peers(address, peers)
         self._notices = Notices(_log)
-        # Where a pause is somewhere in between does not matter to anybody: no seed.
-        self._random = random.Random()
         self._hello_number = 0
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
         # In the order of arrival: all whose socket may be open, and the accepted ones of them that
         # are no link.
         self._connections: dict[Connection, None] = {}
         self._strangers: dict[Connection, None] = {}
         self._written: list[Connection] = []
-        self._guest_lookups = asyncio.Semaphore(_GUEST_LOOKUPS)
         self._dials = False
         self._closing = False
         self._closed = asyncio.Event()
+        self._dialler = Dialler(self, self._peers, config)
 
     # For the node
 
@@ -131,7 +120,7 @@ class Transport:
             self._dials = True
             for peer in self._peers.members.values():
                 if peer.dialling is None:
-                    self._dial(peer)
+                    self._dialler.dial(peer)
 
     def set_peers(self, peers: Collection[str]) -> None:
         """Keep links to exactly these from now on; `address` itself is left out.
@@ -152,9 +141,9 @@ class Transport:
         for peer in joined:
             if peer.connection is not None:
                 peer.connection.widen()
-            # One that is being called back just now is dialled by `_call_back` as it ends.
+            # One that is being called back just now is dialled as that ends.
             if self._dials and peer.dialling is None:
-                self._dial(peer)
+                self._dialler.dial(peer)
 
     def send(self, peer: str, payload: bytes) -> bool:
         """Send a frame; False if it was dropped: no link, or too much is queued for the peer.
@@ -167,7 +156,7 @@ class Transport:
         if connection is None:
             return False
         if len(payload) > connection.link.limit_bytes:
-            self._notice(
+            self.notice(
                 peer,
                 f"a message of {len(payload)} bytes to {peer} is over the limit of"
                 f" {connection.link.limit_bytes} bytes; the size limits of the members differ",
@@ -211,9 +200,7 @@ class Transport:
         try:
             for server in self._servers:
                 stop_accepting(server)
-            # Lookups of guests that are forgotten are among them.
-            for task in list(self._tasks):
-                task.cancel()
+            self._dialler.stop()
             await asyncio.sleep(0)
             for server in self._servers:
                 server.close()
@@ -234,144 +221,12 @@ class Transport:
         """Wait until there is neither a task nor a socket, for `timeout` seconds at most."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
-        while (self._tasks or self._connections) and (left := deadline - clock()) > 0:
+        tasks = self._dialler.tasks
+        while (tasks or self._connections) and (left := deadline - clock()) > 0:
             closed = [connection.closed for connection in self._connections]
             await asyncio.wait(
-                [*self._tasks, *closed], timeout=left, return_when=asyncio.FIRST_COMPLETED
+                [*tasks, *closed], timeout=left, return_when=asyncio.FIRST_COMPLETED
             )
-
-    # Dialling
-
-    def _dial(self, peer: Peer) -> None:
-        guest = self._peers.is_guest(peer)
-        peer.dialling = self._spawn(self._call_back(peer) if guest else self._keep_linked(peer))
-        peer.dialling.add_done_callback(_log_failure)
-
-    async def _call_back(self, guest: Peer) -> None:
-        """Dial a guest that has knocked, once; it knocks again if that fails."""
-        await self._attempt(guest)
-        guest.dialling = None
-        if self._peers.is_guest(guest):
-            self._peers.forget(guest)
-        else:
-            # It has become a member meanwhile.
-            self._dial(guest)
-
-    async def _keep_linked(self, peer: Peer) -> None:
-        while True:
-            await peer.unlinked.wait()
-            if peer.broke_early:
-                await asyncio.sleep(self._pause(peer.early_break()))
-            if peer.connection is None:
-                refused = await self._attempt(peer)
-                # A knock succeeds without a link, which comes when the peer has dialled.
-                if peer.connection is None:
-                    await asyncio.sleep(self._pause(peer.failure(), longest=refused))
-
-    def _pause(self, failure_count: int, *, longest: bool = False) -> float:
-        """Return how long to wait after so many failures in a row, in seconds."""
-        config = self._config
-        pause = config.reconnect_interval_max
-        if not longest:
-            pause = pause_after(failure_count, config.reconnect_interval_min, pause)
-        return pause * self._random.uniform(0.5, 1.0)
-
-    def _wake(self, name: str) -> None:
-        """Dial now, whatever pause or vain attempt is on."""
-        # The callback of the link that was lost may have done anything, `close` included.
-        peer = None if self._closing else self._peers.admit(name)
-        if peer is None or peer.connection is not None:
-            return
-        if peer.attempt is not None and peer.attempt.is_greeting:
-            # The peer may have taken this one already; it said that it has none before that.
-            return
-        peer.stop_dialling("the peer has called")
-        peer.broke_early = False
-        self._dial(peer)
-
-    async def _attempt(self, peer: Peer) -> bool:
-        """Dial all that the name stands for, in turn; return whether a refusal was the end of it.
-
-        Takes `connect_timeout` at most, and as long again for the lookup.
-        """
-        try:
-            targets = await self._resolve(peer)
-        except OSError as error:
-            self._notice(
-                peer.name,
-                f"the host name of {peer.name} does not resolve ({explain(error)}); trying again",
-            )
-            return False
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._config.connect_timeout
-        refused = False
-        for tried_count, target in enumerate(targets):
-            # A target that swallows packets must leave some time for the next one.
-            budget = (deadline - clock()) / (len(targets) - tried_count)
-            connection = await self._reach(peer, target, budget)
-            if peer.connection is not None:
-                break
-            if connection is not None:
-                refused = refused or connection.was_refused
-                if connection.was_greeted:
-                    self._knocked(peer)
-                    break
-        return refused
-
-    def _knocked(self, peer: Peer) -> None:
-        if peer.failure_count == _VAIN_KNOCKS:
-            self._notice(
-                peer.name,
-                f"{peer.name} hears this node but cannot reach it: is {self.address!r} its address"
-                " as seen from there?",
-            )
-
-    async def _resolve(self, peer: Peer) -> list[Target]:
-        # A lookup cannot be stopped, and occupies a thread of the loop's executor: one that hangs
-        # must not be joined by another with every attempt.
-        if peer.lookup is None:
-            guest = self._peers.is_guest(peer)
-            if guest:
-                async with asyncio.timeout(self._config.connect_timeout):
-                    await self._guest_lookups.acquire()
-            peer.lookup = self._spawn(resolve(peer.address))
-            if guest:
-                # Not before: it may go on when nobody waits any more.
-                peer.lookup.add_done_callback(lambda _: self._guest_lookups.release())
-            # Or asyncio complains of a failure that came when nobody waited any more.
-            peer.lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
-        lookup = peer.lookup
-        done, _ = await asyncio.wait([lookup], timeout=self._config.connect_timeout)
-        if not done:
-            raise TimeoutError("the lookup takes too long")
-        peer.lookup = None
-        return lookup.result()
-
-    async def _reach(self, peer: Peer, target: Target, budget: float) -> Connection | None:
-        """Connect to one target, and wait until the greeting has succeeded or failed."""
-        connection = peer.attempt = self._connection("dialer", budget, dialled=peer.name)
-        host, port = target.sockaddr[:2]
-        try:
-            async with asyncio.timeout(budget):
-                # By its number, not by a socket of ours: uvloop and a Python socket would both
-                # own the descriptor for a moment, and close it twice.
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection, host, port, family=target.family, proto=target.protocol
-                )
-        except BaseException as error:
-            connection.discard()
-            if not isinstance(error, OSError):
-                raise
-            self._unreachable(peer, explain(error))
-            return None
-        try:
-            await connection.settled
-        finally:
-            if connection.peer is None:
-                connection.end("it is not wanted any more")
-        if not (connection.was_greeted or connection.was_refused or peer.connection):
-            self._unreachable(peer, connection.end_reason)
-        return connection
 
     # Accepting
 
@@ -388,6 +243,20 @@ class Transport:
         )
         self._connections[connection] = None
         return connection
+
+    # For the dialler (`dialling.Owner`)
+
+    def dialled(self, name: str, timeout: float) -> Connection:
+        return self._connection("dialer", timeout, dialled=name)
+
+    def notice(self, source: str, sentence: str, *, level: int = logging.WARNING) -> None:
+        """Log a sentence about a node or a `host ...`, unless it is known already."""
+        if self._closing:
+            return
+        if source not in self._peers.members and not source.startswith("host "):
+            # Guests choose their addresses: each a source of its own would crowd out the members.
+            source = _GUESTS
+        self._notices.once(source, level, sentence)
 
     # What connections report (`connection.Owner`)
 
@@ -459,7 +328,10 @@ class Transport:
             if news:
                 if current is not None:
                     current.end("the peer has lost it")
-                self._wake(name)
+                # The callback of the link that was lost may have done anything, `close` included.
+                peer = None if self._closing else self._peers.admit(name)
+                if peer is not None:
+                    self._dialler.wake(peer)
         elif news:
             connection.link.greet(self._next_number())
             connection.flush_greeting()
@@ -473,7 +345,7 @@ class Transport:
         connection.link.refuse(reason)
         connection.was_refused = True
         source = f"host {connection.host}"
-        self._notice(source, f"refused a link with {source}: {reason}")
+        self.notice(source, f"refused a link with {source}: {reason}")
         connection.end("it was refused", flush=True)
 
     def _adopt(self, connection: Connection, name: str) -> None:
@@ -502,15 +374,15 @@ class Transport:
         if not connection.link.dialled and event.address in self._peers.members and event.address:
             source = event.address
         if event.by_peer:
-            self._notice(source, f"{source} refused this node: {quoted(event.reason, 500)}")
+            self.notice(source, f"{source} refused this node: {quoted(event.reason, 500)}")
         else:
-            self._notice(source, f"refused a link with {source}: {event.reason}")
+            self.notice(source, f"refused a link with {source}: {event.reason}")
         connection.end("it was refused", flush=not event.by_peer)
 
     def _broken(self, connection: Connection, reason: str) -> None:
         connection.was_refused = True
         source = connection.peer or connection.link.dialled or f"host {connection.host}"
-        self._notice(source, f"closed a connection with {source}: {reason}")
+        self.notice(source, f"closed a connection with {source}: {reason}")
         connection.end("the peer broke the protocol")
 
     # Small things
@@ -523,26 +395,6 @@ class Transport:
     def _next_number(self) -> int:
         self._hello_number += 1
         return self._hello_number
-
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _unreachable(self, peer: Peer, reason: str) -> None:
-        again = "" if self._peers.is_guest(peer) else "; trying again"
-        sentence = f"cannot reach {peer.name}: {reason}{again}"
-        self._notice(peer.name, sentence, level=logging.INFO)
-
-    def _notice(self, source: str, sentence: str, *, level: int = logging.WARNING) -> None:
-        """Log a sentence about a node or a `host ...`, unless it is known already."""
-        if self._closing:
-            return
-        if source not in self._peers.members and not source.startswith("host "):
-            # Guests choose their addresses: each a source of its own would crowd out the members.
-            source = _GUESTS
-        self._notices.once(source, level, sentence)
 
     def _check(self) -> None:
         self._notices._check()
@@ -564,11 +416,6 @@ def frame_limit_bytes(config: Config) -> int:
     """Return the size of the largest frame that a node with `config` takes."""
     parts = config.max_command_bytes + config.append_bytes + config.chunk_bytes
     return min(parts + _FRAME_SPARE_BYTES, 2**32 - 1)
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        _log.critical("a peer is dialled no more, which is a bug", exc_info=error)
 
 
 def _supersedes(event: Greeted, link: Connection) -> bool:

@@ -67,7 +67,7 @@ class Member:
 
     async def __aexit__(self, *_):
         await self.transport.close()
-        assert not self.transport._tasks
+        assert not self.transport._dialler.tasks
         assert not self.transport._connections
         self.transport._check()
 

@@ -50,7 +50,7 @@ async def until(condition):
 async def until_idle(member):
     """Wait until a transport neither has a socket nor tries anything."""
     transport = member.transport
-    await until(lambda: not transport._tasks and not transport._connections)
+    await until(lambda: not transport._dialler.tasks and not transport._connections)
     transport._check()
     assert not transport._peers.guests
 
@@ -131,7 +131,7 @@ def test_peers_set_before_the_start_are_dialled_by_it(run):
         names = addresses(3)
         late = Member(names[0], [names[1]])
         late.transport.set_peers([names[2]])
-        assert not late.transport._tasks
+        assert not late.transport._dialler.tasks
         async with Member(names[2], []) as other, late:
             await late.until_linked(names[2])
             await other.until_linked(names[0])
@@ -310,7 +310,7 @@ def test_after_close_peers_are_noted_and_not_dialled(run):
             await member.transport.close()
             member.transport.set_peers(names)
             assert names[2] in member.transport._peers
-            assert not member.transport._tasks
+            assert not member.transport._dialler.tasks
 
     run(main)
 
@@ -396,13 +396,13 @@ def test_a_guest_that_cannot_be_called_back_is_dialled_once_per_knock_and_forgot
 def count_dials(member):
     """Return a list that will have the address of each dial."""
     dials = []
-    reach = member.transport._reach
+    reach = member.transport._dialler._reach
 
     async def counted(peer, *more):
         dials.append(peer.name)
         return await reach(peer, *more)
 
-    member.transport._reach = counted
+    member.transport._dialler._reach = counted
     return dials
 
 
@@ -429,7 +429,7 @@ def test_close_with_guests_leaves_nothing(run, greater):
                     for _ in range(iterations):
                         await asyncio.sleep(0)
                     await one.transport.close()
-                    assert not one.transport._tasks
+                    assert not one.transport._dialler.tasks
                     assert not one.transport._connections
                     assert one.transport.guests() == ()
                 # Its pause is a minute: as a guest, the greater one would not come again in time.
@@ -500,7 +500,7 @@ def test_guests_that_knock_are_bounded_and_dialled_once_each(run, monkeypatch, c
             waiting.remove(address)
             raise OSError("no such name")
 
-        monkeypatch.setattr("syncstructs.net.transport.resolve", resolve)
+        monkeypatch.setattr("syncstructs.net.dialling.resolve", resolve)
         async with member, contextlib.AsyncExitStack() as stack:
             for number in range(300):
                 reader, writer = await greet_by_hand(own, f"0s{number}.test:1")
@@ -511,7 +511,7 @@ def test_guests_that_knock_are_bounded_and_dialled_once_each(run, monkeypatch, c
                 # Threads that a member's name needs.
                 assert len(waiting) <= 2
             assert len(member.transport._peers.guests) == GUEST_COUNT
-            assert len(member.transport._tasks) <= GUEST_COUNT + 2
+            assert len(member.transport._dialler.tasks) <= GUEST_COUNT + 2
             hanging.set()
             await until_idle(member)
             # What was said of them has not used up what may be said of a member.
@@ -533,7 +533,7 @@ def test_lookups_of_guests_that_hang_are_not_joined_by_those_of_the_next_knock(r
             lookups.append(address.host)
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("syncstructs.net.transport.resolve", resolve)
+        monkeypatch.setattr("syncstructs.net.dialling.resolve", resolve)
         async with Member(own, [], Config(connect_timeout=0.02)) as member:
             for count in range(1, 5):
                 _, writer = await greet_by_hand(own, "0hangs.test:1")

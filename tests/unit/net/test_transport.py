@@ -246,7 +246,7 @@ def test_a_lookup_that_hangs_is_not_joined_by_others(run, monkeypatch):
             lookups.append(address)
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("syncstructs.net.transport.resolve", resolve)
+        monkeypatch.setattr("syncstructs.net.dialling.resolve", resolve)
         async with member, asyncio.timeout(PATIENCE):
             while member.transport._peers["hangs.test:1"].failure_count < 4:
                 await next_iteration()
