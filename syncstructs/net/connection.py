@@ -19,6 +19,8 @@ _WRITE_BYTES = 256 * 1024
 # What a queued frame costs besides its payload; else tiny frames could queue without end.
 _FRAME_COST_BYTES = 96
 _READ_BYTES = 256 * 1024
+# A guest has little to say, and there may be many of them.
+_GUEST_READ_BYTES = 16 * 1024
 _GREETING_READ_BYTES = 8 * 1024
 
 
@@ -135,13 +137,17 @@ class Connection(asyncio.BufferedProtocol):
 
     # Called by the owner
 
-    def opened(self, peer: str) -> None:
+    def opened(self, peer: str, *, guest: bool) -> None:
         """Note that the link is up: the greeting's deadline is off, and more is read at once."""
         self.peer = peer
         self.opened_at = self._loop.time()
         self._deadline.cancel()
-        self._input = memoryview(bytearray(_READ_BYTES))
+        self.widen(_GUEST_READ_BYTES if guest else _READ_BYTES)
         self._settle()
+
+    def widen(self, read_bytes: int = _READ_BYTES) -> None:
+        """Read so much at once from now on."""
+        self._input = memoryview(bytearray(read_bytes))
 
     def flush_greeting(self) -> None:
         """Write what the link has to say by itself."""

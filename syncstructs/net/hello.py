@@ -8,12 +8,12 @@ tell each other why they part.
 A reason for refusal names both sides, so that the same sentence is right in both logs.
 """
 
-from collections.abc import Container
 from struct import Struct
 
 import msgspec
 
-from ..errors import ProtocolError
+from ..config import parse_address
+from ..errors import ConfigError, ProtocolError
 
 PROTOCOL_VERSION = 1
 HELLO_LIMIT_BYTES = 4096
@@ -123,13 +123,13 @@ def reason_to_refuse(
     hello: Hello | OtherVersion,
     *,
     identity: Identity,
-    members: Container[str],
     dialled: str | None = None,
 ) -> str | None:
     """Return the sentence that says why the node `identity` does not take `hello`; None: it does.
 
-    `members` are the other members that this node knows; `dialled` is the address that this node
-    dialled to get here, None where it was dialled.
+    `dialled` is the address that this node dialled to get here, None where it was dialled. Whether
+    the other side is a member is no reason: one that has not heard of a new member yet must talk
+    to it, too.
     """
     own = quoted(identity.address)
     if isinstance(hello, OtherVersion):
@@ -150,6 +150,15 @@ def reason_to_refuse(
         return f"{own} dialled {quoted(dialled)}, but reached {peer}"
     if hello.dialled != identity.address:
         return f"{peer} dialled {quoted(hello.dialled)}, but reached {own}"
-    if hello.address not in members:
-        return f"{own} knows no member {peer}"
+    if not _is_address(hello.address):
+        return f"{own} cannot call back {peer}, which is no address"
     return None
+
+
+def _is_address(text: str) -> bool:
+    """Return whether `text` can be dialled, and stand in a log as it is."""
+    try:
+        parse_address(text)
+    except ConfigError:
+        return False
+    return text.isprintable() and " " not in text

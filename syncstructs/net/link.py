@@ -9,14 +9,13 @@ a side that does not want the link sends a refusal in place of its hello, and cl
     every state --refusal, either way, or bytes that are no frame--> CLOSED
 
 A peer's hello that passes is reported as `Greeted`. The acceptor then calls `greet` to take the
-link, or drops the connection. Nothing but a hello may arrive before the link is OPEN, so the
-acceptor's frames may follow its hello at once, while the dialer waits for that hello.
+link, or `refuse`, or drops the connection. Nothing but a hello may arrive before the link is OPEN,
+so the acceptor's frames may follow its hello at once, while the dialer waits for that hello.
 
 Payloads become frames in `frame`, and frames become payloads in `_take_frame`, and nowhere else:
 what encrypts them has its place there.
 """
 
-from collections.abc import Container
 from enum import Enum
 from typing import Literal
 
@@ -87,8 +86,7 @@ class State(Enum):
 class Link:
     """One side of one connection.
 
-    `members` is asked when a hello comes, so it may change. `dialled` is the address of the peer
-    that a dialer means to reach.
+    `dialled` is the address of the peer that a dialer means to reach.
     """
 
     def __init__(
@@ -96,7 +94,6 @@ class Link:
         side: Side,
         *,
         identity: Identity,
-        members: Container[str],
         dialled: str | None = None,
     ) -> None:
         assert (side == "dialer") == (dialled is not None), (side, dialled)
@@ -107,7 +104,6 @@ class Link:
         self.limit_bytes = 0
         """Size of the largest payload that both sides take; 0 until OPEN."""
         self._identity = identity
-        self._members = members
         self._decoder = FrameDecoder(HELLO_LIMIT_BYTES)
         self._to_send = bytearray()
         # The acceptor hears of a refusal by the dialer only when its own hello is on the way.
@@ -135,6 +131,12 @@ class Link:
             limit_bytes=identity.limit_bytes,
         )
         self._queue(encode_hello(hello))
+
+    def refuse(self, reason: str) -> None:
+        """Send a refusal in place of a hello; for the acceptor that has no room for the peer."""
+        assert self.side == "acceptor", self.side
+        assert self.state is State.HEARD, self.state
+        self._refuse(reason)
 
     def receive(self, piece: Bytes) -> list[Event]:
         """Take in bytes of the peer and return what they mean; a CLOSED link ignores them.
@@ -183,12 +185,9 @@ class Link:
             self.state = State.CLOSED
             address = self.dialled if self.peer is None else self.peer.address
             return Refused(reason=said.reason, by_peer=True, address=address)
-        reason = reason_to_refuse(
-            said, identity=self._identity, members=self._members, dialled=self.dialled
-        )
+        reason = reason_to_refuse(said, identity=self._identity, dialled=self.dialled)
         if reason is not None:
-            self.state = State.CLOSED
-            self._queue(encode_refusal(reason))
+            self._refuse(reason)
             address = said.address if isinstance(said, Hello) else self.dialled
             return Refused(reason=reason, by_peer=False, address=address)
         assert isinstance(said, Hello)
@@ -200,6 +199,10 @@ class Link:
         return Greeted(
             address=said.address, incarnation=said.incarnation, number=said.number
         )
+
+    def _refuse(self, reason: str) -> None:
+        self.state = State.CLOSED
+        self._queue(encode_refusal(reason))
 
     def _open(self) -> None:
         assert self.peer is not None, self.state
@@ -215,7 +218,6 @@ class Link:
         state = (self.side, self.state, self.peer)
         if self.state in (State.HEARD, State.OPEN):
             assert self.peer is not None, state
-            assert self.peer.address in self._members, state
         if self.state in (State.NEW, State.GREETING):
             assert self.peer is None, state
         assert len(self._to_send) <= 2 * (HELLO_LIMIT_BYTES + HEADER_BYTES), len(self._to_send)

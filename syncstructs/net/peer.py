@@ -1,4 +1,4 @@
-"""Peer: what the transport knows of one other member, and how long it pauses between dials."""
+"""Peer: what the transport knows of one other node, and how long it pauses between dials."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from .sockets import Target
 
 
 class Peer:
-    """One other member: its link if there is one, and the dial under way if not.
+    """One other node: its link if there is one, and the dial under way if not.
 
     Raises:
         ConfigError: `name` is no address.
@@ -21,10 +21,13 @@ class Peer:
         # Set exactly while there is no link.
         self.unlinked = asyncio.Event()
         self.unlinked.set()
+        # A member has one from the start to the end; a guest while it is called back.
         self.dialling: asyncio.Task[None] | None = None
         self.lookup: asyncio.Task[list[Target]] | None = None
         # The connection that the dial under way tries to make.
         self.attempt: Connection | None = None
+        # It has been a member at some time.
+        self.was_member = False
         # The last link broke as soon as it was up, and nobody has paused for that yet.
         self.broke_early = False
         # Dials in a row without a link, and links in a row that broke as soon as they were up.
@@ -45,6 +48,15 @@ class Peer:
         if not early:
             self.early_break_count = 0
         self.unlinked.set()
+
+    def stop_dialling(self, reason: str) -> None:
+        """Dial no more; what is under way is ended, unless it has become the link."""
+        # Before the task: its hello must not leave any more.
+        if self.attempt is not None and self.attempt is not self.connection:
+            self.attempt.end(reason)
+        if self.dialling is not None:
+            self.dialling.cancel()
+            self.dialling = None
 
     def failure(self) -> int:
         """Count a dial without a link; return how many there were in a row."""

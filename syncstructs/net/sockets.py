@@ -4,6 +4,7 @@ Host names are looked up at every use, never kept: a member may come back on ano
 """
 
 import asyncio
+import contextlib
 import errno
 import math
 import os
@@ -84,6 +85,18 @@ async def listen(text: str) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
+
+
+def stop_accepting(server: asyncio.Server) -> None:
+    """Accept no more, one iteration before `server.close()`.
+
+    asyncio loses the socket that it accepted in the very iteration that closes the server: it is
+    neither given to the protocol nor closed. uvloop accepts in one step, and needs none of this.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            loop.remove_reader(sock.fileno())
 
 
 def _listen(target: Target, *, alone: bool) -> socket.socket:

@@ -1,9 +1,15 @@
-"""Transport: this node's links to all other members, over TCP on asyncio.
+"""Transport: this node's links to other nodes, over TCP on asyncio.
+
+It keeps links to its *peers*, the other members as far as this node knows. Any other node of the
+same cluster may come as a *guest*: one that is no member yet, or any more, or of which only the
+other side knows that it is. Its link is like any other, but nobody here restores it.
 
 One connection per pair, and no race for it: **the member with the greater address dials**, and
 only its connections become links. The other one *knocks*: while it has no link it dials too, says
-hello, hears hello, and closes; the knock tells the greater member to dial now instead of after its
-pause. So whichever of the two starts last, they are linked within two round trips.
+hello, hears hello, and closes; the knock tells the greater one to dial now instead of after its
+pause. So whichever of the two starts last, they are linked within two round trips. A guest that
+knocks is called back once per knock, and forgotten if that fails: whatever strangers say, they make
+this node dial no more often than they do.
 
 Half-open connections and restarts are settled by what a hello carries. Its incarnation tells a
 restart. Its number grows with every hello, and a node knocks, or dials, only while it has no link:
@@ -17,28 +23,26 @@ A peer's bad bytes cost its link and one line in the log. What waits for a peer 
 import asyncio
 import contextlib
 import logging
-import random
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection
 
 from ..config import Config
 from ..errors import ProtocolError
 from .connection import Connection
+from .dialling import Dialler
 from .hello import Identity, quoted
 from .link import Broken, Event, Greeted, Link, Refused, Side
 from .notices import Notices
-from .peer import Peer, pause_after
-from .sockets import BACKLOG, Target, explain, listen, resolve
+from .peers import GUEST_COUNT, Peers
+from .sockets import BACKLOG, listen, stop_accepting
 
-T = TypeVar("T")
 _log = logging.getLogger("syncstructs.net")
 
 # Accepted connections that have not greeted; one more, and the oldest of them is closed.
 STRANGER_COUNT = 256
 # A message is a little more than the entries, the call or the chunk that it carries.
 _FRAME_SPARE_BYTES = 64 * 1024
-# So many knocks without a link, and it is said in the log.
-_VAIN_KNOCKS = 8
+# The source of all that is said of guests.
+_GUESTS = "guests"
 # How long `close` lets the kernel take what is still queued, in seconds.
 _CLOSE_TIMEOUT = 0.5
 
@@ -47,9 +51,14 @@ class Transport:
     """The links of one node. Everything but the constructor belongs to the loop's thread.
 
     `peers` may contain `address` itself, which is left out. `incarnation` (0 to 2**64 - 1) must
-    differ from that of the node's earlier lives. The callbacks get a peer's address as it stands
-    in `peers`; up and down alternate, with at most one link per peer, and frames come in between.
-    `on_frame` may raise `ProtocolError`, which costs the link. After `close` nothing is called.
+    differ from that of the node's earlier lives. The callbacks get the address of a peer as it
+    stands in `peers`, or that of a guest as it says; up and down alternate, with at most one link
+    per address, and frames come in between. That a peer becomes a guest, or a guest a peer, is
+    neither up nor down. `on_frame` may raise `ProtocolError`, which costs the link. After `close`
+    nothing is called.
+
+    Raises:
+        ConfigError: one of `peers` is no address.
     """
 
     def __init__(
@@ -75,20 +84,19 @@ class Transport:
         self._on_frame = on_frame
         self._on_link_up = on_link_up
         self._on_link_down = on_link_down
-        self._peers = {name: Peer(name) for name in peers if name != address}
+        self._peers = Peers(address, peers)
         self._notices = Notices(_log)
-        # Where a pause is somewhere in between does not matter to anybody: no seed.
-        self._random = random.Random()
         self._hello_number = 0
         self._servers: list[asyncio.Server] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
         # In the order of arrival: all whose socket may be open, and the accepted ones of them that
         # are no link.
         self._connections: dict[Connection, None] = {}
         self._strangers: dict[Connection, None] = {}
         self._written: list[Connection] = []
+        self._dials = False
         self._closing = False
         self._closed = asyncio.Event()
+        self._dialler = Dialler(self, self._peers, config)
 
     # For the node
 
@@ -109,20 +117,46 @@ class Transport:
             for sock in sockets:
                 sock.close()
         if not self._closing:
-            for peer in self._peers.values():
-                self._dial(peer)
+            self._dials = True
+            for peer in self._peers.members.values():
+                if peer.dialling is None:
+                    self._dialler.dial(peer)
+
+    def set_peers(self, peers: Collection[str]) -> None:
+        """Keep links to exactly these from now on; `address` itself is left out.
+
+        New ones are dialled, and a guest among them keeps its link. Those that are no peers any
+        more are dialled no more at once, but an existing link becomes that of a guest: the last
+        message can still go out, and the other side decides when it ends.
+
+        Raises:
+            ConfigError: one of them is no address; nothing has changed then.
+        """
+        joined, left = self._peers.set_members(peers)
+        for peer in left:
+            peer.stop_dialling("it is no peer any more")
+            self._peers.forget(peer)
+        if self._closing:
+            return
+        for peer in joined:
+            if peer.connection is not None:
+                peer.connection.widen()
+            # One that is being called back just now is dialled as that ends.
+            if self._dials and peer.dialling is None:
+                self._dialler.dial(peer)
 
     def send(self, peer: str, payload: bytes) -> bool:
         """Send a frame; False if it was dropped: no link, or too much is queued for the peer.
 
-        True is no promise that it arrives. Frames arrive in order, whole, or not at all.
+        A guest can be sent to as a peer can. True is no promise that it arrives. Frames
+        arrive in order, whole, or not at all.
         """
         known = self._peers.get(peer)
         connection = known.connection if known is not None else None
         if connection is None:
             return False
         if len(payload) > connection.link.limit_bytes:
-            self._notice(
+            self.notice(
                 peer,
                 f"a message of {len(payload)} bytes to {peer} is over the limit of"
                 f" {connection.link.limit_bytes} bytes; the size limits of the members differ",
@@ -138,13 +172,19 @@ class Transport:
         return True
 
     def connected(self, peer: str) -> bool:
-        """Return whether there is a link to `peer`."""
+        """Return whether there is a link to `peer`, which may be a guest."""
         known = self._peers.get(peer)
         return known is not None and known.connection is not None
 
     def links(self) -> tuple[str, ...]:
         """Return the peers to which there is a link, in the order of `peers`."""
-        return tuple(name for name, peer in self._peers.items() if peer.connection is not None)
+        members = self._peers.members.items()
+        return tuple(name for name, peer in members if peer.connection is not None)
+
+    def guests(self) -> tuple[str, ...]:
+        """Return the other nodes to which there is a link, in the order in which they came."""
+        guests = self._peers.guests.items()
+        return tuple(name for name, guest in guests if guest.connection is not None)
 
     def queued_bytes(self, peer: str) -> int:
         """Return how many bytes wait for `peer` to read; 0 without a link."""
@@ -159,11 +199,8 @@ class Transport:
         self._closing = True
         try:
             for server in self._servers:
-                _stop_accepting(server)
-            for peer in self._peers.values():
-                for task in (peer.dialling, peer.lookup):
-                    if task is not None:
-                        task.cancel()
+                stop_accepting(server)
+            self._dialler.stop()
             await asyncio.sleep(0)
             for server in self._servers:
                 server.close()
@@ -184,128 +221,12 @@ class Transport:
         """Wait until there is neither a task nor a socket, for `timeout` seconds at most."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
-        while (self._tasks or self._connections) and (left := deadline - clock()) > 0:
+        tasks = self._dialler.tasks
+        while (tasks or self._connections) and (left := deadline - clock()) > 0:
             closed = [connection.closed for connection in self._connections]
             await asyncio.wait(
-                [*self._tasks, *closed], timeout=left, return_when=asyncio.FIRST_COMPLETED
+                [*tasks, *closed], timeout=left, return_when=asyncio.FIRST_COMPLETED
             )
-
-    # Dialling
-
-    def _dial(self, peer: Peer) -> None:
-        peer.dialling = self._spawn(self._keep_linked(peer))
-        peer.dialling.add_done_callback(_log_failure)
-
-    async def _keep_linked(self, peer: Peer) -> None:
-        while True:
-            await peer.unlinked.wait()
-            if peer.broke_early:
-                await asyncio.sleep(self._pause(peer.early_break()))
-            if peer.connection is None:
-                refused = await self._attempt(peer)
-                # A knock succeeds without a link, which comes when the peer has dialled.
-                if peer.connection is None:
-                    await asyncio.sleep(self._pause(peer.failure(), longest=refused))
-
-    def _pause(self, failure_count: int, *, longest: bool = False) -> float:
-        """Return how long to wait after so many failures in a row, in seconds."""
-        config = self._config
-        pause = config.reconnect_interval_max
-        if not longest:
-            pause = pause_after(failure_count, config.reconnect_interval_min, pause)
-        return pause * self._random.uniform(0.5, 1.0)
-
-    def _wake(self, peer: Peer) -> None:
-        """Dial now, whatever pause or vain attempt is on."""
-        if self._closing:
-            return
-        if peer.attempt is not None:
-            if peer.attempt.is_greeting:
-                # The peer may have taken this one already; it said that it has none before that.
-                return
-            # Before the task: its hello must not leave any more.
-            peer.attempt.end("the peer has called")
-        peer.broke_early = False
-        if peer.dialling is not None:
-            peer.dialling.cancel()
-        self._dial(peer)
-
-    async def _attempt(self, peer: Peer) -> bool:
-        """Dial all that the name stands for, in turn; return whether a refusal was the end of it.
-
-        Takes `connect_timeout` at most, and as long again for the lookup.
-        """
-        try:
-            targets = await self._resolve(peer)
-        except OSError as error:
-            self._notice(
-                peer.name,
-                f"the host name of {peer.name} does not resolve ({explain(error)}); trying again",
-            )
-            return False
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._config.connect_timeout
-        refused = False
-        for tried_count, target in enumerate(targets):
-            # A target that swallows packets must leave some time for the next one.
-            budget = (deadline - clock()) / (len(targets) - tried_count)
-            connection = await self._reach(peer, target, budget)
-            if peer.connection is not None:
-                break
-            if connection is not None:
-                refused = refused or connection.was_refused
-                if connection.was_greeted:
-                    self._knocked(peer)
-                    break
-        return refused
-
-    def _knocked(self, peer: Peer) -> None:
-        if peer.failure_count == _VAIN_KNOCKS:
-            self._notice(
-                peer.name,
-                f"{peer.name} hears this node but cannot reach it: is {self.address!r} its address"
-                " as seen from there?",
-            )
-
-    async def _resolve(self, peer: Peer) -> list[Target]:
-        # A lookup cannot be stopped, and occupies a thread of the loop's executor: one that hangs
-        # must not be joined by another with every attempt.
-        if peer.lookup is None:
-            peer.lookup = self._spawn(resolve(peer.address))
-            # Or asyncio complains of a failure that came when nobody waited any more.
-            peer.lookup.add_done_callback(lambda task: task.cancelled() or task.exception())
-        lookup = peer.lookup
-        done, _ = await asyncio.wait([lookup], timeout=self._config.connect_timeout)
-        if not done:
-            raise TimeoutError("the lookup takes too long")
-        peer.lookup = None
-        return lookup.result()
-
-    async def _reach(self, peer: Peer, target: Target, budget: float) -> Connection | None:
-        """Connect to one target, and wait until the greeting has succeeded or failed."""
-        connection = peer.attempt = self._connection("dialer", budget, dialled=peer.name)
-        host, port = target.sockaddr[:2]
-        try:
-            async with asyncio.timeout(budget):
-                # By its number, not by a socket of ours: uvloop and a Python socket would both
-                # own the descriptor for a moment, and close it twice.
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection, host, port, family=target.family, proto=target.protocol
-                )
-        except BaseException as error:
-            connection.discard()
-            if not isinstance(error, OSError):
-                raise
-            self._unreachable(peer, explain(error))
-            return None
-        try:
-            await connection.settled
-        finally:
-            if connection.peer is None:
-                connection.end("it is not wanted any more")
-        if not (connection.was_greeted or connection.was_refused or peer.connection):
-            self._unreachable(peer, connection.end_reason)
-        return connection
 
     # Accepting
 
@@ -315,13 +236,27 @@ class Transport:
     def _connection(self, side: Side, timeout: float, dialled: str | None = None) -> Connection:
         connection = Connection(
             self,
-            Link(side, identity=self._identity, members=self._peers, dialled=dialled),
+            Link(side, identity=self._identity, dialled=dialled),
             greeting_timeout=max(timeout, 0.0),
             silence_timeout=self._config.connect_timeout,
             buffer_bytes=self._config.link_buffer_bytes,
         )
         self._connections[connection] = None
         return connection
+
+    # For the dialler (`dialling.Owner`)
+
+    def dialled(self, name: str, timeout: float) -> Connection:
+        return self._connection("dialer", timeout, dialled=name)
+
+    def notice(self, source: str, sentence: str, *, level: int = logging.WARNING) -> None:
+        """Log a sentence about a node or a `host ...`, unless it is known already."""
+        if self._closing:
+            return
+        if source not in self._peers.members and not source.startswith("host "):
+            # Guests choose their addresses: each a source of its own would crowd out the members.
+            source = _GUESTS
+        self._notices.once(source, level, sentence)
 
     # What connections report (`connection.Owner`)
 
@@ -336,7 +271,7 @@ class Transport:
                 oldest = next(iter(self._strangers))
                 del self._strangers[oldest]
                 oldest.abort()
-        elif self._peers[dialled].connection is not None:
+        elif self.connected(dialled):
             # A knock would be taken for the loss of this link.
             connection.end("there is a link meanwhile")
         else:
@@ -358,13 +293,12 @@ class Transport:
             self._broken(connection, quoted(str(error)))
 
     def ended(self, connection: Connection, reason: str) -> None:
-        if connection.peer is None:
-            return
-        peer = self._peers[connection.peer]
-        if peer.connection is not connection or connection.opened_at is None:
+        peer = None if connection.peer is None else self._peers.get(connection.peer)
+        if peer is None or peer.connection is not connection or connection.opened_at is None:
             return
         age = asyncio.get_running_loop().time() - connection.opened_at
         peer.unlink(early=age < self._config.reconnect_interval_max)
+        self._peers.forget(peer)
         if not self._closing:
             _log.info("the link to %s is down: %s", peer.name, reason)
             self._on_link_down(peer.name)
@@ -374,15 +308,19 @@ class Transport:
         self._strangers.pop(connection, None)
 
     def _greeted(self, connection: Connection, event: Greeted) -> None:
-        peer = self._peers[event.address]
-        dials = self.address > peer.name
+        name = event.address
+        dials = self.address > name
         if connection.link.side == "dialer":
             if dials:
-                self._adopt(connection, peer)
+                self._adopt(connection, name)
             else:
                 connection.end("the knock was heard")
             return
-        current = peer.connection
+        if not self._peers.has_room(name):
+            self._turn_away(connection, name)
+            return
+        known = self._peers.get(name)
+        current = None if known is None else known.connection
         news = current is None or _supersedes(event, current)
         if dials:
             connection.link.greet(self._next_number())
@@ -390,44 +328,61 @@ class Transport:
             if news:
                 if current is not None:
                     current.end("the peer has lost it")
-                self._wake(peer)
+                # The callback of the link that was lost may have done anything, `close` included.
+                peer = None if self._closing else self._peers.admit(name)
+                if peer is not None:
+                    self._dialler.wake(peer)
         elif news:
             connection.link.greet(self._next_number())
             connection.flush_greeting()
-            self._adopt(connection, peer)
+            self._adopt(connection, name)
         else:
             connection.end("there is a newer link")
 
-    def _adopt(self, connection: Connection, peer: Peer) -> None:
-        """Make `connection` the link to `peer`."""
-        if peer.connection is not None:
-            peer.connection.end("the peer has a newer one")
-        # The callback of that may have done anything, `close` included.
-        if self._closing or connection.has_ended or peer.connection is not None:
+    def _turn_away(self, connection: Connection, name: str) -> None:
+        own = quoted(self.address)
+        reason = f"{own} has {GUEST_COUNT} guests, and no room for {quoted(name)}"
+        connection.link.refuse(reason)
+        connection.was_refused = True
+        source = f"host {connection.host}"
+        self.notice(source, f"refused a link with {source}: {reason}")
+        connection.end("it was refused", flush=True)
+
+    def _adopt(self, connection: Connection, name: str) -> None:
+        """Make `connection` the link to the node `name`, a guest if it was not known."""
+        former = self._peers.get(name)
+        if former is not None and former.connection is not None:
+            former.connection.end("the peer has a newer one")
+        # The callback of that may have done anything, `close` and `set_peers` included; and a guest
+        # is forgotten by now.
+        late = self._closing or connection.has_ended
+        peer = None if late else self._peers.admit(name)
+        if peer is None or peer.connection is not None:
             connection.end("it came too late")
             return
         self._strangers.pop(connection, None)
         peer.link(connection)
-        connection.opened(peer.name)
-        self._notices.forget(peer.name)
-        _log.info("the link to %s is up", peer.name)
-        self._on_link_up(peer.name)
+        connection.opened(name, guest=self._peers.is_guest(peer))
+        if name in self._peers.members:
+            self._notices.forget(name)
+        _log.info("the link to %s is up", name)
+        self._on_link_up(name)
 
     def _refused(self, connection: Connection, event: Refused) -> None:
         connection.was_refused = True
         source = connection.link.dialled or f"host {connection.host}"
-        if not connection.link.dialled and event.address in self._peers and event.address:
+        if not connection.link.dialled and event.address in self._peers.members and event.address:
             source = event.address
         if event.by_peer:
-            self._notice(source, f"{source} refused this node: {quoted(event.reason, 500)}")
+            self.notice(source, f"{source} refused this node: {quoted(event.reason, 500)}")
         else:
-            self._notice(source, f"refused a link with {source}: {event.reason}")
+            self.notice(source, f"refused a link with {source}: {event.reason}")
         connection.end("it was refused", flush=not event.by_peer)
 
     def _broken(self, connection: Connection, reason: str) -> None:
         connection.was_refused = True
         source = connection.peer or connection.link.dialled or f"host {connection.host}"
-        self._notice(source, f"closed a connection with {source}: {reason}")
+        self.notice(source, f"closed a connection with {source}: {reason}")
         connection.end("the peer broke the protocol")
 
     # Small things
@@ -441,29 +396,14 @@ class Transport:
         self._hello_number += 1
         return self._hello_number
 
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _unreachable(self, peer: Peer, reason: str) -> None:
-        self._notice(
-            peer.name, f"cannot reach {peer.name}: {reason}; trying again", level=logging.INFO
-        )
-
-    def _notice(self, source: str, sentence: str, *, level: int = logging.WARNING) -> None:
-        if not self._closing:
-            self._notices.once(source, level, sentence)
-
     def _check(self) -> None:
         self._notices._check()
         assert len(self._strangers) <= STRANGER_COUNT, len(self._strangers)
         for connection in self._connections:
             if not connection.has_ended:
                 connection._check()
-        for name, peer in self._peers.items():
-            peer._check()
+        self._peers._check()
+        for name, peer in (*self._peers.members.items(), *self._peers.guests.items()):
             if peer.connection is not None:
                 link = peer.connection.link
                 assert peer.connection.peer == name, (peer.connection.peer, name)
@@ -476,23 +416,6 @@ def frame_limit_bytes(config: Config) -> int:
     """Return the size of the largest frame that a node with `config` takes."""
     parts = config.max_command_bytes + config.append_bytes + config.chunk_bytes
     return min(parts + _FRAME_SPARE_BYTES, 2**32 - 1)
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        _log.critical("a peer is dialled no more, which is a bug", exc_info=error)
-
-
-def _stop_accepting(server: asyncio.Server) -> None:
-    """Accept no more, one iteration before `server.close()`.
-
-    asyncio loses the socket that it accepted in the very iteration that closes the server: it is
-    neither given to the protocol nor closed. uvloop accepts in one step, and needs none of this.
-    """
-    loop = asyncio.get_running_loop()
-    for sock in server.sockets:
-        with contextlib.suppress(NotImplementedError, RuntimeError):
-            loop.remove_reader(sock.fileno())
 
 
 def _supersedes(event: Greeted, link: Connection) -> bool:

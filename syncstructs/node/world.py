@@ -32,6 +32,15 @@ class Network(Links, Protocol):
     def links(self) -> tuple[str, ...]:
         """Return the peers to which there is a link."""
 
+    def guests(self) -> tuple[str, ...]:
+        """Return the other nodes of the cluster to which there is a link."""
+
+    def set_peers(self, peers: Collection[str]) -> None:
+        """Keep links to exactly these from now on; links to others are as those of guests.
+
+        That a peer becomes a guest, or a guest a peer, costs no link and calls nothing back.
+        """
+
     async def close(self) -> None:
         """Cut all links; nothing is called back after that."""
 

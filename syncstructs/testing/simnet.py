@@ -1,5 +1,9 @@
 """The simulated network: connections between lives of nodes, and everything that befalls them.
 
+Two nodes are connected while one of them has the other among its peers; if only one has, it is a
+guest of the other, as with the real transport. Dials and knocks are not played: whatever they are,
+a link follows some time later.
+
 A connection is made, carries messages both ways in order, and breaks, as one of TCP does. What a
 network may do to it is drawn or told: delay, a narrow bandwidth, a direction that is cut (what is
 sent waits, and arrives late or is lost with the connection), a reset, a peer that vanished without
@@ -135,6 +139,29 @@ class SimNetwork:
         self._links[links.address] = links
         for peer in links.peers:
             self.connect_soon(links.address, peer)
+        for other in self._links.values():
+            if links.address in other.peers and other.address not in links.peers:
+                self.connect_soon(links.address, other.address)
+            elif other is not links and not _is_wanted(links, other):
+                self._forget_former_life(links, other)
+
+    def _forget_former_life(self, links: SimLinks, other: SimLinks) -> None:
+        """Let a guest hear at last that a life ended without a word; nothing else would tell."""
+        stale = other.connections.get(links.address)
+        if stale is not None:
+            stale.break_(again=False)
+
+    def set_peers(self, links: SimLinks, former: Collection[str]) -> None:
+        """Let a node that has other peers than before reach the new ones."""
+        if self._links.get(links.address) is not links or links.over:
+            return
+        for peer in links.peers:
+            if peer not in former:
+                self.connect_soon(links.address, peer)
+        for peer, connection in list(links.connections.items()):
+            if peer not in links.up and not _is_wanted(links, connection.other(links)):
+                # The greeting is broken off, as dialling ends.
+                connection.break_(again=False)
 
     def connect_soon(self, a: str, b: str) -> None:
         """Have the two try to connect some time from now, again and again."""
@@ -149,6 +176,8 @@ class SimNetwork:
         one, other = (self._links.get(address) for address in pair)
         if one is None or other is None or one.over or other.over:
             return  # whoever comes back calls
+        if not _is_wanted(one, other):
+            return  # nobody restores the link of a guest
         if self._cut and (pair in self._cut or pair[::-1] in self._cut):
             self.connect_soon(*pair)
             return
@@ -197,7 +226,7 @@ class SimLinks:
         on_link_down: Callable[[str], object],
     ) -> None:
         self.address = address
-        self.peers = tuple(peers)
+        self.peers = _others(peers, address)
         self.life = life
         self.over = False
         self.connections: dict[str, Connection] = {}
@@ -229,6 +258,15 @@ class SimLinks:
     def links(self) -> tuple[str, ...]:
         """Return the peers to which there is a link, in the order of `peers`."""
         return tuple(peer for peer in self.peers if peer in self.up)
+
+    def guests(self) -> tuple[str, ...]:
+        """Return the other nodes to which there is a link, in the order in which they came."""
+        return tuple(other for other in self.up if other not in self.peers)
+
+    def set_peers(self, peers: Collection[str]) -> None:
+        """Keep links to exactly these from now on; see `Transport.set_peers`."""
+        former, self.peers = self.peers, _others(peers, self.address)
+        self._network.set_peers(self, former)
 
     async def close(self) -> None:
         """Break all links; the peers are told."""
@@ -285,11 +323,9 @@ class Connection:
             return
         links = self._links
         links[dialer.address] = Link(
-            "dialer", identity=dialer.identity, members=dialer.peers, dialled=acceptor.address
+            "dialer", identity=dialer.identity, dialled=acceptor.address
         )
-        links[acceptor.address] = Link(
-            "acceptor", identity=acceptor.identity, members=acceptor.peers
-        )
+        links[acceptor.address] = Link("acceptor", identity=acceptor.identity)
         links[dialer.address].greet(self._network.connection_count)
         self._flush(dialer)
 
@@ -297,6 +333,10 @@ class Connection:
     def is_whole(self) -> bool:
         """Whether both sides know of it and live."""
         return not self.broken and not any(end.over for end in self._ends)
+
+    def other(self, end: SimLinks) -> SimLinks:
+        """Return the other side."""
+        return self._wires[end.address]
 
     def send(self, sender: str, receiver: str, payload: bytes) -> bool:
         """Carry a frame from `sender`; False if too much waits."""
@@ -448,6 +488,15 @@ class Connection:
             end.on_link_down(peer)
         if not end.over:
             self._network.connect_soon(end.address, peer)
+
+
+def _others(peers: Collection[str], own: str) -> tuple[str, ...]:
+    return tuple(peer for peer in dict.fromkeys(peers) if peer != own)
+
+
+def _is_wanted(one: SimLinks, other: SimLinks) -> bool:
+    """Return whether one of two nodes keeps a link to the other; the other has a guest then."""
+    return other.address in one.peers or one.address in other.peers
 
 
 def _log_of(number: float) -> float:

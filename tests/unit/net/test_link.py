@@ -49,10 +49,10 @@ class Pair:
         return events
 
 
-def pair(*, dialled=B, left=None, right=None, left_members=(B,), right_members=(A,)):
+def pair(*, dialled=B, left=None, right=None):
     return Pair(
-        Link("dialer", identity=left or identity(A), members=left_members, dialled=dialled),
-        Link("acceptor", identity=right or identity(B), members=right_members),
+        Link("dialer", identity=left or identity(A), dialled=dialled),
+        Link("acceptor", identity=right or identity(B)),
     )
 
 
@@ -119,19 +119,23 @@ REFUSALS = {
         "'b.example:1' is of cluster 'c', 'a.example:1' is of cluster 'red'",
     ),
     "not the address that was dialled": (
-        {"dialled": "x:1", "left_members": ("x:1",)},
+        {"dialled": "x:1"},
         "'a.example:1' dialled 'x:1', but reached 'b.example:1'",
     ),
-    "not among the members": (
-        {"right_members": ("z:1",)},
-        "'b.example:1' knows no member 'a.example:1'",
+    "not to be called back": (
+        {"left": identity("a.example")},
+        "'b.example:1' cannot call back 'a.example', which is no address",
+    ),
+    "a name that would forge a line of the log": (
+        {"left": identity("a\nb:1")},
+        "'b.example:1' cannot call back 'a\\nb:1', which is no address",
     ),
     "dialled itself": (
-        {"dialled": "alias:1", "left": identity(B), "left_members": ("alias:1",)},
+        {"dialled": "alias:1", "left": identity(B)},
         "'b.example:1' reached itself when it dialled 'alias:1'",
     ),
     "the address of another node": (
-        {"left": identity(B, incarnation=1), "left_members": (B,)},
+        {"left": identity(B, incarnation=1)},
         "'b.example:1' is the address of two nodes",
     ),
 }
@@ -147,6 +151,17 @@ def test_a_refusal_tells_both_sides_the_same_reason(case):
     assert (refused.reason, refused.by_peer) == (sentence, False)
     assert (told.reason, told.by_peer) == (sentence, True)
     assert told.address == changes.get("dialled", B)
+    assert both.dialer.state is both.acceptor.state is State.CLOSED
+    assert both.acceptor.receive(b"whatever") == []
+
+
+def test_an_acceptor_may_refuse_after_a_good_hello_and_the_dialer_is_told_why():
+    both = pair()
+    both.dialer.greet(1)
+    both.carry(both.dialer, both.acceptor)
+    both.acceptor.refuse("no room")
+    (told,) = both.carry(both.acceptor, both.dialer)
+    assert told == Refused(reason="no room", by_peer=True, address=B)
     assert both.dialer.state is both.acceptor.state is State.CLOSED
     assert both.acceptor.receive(b"whatever") == []
 
@@ -170,7 +185,7 @@ def test_a_refusal_is_understood_whatever_version_sent_it():
 
 
 def test_the_dialer_refuses_one_that_is_not_whom_it_dialled():
-    both = pair(dialled="x:1", left_members=("x:1", B))
+    both = pair(dialled="x:1")
     both.dialer.greet(1)
     both.dialer.data_to_send()
     hello = Hello(
@@ -183,7 +198,7 @@ def test_the_dialer_refuses_one_that_is_not_whom_it_dialled():
 
 
 def test_an_acceptor_hears_of_a_refusal_by_the_dialer_though_it_was_content():
-    both = pair(left_members=(B,))
+    both = pair()
     both.dialer.greet(1)
     both.carry(both.dialer, both.acceptor)
     both.acceptor.greet(1)
@@ -270,7 +285,7 @@ def test_the_largest_hello_fits_into_the_first_frame():
 @given(st.text(max_size=500))
 def test_what_a_peer_says_of_itself_cannot_forge_a_log_line(text):
     hello = Hello(cluster="c", address=text, dialled=B, incarnation=1, number=1, limit_bytes=1)
-    reason = reason_to_refuse(hello, identity=identity(B), members=())
+    reason = reason_to_refuse(hello, identity=identity(B))
     for said in (reason, quoted(text, 500)):
         assert said.isascii()
         assert said.isprintable()
@@ -282,8 +297,8 @@ def test_reasons_are_given_in_the_order_of_what_is_worth_knowing():
         cluster="other", address=B, dialled="x:1", incarnation=1, number=1, limit_bytes=1
     )
     reasons = [
-        reason_to_refuse(OtherVersion(3), identity=identity(B), members=()),
-        reason_to_refuse(hello, identity=identity(B), members=()),
+        reason_to_refuse(OtherVersion(3), identity=identity(B)),
+        reason_to_refuse(hello, identity=identity(B)),
     ]
     assert "version" in reasons[0]
     assert "cluster" in reasons[1]

@@ -9,132 +9,28 @@ import struct
 import warnings
 
 import pytest
+from transports import (
+    FAST,
+    PATIENCE,
+    Member,
+    addresses,
+    dialled_by_hand,
+    free_ports,
+    lines,
+    logged,
+    next_iteration,
+)
 
 from syncstructs.config import Config
 from syncstructs.errors import BindError, ProtocolError
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import Hello, encode_hello
-from syncstructs.net.transport import STRANGER_COUNT, Transport, frame_limit_bytes
+from syncstructs.net.transport import STRANGER_COUNT, frame_limit_bytes
 
 pytestmark = [
     pytest.mark.filterwarnings("error::ResourceWarning"),
     pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning"),
 ]
-PATIENCE = 10.0
-FAST = Config(reconnect_interval_min=0.005, reconnect_interval_max=0.02, connect_timeout=2.0)
-
-try:
-    import uvloop
-
-    LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
-except ImportError:
-    LOOPS = [asyncio.new_event_loop]
-
-
-@pytest.fixture(params=LOOPS, ids=lambda factory: factory.__module__.split(".")[0])
-def run(request):
-    """Run a coroutine function; afterwards no task, no socket and no complaint may be left."""
-
-    def run_in_loop(main):
-        complaints = []
-
-        async def guarded():
-            loop = asyncio.get_running_loop()
-            loop.set_exception_handler(lambda _, context: complaints.append(context))
-            async with asyncio.timeout(3 * PATIENCE):
-                await main()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(guarded())
-        gc.collect()
-        assert complaints == []
-
-    return run_in_loop
-
-
-def free_ports(count, host="127.0.0.1"):
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(family)) for _ in range(count)]
-        for sock in sockets:
-            sock.bind((host, 0))
-        return [sock.getsockname()[1] for sock in sockets]
-
-
-def addresses(count, host="127.0.0.1"):
-    shown = f"[{host}]" if ":" in host else host
-    return sorted(f"{shown}:{port}" for port in free_ports(count, host))
-
-
-class Member:
-    """A transport whose callbacks are remembered, and can be waited for."""
-
-    incarnations = 0
-
-    def __init__(self, address, peers, config=FAST, on_frame=None, incarnation=None):
-        Member.incarnations += 1
-        self.events = []
-        self.changed = asyncio.Event()
-        self.transport = Transport(
-            address=address,
-            peers=peers,
-            config=config,
-            incarnation=Member.incarnations if incarnation is None else incarnation,
-            on_frame=on_frame or (lambda peer, payload: self.note(("frame", peer, payload))),
-            on_link_up=lambda peer: self.note(("up", peer)),
-            on_link_down=lambda peer: self.note(("down", peer)),
-        )
-
-    def note(self, event):
-        self.events.append(event)
-        self.changed.set()
-        self.transport._check()
-
-    async def until(self, condition):
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def until_linked(self, *peers):
-        await self.until(lambda: all(self.transport.connected(peer) for peer in peers))
-
-    def frames(self, peer):
-        return [event[2] for event in self.events if event[0] == "frame" and event[1] == peer]
-
-    async def __aenter__(self):
-        await self.transport.start()
-        return self
-
-    async def __aexit__(self, *_):
-        await self.transport.close()
-        assert not self.transport._tasks
-        assert not self.transport._connections
-        self.transport._check()
-
-
-async def dialled_by_hand(address):
-    host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host, int(port))
-
-
-async def logged(caplog, text, count=1):
-    """Wait until the log has `count` lines with `text`."""
-    async with asyncio.timeout(PATIENCE):
-        while lines(caplog, text) < count:
-            await next_iteration()
-
-
-def lines(caplog, text):
-    return sum(text in message for message in caplog.messages)
-
-
-async def next_iteration():
-    loop = asyncio.get_running_loop()
-    turn = loop.create_future()
-    loop.call_later(0.001, lambda: turn.done() or turn.set_result(None))
-    await turn
 
 
 # Links
@@ -350,7 +246,7 @@ def test_a_lookup_that_hangs_is_not_joined_by_others(run, monkeypatch):
             lookups.append(address)
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("syncstructs.net.transport.resolve", resolve)
+        monkeypatch.setattr("syncstructs.net.dialling.resolve", resolve)
         async with member, asyncio.timeout(PATIENCE):
             while member.transport._peers["hangs.test:1"].failure_count < 4:
                 await next_iteration()
@@ -408,16 +304,6 @@ def test_a_node_that_reaches_itself_under_another_name_says_so(run, caplog):
             assert member.transport.links() == ()
             assert own not in member.transport._peers
             assert lines(caplog, f"'{own}' reached itself when it dialled '{alias}'") == 2
-
-    run(main)
-
-
-def test_a_node_that_is_not_among_the_members_is_refused(run, caplog):
-    async def main():
-        known, stranger = addresses(2)
-        async with Member(known, []), Member(stranger, [known]) as member:
-            await logged(caplog, f"'{known}' knows no member '{stranger}'", 2)
-            assert member.events == []
 
     run(main)
 
