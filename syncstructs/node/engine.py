@@ -271,7 +271,7 @@ class Engine:
             self.runner.post(lambda: self._stop(self._closed_error()))
 
     def _end_if_removed(self) -> None:
-        if self.address not in self.members:
+        if not self._over and self.address not in self.members:
             error = NodeRemoved(
                 f"node {self.address} was removed from the cluster of {', '.join(self.members)}"
             )

@@ -15,6 +15,7 @@ from watched_disk import PowerCut, WatchedDisk
 
 from syncstructs.errors import DataDirDamaged, StorageError
 from syncstructs.raft.effects import Append
+from syncstructs.raft.membership import Membership
 from syncstructs.raft.messages import Entry, EntryId, EntryKind, HardState, SnapshotMeta
 from syncstructs.storage.disk import open_data_dir
 from syncstructs.storage.snapshots import DiskSnapshots
@@ -195,7 +196,7 @@ class Torture:
             return
         index = self.random.choice(choice)
         snapshot, image = self._new_snapshot(index, self.model.entries[index].term)
-        fields = snapshot.index, snapshot.term, snapshot.time
+        fields = snapshot.index, snapshot.term, snapshot.time, snapshot.membership
         if self._snapshot(lambda: self.snapshots.save(*fields, image), snapshot):
             self._guard(lambda: self.log.compact(self.snapshot.index))
 
@@ -216,9 +217,12 @@ class Torture:
             self.term += 1
             term = self.term
         image = self.random.randbytes(self.random.choice((0, 30, 1200)))
-        snapshot = SnapshotMeta(index, term, 0, len(image), zlib.crc32(image))
+        snapshot = SnapshotMeta(index, term, 0, len(image), zlib.crc32(image), self._members())
         self.images[snapshot] = image
         return snapshot, image
+
+    def _members(self):
+        return Membership(("a:1",), genesis=self.random.randrange(2**62))
 
     def _snapshot(self, call, snapshot):
         self.floor = snapshot.id  # committed, or there would be no snapshot of it
