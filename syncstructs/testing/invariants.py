@@ -175,7 +175,7 @@ class Invariants(Watcher):
         apply, restore = table.apply, table.restore
 
         def watched_apply(entry: Entry, session: int) -> Any:
-            waits = Waits(life.table)
+            waits = Waits(table)
             applied = apply(entry, session)
             self._applied(life, view, entry, session, applied)
             wrong = waits.wrong_after(entry)
@@ -402,13 +402,13 @@ class Invariants(Watcher):
             view.session, view.sequence = session, 0
         self._referee(entry.index)
         outbox = life.replica.outbox
-        pending = [*outbox.sent, *outbox.unsent]
-        first = outbox.first
+        sent, unsent, first = outbox.sent, outbox.unsent, outbox.first
         for sequence, _ in applied.results:
             if sequence <= view.sequence:
                 self._fail(life, f"call {sequence} of session {session} is applied a second time")
             view.sequence = sequence
-            call = pending[sequence - first]
+            at = sequence - first
+            call = sent[at] if at < len(sent) else unsent[at - len(sent)]
             self._compare_call(life, session, sequence, entry.index, call.command)
 
     def _expired(self, session: int) -> None:
@@ -602,15 +602,16 @@ class Invariants(Watcher):
         last = min(mine.last_index, its.last_index)
         if last < first:
             return
-        pairs = list(zip(mine.between(first, last), its.between(first, last), strict=True))
-        equal = False
-        for one, two in reversed(pairs):
-            if one.id == two.id:
-                equal = True
-            if equal and one != two:
-                self._fail(
-                    life, f"has {one.id} where {other.host.address} has {two.id} (log matching)"
-                )
+        ours, theirs = mine.between(first, last), its.between(first, last)
+        agreed = len(ours)
+        while agreed and ours[agreed - 1].id != theirs[agreed - 1].id:
+            agreed -= 1
+        if ours[:agreed] != theirs[:agreed]:
+            pairs = zip(ours[:agreed], theirs, strict=False)
+            one, two = next(pair for pair in pairs if pair[0] != pair[1])
+            self._fail(
+                life, f"has {one.id} where {other.host.address} has {two.id} (log matching)"
+            )
 
     def _compare_locks(self, life: Life) -> None:
         for name, lock in life.consumers.items():
