@@ -39,7 +39,7 @@ class Waits:
         self._lines: dict[tuple[str, str, Any], list[Waiter]] = {}
         for record in table._directory.records.values():
             target: Any = record.live
-            kind = _kind_of(type(target))
+            kind = _kind_of(target.__class__)
             if kind is Grants:
                 self._note_grants(record.name, target)
             elif kind is ReplQueue:
