@@ -313,9 +313,12 @@ class Replica(Generic[C]):
         applied = self.table.applied_index
         if applied - self._snapshot_index >= self.config.snapshot_log_entries:
             return True
-        grown = self.core.log.size_bytes
-        limit = max(self.config.snapshot_log_bytes, self._snapshot_size)
-        return grown - self.config.log_keep_bytes >= limit and applied > self._snapshot_index
+        grown = self.core.log.size_bytes - self.config.log_keep_bytes
+        return (
+            grown >= self.config.snapshot_log_bytes
+            and grown >= self._snapshot_size
+            and applied > self._snapshot_index
+        )
 
     def compacted(self, snapshot: SnapshotMeta, now: float) -> None:
         """Note that a snapshot of this replica's state is persisted."""

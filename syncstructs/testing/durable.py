@@ -54,11 +54,13 @@ class Durable:
                 self._note_reached()
 
     def _take_entries(self, entries: Sequence[Entry]) -> None:
+        terms, first = self.terms, self.base + 1
         for entry in entries:
-            if entry.index <= self.last:
-                del self.terms[entry.index - self.base - 1 :]
-            assert entry.index == self.last + 1, (entry.id, self.last)
-            self.terms.append(entry.term)
+            at = entry.index - first
+            if at < len(terms):
+                del terms[at:]
+            assert at == len(terms), (entry.id, self.last)
+            terms.append(entry.term)
 
     def _note_reached(self) -> None:
         term = self.hard_state.term

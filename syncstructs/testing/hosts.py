@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
+from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -213,18 +214,20 @@ class Life:
             delay=lambda seconds: seconds / self._clock_rate,
         )
 
-    @property
+    # These three are asked for several times in every event, and never change in a life.
+
+    @cached_property
     def replica(self) -> Replica[Call]:
         """The node's replica."""
         replica: Replica[Call] = self.node._engine.replica
         return replica
 
-    @property
+    @cached_property
     def core(self) -> RaftCore:
         """The node's Raft core."""
         return self.replica.core
 
-    @property
+    @cached_property
     def table(self) -> Table:
         """The node's state machine."""
         return self.replica.table
