@@ -42,6 +42,7 @@ from .rules import Rules
 from .violation import Violation
 
 if TYPE_CHECKING:
+    from ..raft.core import RaftCore
     from ..replica import Replica
     from ..storage.base import LogStore
     from .simulator import Simulation
@@ -92,7 +93,7 @@ class _View:
     """What was last seen of a life."""
 
     __slots__ = (
-        "applied", "commit", "core", "led", "persisted", "replica", "sequence", "session",
+        "applied", "commit", "core", "led", "persisted", "replica", "sequence", "session", "state",
         "table", "term", "touches", "vote",
     )  # fmt: skip
 
@@ -105,6 +106,8 @@ class _View:
         self.commit = self.applied = core.commit_index
         self.persisted = core.log.persisted_index
         self.led = 0
+        self.state: tuple[object, ...] = ()
+        """All that an event may change, as it was after the last one; the others say what of it."""
         self.session = 0
         self.sequence = 0
         self.touches = 0
@@ -205,6 +208,23 @@ class Invariants(Watcher):
         if view is None:
             return
         core = view.core
+        applied = view.table.applied_index
+        state = (
+            core.term, core.voted_for, core.role, core.commit_index, core.log.persisted_index,
+            applied,
+        )  # fmt: skip
+        # Most events change none of it.
+        if state != view.state:
+            view.state = state
+            self._changed(life, view, core, applied)
+        session = view.replica.outbox.session
+        if session in self._ended and view.replica.sure_until() > life.now():
+            self._fail(life, f"is sure of session {session}, which is over")
+        view.touches += 1
+        if not view.touches & 63:
+            self._now_and_then(life)
+
+    def _changed(self, life: Life, view: _View, core: RaftCore, applied: int) -> None:
         if core.term != view.term:
             self._term_changed(life, view, core.term)
         if core.voted_for != view.vote:
@@ -215,7 +235,6 @@ class Invariants(Watcher):
             self._elected(life, view, core)
         if core.commit_index != view.commit:
             self._committed(life, view, core)
-        applied = view.table.applied_index
         if applied != view.applied:
             if applied < view.applied:
                 self._fail(life, f"applied index {view.applied} has become {applied}")
@@ -224,12 +243,6 @@ class Invariants(Watcher):
             view.applied = applied
         if core.log.persisted_index != view.persisted:
             self._persisted(life, view, core)
-        session = view.replica.outbox.session
-        if session in self._ended and view.replica.sure_until() > life.now():
-            self._fail(life, f"is sure of session {session}, which is over")
-        view.touches += 1
-        if not view.touches & 63:
-            self._now_and_then(life)
 
     def sends(self, life: Life, peer: str, payload: bytes) -> None:
         if not self.active:
