@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -254,8 +254,8 @@ class Invariants(Watcher):
         if kind is Forward:
             self._rules.forwards(life, peer, message)
             return
-        durable = self._durable[life.host.address]
         address = life.host.address
+        durable = self._durable[address]
         if message.term > durable.hard_state.term:
             self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
         if kind is AppendReply or kind is SnapshotReply:
@@ -670,8 +670,8 @@ class Invariants(Watcher):
             if target_check is not None:
                 target_check()
             held = target._holders.values() if isinstance(target, Grants) else ()
-            waits = [wait for waiters in target._all_waiters() for wait in waiters]
-            for session, *_ in (*held, *waits):
+            waits = chain.from_iterable(target._all_waiters())
+            for session, *_ in chain(held, waits):
                 if session not in live:
                     self._fail(
                         life, f"in {name!r} session {session} holds or waits, but it is over"

@@ -133,7 +133,7 @@ class VirtualLoop:
         self._execute = execute
         self._now = now
         self._delay = delay
-        self._context = Context()
+        self._run_in_context = Context().run
         self._failures: list[BaseException] = []
         self._spawned: list[Coroutine[Any, Any, None]] = []
         # Of tasks; those that never begin have to be closed, or Python complains of them.
@@ -187,7 +187,8 @@ class VirtualLoop:
     ) -> Handle:
         """Call `callback(*args)` so many seconds from now, by the clock of this node."""
         # Never the context of whoever made the call: an open batch there is none of this one's.
-        handle = Handle((context or self._context).run, (callback, *args))
+        run = self._run_in_context if context is None else context.run
+        handle = Handle(run, (callback, *args))
         if not self.over:
             schedule = self._schedule
             if delay > 0:
@@ -274,7 +275,7 @@ class VirtualLoop:
         """Call `function` at the present time, after what is going on; False if life is over."""
         if self.over:
             return False
-        self._schedule.soon(self._execute, self._context.run, function)
+        self._schedule.soon(self._execute, self._run_in_context, function)
         return True
 
     def after(self, seconds: float, function: Callable[[], object]) -> Timer:
