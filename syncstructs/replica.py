@@ -189,12 +189,13 @@ class Replica(Generic[C]):
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest."""
-        deadline = self.core.deadline()
-        if self.outbox or self._opening:
-            deadline = min(deadline, self._resend_at)
-        if self._barriers:
-            deadline = min(deadline, self._ask_at)
-        if self.core.role is Role.LEADER:
+        core, outbox = self.core, self.outbox
+        deadline = core.deadline()
+        if self._resend_at < deadline and (outbox.sent or outbox.unsent or self._opening):
+            deadline = self._resend_at
+        if self._barriers and self._ask_at < deadline:
+            deadline = self._ask_at
+        if core.role is Role.LEADER:
             deadline = min(deadline, self._expiry_at)
             if self._leading and self.core.is_alone:
                 # Nobody answers a lone leader: time itself has to tell it that it still leads.
@@ -205,19 +206,22 @@ class Replica(Generic[C]):
         """Return what is to be done since the last time; `committed` and `reads` are kept here."""
         # Reads put off heartbeats, and with them ticks: those alone do not tell that this runs.
         self._ran_at = now
+        core = self.core
         self._send_calls(now)
-        self._propose_entries(now)
-        self._change_members(now)
-        effects = self.core.take_effects()
+        if core.role is Role.LEADER:
+            self._propose_entries(now)
+            self._change_members(now)
+        effects = core.take_effects()
         self._follow(now)
         if effects.install is not None:
             self._installing = effects.install
             self._committed.clear()
-        self._committed.extend(effects.committed)
+        if effects.committed:
+            self._committed.extend(effects.committed)
         for ready in effects.reads:
             if ready.request in self._barriers and ready.index:
                 self._barriers[ready.request] = ready.index
-        if self.core.role is Role.LEADER:
+        if core.role is Role.LEADER and (effects.sends or effects.chunk_reads):
             self._vouch_for_live_sessions_only(effects)
         if self._sends:
             effects.sends.extend(self._sends)
@@ -246,7 +250,9 @@ class Replica(Generic[C]):
     @property
     def can_apply(self) -> bool:
         """Whether committed entries or passed barriers wait for `apply`."""
-        return self._installing is None and (bool(self._committed) or self._barrier_passed())
+        return self._installing is None and (
+            bool(self._committed) or (bool(self._barriers) and self._barrier_passed())
+        )
 
     @property
     def has_effects(self) -> bool:
@@ -336,9 +342,12 @@ class Replica(Generic[C]):
         applied = self.table.applied_index
         if applied - self._snapshot_index >= self.config.snapshot_log_entries:
             return True
-        grown = self.core.log.size_bytes
-        limit = max(self.config.snapshot_log_bytes, self._snapshot_size)
-        return grown - self.config.log_keep_bytes >= limit and applied > self._snapshot_index
+        grown = self.core.log.size_bytes - self.config.log_keep_bytes
+        return (
+            grown >= self.config.snapshot_log_bytes
+            and grown >= self._snapshot_size
+            and applied > self._snapshot_index
+        )
 
     def compacted(self, snapshot: SnapshotMeta, now: float) -> None:
         """Note that a snapshot of this replica's state is persisted."""
@@ -445,19 +454,22 @@ class Replica(Generic[C]):
             self.core.read_index(request, now)
 
     def _send_calls(self, now: float) -> None:
-        leader = self.core.leader
-        if leader is None or (leader == self.address and not self._leading):
+        leader, outbox = self.core.leader, self.outbox
+        has_session = outbox.session != 0 and not self._leaving
+        if leader is None or (has_session and not outbox.unsent):
             return
-        if self._leaving or not self.outbox.session:
+        if leader == self.address and not self._leading:
+            return
+        if not has_session:
             self._ask_for_session(leader)
             return
         window = self.config.append_window_bytes
-        while self.outbox.unsent and self.outbox.sent_bytes < window:
-            run = self.outbox.take(self.config.batch_bytes)
+        while outbox.unsent and outbox.sent_bytes < window:
+            run = outbox.take(self.config.batch_bytes)
             if run is None:
                 return
-            if not self._give(leader, self.outbox.session, *run):
-                self.outbox.rewind()
+            if not self._give(leader, outbox.session, *run):
+                outbox.rewind()
                 return
 
     def _ask_for_session(self, leader: str) -> None:

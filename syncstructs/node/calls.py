@@ -88,6 +88,8 @@ class CallQueue:
     def take(self, limit_bytes: int) -> list[Call]:
         """Take calls out, oldest first, until `limit_bytes` are passed."""
         taken: list[Call] = []
+        if not self._queue:
+            return taken
         size = 0
         with self._lock:
             while self._queue and size < limit_bytes:

@@ -124,7 +124,8 @@ class Driver(Generic[C]):
             idle = not (calls or applied or (effects.has_work and replica.has_effects))
             if idle or self._clock.now() > now + _PUMP_SECONDS:
                 break
-        self._maybe_snapshot(now)
+        if replica.snapshot_due:
+            self._maybe_snapshot(now)
         if self.failure is not None:
             raise self.failure
         sure_until = self._watch_session(now)
@@ -262,7 +263,7 @@ class Driver(Generic[C]):
     # Snapshots of this replica's own state
 
     def _maybe_snapshot(self, now: float) -> None:
-        if self._snapshotting or now < self._snapshot_after or not self.replica.snapshot_due:
+        if self._snapshotting or now < self._snapshot_after:
             return
         self._snapshotting = True
 

@@ -86,7 +86,9 @@ class Node:
         unknown = sorted(set(fields) - set(Config.__dataclass_fields__))
         if unknown:
             raise ConfigError(f"{unknown[0]!r} is no setting; see Config for their names")
-        settings = replace(config or Config(), **fields)
+        settings = config or Config()
+        if fields:
+            settings = replace(settings, **fields)
         own = str(parse_address(address))
         others = {str(parse_address(peer, field="peer")) for peer in peers} - {own}
         self._engine = Engine(

@@ -401,7 +401,8 @@ class Table:
 
     def _join(self, round_: _Round, record: Record, methods: list[Any]) -> Outcome:
         before = record.live
-        self._directory.learn(record, _method_names(methods))
+        if methods != record.methods:
+            self._directory.learn(record, _method_names(methods))
         error = self._directory.join(record)
         round_.applied.changed |= record.live is not before
         return Outcome(None, error)

@@ -463,7 +463,8 @@ class RaftCore:
             )
         elif self._asked.unsent and self.leader is not None:
             effects.sends.append((self.leader, ReadRequest(self._asked.take_message())))
-        effects.appends = self._appends.take()
+        if self._appends.ready:
+            effects.appends = self._appends.take()
         if self.commit_index > self._delivered_index:
             effects.committed = self.log.between(self._delivered_index + 1, self.commit_index)
             self._delivered_index = self.commit_index

@@ -7,6 +7,8 @@ appends are done in the order of their tickets, and what relies on an append han
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from .messages import Entry, HardState, Message, SnapshotChunk, SnapshotMeta
 
 
@@ -60,19 +62,21 @@ class ReadReady:
     index: int
 
 
-@dataclass(slots=True)
-class Effects:
-    """Everything the core wants done since it was last asked."""
+class Effects(msgspec.Struct):
+    """Everything the core wants done since it was last asked.
 
-    sends: list[tuple[str, Message]] = field(default_factory=list)
-    appends: list[Append] = field(default_factory=list)
-    chunk_reads: list[ChunkRead] = field(default_factory=list)
-    chunk_writes: list[ChunkWrite] = field(default_factory=list)
+    One is made for every burst of events, so it is of a kind that is made fast.
+    """
+
+    sends: list[tuple[str, Message]] = msgspec.field(default_factory=list)
+    appends: list[Append] = msgspec.field(default_factory=list)
+    chunk_reads: list[ChunkRead] = msgspec.field(default_factory=list)
+    chunk_writes: list[ChunkWrite] = msgspec.field(default_factory=list)
     install: SnapshotMeta | None = None
     """The state machine must be replaced by this snapshot before `committed` is applied."""
-    committed: list[Entry] = field(default_factory=list)
+    committed: list[Entry] = msgspec.field(default_factory=list)
     """Newly committed entries, without a gap, each exactly once since start or `install`."""
-    reads: list[ReadReady] = field(default_factory=list)
+    reads: list[ReadReady] = msgspec.field(default_factory=list)
     peers: tuple[str, ...] | None = None
     """Who the other members are from now on; None: as before."""
 

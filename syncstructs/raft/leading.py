@@ -367,16 +367,18 @@ class Leading:
         now: float,
     ) -> None:
         """Add what is to be sent to each peer now: as few messages as the bounds allow."""
+        log = self._log
+        first_index, last_index = log.base.index + 1, log.last_index
         for peer, progress in self.peers.items():
-            if progress.mode is not Mode.SNAPSHOT and (
-                progress.next_index <= self._log.base.index
-            ):
-                assert snapshot is not None, self._log.base
+            if progress.mode is not Mode.SNAPSHOT and progress.next_index < first_index:
+                assert snapshot is not None, log.base
                 self._begin_transfer(peer, snapshot, now)
             if progress.mode is Mode.SNAPSHOT:
                 self._read_chunks(peer, progress, chunk_reads)
             elif progress.mode is Mode.REPLICATE:
-                self._replicate(peer, progress, commit_index, sends)
+                # Mostly the peer has all there is, and knows how much of it is committed.
+                if progress.next_index <= last_index or progress.commit_sent < commit_index:
+                    self._replicate(peer, progress, commit_index, sends)
             elif not progress.probe_sent:
                 self._append(peer, progress, commit_index, sends)
             if progress.must_speak:

@@ -27,6 +27,12 @@ def entry_bytes(entry: Entry) -> int:
     return len(entry.payload) + ENTRY_OVERHEAD_BYTES
 
 
+def _size_bytes(entries: Sequence[Entry]) -> int:
+    """Return the sum of `entry_bytes`."""
+    payloads = [len(entry.payload) for entry in entries]
+    return sum(payloads) + ENTRY_OVERHEAD_BYTES * len(payloads)
+
+
 def check_run(previous: EntryId, entries: Sequence[Entry], term: int) -> None:
     """Check that `entries` may follow `previous` in the log of a leader of `term`.
 
@@ -76,7 +82,7 @@ class RaftLog:
         self.base = snapshot.id if snapshot else EntryId(0, 0)
         self._base_time = snapshot.time if snapshot else 0
         self._entries: list[Entry] = list(entries)
-        self.size_bytes = sum(map(entry_bytes, self._entries))
+        self.size_bytes = _size_bytes(self._entries)
         # Index and membership, oldest first; the first one is that of the base, or older.
         self._memberships = [(0, membership)]
         if snapshot is not None and snapshot.membership.voters:
@@ -158,7 +164,7 @@ class RaftLog:
 
     def bytes_between(self, first: int, last: int) -> int:
         """Return the size of the entries from `first` to `last`, both included."""
-        return sum(map(entry_bytes, self.between(first, last)))
+        return _size_bytes(self.between(first, last))
 
     def keep_from(self, index: int, keep_bytes: int) -> int:
         """Return up to where to compact so that about `keep_bytes` up to `index` stay."""
@@ -196,11 +202,13 @@ class RaftLog:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries that follow the last one."""
         last = self.last_id
+        index, term = last.index, last.term
         for entry in entries:
-            assert entry.index == last.index + 1, (entry.index, last)
-            assert entry.term >= last.term, (entry.id, last)
-            last = entry.id
-            self.size_bytes += entry_bytes(entry)
+            index += 1
+            assert entry.index == index, (entry.index, last)
+            assert entry.term >= term, (entry.id, last)
+            term = entry.term
+        self.size_bytes += _size_bytes(entries)
         self._entries.extend(entries)
         self._note_memberships(entries)
 
@@ -208,7 +216,7 @@ class RaftLog:
         """Drop the entries from `first` on; they conflict with those of the leader."""
         assert self.base.index < first <= self.last_index, (first, self.base, self.last_index)
         position = first - self.base.index - 1
-        self.size_bytes -= sum(map(entry_bytes, self._entries[position:]))
+        self.size_bytes -= _size_bytes(self._entries[position:])
         del self._entries[position:]
         while self._memberships[-1][0] >= first:
             self._memberships.pop()
@@ -221,7 +229,7 @@ class RaftLog:
         assert index <= self.last_index, (index, self.last_index)
         count = index - self.base.index
         last = self._entries[count - 1]
-        self.size_bytes -= sum(map(entry_bytes, self._entries[:count]))
+        self.size_bytes -= _size_bytes(self._entries[:count])
         del self._entries[:count]
         self.base, self._base_time = last.id, last.time
         while len(self._memberships) > 1 and self._memberships[1][0] <= index:
@@ -263,15 +271,20 @@ class RaftLog:
         assert self.base.index <= self.persisted_index <= self.last_index, (
             self.base, self.persisted_index, self.last_index,
         )  # fmt: skip
-        assert self.size_bytes == sum(map(entry_bytes, self._entries)), self.size_bytes
-        before, time = self.base, self._base_time
-        for entry in self._entries:
-            assert entry.index == before.index + 1, (entry.id, before)
-            assert entry.term >= before.term, (entry.id, before)
-            assert entry.time >= time, (entry.id, entry.time, time)
-            before, time = entry.id, entry.time
-        told = [(e.index, decode_membership(e.payload)) for e in self._entries
-                if e.kind is EntryKind.MEMBERSHIP]  # fmt: skip
+        entries = self._entries
+        assert self.size_bytes == _size_bytes(entries), self.size_bytes
+        first = self.base.index + 1
+        indexes = [entry.index for entry in entries]
+        assert indexes == list(range(first, first + len(entries))), (self.base, indexes)
+        terms = [self.base.term, *[entry.term for entry in entries]]
+        assert terms == sorted(terms), terms
+        times = [self._base_time, *[entry.time for entry in entries]]
+        assert times == sorted(times), times
+        told = [
+            (entry.index, decode_membership(entry.payload))
+            for entry in entries
+            if entry.kind is EntryKind.MEMBERSHIP
+        ]
         assert self._memberships[1:] == told, (self._memberships, told)
         assert self._memberships[0][0] <= self.base.index, (self._memberships, self.base)
         tickets = [ticket for ticket, _, _ in self._pending]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..raft.effects import Append
-from ..raft.messages import HardState, Restored, SnapshotMeta
+from ..raft.messages import Entry, HardState, Restored, SnapshotMeta
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -49,12 +49,18 @@ class Durable:
             if append.hard_state is not None:
                 self.hard_state = append.hard_state
             self._note_reached()
-            for entry in append.entries:
-                if entry.index <= self.last:
-                    del self.terms[entry.index - self.base - 1 :]
-                assert entry.index == self.last + 1, (entry.id, self.last)
-                self.terms.append(entry.term)
-            self._note_reached()
+            if append.entries:
+                self._take_entries(append.entries)
+                self._note_reached()
+
+    def _take_entries(self, entries: Sequence[Entry]) -> None:
+        terms, first = self.terms, self.base + 1
+        for entry in entries:
+            at = entry.index - first
+            if at < len(terms):
+                del terms[at:]
+            assert at == len(terms), (entry.id, self.last)
+            terms.append(entry.term)
 
     def _note_reached(self) -> None:
         term = self.hard_state.term

@@ -7,6 +7,7 @@ its session ends; and each grant has a greater token than the one before.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import decode_many
@@ -36,17 +37,22 @@ class Waits:
         self._holders: dict[tuple[str, Any], tuple[int, int, int]] = {}
         # Only lines of two and more: in others nobody is overtaken.
         self._lines: dict[tuple[str, str, Any], list[Waiter]] = {}
-        for name, target in table.objects.items():
-            if isinstance(target, Grants):
-                for key, holder in target._holders.items():
-                    self._holders[name, key] = holder
-                for key, line in target._lines.items():
-                    if len(line) > 1:
-                        self._lines[name, "lock", key] = list(line)
-            elif isinstance(target, ReplQueue):
+        for record in table._directory.records.values():
+            target: Any = record.live
+            kind = _kind_of(target.__class__)
+            if kind is Grants:
+                self._note_grants(record.name, target)
+            elif kind is ReplQueue:
                 for what, waiters in (("get", target._getters), ("put", target._putters)):
                     if len(waiters) > 1:
-                        self._lines[name, what, None] = list(waiters)
+                        self._lines[record.name, what, None] = list(waiters)
+
+    def _note_grants(self, name: str, target: Grants[Any]) -> None:
+        for key, holder in target._holders.items():
+            self._holders[name, key] = holder
+        for key, line in target._lines.items():
+            if len(line) > 1:
+                self._lines[name, "lock", key] = list(line)
 
     def wrong_after(self, entry: Entry) -> str | None:
         """Return what `entry` has done and should not have done; None if all is in order."""
@@ -55,8 +61,11 @@ class Waits:
         return self._overtaking(entry) or self._taking(entry)
 
     def _overtaking(self, entry: Entry) -> str | None:
+        if not self._lines:
+            return None
+        objects = self._table.objects
         for (name, what, key), line in self._lines.items():
-            target: Any = self._table.objects.get(name)
+            target: Any = objects.get(name)
             if target is None:
                 continue
             if what == "lock":
@@ -75,11 +84,15 @@ class Waits:
         return None
 
     def _taking(self, entry: Entry) -> str | None:
-        for (name, key), (session, ticket, token) in self._holders.items():
-            target: Any = self._table.objects.get(name)
-            now = (session, ticket, token) if target is None else target._holders.get(key)
-            if now == (session, ticket, token):
+        if not self._holders:
+            return None
+        objects = self._table.objects
+        for (name, key), holder in self._holders.items():
+            target: Any = objects.get(name)
+            now = holder if target is None else target._holders.get(key)
+            if now == holder:
                 continue
+            session, ticket, token = holder
             if now is not None and now[2] <= token:
                 return f"{name!r} passed from {token} to token {now[2]}"
             if self._table.sessions.last(session) is None:
@@ -97,6 +110,12 @@ class Waits:
                     " had not released it"
                 )
         return None
+
+
+@cache
+def _kind_of(kind: type) -> type | None:
+    """Return which of the classes with waits that is; None: there are no waits in it."""
+    return next((known for known in (Grants, ReplQueue) if issubclass(kind, known)), None)
 
 
 def _ends_waits(entry: Entry) -> bool:

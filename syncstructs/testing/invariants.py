@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +42,7 @@ from .rules import Rules
 from .violation import Violation
 
 if TYPE_CHECKING:
+    from ..raft.core import RaftCore
     from ..replica import Replica
     from ..storage.base import LogStore
     from .simulator import Simulation
@@ -92,7 +93,7 @@ class _View:
     """What was last seen of a life."""
 
     __slots__ = (
-        "applied", "commit", "core", "led", "persisted", "replica", "sequence", "session",
+        "applied", "commit", "core", "led", "persisted", "replica", "sequence", "session", "state",
         "table", "term", "touches", "vote",
     )  # fmt: skip
 
@@ -105,6 +106,8 @@ class _View:
         self.commit = self.applied = core.commit_index
         self.persisted = core.log.persisted_index
         self.led = 0
+        self.state: tuple[object, ...] = ()
+        """All that an event may change, as it was after the last one; the others say what of it."""
         self.session = 0
         self.sequence = 0
         self.touches = 0
@@ -175,7 +178,7 @@ class Invariants(Watcher):
         apply, restore = table.apply, table.restore
 
         def watched_apply(entry: Entry, session: int) -> Any:
-            waits = Waits(life.table)
+            waits = Waits(table)
             applied = apply(entry, session)
             self._applied(life, view, entry, session, applied)
             wrong = waits.wrong_after(entry)
@@ -205,6 +208,23 @@ class Invariants(Watcher):
         if view is None:
             return
         core = view.core
+        applied = view.table.applied_index
+        state = (
+            core.term, core.voted_for, core.role, core.commit_index, core.log.persisted_index,
+            applied,
+        )  # fmt: skip
+        # Most events change none of it.
+        if state != view.state:
+            view.state = state
+            self._changed(life, view, core, applied)
+        session = view.replica.outbox.session
+        if session in self._ended and view.replica.sure_until() > life.now():
+            self._fail(life, f"is sure of session {session}, which is over")
+        view.touches += 1
+        if not view.touches & 63:
+            self._now_and_then(life)
+
+    def _changed(self, life: Life, view: _View, core: RaftCore, applied: int) -> None:
         if core.term != view.term:
             self._term_changed(life, view, core.term)
         if core.voted_for != view.vote:
@@ -215,7 +235,6 @@ class Invariants(Watcher):
             self._elected(life, view, core)
         if core.commit_index != view.commit:
             self._committed(life, view, core)
-        applied = view.table.applied_index
         if applied != view.applied:
             if applied < view.applied:
                 self._fail(life, f"applied index {view.applied} has become {applied}")
@@ -224,12 +243,6 @@ class Invariants(Watcher):
             view.applied = applied
         if core.log.persisted_index != view.persisted:
             self._persisted(life, view, core)
-        session = view.replica.outbox.session
-        if session in self._ended and view.replica.sure_until() > life.now():
-            self._fail(life, f"is sure of session {session}, which is over")
-        view.touches += 1
-        if not view.touches & 63:
-            self._now_and_then(life)
 
     def sends(self, life: Life, peer: str, payload: bytes) -> None:
         if not self.active:
@@ -241,8 +254,8 @@ class Invariants(Watcher):
         if kind is Forward:
             self._rules.forwards(life, peer, message)
             return
-        durable = self._durable[life.host.address]
         address = life.host.address
+        durable = self._durable[address]
         if message.term > durable.hard_state.term:
             self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
         if kind is AppendReply or kind is SnapshotReply:
@@ -402,13 +415,13 @@ class Invariants(Watcher):
             view.session, view.sequence = session, 0
         self._referee(entry.index)
         outbox = life.replica.outbox
-        pending = [*outbox.sent, *outbox.unsent]
-        first = outbox.first
+        sent, unsent, first = outbox.sent, outbox.unsent, outbox.first
         for sequence, _ in applied.results:
             if sequence <= view.sequence:
                 self._fail(life, f"call {sequence} of session {session} is applied a second time")
             view.sequence = sequence
-            call = pending[sequence - first]
+            at = sequence - first
+            call = sent[at] if at < len(sent) else unsent[at - len(sent)]
             self._compare_call(life, session, sequence, entry.index, call.command)
 
     def _expired(self, session: int) -> None:
@@ -602,15 +615,16 @@ class Invariants(Watcher):
         last = min(mine.last_index, its.last_index)
         if last < first:
             return
-        pairs = list(zip(mine.between(first, last), its.between(first, last), strict=True))
-        equal = False
-        for one, two in reversed(pairs):
-            if one.id == two.id:
-                equal = True
-            if equal and one != two:
-                self._fail(
-                    life, f"has {one.id} where {other.host.address} has {two.id} (log matching)"
-                )
+        ours, theirs = mine.between(first, last), its.between(first, last)
+        agreed = len(ours)
+        while agreed and ours[agreed - 1].id != theirs[agreed - 1].id:
+            agreed -= 1
+        if ours[:agreed] != theirs[:agreed]:
+            pairs = zip(ours[:agreed], theirs, strict=False)
+            one, two = next(pair for pair in pairs if pair[0] != pair[1])
+            self._fail(
+                life, f"has {one.id} where {other.host.address} has {two.id} (log matching)"
+            )
 
     def _compare_locks(self, life: Life) -> None:
         for name, lock in life.consumers.items():
@@ -656,8 +670,8 @@ class Invariants(Watcher):
             if target_check is not None:
                 target_check()
             held = target._holders.values() if isinstance(target, Grants) else ()
-            waits = [wait for waiters in target._all_waiters() for wait in waiters]
-            for session, *_ in (*held, *waits):
+            waits = chain.from_iterable(target._all_waiters())
+            for session, *_ in chain(held, waits):
                 if session not in live:
                     self._fail(
                         life, f"in {name!r} session {session} holds or waits, but it is over"

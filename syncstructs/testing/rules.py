@@ -142,8 +142,10 @@ class Rules:
     def voted(self, life: Life, core: RaftCore) -> None:
         """Look at a vote that was given by the last step."""
         candidate = core.voted_for
-        if candidate is None or candidate == life.host.address:
+        if candidate in (None, life.host.address, core.leader):
+            # A vote for who leads already is none that is given: it is spent (see `Recovery`).
             return
+        assert candidate is not None
         its = self._logs.get((core.term, candidate))
         if its is None:
             self._fail(life, f"votes for {candidate}, which does not stand in term {core.term}")

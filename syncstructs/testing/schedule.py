@@ -6,12 +6,12 @@ that was made first. So a run is a function of its seed.
 """
 
 import asyncio
-import heapq
 import sys
 from asyncio.events import _set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from heapq import heappop, heappush
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar, cast
 from weakref import WeakSet
@@ -54,38 +54,38 @@ class Schedule:
             self._due.append((function, args))
         else:
             self._made += 1
-            heapq.heappush(self._heap, (when, self._made, function, args))
+            heappush(self._heap, (when, self._made, function, args))
 
-    def step(self) -> bool:
-        """Run the next event; False if there is none."""
-        if not self._heap and not self._due:
-            return False
-        self._refuse_storm()
-        self._run_next()
-        return True
+    def soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Call `function(*args)` at the present time, after what is due already. O(1)."""
+        self._due.append((function, args))
 
     def run(self, until: float) -> None:
         """Run all events up to the time `until`, which it is afterwards."""
-        heap, due, run_next = self._heap, self._due, self._run_next
-        self._refuse_storm()
-        while due or (heap and heap[0][0] <= until):
-            run_next()
-            if not self.event_count & 0xFFFF:
-                self._refuse_storm()
+        self.run_until(None, until)
         self.now = max(self.now, until)
 
-    def _run_next(self) -> None:
-        heap, due = self._heap, self._due
-        self.event_count += 1
-        if due and not (heap and heap[0][0] <= self.now):
-            function, args = due.popleft()
-        else:
-            self.now, _, function, args = heapq.heappop(heap)
-        function(*args)
+    def run_until(self, condition: Callable[[], bool] | None, until: float) -> bool:
+        """Run events until `condition()`, which is asked after each; return whether it was met.
 
-    def _refuse_storm(self) -> None:
-        if self.event_count > self.event_limit:
-            raise Storm(f"more than {self.event_limit} events, at {self.now:.3f} s")
+        It was not (None: it never is) if there are no more events up to the time `until`.
+        """
+        # All of it in one loop: what is here is paid for every event.
+        heap, due = self._heap, self._due
+        next_due = due.popleft
+        last = self.event_limit
+        while condition is None or not condition():
+            if due and not (heap and heap[0][0] <= self.now):
+                function, args = next_due()
+            elif heap and heap[0][0] <= until:
+                self.now, _, function, args = heappop(heap)
+            else:
+                return False
+            if self.event_count >= last:
+                raise Storm(f"more than {last} events, at {self.now:.3f} s")
+            self.event_count += 1
+            function(*args)
+        return True
 
     def __len__(self) -> int:
         return len(self._heap) + len(self._due)
@@ -94,28 +94,21 @@ class Schedule:
 class Handle:
     """Something to be called; until then it can be cancelled."""
 
-    __slots__ = ("_args", "_function", "cancelled_")
+    __slots__ = ("args", "function")
 
     def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._function: Callable[..., object] | None = function
-        self._args = args
-        self.cancelled_ = False
+        self.function: Callable[..., object] | None = function
+        """None: it was cancelled."""
+        self.args = args
 
     def cancel(self) -> None:
         """Never be called."""
-        self.cancelled_ = True
-        self._function = None
-        self._args = ()
+        self.function = None
+        self.args = ()
 
     def cancelled(self) -> bool:
-        """Return whether `cancel` came in time."""
-        return self.cancelled_
-
-    def fire(self) -> None:
-        """Call it, unless it was cancelled."""
-        if self._function is not None:
-            function, args = self._function, self._args
-            function(*args)
+        """Return whether `cancel` was called."""
+        return self.function is None
 
 
 class VirtualLoop:
@@ -140,7 +133,7 @@ class VirtualLoop:
         self._execute = execute
         self._now = now
         self._delay = delay
-        self._context = Context()
+        self._run_in_context = Context().run
         self._failures: list[BaseException] = []
         self._spawned: list[Coroutine[Any, Any, None]] = []
         # Of tasks; those that never begin have to be closed, or Python complains of them.
@@ -194,21 +187,27 @@ class VirtualLoop:
     ) -> Handle:
         """Call `callback(*args)` so many seconds from now, by the clock of this node."""
         # Never the context of whoever made the call: an open batch there is none of this one's.
-        handle = Handle((context or self._context).run, (callback, *args))
+        run = self._run_in_context if context is None else context.run
+        handle = Handle(run, (callback, *args))
         if not self.over:
-            when = self._schedule.now
+            schedule = self._schedule
             if delay > 0:
                 # Where one clock is finer than the other, it would fire too early for ever.
-                when += max(self._delay(delay), _TICK)
-            self._schedule.at(when, self._execute, self._fire, handle)
+                when = schedule.now + max(self._delay(delay), _TICK)
+                schedule.at(when, self._execute, self._fire, handle)
+            else:
+                schedule.soon(self._execute, self._fire, handle)
         return handle
 
     def _fire(self, handle: Handle) -> None:
         # Only here: what the engine posts needs no running loop, and to set one takes a system
         # call, which may cost more than the rest of an event.
+        function = handle.function
+        if function is None:
+            return
         _set_running_loop(cast(Any, self))
         try:
-            handle.fire()
+            function(*handle.args)
         finally:
             _set_running_loop(None)
 
@@ -276,7 +275,7 @@ class VirtualLoop:
         """Call `function` at the present time, after what is going on; False if life is over."""
         if self.over:
             return False
-        self._schedule.at(self._schedule.now, self._execute, self._context.run, function)
+        self._schedule.soon(self._execute, self._run_in_context, function)
         return True
 
     def after(self, seconds: float, function: Callable[[], object]) -> Timer:

@@ -358,7 +358,7 @@ class Connection:
         self._held_bytes[sender] = 0
         schedule = self._network.schedule
         for _ in range(owed):
-            schedule.at(schedule.now, self._arrive, sender, self._wires[sender].address)
+            schedule.soon(self._arrive, sender, self._wires[sender].address)
 
     def break_(self, *, again: bool = True) -> None:
         """End the connection: what is on the way is lost, and both sides hear of it."""

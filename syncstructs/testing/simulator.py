@@ -191,9 +191,8 @@ class Simulation:
             Stuck: it was not met within `limit` virtual seconds.
         """
         deadline = self.schedule.now + limit
-        while not condition():
-            if not self.schedule.step() or self.schedule.now > deadline:
-                raise Stuck(f"not within {limit} s of virtual time (seed {self.seed!r})")
+        if not self.schedule.run_until(condition, deadline):
+            raise Stuck(f"not within {limit} s of virtual time (seed {self.seed!r})")
 
     def settle(self, limit: float = 60.0) -> None:
         """Heal everything, start every node that can be, and wait until all replicas are equal.

@@ -182,8 +182,9 @@ class Load:
 
     def is_late(self, life: Life, name: str) -> bool:
         """Return whether a node attaches an object only some time after its start."""
-        chance = Random(f"{self.plan.seed}/{life.id}/late").random()
-        return name == "ledger" and "note" in self.plan.mixes and chance < _LATE
+        if name != "ledger" or "note" not in self.plan.mixes:
+            return False
+        return Random(f"{self.plan.seed}/{life.id}/late").random() < _LATE
 
     def join(self, life: Life) -> None:
         """Let callers begin on a node that has just been made."""
