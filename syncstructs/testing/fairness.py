@@ -17,7 +17,7 @@ from ..structs.queues import ReplQueue
 
 if TYPE_CHECKING:
     from ..objects.table import Table
-    from ..raft.messages import Entry
+    from ..raft.messages import Entry, EntryKind
 
 Waiter = tuple[int, int]
 
@@ -125,6 +125,6 @@ def _ends_waits(entry: Entry) -> bool:
 
 def _commands(entry: Entry) -> Iterator[tuple[int, str, list[Any]]]:
     """Yield session, method and arguments of each command of an entry."""
-    for group in decode_groups(entry.payload):
+    for group in decode_groups(entry.payload) if entry.kind is EntryKind.BATCH else ():
         for _, method, args, *_ in decode_many(group.count, group.commands):
             yield group.session, method, args

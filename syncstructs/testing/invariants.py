@@ -27,6 +27,7 @@ from ..raft.messages import (
     AppendReply,
     AppendRequest,
     Entry,
+    EntryKind,
     Forward,
     SnapshotReply,
     VoteReply,
@@ -444,7 +445,7 @@ class Invariants(Watcher):
                 self._referee_at += 1
                 continue
             self._referee_at += 1
-            groups = decode_groups(entry.payload) if entry.kind else []
+            groups = decode_groups(entry.payload) if entry.kind is EntryKind.BATCH else []
             self._groups[entry.index] = groups
             for number, group in enumerate(groups):
                 if not group.session or self._is_over(group.session, entry.index, number, groups):
