@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import decode_many
 from ..objects.batches import decode_groups
+from ..raft.messages import EntryKind
 from ..structs.grants import Grants
 from ..structs.queues import ReplQueue
 
 if TYPE_CHECKING:
     from ..objects.table import Table
-    from ..raft.messages import Entry, EntryKind
+    from ..raft.messages import Entry
 
 Waiter = tuple[int, int]
 
