@@ -117,12 +117,14 @@ class RaftCore:
         self._floor: EntryId | None = EntryId(0, 0)
         self._voided: dict[str, int] = {}
         self._dismissed_at = -1
+        self._patient = True
         self._peers: tuple[str, ...] = ()
         self._restore(restored, Membership(sorted_members(members)))
         self._membership = Membership()
         self._recovery: Recovery | None = None
         if restored.blank:
-            self._recovery = Recovery(random.getrandbits(62) + 1)
+            nonce = random.getrandbits(62) + 1
+            self._recovery = Recovery(nonce, lasting=restored.lasting)
             self._floor = None
         self._election_timeout = 0.0
         self._election_at = now
@@ -329,7 +331,7 @@ class RaftCore:
             self._following.persisted(ticket)
             self._acknowledge_late()
         if self._recovery is not None:
-            self._recover(patient=True)
+            self._recover()
 
     # Events: links
 
@@ -550,14 +552,14 @@ class RaftCore:
     def _on_recovery_reply(self, sender: str, message: RecoveryReply) -> None:
         if self._recovery is not None:
             self._recovery.heard(sender, message)
-            self._recover(patient=True)
+            self._recover()
 
-    def _recover(self, *, patient: bool) -> None:
+    def _recover(self) -> None:
         """Begin to vote if the answers allow it, and count if all that is told of is held here."""
         recovery = self._recovery
         assert recovery is not None
         start = recovery.start(
-            self.address, self._membership, self.log.membership_index, patient=patient
+            self.address, self._membership, self.log.membership_index, patient=self._patient
         )
         self._floor = None
         if start is None:
@@ -637,7 +639,8 @@ class RaftCore:
 
     def _on_election_timeout(self) -> None:
         if self._recovery is not None:
-            self._recover(patient=False)
+            self._patient = False
+            self._recover()
         if self._may_stand:
             self._pre_campaign()
             return
@@ -905,6 +908,7 @@ class RaftCore:
         assert following is not None, self.role
         following.heard(message.round, message.echo, self._now)
         self._dismissed_at = -1
+        self._patient = True
         if isinstance(message, AppendRequest) and message.recovered:
             self._on_recovered(message.recovered)
         self._election_at = self._now + self._election_timeout

@@ -79,6 +79,8 @@ class Restored(msgspec.Struct, frozen=True):
     blank: bool = False
     """Nothing is held, and nobody knows whether anything ever was: the node may have forgotten
     what it voted for and acknowledged, and has to recover first (`recovery.Recovery`)."""
+    lasting: bool = False
+    """The store survives the process, so that one that holds nothing was most likely never used."""
 
 
 class PreVoteRequest(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):

@@ -22,6 +22,11 @@ that no entry is lost that anybody still holds.
 **It is a first start.** A majority has answered, all of them empty, and the rest were silent for an
 election timeout. That a majority has lost its memory cannot be told from this; the genesis in each
 membership keeps what comes of it apart from what a silent member may still hold.
+
+**Its store lasts.** Where what is written survives the process, an empty store was most likely
+never used: the member is new. If no leader has recovered it within an election timeout, it begins
+to vote by the answers that it has, or a cluster that loses one member while another one is new
+would stand still.
 """
 
 from typing import NamedTuple
@@ -42,9 +47,11 @@ class Start(NamedTuple):
 class Recovery:
     """The answers that one life of a blank member has got."""
 
-    __slots__ = ("_replies", "nonce")
+    __slots__ = ("_lasting", "_replies", "nonce")
 
-    def __init__(self, nonce: int) -> None:
+    def __init__(self, nonce: int, *, lasting: bool) -> None:
+        """`lasting`: whether the member's store survives its process."""
+        self._lasting = lasting
         self.nonce = nonce
         """Tells this life from all others of the member; never 0."""
         self._replies: dict[str, RecoveryReply] = {}
@@ -74,11 +81,14 @@ class Recovery:
                 known.append((own_index, own))
             newest = max(known, key=lambda pair: pair[0])[1]
             awake = [sender for sender, reply in self._replies.items() if not reply.blank]
-            if not newest.is_voter(address) or newest.is_quorum(awake):
-                # They elect a leader by themselves, who recovers this member.
+            if not newest.is_voter(address):
                 return None
-            if not all(self._all_answered(membership, address) for _, membership in known):
-                return None
+            if patient or not self._lasting:
+                if newest.is_quorum(awake):
+                    # They elect a leader by themselves, who recovers this member.
+                    return None
+                if not all(self._all_answered(membership, address) for _, membership in known):
+                    return None
         elif not self._may_be_first(address, own, patient=patient):
             return None
         return Start(

@@ -25,11 +25,10 @@ Mode = Literal["read", "write", "create"]
 # has committed something: all that was ever committed is then on a majority without this member.
 REMEDY: Final = (
     "nothing was changed. Restore the directory from a copy that was made after this member ran for"
-    " the last time. Or, if a majority of the members runs without this one: restart their leader,"
-    " wait until status() of the others shows a higher term and they acknowledge writes again, and"
-    " only then start this member with an empty directory under the same address; they will fill"
-    " it. Without that election, or with an older copy, it may vote a second time in one term and"
-    " lack what it acknowledged, so that acknowledged writes can be lost"
+    " the last time. Or, while a majority of the members runs without this one and acknowledges"
+    " writes, start it with an empty directory under the same address: it has no vote until they"
+    " have filled it. Without that majority, or with an older copy, it may vote a second time in one"
+    " term and lack what it acknowledged, so that acknowledged writes can be lost"
 )
 
 _FORMAT: Final = 1

@@ -11,11 +11,15 @@ from .replay import Piece, Replay
 
 
 class MemoryLog:
-    """A `LogStore` in memory."""
+    """A `LogStore` in memory.
+
+    `lasting`: it outlives the node, as in a simulation, and counts as a disk.
+    """
 
     blocking = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, lasting: bool = False) -> None:
+        self._lasting = lasting
         self._log = Replay(EntryId(0, 0), HardState())
 
     def load(self, snapshot: SnapshotMeta | None) -> Restored:
@@ -33,7 +37,7 @@ class MemoryLog:
             self._log.apply(Piece(reset=snapshot))
         return Restored(
             self._log.hard_state, snapshot, tuple(entries or ()),
-            blank=snapshot is None and self._log.is_blank,
+            blank=snapshot is None and self._log.is_blank, lasting=self._lasting,
         )  # fmt: skip
 
     def append(self, appends: Sequence[Append]) -> None:

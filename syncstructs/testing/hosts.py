@@ -100,7 +100,7 @@ class Host:
         self.life_count = 0
         self.lives: list[Life] = []
         """All of them: what a dead one refers to must not be collected while the run goes on."""
-        self.log = MemoryLog()
+        self.log = MemoryLog(lasting=True)
         self.snapshots = MemorySnapshots()
         self.members: tuple[str, ...] = ()
         """Whom the first node here was given as members, since its disk holds nothing before it."""
@@ -164,7 +164,8 @@ class Host:
     def erase(self) -> None:
         """Lose everything on the disk; only while it is down."""
         assert self.life is None, self.address
-        self.log, self.snapshots, self.members = MemoryLog(), MemorySnapshots(), ()
+        self.log, self.snapshots = MemoryLog(lasting=True), MemorySnapshots()
+        self.members = ()
         if self.disk is not None:
             self.disk.erase()
 

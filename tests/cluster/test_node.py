@@ -617,23 +617,17 @@ def test_a_damaged_member_comes_back_by_the_advice_that_it_is_refused_with(tmp_p
         log.write_bytes(damaged)
         with pytest.raises(DataDirDamaged) as caught:
             start(0)
-        for word in ("restart their leader", "higher term", "acknowledge writes", "empty direc"):
+        for word in ("majority", "acknowledges writes", "empty directory", "same address"):
             assert word in str(caught.value)
-        nodes[1].wait_ready(20)
-        before = nodes[1].status()["term"]
-        leader = 1 if nodes[1].is_leader else 2
-        nodes[leader].close()
-        nodes[leader] = start(leader)
         for n in (1, 2):
             nodes[n].wait_ready(20)
             assert hits[n].inc() == 5 + n
-            assert nodes[n].status()["term"] > before
         shutil.rmtree(paths[0])
         nodes[0] = start(0)
         nodes[0].wait_ready(20)
         assert hits[0].value == 7
         # And it carries the cluster now.
-        nodes[leader].close()
+        nodes[1 if nodes[1].is_leader else 2].close()
         assert hits[0].inc() == 8
     finally:
         for node in nodes:

@@ -222,7 +222,7 @@ class Torture:
         return snapshot, image
 
     def _members(self):
-        return Membership(("a:1",), genesis=self.random.randrange(2**62))
+        return Membership(("a:1",), genesis=self.term)
 
     def _snapshot(self, call, snapshot):
         self.floor = snapshot.id  # committed, or there would be no snapshot of it

@@ -213,6 +213,9 @@ class VirtualNode:
             self.barriers[request] = True
         self.losses += progress.session_lost
 
+    def set_peers(self, peers):
+        pass
+
     def send(self, peer, payload):
         cluster, target = self.cluster, self.cluster.nodes[peer]
         if not target.up or (self.address, peer) in cluster.cut:

@@ -55,7 +55,7 @@ def segments(disk):
 def test_a_call_is_one_write_and_one_sync_however_much_it_holds():
     disk = WatchedDisk()
     log, restored = open_log(disk, segment_bytes=10_000)
-    assert restored == Restored()
+    assert restored == Restored(blank=True, lasting=True)
     disk.calls.clear()
     log.append([Append(1, HardState(3, "b:1")), entries(1, 2), entries(3), entries(2, 3, term=2)])
     name = segments(disk)[0]
@@ -64,7 +64,7 @@ def test_a_call_is_one_write_and_one_sync_however_much_it_holds():
     log.append([])
     assert disk.calls == []
     assert reopened(disk) == Restored(
-        HardState(3, "b:1"), None, (entry(1), entry(2, 2), entry(3, 2))
+        HardState(3, "b:1"), None, (entry(1), entry(2, 2), entry(3, 2)), lasting=True
     )
 
 
@@ -358,7 +358,7 @@ def test_a_log_that_does_not_contain_the_snapshot_begins_anew_behind_it(snapshot
 def test_a_snapshot_may_come_before_any_log():
     disk = WatchedDisk()
     log, restored = open_log(disk, snapshot_at(7))
-    assert restored == Restored(HardState(), snapshot_at(7), ())
+    assert restored == Restored(HardState(), snapshot_at(7), (), lasting=True)
     log.append([entries(8)])
     assert reopened(disk, snapshot_at(7)).entries == (entry(8),)
 
@@ -492,7 +492,8 @@ class Model:
     def restored(self, snapshot):
         covered = 0 if snapshot is None else snapshot.index
         kept = tuple(e for index, e in sorted(self.entries.items()) if index > covered)
-        return Restored(self.hard_state, snapshot, kept)
+        blank = snapshot is None and self.last == 0 and self.hard_state == HardState()
+        return Restored(self.hard_state, snapshot, kept, blank, lasting=True)
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -505,7 +506,7 @@ class LogMachine(RuleBasedStateMachine):
         self.snapshot = None
         self.model = Model()
         self.term = 1
-        self.memory = MemoryLog()
+        self.memory = MemoryLog(lasting=True)
         self.start([self.model])
 
     def start(self, allowed):
@@ -538,7 +539,7 @@ class LogMachine(RuleBasedStateMachine):
             self.disk.crash(seed + 1)
             self.start(allowed)
         self.disk.cut_power_in(None)
-        self.memory = MemoryLog()
+        self.memory = MemoryLog(lasting=True)
         first = Append(0, self.model.hard_state, self.snapshot)
         first.entries = list(self.model.restored(self.snapshot).entries)
         self.memory.append([first])
