@@ -53,6 +53,9 @@ class Watcher:
     def ended(self, life: Life) -> None:
         """Note that a life is over."""
 
+    def erased(self, host: Host) -> None:
+        """Note that a host has lost its disk."""
+
 
 class DiskTimes:
     """How long a disk takes, in seconds."""
@@ -107,6 +110,9 @@ class Host:
         self.crash_after = -1
         """A crash after so many more effects (messages sent, disk jobs, syncs); -1: none."""
 
+        self.may_forget: Callable[[Host], bool] | None = None
+        """Whether it may lose all now, as it does with every end of its process; None: it keeps
+        what it has."""
         self.cut_power: bool | None = None
         """Whether the next crash is a power cut; None: chance tells."""
 
@@ -139,13 +145,18 @@ class Host:
         if self.life is not None:
             self.life.catch_up()
 
-    def crash(self, *, silently: bool = False) -> None:
+    def crash(self, *, silently: bool = False, forced: bool = False) -> None:
         """End the process at once; `silently`: no peer hears of it, as in a power cut.
 
-        The disk keeps what was synced, and of the rest what chance leaves of it.
+        The disk keeps what was synced, and of the rest what chance leaves of it. A machine that
+        forgets does not crash while it may not, unless `forced`.
         """
         life = self.life
         if life is None:
+            return
+        forgets = self.may_forget is not None
+        if self.may_forget is not None and not forced and not self.may_forget(self):
+            self.crash_after = -1
             return
         self.life = None
         self.crash_after = -1
@@ -160,12 +171,16 @@ class Host:
             else:
                 self.disk.kill()
         self.watcher.ended(life)
+        if forgets:
+            self.erase()
 
     def erase(self) -> None:
         """Lose everything on the disk; only while it is down."""
         assert self.life is None, self.address
-        self.log, self.snapshots = MemoryLog(lasting=True), MemorySnapshots()
+        self.log = MemoryLog(lasting=self.may_forget is None)
+        self.snapshots = MemorySnapshots()
         self.members = ()
+        self.watcher.erased(self)
         if self.disk is not None:
             self.disk.erase()
 
@@ -183,7 +198,9 @@ class Host:
         if self.crash_after >= 0:
             if self.crash_after == 0:
                 self.crash()
-                raise Crashed
+                if self.life is None:
+                    raise Crashed
+                return
             self.crash_after -= 1
 
 

@@ -23,6 +23,7 @@ from ..node.calls import Call
 from ..objects.batches import Group, decode_groups
 from ..objects.outbox import Outbox
 from ..raft.core import Role
+from ..raft.membership import Membership, decode_membership
 from ..raft.messages import (
     AppendReply,
     AppendRequest,
@@ -122,6 +123,11 @@ class Invariants(Watcher):
         self.simulation = simulation
         self.digest_every = 16
         """State is compared at applied indexes that are multiples of this; digests are dear."""
+        self.membership: Membership | None = None
+        """The newest one that was seen committed, and in `wanted` who was to have a vote."""
+        self.wanted: tuple[str, ...] = ()
+        self._wanted_at = self._membership_at = 0
+        self._forgotten: dict[str, list[Durable]] = {}
         self.committed: dict[int, Entry] = {}
         """The first entry that was seen committed at each index."""
         self.leaders: dict[int, str] = {}
@@ -157,7 +163,7 @@ class Invariants(Watcher):
         self._ended: dict[int, int] = {}
         self._numbered: dict[Call, tuple[int, int]] = {}
         self._commit_times: dict[int, int] = {}
-        self._rules = Rules(simulation.addresses, simulation.config, self._fail)
+        self._rules = Rules(simulation.config, self._fail)
 
     # What hosts report
 
@@ -181,6 +187,8 @@ class Invariants(Watcher):
         def watched_apply(entry: Entry, session: int) -> Any:
             waits = Waits(table)
             applied = apply(entry, session)
+            if table.wanted is not self.wanted and entry.index > self._wanted_at:
+                self.wanted, self._wanted_at = table.wanted, entry.index
             self._applied(life, view, entry, session, applied)
             wrong = waits.wrong_after(entry)
             if wrong is not None:
@@ -200,7 +208,9 @@ class Invariants(Watcher):
 
     def erased(self, host: Host) -> None:
         """Note that a host has lost its disk."""
-        self._durable.pop(host.address, None)
+        durable = self._durable.pop(host.address, None)
+        if durable is not None:
+            self._forgotten.setdefault(host.address, []).append(durable)
 
     def touched(self, life: Life) -> None:
         if self.violation is not None:
@@ -260,7 +270,8 @@ class Invariants(Watcher):
         if message.term > durable.hard_state.term:
             self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
         if kind is AppendReply or kind is SnapshotReply:
-            self._rules.answers_round(message.term, address, peer, message.round)
+            if not message.recovering:
+                self._rules.answers_round(message.term, address, peer, message.round)
             if kind is AppendReply:
                 self._acknowledges(life, peer, message, durable)
             else:
@@ -366,6 +377,14 @@ class Invariants(Watcher):
                     life, f"commits {entry.id} where {known.id} was (state machine safety)"
                 )
 
+    def _membership_committed(self, life: Life, entry: Entry) -> None:
+        membership = decode_membership(entry.payload)
+        if entry.index < self._membership_at:
+            return
+        if self.membership is not None and not self.membership.allows(membership):
+            self._fail(life, f"commits {membership} after {self.membership} (section 6)")
+        self.membership, self._membership_at = membership, entry.index
+
     def _first_committed(self, life: Life, term: int, entry: Entry) -> None:
         hosts = self.simulation.hosts
         holders = [
@@ -374,7 +393,19 @@ class Invariants(Watcher):
             if durable.has(entry.index, entry.term)
             or entry.index <= hosts[address].lives[-1].snapshot_index()
         ]
-        if 2 * len(holders) <= len(self.simulation.addresses):
+        # An acknowledgement may arrive when whoever gave it has lost all.
+        holders += [
+            address
+            for address, lost in self._forgotten.items()
+            if any(durable.has(entry.index, entry.term) for durable in lost)
+        ]
+        if entry.kind is EntryKind.MEMBERSHIP:
+            self._membership_committed(life, entry)
+        log = life.core.log
+        # The next membership may be in the log since it was committed.
+        counted = (log.membership, log.membership_at(max(entry.index, log.base.index)))
+        sees = life.core.role is Role.LEADER or not self.simulation.spares
+        if sees and not any(membership.is_quorum(holders) for membership in counted):
             self._fail(
                 life, f"commits {entry.id} in term {term}, which is durable on {holders} only"
             )

@@ -6,11 +6,13 @@ that it means much the same in a plan from which others were taken away.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
+from ..errors import SyncError
 from .plans import Fault, Plan
 
 if TYPE_CHECKING:
@@ -170,6 +172,8 @@ class Nemesis:
         host = self._running(fault)
         if host is None or host.life is None or host.life.node is None:
             return
+        if self.simulation.forgetful and not self.simulation.may_forget(host):
+            return
         life = host.life
         self._note(f"{host.address} closes")
         life.soon(lambda: self._close(life))
@@ -191,6 +195,66 @@ class Nemesis:
             leap = self.simulation.config.election_timeout_max + fault.size * 20
             self._note(f"the clock of {host.address} leaps by {leap:.1f} s")
             host.life.jump(leap)
+
+    # Members
+
+    def change_members(self, fault: Fault) -> None:
+        """Ask for any other members, from one to five."""
+        addresses = self.simulation.addresses
+        count = 1 + int(fault.size * min(5, len(addresses)))
+        first = int(fault.pick * len(addresses))
+        step = 1 + int(fault.pick * 7919 % 1 * 2)
+        chosen = [addresses[(first + i * step) % len(addresses)] for i in range(count)]
+        self._ask_for(fault, sorted(set(chosen)))
+
+    def add_member(self, fault: Fault) -> None:
+        """Ask for one member more."""
+        wanted = self._wanted()
+        others = [a for a in self.simulation.addresses if a not in wanted]
+        if others:
+            self._ask_for(fault, sorted([*wanted, _one(others, fault.pick)]))
+
+    def remove_member(self, fault: Fault) -> None:
+        """Ask for one member less."""
+        wanted = self._wanted()
+        gone = _one(wanted, fault.pick)
+        self._ask_for(fault, [address for address in wanted if address != gone])
+
+    def remove_leader(self, fault: Fault) -> None:
+        """Ask for all members but the leader."""
+        leader = self.simulation.leader()
+        self._ask_for(fault, [address for address in self._wanted() if address != leader])
+
+    def _wanted(self) -> tuple[str, ...]:
+        return self.simulation.checks.wanted or self.simulation.seeds
+
+    def _ask_for(self, fault: Fault, members: list[str]) -> None:
+        asked = self._running(fault)
+        if not members or asked is None or asked.life is None or asked.life.node is None:
+            return
+        life = asked.life
+        self._note(f"{asked.address} is asked for the members {', '.join(members)}")
+        for address in members:
+            self.start(self.simulation.hosts[address])
+
+        def ask() -> None:
+            with contextlib.suppress(SyncError):
+                life.node.set_members.submit(members)
+
+        life.soon(ask)
+
+    def forget(self, fault: Fault, host: Host | None = None) -> None:
+        """Kill a node, which loses all that it had, if enough others hold it."""
+        host = host or self._running(fault)
+        if host is not None and self.simulation.may_forget(host):
+            self.crash(fault, host)
+            if not host.is_up:
+                self._note(f"{host.address} has lost all")
+                host.erase()
+
+    def forget_leader(self, fault: Fault) -> None:
+        """Kill the leader, which loses all that it had."""
+        self.forget(fault, self._leader(fault))
 
     # The network
 

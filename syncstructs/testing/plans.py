@@ -38,6 +38,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     disks: bool = False
     framing: bool = False
     datagrams: bool = False
+    spares: int = 0
+    """Nodes besides that may become members."""
+    forgetful: bool = False
+    """Whether a node that stops loses all it had; only so many as a minority do at a time."""
     settings: dict[str, Any] = {}
     """Fields of `Config`."""
     mixes: dict[str, float] = {}
@@ -98,6 +102,10 @@ _NETWORK: Final = {
     "isolate_committed": 1.5, "succession": 1.5, "seizure": 1.0,
     "eclipse": 1.0,
 }  # fmt: skip
+_MEMBERS: Final = {
+    "change_members": 4.0, "add_member": 2.0, "remove_member": 2.0, "remove_leader": 2.0,
+    "forget": 2.0, "forget_leader": 1.0,
+}  # fmt: skip
 _DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}
 _DISKS: Final = {
     "slow_disk": 1.5, "stall_disk": 1.0, "full_disk": 1.0, "failing_disk": 1.0, "failing_sync": 1.0,
@@ -153,14 +161,15 @@ _CHANCES: Final = {
     "snapshots": 1.0,
 }  # fmt: skip
 
-PROFILES: Final = ("all", "network", "disk", "locks", "calm")
+PROFILES: Final = ("all", "network", "disk", "membership", "locks", "calm")
 
 
 def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     """Return the plan that follows from a seed.
 
-    Profiles: `all`; `network` and `disk` (mostly faults of these); `locks` (sessions, locks and
-    waits, with long pauses and cuts); `calm` (some load for long, without faults).
+    Profiles: `all`; `network` and `disk` (mostly faults of these); `membership` (nodes become
+    members, and are removed, and come back empty); `locks` (sessions, locks and waits, with long
+    pauses and cuts); `calm` (some load for long, without faults).
 
     Raises:
         ValueError: there is no such profile.
@@ -168,7 +177,8 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
     random = Random(f"{seed}/{profile}/plan")
-    disks = profile == "disk" or (profile in ("all", "locks") and random.random() < 0.3)
+    mixed = profile in ("all", "locks", "membership")
+    disks = profile == "disk" or (mixed and random.random() < 0.3)
     framing = profile != "calm" and random.random() < 0.1
     datagrams = not framing and profile != "calm" and random.random() < 0.3
     size = random.choices((1, 2, 3, 5), (1, 1, 17, 2))[0]
@@ -195,7 +205,25 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
         core=random.random(),
     )  # fmt: skip
     more = {**flavour, "settings": plan.settings | flavour.get("settings", {})}
-    return msgspec.structs.replace(plan, **more)
+    plan = msgspec.structs.replace(plan, **more)
+    return _with_members(random, plan) if profile == "membership" else plan
+
+
+def _with_members(random: Random, plan: Plan) -> Plan:
+    """Return the plan with more nodes than members, and with faults that change who is one."""
+    faults = [fault for fault in plan.faults if fault.kind != "rot"]
+    kinds, chances = list(_MEMBERS), list(_MEMBERS.values())
+    at, interval = 0.0, random.choice((0.2, 0.5, 1.5))
+    while (at := at + random.expovariate(1 / interval)) < plan.chaos:
+        kind = random.choices(kinds, chances)[0]
+        faults.append(Fault(_short(at), kind, _short(random.random()), *_two_parts(random)))
+    return msgspec.structs.replace(
+        plan,
+        size=random.choice((1, 3, 3, 3, 4, 5)),
+        spares=random.choice((1, 1, 2, 3)),
+        forgetful=not plan.disks and random.random() < 0.5,
+        faults=tuple(sorted(faults, key=lambda fault: fault.at)),
+    )
 
 
 def _draw_flavour(random: Random, profile: str) -> dict[str, Any]:

@@ -43,16 +43,15 @@ class Rules:
 
     def __init__(
         self,
-        addresses: tuple[str, ...],
         config: Config,
         fail: Callable[[Life, str], object],
     ) -> None:
         self.greatest_commit = 0
         """The greatest index that was seen committed anywhere."""
-        self._majority = len(addresses) // 2 + 1
         self._patience = config.election_timeout_max
         self._fail = fail
         self._logs: dict[tuple[int, str], EntryId] = {}
+        self._leaders: dict[int, str] = {}
         self._voters: dict[tuple[int, str], set[str]] = {}
         # By term and leader, then by who has answered: the newest round that it has answered.
         self._rounds: dict[tuple[int, str], dict[str, int]] = {}
@@ -104,7 +103,7 @@ class Rules:
 
         def watched_answer(read: Read, index: int) -> None:
             needed = rounds_needed.pop(read, None)
-            if index and needed is not None and self._majority > 1:
+            if index and needed is not None and not core.is_alone:
                 term, need = needed
                 confirmed = core._leading.rounds.confirmed
                 if core.term == term and confirmed < need:
@@ -134,7 +133,7 @@ class Rules:
     def _confirmed(self, life: Life, term: int, round: int) -> None:
         answered = self._rounds.get((term, life.host.address), {})
         voices = [peer for peer, its in answered.items() if its >= round]
-        if len(voices) + 1 < self._majority:
+        if not life.core.membership.is_quorum([*voices, life.host.address]):
             self._fail(
                 life, f"takes round {round} for confirmed, which only {voices} have answered (6.4)"
             )
@@ -142,7 +141,7 @@ class Rules:
     def voted(self, life: Life, core: RaftCore) -> None:
         """Look at a vote that was given by the last step."""
         candidate = core.voted_for
-        if candidate in (None, life.host.address, core.leader):
+        if candidate in (None, life.host.address, self._leaders.get(core.term)):
             # A vote for who leads already is none that is given: it is spent (see `Recovery`).
             return
         assert candidate is not None
@@ -181,6 +180,7 @@ class Rules:
 
     def elected(self, life: Life, term: int) -> None:
         """Count the votes of who leads now."""
+        self._leaders[term] = life.host.address
         voters = self._voters.get((term, life.host.address), set())
-        if self._majority > max(1, len(voters)):
+        if not life.core.is_alone and not life.core.membership.is_quorum(voters):
             self._fail(life, f"leads in term {term} by the votes of {sorted(voters)} only (5.2)")

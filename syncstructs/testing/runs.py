@@ -80,6 +80,8 @@ class Run:
             disks=plan.disks,
             framing=plan.framing,
             datagrams=plan.datagrams,
+            spares=plan.spares,
+            forgetful=plan.forgetful,
             check=check,
             **plan.settings,
         )
@@ -102,6 +104,9 @@ class Run:
         """
         simulation, load = self.simulation, self.load
         simulation.start()
+        if self.plan.forgetful:
+            # Until then a majority may have forgotten what nobody else can know of.
+            simulation.run_until(self._all_hold_something, _RECOVERY)
         self.nemesis = Nemesis(simulation, self.plan)
         simulation.run(self.plan.chaos)
         self.nemesis.stop()
@@ -113,6 +118,9 @@ class Run:
         self._restart_all()
         self._check_histories()
 
+    def _all_hold_something(self) -> bool:
+        return all(life.core.log.membership_index for life in self.simulation.lives())
+
     def _core_goes_on(self) -> None:
         """Leave a majority alone with itself: it must serve, whatever the others do."""
         simulation = self.simulation
@@ -120,11 +128,9 @@ class Run:
             if host.disk is not None:
                 host.disk.heal()
         simulation.start_again()  # who refuses a rotten disk cannot be of the core
-        able = [a for a in simulation.addresses if a not in simulation.damaged]
-        if len(able) * 2 <= len(simulation.addresses):
+        core = self._choose_core()
+        if not core:
             return
-        random = Random(f"{self.plan.seed}/{self.plan.core}/core")
-        core = random.sample(able, len(simulation.addresses) // 2 + 1)
         simulation.heal_among(core)
         for address in core:
             for other in simulation.addresses:
@@ -134,12 +140,28 @@ class Run:
         self._serves(core)
         self._gives_up_the_silent(core)
 
+    def _choose_core(self) -> list[str]:
+        """Return a quorum of those who can decide, by chance; empty if they are too few."""
+        simulation = self.simulation
+        random = Random(f"{self.plan.seed}/{self.plan.core}/core")
+        able = [a for a in simulation.cast() if a not in simulation.damaged]
+        if self.plan.forgetful:
+            # Who has yet to recover needs a quorum of the others.
+            able = [a for a in able if (life := simulation.hosts[a].life) and life.node
+                    and not life.core.is_recovering]  # fmt: skip
+        core: list[str] = []
+        for address in random.sample(able, len(able)):
+            core.append(address)
+            if simulation.are_quorum(core):
+                return core
+        return []
+
     def _gives_up_the_silent(self, core: list[str]) -> None:
         """Await that the sessions of those that the majority does not hear have ended."""
         simulation = self.simulation
         if simulation.config.session_ttl > _PATIENCE:
             return
-        silent = [a for a in simulation.addresses if a not in core]
+        silent = [a for a in simulation.cast() if a not in core]
 
         def forgotten() -> bool:
             return all(
@@ -154,10 +176,13 @@ class Run:
     def _deaf_leader_falls(self) -> None:
         """Let the leader speak, but hear nobody, for good: the others must find another one."""
         simulation = self.simulation
-        if Random(f"{self.plan.seed}/{self.plan.core}/deaf").random() > _DEAF:
+        if Random(f"{self.plan.seed}/{self.plan.core}/deaf").random() > _DEAF or self.plan.spares:
             return
         simulation.heal()
         simulation.start_again()
+        if self.plan.forgetful:
+            simulation.run_until(lambda: not any(
+                life.core.is_recovering for life in simulation.lives()), _RECOVERY)  # fmt: skip
         able = [a for a in simulation.addresses if a not in simulation.damaged]
         if len(able) - 1 < len(simulation.addresses) // 2 + 1:
             return
@@ -174,12 +199,25 @@ class Run:
         simulation, load = self.simulation, self.load
         simulation.heal()
         simulation.start_again()
+        if self.plan.spares:
+            simulation.run_until(self._members_are_settled, _RECOVERY)
+            simulation.retire()
         load.is_open = False
         simulation.run_until(lambda: load.is_idle, _RECOVERY)
         simulation.settle(_RECOVERY)
         load.check()
         check_settled(load)
         check_leaks(load)
+
+    def _members_are_settled(self) -> bool:
+        """Start whoever is to be a member, and look whether all is done that was asked for."""
+        simulation = self.simulation
+        for address in simulation.cast():
+            host = simulation.hosts[address]
+            life = host.life
+            if life is None or life.node is None or life.node._engine.failure is not None:
+                simulation.start_again([address])
+        return simulation.has_members()
 
     def _others_lead(self) -> None:
         """Have another leader, and only read: nothing acknowledged may be missing."""
@@ -188,10 +226,10 @@ class Run:
         assert leader is not None
         load.is_open = load.read_only = True
         simulation.crash(leader)
-        if 2 * len(simulation.up) > len(simulation.addresses):
+        if simulation.are_quorum(simulation.up):
             simulation.run_until(lambda: simulation.leader() is not None, _RECOVERY)
         simulation.start_again()
-        self._serves(simulation.addresses, write=False)
+        self._serves(simulation.cast(), write=False)
         simulation.run(1.0)
         load.is_open = False
         simulation.run_until(lambda: load.is_idle, _RECOVERY)
@@ -200,11 +238,13 @@ class Run:
         """Kill all nodes and start them: they must come to the same state again."""
         simulation, load = self.simulation, self.load
         simulation.settle(_RECOVERY)
+        if self.plan.forgetful:
+            return
         for address in simulation.addresses:
             simulation.crash(address, silently=True)
         load.read_only = load.is_open = True
         simulation.start_again()
-        self._serves(simulation.addresses)
+        self._serves(simulation.cast())
         simulation.run(0.5)
         load.is_open = False
         simulation.run_until(lambda: load.is_idle, _RECOVERY)

@@ -16,6 +16,7 @@ from ..errors import DataDirDamaged, StorageError
 from ..node.node import Node
 from ..node.world import inside
 from ..objects.replicated import Replicated
+from ..raft.membership import Membership
 from .faultatlas import FaultAtlas
 from .hosts import DiskTimes, Host, Life
 from .invariants import Invariants
@@ -35,7 +36,9 @@ class Simulation:
     """A cluster of `size` nodes named n1:1, n2:1, ...
 
     `consumers` makes the objects, anew for every life of every node. `disks`: run the real stores
-    on simulated disks; otherwise in memory that keeps exactly what was persisted. `framing` and
+    on simulated disks; otherwise in memory that keeps exactly what was persisted, or, if
+    `forgetful`, nothing; then a node can be stopped only while so many members hold all that a
+    majority is left. `spares`: so many nodes more that may become members. `framing` and
     `datagrams`: see `SimNetwork`. Further arguments are fields of `Config`.
 
     >>> from syncstructs import ReplCounter
@@ -59,6 +62,8 @@ class Simulation:
         disks: bool = False,
         framing: bool = False,
         datagrams: bool = False,
+        spares: int = 0,
+        forgetful: bool = False,
         check: bool = True,
         **settings: Any,
     ) -> None:
@@ -69,7 +74,11 @@ class Simulation:
         self.network = SimNetwork(
             self.schedule, Random(f"{seed}/network"), framing=framing, datagrams=datagrams
         )
-        self.addresses = tuple(f"n{i}:1" for i in range(1, size + 1))
+        self.addresses = tuple(f"n{i}:1" for i in range(1, size + spares + 1))
+        self.seeds = self.addresses[:size]
+        """The members to begin with."""
+        self.spares = spares
+        self.forgetful = forgetful
         self.config = Config(**{"data_dir": "/data" if disks else None, **settings})
         self.checks = Invariants(self, active=check)
         self.hosts = {
@@ -85,6 +94,8 @@ class Simulation:
             for number, address in enumerate(self.addresses, 1)
         }
         for host in self.hosts.values():
+            if forgetful:
+                host.may_forget = self.may_forget
             if host.disk is not None:
                 host.disk.crashpoint = host.effect_at
         self.refused: dict[str, StorageError] = {}
@@ -101,8 +112,8 @@ class Simulation:
     # Hosts and nodes
 
     def start(self, *addresses: str) -> None:
-        """Start nodes that are down; all of them without arguments."""
-        for address in addresses or self.addresses:
+        """Start nodes that are down; the first members without arguments."""
+        for address in addresses or self.seeds:
             if not self.hosts[address].is_up:
                 self._start(self.hosts[address])
 
@@ -120,7 +131,7 @@ class Simulation:
         try:
             with inside(life):
                 life.node = Node(
-                    host.address, self.addresses, consumers=early, config=self.config
+                    host.address, self._peers(), consumers=early, config=self.config
                 )
         except StorageError as error:
             if isinstance(error, DataDirDamaged):
@@ -134,6 +145,71 @@ class Simulation:
         self.checks.started(life)
         if self.on_start is not None:
             self.on_start(life)
+
+    # Members
+
+    def _peers(self) -> tuple[str, ...]:
+        """Return what a node is started with as peers."""
+        return self.cast() if self.spares else self.addresses
+
+    def cast(self) -> tuple[str, ...]:
+        """Return who is a member, or is about to become one or to cease, as far as anybody knows.
+
+        In the order of addresses.
+        """
+        if not self.spares:
+            return self.addresses
+        known = set(self.checks.wanted or self.seeds)
+        for membership in self.memberships():
+            known.update(membership.members)
+        return tuple(address for address in self.addresses if address in known)
+
+    def memberships(self) -> list[Membership]:
+        """Return the memberships that may count anywhere: committed, or in a log of who runs."""
+        found = [self.checks.membership or Membership(self.seeds)]
+        found += [
+            life.core.membership for life in self.lives() if life.core.log.membership_index
+        ]
+        return found
+
+    def are_quorum(self, addresses: Collection[str]) -> bool:
+        """Whether these can decide, whichever membership counts."""
+        return all(membership.is_quorum(addresses) for membership in self.memberships())
+
+    def may_forget(self, host: Host) -> bool:
+        """Whether a node may lose all that it holds: a quorum is left that never did, or has
+        recovered."""
+        life = host.life
+        if life is not None and life.node is not None and life.node._engine.failure is not None:
+            return True
+        holders = [
+            life.host.address
+            for life in self.lives()
+            if life.host is not host
+            and not life.core.is_recovering
+            and life.node._engine.failure is None
+        ]
+        return self.are_quorum(holders)
+
+    def has_members(self) -> bool:
+        """Whether a leader knows of exactly those members that are wanted, and they have all."""
+        leader = self.leader()
+        if leader is None:
+            return False
+        life = self.hosts[leader].life
+        assert life is not None
+        return (
+            life.replica.is_settled
+            and life.table.wanted == (self.checks.wanted or self.seeds)
+            and life.core.commit_index == life.core.log.last_index
+        )
+
+    def retire(self) -> None:
+        """Stop all nodes that are no members."""
+        cast = self.cast()
+        for host in self.hosts.values():
+            if host.address not in cast:
+                host.crash(forced=True)
 
     def end(self) -> None:
         """Let nothing more happen in any life; what they know can be looked at still."""
@@ -210,7 +286,7 @@ class Simulation:
 
         All of them without arguments.
         """
-        for address in addresses or self.addresses:
+        for address in addresses or self.cast():
             host = self.hosts[address]
             life = host.life
             if life is not None and life.node is not None and life.node._engine.failure is not None:
@@ -247,13 +323,14 @@ class Simulation:
 
         What waits for an item or a lock may go on waiting.
         """
-        lives = self.lives()
+        cast = self.cast()
+        lives = [life for life in self.lives() if life.host.address in cast]
         leader = self.leader()
         if any(life.node._engine.failure is not None for life in lives):
             # A sync that failed before all was healed may be heard of only now.
             self.start_again()
             return False
-        if leader is None or len(lives) + len(self.damaged) < len(self.hosts):
+        if leader is None or len(lives) + len(self.damaged) < len(cast):
             return False
         last = self.hosts[leader].life.core.log.last_id  # type: ignore[union-attr]
         return all(
