@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..raft.messages import Entry
 
 Waiter = tuple[int, int]
+Holder = tuple[int, int, int]
 
 # Commands by which a wait in a queue ends without being served, or a whole object does.
 _ENDINGS: Final = frozenset({
@@ -35,7 +36,7 @@ class Waits:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._holders: dict[tuple[str, Any], tuple[int, int, int]] = {}
+        self._holders: list[tuple[str, dict[Any, Holder]]] = []
         # Only lines of two and more: in others nobody is overtaken.
         self._lines: dict[tuple[str, str, Any], list[Waiter]] = {}
         for record in table._directory.records.values():
@@ -49,8 +50,8 @@ class Waits:
                         self._lines[record.name, what, None] = list(waiters)
 
     def _note_grants(self, name: str, target: Grants[Any]) -> None:
-        for key, holder in target._holders.items():
-            self._holders[name, key] = holder
+        if target._holders:
+            self._holders.append((name, target._holders.copy()))
         for key, line in target._lines.items():
             if len(line) > 1:
                 self._lines[name, "lock", key] = list(line)
@@ -62,11 +63,8 @@ class Waits:
         return self._overtaking(entry) or self._taking(entry)
 
     def _overtaking(self, entry: Entry) -> str | None:
-        if not self._lines:
-            return None
-        objects = self._table.objects
         for (name, what, key), line in self._lines.items():
-            target: Any = objects.get(name)
+            target = self._instance(name)
             if target is None:
                 continue
             if what == "lock":
@@ -85,15 +83,27 @@ class Waits:
         return None
 
     def _taking(self, entry: Entry) -> str | None:
-        if not self._holders:
-            return None
-        objects = self._table.objects
-        for (name, key), holder in self._holders.items():
-            target: Any = objects.get(name)
-            now = holder if target is None else target._holders.get(key)
-            if now == holder:
+        for name, before in self._holders:
+            target = self._instance(name)
+            # Most entries pass no lock on, and two dictionaries are compared fast.
+            if target is not None and target._holders != before:
+                wrong = self._wrongly_taken(name, before, target._holders, entry)
+                if wrong is not None:
+                    return wrong
+        return None
+
+    def _instance(self, name: str) -> Any:
+        """Return what stands for an object now; None: it is gone, or not attached here."""
+        record = self._table._directory.records.get(name)
+        return None if record is None else record.live
+
+    def _wrongly_taken(
+        self, name: str, before: dict[Any, Holder], after: dict[Any, Holder], entry: Entry
+    ) -> str | None:
+        for key, (session, ticket, token) in before.items():
+            now = after.get(key)
+            if now == (session, ticket, token):
                 continue
-            session, ticket, token = holder
             if now is not None and now[2] <= token:
                 return f"{name!r} passed from {token} to token {now[2]}"
             if self._table.sessions.last(session) is None:
