@@ -54,6 +54,10 @@ class Config:
     """Name of the cluster; members of differently named clusters refuse each other."""
     data_dir: str | None = None
     """Directory for log and snapshots; None keeps both in memory, and a restart begins empty."""
+    join: bool = False
+    """Wait to be made a member (`Node.add_member`) and never found a cluster: for nodes that come
+    later, whose `peers` are then only asked. Without it, a majority of the listed nodes that all
+    start empty is a new cluster."""
     drive: Drive = "thread"
     """Who runs the node: its own thread, the running asyncio loop, or your calls of `tick()`."""
     bind: str | None = None

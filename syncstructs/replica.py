@@ -90,6 +90,7 @@ class Replica(Generic[C]):
         *,
         address: str,
         members: Collection[str],
+        contacts: Collection[str] = (),
         config: Config,
         random: "Random",
         incarnation: int,
@@ -101,8 +102,8 @@ class Replica(Generic[C]):
         self.address = address
         self.config = config
         self.core = RaftCore(
-            address=address, members=members, config=config, random=random, restored=restored,
-            now=now,
+            address=address, members=members, contacts=contacts, config=config, random=random,
+            restored=restored, now=now,
         )  # fmt: skip
         self.table = Table(
             owner=port, random_type=type(random), detached_bytes=config.detached_bytes

@@ -49,6 +49,7 @@ class Engine:
     """One running member. Its methods may be called from any thread, unless they say otherwise."""
 
     def __init__(self, *, address: str, members: tuple[str, ...], config: Config) -> None:
+        """`members` (with the own address): those to begin with, or to ask if it is to join."""
         self.address = address
         self.config = config
         self.failure: SyncError | None = None
@@ -71,15 +72,15 @@ class Engine:
         self._timer: HasCancel | None = None
         self._timer_at = 0.0
         self._membership_waits: list[Future[None]] = []
-        self._stores = self._open_stores(members)
+        self._stores = self._open_stores(() if config.join else members)
         try:
-            self.replica = self._make_replica(self._stores)
+            self.replica = self._make_replica(self._stores, members)
         except BaseException:
             self.abort()
             raise
         self._network = self._world.network(
             address=address,
-            peers=[member for member in self.members if member != address],
+            peers=[peer for peer in self.members or members if peer != address],
             config=config,
             incarnation=self._incarnation,
             on_frame=self._on_frame,
@@ -115,7 +116,7 @@ class Engine:
             self.runner.abort()
             raise
 
-    def _make_replica(self, stores: Stores) -> Replica[Call]:
+    def _make_replica(self, stores: Stores, contacts: tuple[str, ...]) -> Replica[Call]:
         self._incarnation = self._world.random_bits(63)
         snapshot = stores.snapshots.latest()
         # Before the log, which may begin anew behind it: a refusal is to change nothing.
@@ -123,6 +124,7 @@ class Engine:
         return Replica(
             address=self.address,
             members=stores.members,
+            contacts=contacts,
             config=self.config,
             random=Random(self._world.random_bits(64)),
             incarnation=self._incarnation,

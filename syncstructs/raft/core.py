@@ -88,6 +88,7 @@ class RaftCore:
         *,
         address: str,
         members: Collection[str],
+        contacts: Collection[str] = (),
         config: Config,
         random: "Random",
         restored: Restored,
@@ -95,7 +96,8 @@ class RaftCore:
     ) -> None:
         """Continue with what the stores held. A lone member is its own leader at once.
 
-        `members`: the voters to begin with, where the stores do not tell any.
+        `members`: the voters to begin with, where the stores do not tell any; none: it waits until
+        it is made a member. `contacts`: whom it asks meanwhile.
         """
         self.address = address
         self.role = Role.FOLLOWER
@@ -118,6 +120,7 @@ class RaftCore:
         self._voided: dict[str, int] = {}
         self._dismissed_at = -1
         self._patient = True
+        self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
         self._restore(restored, Membership(sorted_members(members)))
         self._membership = Membership()
@@ -266,6 +269,9 @@ class RaftCore:
             return False
         following = self._membership.next_towards(wanted, leading.keeps_up)
         if following is None:
+            return False
+        if following.is_joint and not following.is_quorum(leading.able(now)):
+            # It could never be left, nor anything else be committed.
             return False
         assert self._membership.allows(following), (self._membership, following)
         self._append_own(EntryKind.MEMBERSHIP, encode_membership(following))
@@ -495,6 +501,8 @@ class RaftCore:
             return
         self._membership = membership
         self._peers = tuple(m for m in membership.members if m != self.address)
+        if not membership.voters:
+            self._peers = self._contacts
         if self._leading is not None:
             self._leading.change(membership, self._now)
         elif self._ballot is not None:

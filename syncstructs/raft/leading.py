@@ -27,9 +27,16 @@ from .quorum import reached_by_majority
 from .reads import HeldReads, Read, Rounds
 from .transfer import Outgoing
 
+# Who recovers is heard, and no more.
 _HEARD: Final = attrgetter("heard")
-_ACKNOWLEDGED_ROUND: Final = attrgetter("acknowledged_round")
-_MATCH_INDEX: Final = attrgetter("match_index")
+
+
+def _acknowledged_round(peer: Progress) -> int:
+    return 0 if peer.recovering else peer.acknowledged_round
+
+
+def _match_index(peer: Progress) -> int:
+    return 0 if peer.recovering else peer.match_index
 
 
 class Leading:
@@ -136,6 +143,15 @@ class Leading:
         """Whether this leader is a quorum by itself."""
         return self._membership.is_quorum((self._address,))
 
+    def able(self, now: float) -> list[str]:
+        """Return who can decide now: this leader, and peers that count and are heard."""
+        patience = self._config.election_timeout_max
+        return [self._address] + [
+            peer
+            for peer, progress in self.peers.items()
+            if not progress.recovering and now - progress.heard < patience
+        ]
+
     def keeps_up(self, peer: str) -> bool:
         """Whether a learner may become a voter: it has what there was a round ago, and counts."""
         progress = self.peers.get(peer)
@@ -146,17 +162,9 @@ class Leading:
         )
 
     def _reached(self, own: float, value: Callable[[Progress], float]) -> float:
-        """Return the highest value that a quorum has reached; this leader has reached `own`.
-
-        Who recovers has reached nothing.
-        """
+        """Return the highest value that a quorum has reached; this leader has reached `own`."""
         return min(
-            reached_by_majority(
-                [
-                    own if peer is None else 0 if peer.recovering else value(peer)
-                    for peer in half
-                ]
-            )
+            reached_by_majority([own if peer is None else value(peer) for peer in half])
             for half in self._halves
         )
 
@@ -203,7 +211,7 @@ class Leading:
         self.reads.hold(read, commit_index, self.rounds.current)
 
     def _confirm_rounds(self, now: float) -> None:
-        quorum_round = int(self._reached(self.rounds.current, _ACKNOWLEDGED_ROUND))
+        quorum_round = int(self._reached(self.rounds.current, _acknowledged_round))
         if self.rounds.confirm(quorum_round):
             for progress in self.peers.values():
                 progress.confirm(self.rounds.contact)
@@ -337,7 +345,7 @@ class Leading:
 
     def quorum_index(self) -> int:
         """Return the highest index that a majority has persisted (5.3; see also 5.4.2)."""
-        return int(self._reached(self._log.persisted_index, _MATCH_INDEX))
+        return int(self._reached(self._log.persisted_index, _match_index))
 
     # Messages to peers
 

@@ -58,7 +58,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True, gc=False):
         >>> Membership(("a", "b", "c")).is_quorum({"a", "c", "x"})
         True
         """
-        return all(
+        return bool(self.voters) and all(
             sum(voter in agreed for voter in half) >= majority(len(half))
             for half in (self.voters, self.outgoing)
             if half

@@ -104,8 +104,8 @@ _NETWORK: Final = {
 }  # fmt: skip
 _MEMBERS: Final = {
     "change_members": 4.0, "add_member": 2.0, "remove_member": 2.0, "remove_leader": 2.0,
-    "forget": 2.0, "forget_leader": 1.0,
-}  # fmt: skip
+}
+_FORGETTING: Final = {"forget": 2.0, "forget_leader": 1.0}
 _DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}
 _DISKS: Final = {
     "slow_disk": 1.5, "stall_disk": 1.0, "full_disk": 1.0, "failing_disk": 1.0, "failing_sync": 1.0,
@@ -212,7 +212,9 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
 def _with_members(random: Random, plan: Plan) -> Plan:
     """Return the plan with more nodes than members, and with faults that change who is one."""
     faults = [fault for fault in plan.faults if fault.kind != "rot"]
-    kinds, chances = list(_MEMBERS), list(_MEMBERS.values())
+    spares = random.choice((0, 1, 1, 2, 3))
+    weights = _MEMBERS | _FORGETTING if spares else _FORGETTING
+    kinds, chances = list(weights), list(weights.values())
     at, interval = 0.0, random.choice((0.2, 0.5, 1.5))
     while (at := at + random.expovariate(1 / interval)) < plan.chaos:
         kind = random.choices(kinds, chances)[0]
@@ -220,7 +222,7 @@ def _with_members(random: Random, plan: Plan) -> Plan:
     return msgspec.structs.replace(
         plan,
         size=random.choice((1, 3, 3, 3, 4, 5)),
-        spares=random.choice((1, 1, 2, 3)),
+        spares=spares,
         forgetful=not plan.disks and random.random() < 0.5,
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )

@@ -8,6 +8,7 @@ happens follows from the seed, and the checks of `invariants` run with every ste
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -131,7 +132,7 @@ class Simulation:
         try:
             with inside(life):
                 life.node = Node(
-                    host.address, self._peers(), consumers=early, config=self.config
+                    host.address, self.cast(), consumers=early, config=self._config_of(life)
                 )
         except StorageError as error:
             if isinstance(error, DataDirDamaged):
@@ -148,9 +149,10 @@ class Simulation:
 
     # Members
 
-    def _peers(self) -> tuple[str, ...]:
-        """Return what a node is started with as peers."""
-        return self.cast() if self.spares else self.addresses
+    def _config_of(self, life: Life) -> Config:
+        """Return the settings of a node: only the first lives of the first members may found."""
+        founds = not self.spares or (life.number == 1 and life.host.address in self.seeds)
+        return self.config if founds else replace(self.config, join=True)
 
     def cast(self) -> tuple[str, ...]:
         """Return who is a member, or is about to become one or to cease, as far as anybody knows.
