@@ -216,9 +216,18 @@ class Node:
     def _why_not_ready(self, timeout: float | None) -> str:
         linked = {self.address, *self._engine.links()}
         missing = ", ".join(member for member in self.members if member not in linked)
+        core = self._engine.replica.core
+        why = ""
+        if core.is_recovering:
+            why = (
+                "; it started empty, and has no vote until a majority of the others, or all of them"
+                " if fewer hold anything, have told it what there is"
+            )
+        elif core.is_dismissed:
+            why = "; a member says that it is none"
         return (
             f"{self.address} is not ready within {timeout} s: members {self.members} have elected"
-            f" {self.leader or 'no leader'}{f'; no link to {missing}' if missing else ''}"
+            f" {self.leader or 'no leader'}{f'; no link to {missing}' if missing else ''}{why}"
         )
 
     @operation

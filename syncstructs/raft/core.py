@@ -127,7 +127,7 @@ class RaftCore:
         self._recovery: Recovery | None = None
         if restored.blank:
             nonce = random.getrandbits(62) + 1
-            self._recovery = Recovery(nonce, lasting=restored.lasting)
+            self._recovery = Recovery(nonce, lasting=restored.lasting and bool(members))
             self._floor = None
         self._election_timeout = 0.0
         self._election_at = now
@@ -214,8 +214,10 @@ class RaftCore:
 
     def heard(self, peer: str) -> float:
         """Return when `peer` last answered in this term, on its leader; 0.0 if nothing is known."""
-        progress = self._leading.peers.get(peer) if self._leading else None
-        return progress.heard if progress else 0.0
+        if self._leading is None:
+            return 0.0
+        progress = self._leading.peers.get(peer)
+        return progress.heard if progress else self._leading.departed.get(peer, 0.0)
 
     def cluster_time(self, now: float) -> int:
         """Return the cluster time in microseconds; only a leader's advances by itself."""

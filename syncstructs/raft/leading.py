@@ -53,6 +53,7 @@ class Leading:
         "_round_last_index",
         "_time_base",
         "_transfers",
+        "departed",
         "heartbeat_at",
         "noop_index",
         "peers",
@@ -80,6 +81,8 @@ class Leading:
         """The no-op of this term; once it is committed, so is all that was before (5.4.2)."""
         self.peers: dict[str, Progress] = {}
         """All who are spoken to: the other members, and for a while those that were."""
+        self.departed: dict[str, float] = {}
+        """When those were heard last that are spoken to no more: their sessions live on."""
         self.rounds = Rounds(now)
         self.reads = HeldReads()
         self.heartbeat_at = now
@@ -130,6 +133,7 @@ class Leading:
             knows = min(progress.match_index, progress.commit_sent) >= self._log.membership_index
             if knows or now >= progress.leaves_at:
                 del self.peers[peer]
+                self.departed[peer] = progress.heard
                 self._transfers.pop(peer, None)
                 self.reads.forget(peer)
 

@@ -50,7 +50,7 @@ class Recovery:
     __slots__ = ("_lasting", "_replies", "nonce")
 
     def __init__(self, nonce: int, *, lasting: bool) -> None:
-        """`lasting`: whether the member's store survives its process."""
+        """`lasting`: whether the member's store survives its process, and it is no newcomer."""
         self._lasting = lasting
         self.nonce = nonce
         """Tells this life from all others of the member; never 0."""

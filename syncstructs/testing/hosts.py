@@ -113,6 +113,8 @@ class Host:
         self.may_forget: Callable[[Host], bool] | None = None
         """Whether it may lose all now, as it does with every end of its process; None: it keeps
         what it has."""
+        self.was_erased = False
+        """Whether it ever lost what it had."""
         self.cut_power: bool | None = None
         """Whether the next crash is a power cut; None: chance tells."""
 
@@ -180,6 +182,7 @@ class Host:
         self.log = MemoryLog(lasting=self.may_forget is None)
         self.snapshots = MemorySnapshots()
         self.members = ()
+        self.was_erased = True
         self.watcher.erased(self)
         if self.disk is not None:
             self.disk.erase()

@@ -150,8 +150,11 @@ class Simulation:
     # Members
 
     def _config_of(self, life: Life) -> Config:
-        """Return the settings of a node: only the first lives of the first members may found."""
-        founds = not self.spares or (life.number == 1 and life.host.address in self.seeds)
+        """Return the settings of a node: who comes later, or empty, is not to found a cluster."""
+        host = life.host
+        founds = life.number == 1 and host.address in self.seeds
+        if not self.spares:
+            founds = self.forgetful or not host.was_erased
         return self.config if founds else replace(self.config, join=True)
 
     def cast(self) -> tuple[str, ...]:
@@ -182,7 +185,12 @@ class Simulation:
         """Whether a node may lose all that it holds: a quorum is left that never did, or has
         recovered."""
         life = host.life
-        if life is not None and life.node is not None and life.node._engine.failure is not None:
+        if (
+            self.forgetful
+            and life is not None
+            and life.node is not None
+            and life.node._engine.failure is not None
+        ):
             return True
         holders = [
             life.host.address

@@ -291,6 +291,7 @@ def test_a_withdrawal_is_not_taken_back_however_short_calls_may_take(trio):
     """The wait is in the log; were its withdrawal forgotten, a ghost would take an item."""
     waiter = next(node for node in trio if not node.is_leader)
     others = [node for node in trio if node is not waiter]
+    addresses = waiter.members
     jobs = waiter.objects["jobs"]
     waiter._engine.config = waiter._engine.config.__class__(call_timeout=0.2)
     with ThreadPoolExecutor(1) as threads:
@@ -307,8 +308,9 @@ def test_a_withdrawal_is_not_taken_back_however_short_calls_may_take(trio):
             waiter.close()
             raise
     assert isinstance(result, OutcomeUnknown), result
-    back = start(others[0].address, waiter.members)
+    back, other = (start(node.address, addresses) for node in others)
     back.wait_ready(20)
     back.objects["jobs"].put("job")
     assert back.objects["jobs"].get(timeout=SOON) == "job"
     back.close()
+    other.close()
