@@ -551,7 +551,7 @@ class RaftCore:
             if self._ballot is not None:
                 self._become_follower(self.term, None)
         if self._leading is not None and sender in self._leading.peers:
-            self._leading.recovery_told(sender, message.nonce)
+            self._leading.begin_recovery(sender, message.nonce)
             self._set_barrier(self._leading)
         reply = RecoveryReply(
             message.nonce, self.term, self.log.last_id, self._recovery is not None,
@@ -815,11 +815,13 @@ class RaftCore:
         leading = self._leading
         if leading is None or message.term < self.term or message.round == 0:
             return
-        if sender not in leading.peers:
+        if sender not in leading.peers or leading.is_outlived(sender, message):
             return
-        leading.recovery_told(sender, message.recovering)
         if message.recovering:
+            leading.begin_recovery(sender, message.recovering)
             self._set_barrier(leading)
+        else:
+            leading.told_recovered(sender)
         if isinstance(message, AppendReply):
             leading.append_replied(sender, message)
         else:
