@@ -640,11 +640,18 @@ class RaftCore:
 
     @property
     def _may_stand(self) -> bool:
-        """Whether this member may become the leader, as far as it can tell by itself."""
+        """Whether this member may become the leader, as far as it can tell by itself.
+
+        One that is to lose its vote stands until that is committed, without counting its own: its
+        log may be the only one that nobody with a vote can refuse (dissertation, 4.2.2).
+        """
         return (
             self._recovery is None
             and not self.is_dismissed
-            and self._membership.is_voter(self.address)
+            and any(
+                membership.is_voter(self.address)
+                for membership in self.log.memberships_from(self.commit_index)
+            )
         )
 
     def _on_election_timeout(self) -> None:
