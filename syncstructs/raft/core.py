@@ -22,6 +22,7 @@ the same ones. `commit_index` itself is not persisted; it begins anew at the sna
 
 from collections.abc import Collection, Sequence
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -122,19 +123,22 @@ class RaftCore:
         self._patient = True
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
-        self._restore(restored, Membership(sorted_members(members)))
-        self._membership = Membership()
         self._recovery: Recovery | None = None
-        if restored.blank:
+        if restored.blank or restored.hard_state.recovering:
             nonce = random.getrandbits(62) + 1
             self._recovery = Recovery(nonce, lasting=restored.lasting and bool(members))
             self._floor = None
+        self._restore(restored, Membership(sorted_members(members)))
+        self._membership = Membership()
         self._election_timeout = 0.0
         self._election_at = now
+        self._ask_at = now + config.election_timeout_max if self._recovery else inf
         self._reset_election_timer()
         self._note_membership()
-        if self._membership.is_quorum((address,)):
-            self._recovery, self._floor = None, EntryId(0, 0)
+        lone = self._membership.is_quorum((address,))
+        if lone and (self._recovery is None or not self.log.membership_index):
+            # What only begins to recover has a log that ends early: it may have been alone then.
+            self._end_recovery(EntryId(0, 0))
             self._campaign()
 
     def _restore(self, restored: Restored, membership: Membership) -> None:
@@ -227,7 +231,9 @@ class RaftCore:
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest; infinite if never."""
-        return self._leading.deadline() if self._leading else self._election_at
+        if self._leading is not None:
+            return self._leading.deadline()
+        return min(self._election_at, self._ask_at)
 
     def tick(self, now: float) -> None:
         """Do what time demands."""
@@ -236,6 +242,8 @@ class RaftCore:
         if leading is None:
             if now >= self._election_at:
                 self._on_election_timeout()
+            elif now >= self._ask_at:
+                self._ask()
         elif leading.quorum_heard_at + self._config.election_timeout_max <= now:
             # Check-quorum: a majority may have another leader by now.
             self._become_follower(self.term, None)
@@ -492,7 +500,8 @@ class RaftCore:
         return 0
 
     def _persist_hard_state(self) -> int:
-        return self._appends.add_hard_state(HardState(self.term, self.voted_for))
+        state = HardState(self.term, self.voted_for, self._recovery is not None)
+        return self._appends.add_hard_state(state)
 
     # Members (section 6)
 
@@ -559,6 +568,13 @@ class RaftCore:
         )  # fmt: skip
         self._send(sender, reply)
 
+    def _ask(self) -> None:
+        """Ask all what they hold, again and again: its leader may be unable to recover it."""
+        assert self._recovery is not None
+        self._ask_at = self._now + self._config.election_timeout_max
+        for peer in self._peers:
+            self._send(peer, RecoveryRequest(self._recovery.nonce))
+
     def _on_recovery_reply(self, sender: str, message: RecoveryReply) -> None:
         if self._recovery is not None:
             self._recovery.heard(sender, message)
@@ -581,7 +597,7 @@ class RaftCore:
             self._spend_vote()
         if self._persisted_id < start.floor:
             return
-        self._recovery = None
+        self._end_recovery(start.floor)
         if not start.floor.index and self.leader is None:
             # All begin now: who stands first, soon, will be the first leader.
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
@@ -590,8 +606,16 @@ class RaftCore:
     def _on_recovered(self, nonce: int) -> None:
         """Count and vote from now on: the leader says that this member holds what is committed."""
         if nonce == self._recovery_nonce:
-            self._recovery, self._floor = None, EntryId(0, 0)
             self._spend_vote()
+            self._end_recovery(EntryId(0, 0))
+
+    def _end_recovery(self, floor: EntryId) -> None:
+        """Vote, for logs that reach `floor`, and count from now on, in later lives as well."""
+        self._floor = floor
+        if self._recovery is not None:
+            self._recovery, self._ask_at = None, inf
+            if self.term:
+                self._persist_hard_state()
 
     @property
     def _persisted_id(self) -> EntryId:
@@ -664,8 +688,7 @@ class RaftCore:
         self._reset_election_timer()
         self._become_follower(self.term, None)
         if self._recovery is not None:
-            for peer in self._peers:
-                self._send(peer, RecoveryRequest(self._recovery.nonce))
+            self._ask()
 
     def _pre_vote_request(self) -> PreVoteRequest:
         return PreVoteRequest(self.term + 1, self.log.last_id, self._membership.genesis)

@@ -100,8 +100,11 @@ class Replay(Position):
 
     @property
     def is_blank(self) -> bool:
-        """Whether it says nothing at all."""
-        return self.last.index == 0 and self.hard_state == HardState()
+        """Whether it is of a member that never said anything: a term is written before all else.
+
+        Only a snapshot may have come before that.
+        """
+        return self.hard_state == HardState()
 
     def compact(self, index: int) -> None:
         """Forget entries up to `index`."""
