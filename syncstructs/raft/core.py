@@ -554,9 +554,8 @@ class RaftCore:
 
         Once per life of it: while it recovers it gives no vote.
         """
-        if self._voided.get(sender) != message.nonce:
-            if sender in self._peers:
-                self._voided[sender] = message.nonce
+        if self._membership.is_voter(sender) and self._voided.get(sender) != message.nonce:
+            self._voided[sender] = message.nonce
             if self._ballot is not None:
                 self._become_follower(self.term, None)
         if self._leading is not None and sender in self._leading.peers:
