@@ -275,6 +275,8 @@ class RaftCore:
         leading = self._leading
         if leading is None or not self.leader_ready or not wanted:
             return False
+        if leading.successor is not None:
+            return False
         if self.log.membership_index > self.commit_index:
             return False
         following = self._membership.next_towards(wanted, leading.keeps_up)
