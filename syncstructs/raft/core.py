@@ -179,7 +179,7 @@ class RaftCore:
     @property
     def is_dismissed(self) -> bool:
         """Whether a member has said that this node is none, and nothing newer is known here."""
-        return self._dismissed_at >= self.log.membership_index
+        return self._dismissed_at >= max(self.log.membership_index, 1)
 
     @property
     def leader_ready(self) -> bool:
@@ -461,6 +461,7 @@ class RaftCore:
             or effects.install
             or effects.reads
             or effects.peers is not None
+            or effects.dismissed
             or (self._leading is not None and self._leading.has_messages(self.commit_index))
         )
 
@@ -531,6 +532,7 @@ class RaftCore:
         """Stand for election no more, unless a newer membership is known here."""
         if self._leading is None and self.leader is None:
             self._dismissed_at = max(self._dismissed_at, message.index)
+            self._effects.dismissed = self.is_dismissed
             if self.is_dismissed and self._ballot is not None:
                 self._become_follower(self.term, None)
 
@@ -656,9 +658,11 @@ class RaftCore:
             return
         self._reset_election_timer()
         self._become_follower(self.term, None)
-        if self._recovery is not None:
-            for peer in self._peers:
-                self._send(peer, RecoveryRequest(self._recovery.nonce))
+        # Who cannot stand asks what there is, or whether it is still a member.
+        recovery = self._recovery
+        question = RecoveryRequest(recovery.nonce) if recovery else self._pre_vote_request()
+        for peer in self._peers:
+            self._send(peer, question)
 
     def _pre_vote_request(self) -> PreVoteRequest:
         return PreVoteRequest(self.term + 1, self.log.last_id, self._membership.genesis)
@@ -753,7 +757,7 @@ class RaftCore:
             and self._same_cluster(message.genesis)
         )
         self._send(sender, PreVoteReply(message.term if granted else self.term, granted))
-        if not granted and sender not in self._peers:
+        if sender not in self._membership.members:
             self._dismiss(sender)
 
     def _on_pre_vote_reply(self, sender: str, message: PreVoteReply) -> None:

@@ -126,7 +126,7 @@ class Invariants(Watcher):
         self.membership: Membership | None = None
         """The newest one that was seen committed, and in `wanted` who was to have a vote."""
         self.wanted: tuple[str, ...] = ()
-        self._wanted_at = self._membership_at = 0
+        self.membership_index = self._wanted_at = 0
         self._forgotten: dict[str, list[Durable]] = {}
         self.committed: dict[int, Entry] = {}
         """The first entry that was seen committed at each index."""
@@ -270,8 +270,7 @@ class Invariants(Watcher):
         if message.term > durable.hard_state.term:
             self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
         if kind is AppendReply or kind is SnapshotReply:
-            if not message.recovering:
-                self._rules.answers_round(message.term, address, peer, message.round)
+            self._rules.answers_round(message.term, address, peer, message)
             if kind is AppendReply:
                 self._acknowledges(life, peer, message, durable)
             else:
@@ -379,11 +378,11 @@ class Invariants(Watcher):
 
     def _membership_committed(self, life: Life, entry: Entry) -> None:
         membership = decode_membership(entry.payload)
-        if entry.index < self._membership_at:
+        if entry.index < self.membership_index:
             return
         if self.membership is not None and not self.membership.allows(membership):
             self._fail(life, f"commits {membership} after {self.membership} (section 6)")
-        self.membership, self._membership_at = membership, entry.index
+        self.membership, self.membership_index = membership, entry.index
 
     def _first_committed(self, life: Life, term: int, entry: Entry) -> None:
         hosts = self.simulation.hosts

@@ -54,7 +54,7 @@ class Rules:
         self._leaders: dict[int, str] = {}
         self._voters: dict[tuple[int, str], set[str]] = {}
         # By term and leader, then by who has answered: the newest round that it has answered.
-        self._rounds: dict[tuple[int, str], dict[str, int]] = {}
+        self._rounds: dict[tuple[int, str], dict[tuple[str, int], int]] = {}
         # By life: the leader, its term, and how often calls from a number on were sent to it.
         self._sent: dict[Life, tuple[str, int, dict[tuple[int, int], int]]] = {}
 
@@ -125,14 +125,24 @@ class Rules:
         """Note a vote on its way."""
         self._voters.setdefault((term, candidate), set()).add(voter)
 
-    def answers_round(self, term: int, peer: str, leader: str, round: int) -> None:
-        """Note an answer to a round of a leader on its way."""
+    def answers_round(
+        self, term: int, peer: str, leader: str, reply: AppendReply | SnapshotReply
+    ) -> None:
+        """Note an answer to a round of a leader on its way, by who answers and its recovery."""
         answered = self._rounds.setdefault((term, leader), {})
-        answered[peer] = max(round, answered.get(peer, 0))
+        voice = (peer, reply.recovering)
+        answered[voice] = max(reply.round, answered.get(voice, 0))
 
     def _confirmed(self, life: Life, term: int, round: int) -> None:
         answered = self._rounds.get((term, life.host.address), {})
-        voices = [peer for peer, its in answered.items() if its >= round]
+        leading: Any = life.core._leading
+        # Who recovers does not count before its leader has recovered it, which it hears later.
+        voices = [
+            peer
+            for (peer, recovering), its in answered.items()
+            if its >= round
+            and (not recovering or recovering == getattr(leading.peers.get(peer), "recovered", 0))
+        ]
         if not life.core.membership.is_quorum([*voices, life.host.address]):
             self._fail(
                 life, f"takes round {round} for confirmed, which only {voices} have answered (6.4)"
