@@ -23,6 +23,7 @@ from ..raft.messages import (
     SnapshotReply,
     VoteRequest,
 )
+from .sureness import Sureness
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -36,6 +37,9 @@ _BINDING: Final = frozenset({AppendRequest, AppendReply, SnapshotChunk, Snapshot
 
 # In a term, to one leader, and without anything new: under the worst faults it takes a sixth of it.
 _REPETITIONS_MAX: Final = 250
+# The same refusal to one leader, with the same log: under the worst faults it takes a third of it.
+_REFUSALS_MAX: Final = 100
+_NEVER: Final = (0, 0)
 
 
 class Rules:
@@ -51,6 +55,7 @@ class Rules:
         """The greatest index that was seen committed anywhere."""
         self._majority = len(addresses) // 2 + 1
         self._patience = config.election_timeout_max
+        self._heartbeat = config.heartbeat_interval
         self._fail = fail
         self._logs: dict[tuple[int, str], EntryId] = {}
         self._voters: dict[tuple[int, str], set[str]] = {}
@@ -58,6 +63,13 @@ class Rules:
         self._rounds: dict[tuple[int, str], dict[str, int]] = {}
         # By life: the leader, its term, and how often calls from a number on were sent to it.
         self._sent: dict[Life, tuple[str, int, dict[tuple[int, int], int]]] = {}
+        # By life: the last refusal, to whom, in which term and with which log; and how often.
+        self._refused: dict[Life, tuple[tuple[object, ...], int]] = {}
+        # By life: term and round of its newest answer; and those of the first request since then
+        # that it has not answered, and when it came.
+        self._answered: dict[Life, tuple[int, int]] = {}
+        self._unanswered: dict[Life, tuple[int, int, float]] = {}
+        self.sureness = Sureness(self._majority, config, fail)
 
     def watch(self, life: Life) -> None:
         """Watch the node of a life from now on."""
@@ -65,22 +77,37 @@ class Rules:
         core = life.core
         step, barrier, apply = replica.step, replica.barrier, replica.apply
         needs: dict[int, int] = {}
+        hears = self.sureness.hears
 
         def watched_step(sender: str, message: Any, now: float) -> None:
             step(sender, message, now)
-            if type(message) in _BINDING and message.term > core.term:
-                self._fail(
-                    life, f"has {message} of {sender}, and stays in term {core.term} (5.1)"
-                )
+            kind = type(message)
+            if kind in _BINDING:
+                if message.term > core.term:
+                    self._fail(
+                        life, f"has {message} of {sender}, and stays in term {core.term} (5.1)"
+                    )
+                if kind is AppendRequest:
+                    if life not in self._unanswered and message.term == core.term:
+                        heard = (message.term, message.round)
+                        if heard > self._answered.get(life, _NEVER):
+                            self._unanswered[life] = (*heard, now)
+                elif core._leading is not None and kind is not SnapshotChunk:
+                    hears(life, sender, message, now)
 
         def watched_barrier(request: int, now: float) -> None:
             needs[request] = self.greatest_commit
             barrier(request, now)
 
         def watched_apply(limit_bytes: int, now: float) -> Any:
+            indexes = dict(replica._barriers) if replica._barriers else {}
             progress = apply(limit_bytes, now)
             for request in progress.barriers:
                 need, applied = needs.pop(request), life.table.applied_index
+                if applied < indexes[request]:
+                    self._fail(
+                        life, f"passes a barrier at {applied}, whose index is {indexes[request]}"
+                    )
                 if applied < need:
                     self._fail(
                         life,
@@ -90,22 +117,45 @@ class Rules:
 
         replica.step, replica.barrier, replica.apply = watched_step, watched_barrier, watched_apply
         self._watch_reads(life)
+        self._watch_votes(life)
+        self.sureness.watch(life)
+
+    def _watch_votes(self, life: Life) -> None:
+        core: Any = life.core
+        up_to_date = core._up_to_date
+
+        def watched_up_to_date(last: EntryId) -> bool:
+            found: bool = up_to_date(last)
+            if found and last < core.log.last_id:
+                self._fail(
+                    life,
+                    f"takes a log that ends with {last} for up to date; its own ends with"
+                    f" {core.log.last_id} (5.4.1)",
+                )
+            return found
+
+        core._up_to_date = watched_up_to_date
 
     def _watch_reads(self, life: Life) -> None:
         core: Any = life.core
         lead, answer = core._lead_read, core._answer_read
-        rounds_needed: dict[Read, tuple[int, int]] = {}
+        needs: dict[Read, tuple[int, int, int]] = {}
 
         def watched_lead(read: Read) -> None:
             rounds = core._leading.rounds
             # One that is asked again may be answered as it would have been the first time.
-            rounds_needed.setdefault(read, (core.term, rounds.current + (not rounds.fresh)))
+            round = rounds.current + (not rounds.fresh)
+            needs.setdefault(read, (core.term, round, self.greatest_commit))
             lead(read)
 
         def watched_answer(read: Read, index: int) -> None:
-            needed = rounds_needed.pop(read, None)
+            needed = needs.pop(read, None)
+            if index and needed is not None and index < needed[2]:
+                self._fail(
+                    life, f"answers {read} by index {index}; as it came, {needed[2]} was committed"
+                )
             if index and needed is not None and self._majority > 1:
-                term, need = needed
+                term, need, _ = needed
                 confirmed = core._leading.rounds.confirmed
                 if core.term == term and confirmed < need:
                     self._fail(
@@ -177,8 +227,48 @@ class Rules:
         if seconds > self._patience + 1e-6:
             self._fail(life, f"does not lead, and stands for election in {seconds} s only (5.2)")
 
+    def refuses(self, life: Life, leader: str, message: AppendReply) -> None:
+        """Note a refusal on its way: each must bring the two logs nearer to each other."""
+        refusal = (leader, message.term, message.index, life.core.log.last_id)
+        before, count = self._refused.get(life, (None, 0))
+        count = count + 1 if before == refusal else 1
+        self._refused[life] = (refusal, count)
+        if count > _REFUSALS_MAX:
+            self._fail(
+                life,
+                f"refuses for the {count}th time what {leader} sends in term {message.term},"
+                f" with a log that may be equal up to {message.index}",
+            )
+
+    def answered(self, life: Life, term: int, round: int) -> None:
+        """Note an answer to a round on its way."""
+        if (term, round) > self._answered.get(life, _NEVER):
+            self._answered[life] = (term, round)
+        unanswered = self._unanswered.get(life)
+        if unanswered is not None and (term, round) >= unanswered[:2]:
+            del self._unanswered[life]
+
+    def answers_in_time(self, life: Life, core: RaftCore) -> None:
+        """Look whether a follower owes its leader an answer for which it waits for nothing."""
+        unanswered = self._unanswered.get(life)
+        if unanswered is None:
+            return
+        term, round, since = unanswered
+        appends = core._appends
+        if (
+            term != core.term
+            or core._following is None
+            or appends.durable_ticket < appends.last_ticket
+            or core.has_effects
+        ):
+            # What it waits for may end at this very moment.
+            del self._unanswered[life]
+        elif life.now() - since > self._heartbeat:
+            self._fail(life, f"has heard round {round} of {core.leader}, and does not answer")
+
     def elected(self, life: Life, term: int) -> None:
         """Count the votes of who leads now."""
+        self.sureness.elected(life, term)
         voters = self._voters.get((term, life.host.address), set())
         if self._majority > max(1, len(voters)):
             self._fail(life, f"leads in term {term} by the votes of {sorted(voters)} only (5.2)")

@@ -1,0 +1,77 @@
+"""Loads and faults under which planted bugs show: what plans bring about rarely, often."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from msgspec.structs import replace
+
+from syncstructs.testing.plans import Fault
+
+
+def faults(
+    kinds: Sequence[str], *, every: float, span: float, count: int, least: float = 0.0
+) -> tuple[Fault, ...]:
+    """Return faults of these kinds by turns; `least`: how bad each is at the least."""
+    chance = Random(0)
+    return tuple(
+        Fault(
+            every * (number + 1), kinds[number % len(kinds)], span, chance.random(),
+            least + chance.random() * (1.0 - least),
+        )
+        for number in range(count)
+    )  # fmt: skip
+
+
+_TIMES: dict[str, Any] = {
+    "election_timeout_min": 0.2, "election_timeout_max": 0.4, "heartbeat_interval": 0.08,
+    "session_ttl": 1.0,
+}  # fmt: skip
+
+# Snapshots at every turn, in small pieces.
+SNAPSHOTS: dict[str, Any] = {
+    "size": 3,
+    "settings": _TIMES | {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
+}
+
+# Leaders that lead on long after others have been elected, and then reach them.
+STUBBORN: dict[str, Any] = {
+    "size": 3, "clients": 2, "think": 0.1,
+    "settings": {
+        "election_timeout_min": 0.1, "election_timeout_max": 1.2, "heartbeat_interval": 0.04,
+        "session_ttl": 4.0,
+    },
+    "faults": faults(("isolate_leader",), every=0.9, span=0.5, count=9),
+}  # fmt: skip
+
+# The same with much that only they have, while the others leave it behind: the logs of these begin
+# where their own goes on otherwise.
+PARTED: dict[str, Any] = STUBBORN | {
+    "clients": 3, "think": 0.05, "mixes": {"pipeline": 1.0},
+    "settings": STUBBORN["settings"] | {
+        "batch_bytes": 1, "snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 2000,
+    },
+    "faults": tuple(
+        fault for number in range(5)
+        for fault in faults(("isolate_leader",), every=0.7, span=0.25 + 0.07 * number, count=12,
+            least=0.2)[number::5]
+    ),
+}  # fmt: skip
+
+# The same, with disks that have not done what their nodes had begun.
+SEIZED: dict[str, Any] = PARTED | {
+    "faults": tuple(
+        one
+        for fault in PARTED["faults"]
+        for one in (replace(fault, kind="stall_leader", span=fault.span + 0.1), fault)
+    )
+}
+
+# Disks so slow that elections and heartbeats overtake them.
+SLOW_DISKS: dict[str, Any] = {
+    "settings": _TIMES,
+    "faults": faults(
+        ("slow_disk", "crash_leader", "slow_disk", "isolate_leader"), every=0.25, span=0.5,
+        count=30, least=0.6,
+    ),
+}  # fmt: skip
