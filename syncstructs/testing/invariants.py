@@ -197,7 +197,7 @@ class Invariants(Watcher):
         if not self.active:
             return log
         durable = self._durable.setdefault(life.host.address, Durable())
-        return WatchedLog(log, durable, life)
+        return WatchedLog(log, durable, life, self._fail)
 
     def started(self, life: Life) -> None:
         """Watch what the node of a life applies from now on."""

@@ -75,3 +75,24 @@ SLOW_DISKS: dict[str, Any] = {
         count=30, least=0.6,
     ),
 }  # fmt: skip
+
+# Minorities that follow a leader when the others have another one, and then go over to that.
+TORN: dict[str, Any] = STUBBORN | {
+    "size": 5, "faults": faults(("split",), every=1.0, span=0.6, count=10, least=0.2)
+}
+
+# Methods that change much of an object at once.
+SWEEPS: dict[str, Any] = {
+    "mixes": {"sweep": 3.0, "change_list": 1.0, "read": 1.0}, "think": 0.1, "clients": 2,
+}  # fmt: skip
+
+# Callers of one node that give up waiting for what others of it hold.
+RIVALS: dict[str, Any] = {
+    "mixes": {"hold": 1.0, "hold_key": 1.0}, "give_up": 0.6, "think": 0.05, "clients": 3, "keys": 1,
+}  # fmt: skip
+
+# Followers that take snapshots while their callers wait for locks.
+SKIPPED_LOCKS: dict[str, Any] = SNAPSHOTS | {
+    "mixes": {"hold": 1.0, "hold_key": 1.0}, "think": 0.05, "clients": 3, "keys": 2,
+    "faults": faults(("isolate", "crash"), every=0.3, span=0.3, count=25),
+}  # fmt: skip
