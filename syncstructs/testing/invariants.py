@@ -368,8 +368,6 @@ class Invariants(Watcher):
             self._acknowledges(life, peer, message, durable)
             if view is not None and message.term == life.core.term:
                 self._compare_acknowledged(life, peer, message.index, view.core.log)
-        elif message.round:
-            rules.refuses(life, peer, message)
 
     def _compare_acknowledged(self, life: Life, peer: str, index: int, its: RaftLog) -> None:
         """What a follower acknowledges in its term is equal to what its leader has."""

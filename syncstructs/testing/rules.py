@@ -1,11 +1,13 @@
 """Rules of Raft that a single step can break, long before any state shows it.
 
-Who hears of a higher term takes it up (5.1). A vote goes to a log that is not behind (5.4.1), and
-who leads has the votes of a majority in that very term (5.2). Who does not lead stands for election
-within an election timeout, unless it hears of somebody (5.2). A barrier passes when all is applied
-that was committed anywhere before it began, and a leader answers a read by a round that began after
-it had come (dissertation, 6.4). Calls are sent again only for a
-reason, and reasons are few.
+Who hears of a higher term takes it up (5.1). A vote goes to a log that is not behind (5.4.1), none
+is given or promised by who hears a leader (dissertation, 4.2.3 and 9.6), and who leads has the
+votes of a majority in that very term (5.2). Who does not lead stands for election within an
+election timeout, unless it hears of somebody (5.2). Whoever follows answers every round that it
+hears, and a leader does not send again what a refusal tells to be in vain (5.3). A barrier passes
+when all is applied that was committed anywhere before it began, and a leader answers a read by a
+round that began after it had come, knowing all by then that was committed before (dissertation,
+6.4). Calls are sent again only for a reason, and reasons are few.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ from ..raft.messages import (
     AppendRequest,
     EntryId,
     Forward,
+    PreVoteReply,
     SnapshotChunk,
     SnapshotReply,
+    VoteReply,
     VoteRequest,
 )
+from ..raft.progress import Mode
 from .sureness import Sureness
 
 if TYPE_CHECKING:
@@ -35,10 +40,10 @@ if TYPE_CHECKING:
 _BINDING: Final = frozenset({AppendRequest, AppendReply, SnapshotChunk, SnapshotReply})
 
 
+_VOTES: Final = frozenset({PreVoteReply, VoteReply})
+
 # In a term, to one leader, and without anything new: under the worst faults it takes a sixth of it.
 _REPETITIONS_MAX: Final = 250
-# The same refusal to one leader, with the same log: under the worst faults it takes a third of it.
-_REFUSALS_MAX: Final = 100
 _NEVER: Final = (0, 0)
 
 
@@ -55,6 +60,7 @@ class Rules:
         """The greatest index that was seen committed anywhere."""
         self._majority = len(addresses) // 2 + 1
         self._patience = config.election_timeout_max
+        self._patience_min = config.election_timeout_min
         self._heartbeat = config.heartbeat_interval
         self._fail = fail
         self._logs: dict[tuple[int, str], EntryId] = {}
@@ -63,8 +69,6 @@ class Rules:
         self._rounds: dict[tuple[int, str], dict[str, int]] = {}
         # By life: the leader, its term, and how often calls from a number on were sent to it.
         self._sent: dict[Life, tuple[str, int, dict[tuple[int, int], int]]] = {}
-        # By life: the last refusal, to whom, in which term and with which log; and how often.
-        self._refused: dict[Life, tuple[tuple[object, ...], int]] = {}
         # By life: term and round of its newest answer; and those of the first request since then
         # that it has not answered, and when it came.
         self._answered: dict[Life, tuple[int, int]] = {}
@@ -94,6 +98,8 @@ class Rules:
                             self._unanswered[life] = (*heard, now)
                 elif core._leading is not None and kind is not SnapshotChunk:
                     hears(life, sender, message, now)
+                    if kind is AppendReply and not message.accepted:
+                        self._refused(life, sender, message)
 
         def watched_barrier(request: int, now: float) -> None:
             needs[request] = self.greatest_commit
@@ -122,7 +128,7 @@ class Rules:
 
     def _watch_votes(self, life: Life) -> None:
         core: Any = life.core
-        up_to_date = core._up_to_date
+        up_to_date, send = core._up_to_date, core._send
 
         def watched_up_to_date(last: EntryId) -> bool:
             found: bool = up_to_date(last)
@@ -134,7 +140,18 @@ class Rules:
                 )
             return found
 
-        core._up_to_date = watched_up_to_date
+        def watched_send(to: str, message: Any) -> None:
+            if type(message) in _VOTES and message.granted:
+                following = core._following
+                if following is not None and following.alive(core._now, self._patience_min):
+                    self._fail(
+                        life,
+                        f"answers {to} by {message}, though it has just heard {core.leader}, which"
+                        " leads (4.2.3, 9.6)",
+                    )
+            send(to, message)
+
+        core._up_to_date, core._send = watched_up_to_date, watched_send
 
     def _watch_reads(self, life: Life) -> None:
         core: Any = life.core
@@ -227,17 +244,21 @@ class Rules:
         if seconds > self._patience + 1e-6:
             self._fail(life, f"does not lead, and stands for election in {seconds} s only (5.2)")
 
-    def refuses(self, life: Life, leader: str, message: AppendReply) -> None:
-        """Note a refusal on its way: each must bring the two logs nearer to each other."""
-        refusal = (leader, message.term, message.index, life.core.log.last_id)
-        before, count = self._refused.get(life, (None, 0))
-        count = count + 1 if before == refusal else 1
-        self._refused[life] = (refusal, count)
-        if count > _REFUSALS_MAX:
+    def _refused(self, life: Life, sender: str, message: AppendReply) -> None:
+        """Look from where a leader that was refused goes on: there the logs can be equal."""
+        leading = life.core._leading
+        if leading is None or message.term != leading.term or not message.round:
+            return
+        progress, log = leading.peers[sender], life.core.log
+        previous = progress.next_index - 1
+        term = log.term_at(previous) or 0
+        if progress.mode is Mode.PROBE and (
+            previous > message.index or term > message.hint_term
+        ):
             self._fail(
                 life,
-                f"refuses for the {count}th time what {leader} sends in term {message.term},"
-                f" with a log that may be equal up to {message.index}",
+                f"goes on behind entry {previous} of term {term} with {sender}, which has told by"
+                f" {message} that its log is another one there (5.3)",
             )
 
     def answered(self, life: Life, term: int, round: int) -> None:

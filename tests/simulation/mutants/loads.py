@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from syncstructs.testing.plans import Fault
+from syncstructs.testing.planted import SHORT_SESSIONS
 
 
 def faults(
@@ -28,8 +29,17 @@ _TIMES: dict[str, Any] = {
     "session_ttl": 1.0,
 }  # fmt: skip
 
+# Elections that often have no winner at first, so that terms differ.
+SPLIT_VOTES: dict[str, Any] = {
+    "size": 5,
+    "settings": {
+        "election_timeout_min": 0.15, "election_timeout_max": 0.16, "heartbeat_interval": 0.05,
+        "session_ttl": 1.0,
+    },
+}  # fmt: skip
+
 # Snapshots at every turn, in small pieces.
-SNAPSHOTS: dict[str, Any] = {
+SMALL_SNAPSHOTS: dict[str, Any] = {
     "size": 3,
     "settings": _TIMES | {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
 }
@@ -92,7 +102,39 @@ RIVALS: dict[str, Any] = {
 }  # fmt: skip
 
 # Followers that take snapshots while their callers wait for locks.
-SKIPPED_LOCKS: dict[str, Any] = SNAPSHOTS | {
+SKIPPED_LOCKS: dict[str, Any] = SMALL_SNAPSHOTS | {
     "mixes": {"hold": 1.0, "hold_key": 1.0}, "think": 0.05, "clients": 3, "keys": 2,
     "faults": faults(("isolate", "crash"), every=0.3, span=0.3, count=25),
 }  # fmt: skip
+
+# Callers of queues that give up while what they wait for is on its way.
+IMPATIENT: dict[str, Any] = {
+    "mixes": {"put": 1.0, "get": 1.0}, "give_up": 0.6, "think": 0.05, "clients": 3,
+}  # fmt: skip
+LATE_ITEMS: dict[str, Any] = IMPATIENT | {
+    "faults": faults(("lag",), every=0.5, span=0.4, count=20, least=0.5)
+}
+
+# Nodes that lose their session and hear of it by a snapshot, in the midst of their calls.
+CUT_OFF: dict[str, Any] = SHORT_SESSIONS | {
+    "mixes": {"pipeline": 1.0, "count": 1.0}, "think": 0.05, "clients": 3,
+    "faults": faults(("isolate",), every=1.2, span=0.9, count=8, least=0.2),
+}  # fmt: skip
+
+# More calls than a leader may have uncommitted, or has room for.
+CROWDED: dict[str, Any] = {
+    "mixes": {"pipeline": 1.0}, "clients": 3, "think": 0.05,
+    "settings": _TIMES | {"append_window_bytes": 300, "append_bytes": 300, "batch_bytes": 600},
+    "faults": SLOW_DISKS["faults"],
+}  # fmt: skip
+
+# Members that give several votes while a segment of their log is full.
+SPLIT_SEGMENTS: dict[str, Any] = SPLIT_VOTES | {
+    "settings": SPLIT_VOTES["settings"] | {"segment_bytes": 500},
+    "faults": faults(
+        ("crash_leader", "isolate_leader"), every=0.4, span=0.2, count=20, least=0.4
+    ),
+}  # fmt: skip
+
+# Members that stand for election while all others hear the leader.
+HASTY: dict[str, Any] = {"faults": faults(("jump", "cut"), every=0.3, span=0.3, count=25)}
