@@ -476,6 +476,10 @@ class Nemesis:
         self._note(f"the disk of {host.address} does nothing for {fault.span:.3f} s")
         host.disk_times.stall_until = self._schedule.now + fault.span
 
+    def stall_leader(self, fault: Fault) -> None:
+        """Let the leader's disk finish nothing for a while."""
+        self.stall_disk(fault, self._leader(fault))
+
 
 def _one(of: Sequence[T], pick: float) -> T:
     return of[int(pick * len(of))]

@@ -161,8 +161,8 @@ class Run:
     def _may_decide(self, host: Host) -> bool:
         """Whether it needs no quorum of others first, because it has lost all that it had."""
         life = host.life
-        if life is None or life.node is None:
-            return not (self.plan.forgetful or host.was_erased)
+        if life is None or life.node is None or life.node._engine.failure is not None:
+            return not (self.plan.forgetful or self.plan.spares or host.was_erased)
         return not life.core.is_recovering or not (
             self.plan.forgetful or host.was_erased or life.node._engine.config.join
         )
@@ -211,6 +211,7 @@ class Run:
         if self.plan.spares:
             simulation.run_until(self._members_are_settled, _RECOVERY)
             simulation.retire()
+            simulation.run_until(self._retired_are_forgotten, _RECOVERY)
         load.is_open = False
         simulation.run_until(lambda: load.is_idle, _RECOVERY)
         simulation.settle(_RECOVERY)
@@ -227,6 +228,15 @@ class Run:
             if life is None or life.node is None or life.node._engine.failure is not None:
                 simulation.start_again([address])
         return simulation.has_members()
+
+    def _retired_are_forgotten(self) -> bool:
+        """Whether the sessions of those that are no members have ended everywhere."""
+        cast = self.simulation.cast()
+        return not any(
+            address not in cast
+            for life in self.simulation.lives()
+            for address, _ in life.table.sessions.live().values()
+        )
 
     def _others_lead(self) -> None:
         """Have another leader, and only read: nothing acknowledged may be missing."""

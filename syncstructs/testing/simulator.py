@@ -99,6 +99,7 @@ class Simulation:
                 host.may_forget = self.may_forget
             if host.disk is not None:
                 host.disk.crashpoint = host.effect_at
+                host.disk.in_order = "log-" if check else None
         self.refused: dict[str, StorageError] = {}
         """Why a node could not be started, by address: its disk was full, or damaged."""
         self.atlas = FaultAtlas(self.addresses)
