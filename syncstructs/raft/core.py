@@ -922,7 +922,6 @@ class RaftCore:
         assert following is not None, self.role
         following.heard(message.round, message.echo, self._now)
         self._dismissed_at = -1
-        self._patient = True
         if isinstance(message, AppendRequest) and message.recovered:
             self._on_recovered(message.recovered)
         self._election_at = self._now + self._election_timeout

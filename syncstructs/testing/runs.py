@@ -210,7 +210,6 @@ class Run:
         simulation.start_again()
         if self.plan.spares:
             simulation.run_until(self._members_are_settled, _RECOVERY)
-            simulation.retire()
             simulation.run_until(self._retired_are_forgotten, _RECOVERY)
         load.is_open = False
         simulation.run_until(lambda: load.is_idle, _RECOVERY)
@@ -227,7 +226,12 @@ class Run:
             life = host.life
             if life is None or life.node is None or life.node._engine.failure is not None:
                 simulation.start_again([address])
-        return simulation.has_members()
+        if not simulation.has_members():
+            return False
+        # What they have asked for may still come to be done.
+        simulation.retire()
+        assert self.nemesis is not None
+        return self.nemesis.changes_are_done
 
     def _retired_are_forgotten(self) -> bool:
         """Whether the sessions of those that are no members have ended everywhere."""
