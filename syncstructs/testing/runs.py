@@ -175,10 +175,12 @@ class Run:
         silent = [a for a in simulation.cast() if a not in core]
 
         def forgotten() -> bool:
+            # Some of them may have ceased to be members.
+            members = set(core).intersection(simulation.cast())
             return all(
                 life.table.sessions.of_address(address) is None
                 for life in simulation.lives()
-                if life.host.address in core
+                if life.host.address in members
                 for address in silent
             )
 
