@@ -166,6 +166,8 @@ class Driver(Generic[C]):
             self._links.send(peer, encode(message))
         if effects.peers is not None:
             self._set_peers(effects.peers)
+        if effects.dismissed:
+            self._on_progress(Progress(removed=True))
         for read in effects.chunk_reads:
             self._read_chunk(read)
         for write in effects.chunk_writes:

@@ -56,6 +56,7 @@ class Engine:
         """Why calls are refused; the driver may go on for a moment, to end the session."""
         self.closing = False
         self._over = False
+        self._ending = False
         self._leaving: HasCancel | None = None
         self._world = current_world()
         self.runner: Loop = self._world.loop(config.drive, f"syncstructs-{address}")
@@ -266,14 +267,19 @@ class Engine:
             waits, self._membership_waits = self._membership_waits, []
             for wait in waits:
                 wait.finish(None, None)
-        if progress.removed:
+        if progress.removed and not self._ending:
             # It may be on its way in again, and only read of its former removal.
+            self._ending = True
             self.runner.call_later(2 * self.config.election_timeout_max, self._end_if_removed)
         if self._leaving is not None and not self.session:
             self.runner.post(lambda: self._stop(self._closed_error()))
 
     def _end_if_removed(self) -> None:
-        if not self._over and self.address not in self.members:
+        self._ending = False
+        core = self.replica.core
+        was_member = self.replica.was_member and not core.membership.is_voter(self.address)
+        is_out = core.leader is None and core.is_dismissed and not self.config.join
+        if not self._over and (is_out or (was_member and self.address not in self.members)):
             error = NodeRemoved(
                 f"node {self.address} was removed from the cluster of {', '.join(self.members)}"
             )

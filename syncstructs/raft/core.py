@@ -183,7 +183,7 @@ class RaftCore:
     @property
     def is_dismissed(self) -> bool:
         """Whether a member has said that this node is none, and nothing newer is known here."""
-        return self._dismissed_at >= self.log.membership_index
+        return self._dismissed_at >= max(self.log.membership_index, 1)
 
     @property
     def leader_ready(self) -> bool:
@@ -471,6 +471,7 @@ class RaftCore:
             or effects.install
             or effects.reads
             or effects.peers is not None
+            or effects.dismissed
             or (self._leading is not None and self._leading.has_messages(self.commit_index))
         )
 
@@ -542,6 +543,7 @@ class RaftCore:
         """Stand for election no more, unless a newer membership is known here."""
         if self._leading is None and self.leader is None:
             self._dismissed_at = max(self._dismissed_at, message.index)
+            self._effects.dismissed = self.is_dismissed
             if self.is_dismissed and self._ballot is not None:
                 self._become_follower(self.term, None)
 
@@ -690,6 +692,10 @@ class RaftCore:
         self._become_follower(self.term, None)
         if self._recovery is not None:
             self._ask()
+            return
+        # Who cannot stand asks whether it is still a member.
+        for peer in self._peers:
+            self._send(peer, self._pre_vote_request())
 
     def _pre_vote_request(self) -> PreVoteRequest:
         return PreVoteRequest(self.term + 1, self.log.last_id, self._membership.genesis)
@@ -784,7 +790,7 @@ class RaftCore:
             and self._same_cluster(message.genesis)
         )
         self._send(sender, PreVoteReply(message.term if granted else self.term, granted))
-        if not granted and sender not in self._peers:
+        if sender not in self._membership.members:
             self._dismiss(sender)
 
     def _on_pre_vote_reply(self, sender: str, message: PreVoteReply) -> None:
@@ -951,7 +957,6 @@ class RaftCore:
         assert following is not None, self.role
         following.heard(message.round, message.echo, self._now)
         self._dismissed_at = -1
-        self._patient = True
         if isinstance(message, AppendRequest) and message.recovered:
             self._on_recovered(message.recovered)
         self._election_at = self._now + self._election_timeout

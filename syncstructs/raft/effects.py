@@ -79,6 +79,8 @@ class Effects(msgspec.Struct):
     reads: list[ReadReady] = msgspec.field(default_factory=list)
     peers: tuple[str, ...] | None = None
     """Who the other members are from now on; None: as before."""
+    dismissed: bool = False
+    """A member has said that this node is none any more."""
 
     @property
     def has_work(self) -> bool:

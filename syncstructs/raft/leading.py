@@ -153,7 +153,9 @@ class Leading:
         return [self._address] + [
             peer
             for peer, progress in self.peers.items()
-            if not progress.recovering and now - progress.heard < patience
+            if not progress.recovering
+            and progress.acknowledged_round
+            and now - progress.heard < patience
         ]
 
     def keeps_up(self, peer: str) -> bool:

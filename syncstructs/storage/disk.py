@@ -26,9 +26,9 @@ Mode = Literal["read", "write", "create"]
 REMEDY: Final = (
     "nothing was changed. Restore the directory from a copy that was made after this member ran for"
     " the last time. Or, while a majority of the members runs without this one and acknowledges"
-    " writes, start it with join=True and an empty directory, under the same address: it has no vote"
-    " until they have filled it. Without that majority, or with an older copy, it may vote twice in"
-    " one term and lack what it acknowledged, so that acknowledged writes can be lost"
+    " writes, start it with join=True and an empty directory, under the same address: it has no"
+    " vote until they have filled it. Without that majority, or with an older copy, it may vote"
+    " twice in one term and lack what it acknowledged, so that acknowledged writes can be lost"
 )
 
 _FORMAT: Final = 1

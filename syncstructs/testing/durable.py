@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..raft.effects import Append
 from ..raft.messages import Entry, HardState, Restored, SnapshotMeta
+from ..storage.wal import Wal
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -114,11 +115,20 @@ class Durable:
 class WatchedLog:
     """A log store that reports to the checks what it has persisted."""
 
-    def __init__(self, inner: LogStore, durable: Durable, life: Life) -> None:
+    def __init__(
+        self,
+        inner: LogStore,
+        durable: Durable,
+        life: Life,
+        fail: Callable[[Life, str], object],
+    ) -> None:
         self.blocking = inner.blocking
+        self._fail = fail
         self._inner = inner
         self._durable = durable
         self._life = life
+        self._highest: dict[str, int] = {}
+        """By segment, on a disk: the highest index that was written to it in this life."""
 
     def load(self, snapshot: SnapshotMeta | None) -> Restored:
         """Load, and compare with what was reported before the crash."""
@@ -135,10 +145,34 @@ class WatchedLog:
         self._inner.append(appends)
         self._durable.writing = ()
         self._durable.take(appends)
+        if isinstance(self._inner, Wal):
+            indexes = [append.entries[-1].index for append in appends if append.entries]
+            name = self._inner._segments[-1].name
+            self._highest[name] = max([self._highest.get(name, 0), *indexes])
 
     def compact(self, index: int) -> None:
-        """Compact."""
+        """Compact, once a snapshot is there for good that covers it; and lose no more than that."""
+        if not isinstance(self._inner, Wal):
+            self._inner.compact(index)
+            return
+        disk = self._life.host.disk
+        assert disk is not None, self._life.host.address
+        snapshots = [name for name in disk.durable_names() if name.endswith(".image")]
+        if not any(int(name.split("-")[1]) >= index for name in snapshots):
+            self._fail(
+                self._life,
+                f"removes its log up to {index}, and no snapshot is durable that reaches there:"
+                f" {snapshots}",
+            )
         self._inner.compact(index)
+        kept = {segment.name for segment in self._inner._segments}
+        for name in [name for name in self._highest if name not in kept]:
+            if (highest := self._highest.pop(name)) > index:
+                self._fail(
+                    self._life,
+                    f"removes entries up to {highest} from its log; its snapshot reaches to {index}"
+                    " only",
+                )
 
     def close(self) -> None:
         """Close."""

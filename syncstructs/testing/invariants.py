@@ -12,7 +12,7 @@ A check costs what has changed since the last one, so that it can be made after 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from ..codec import decode, decode_many
 from ..errors import NodeClosed
 from ..node.calls import Call
 from ..objects.batches import Group, decode_groups
+from ..objects.intake import Intake
 from ..objects.outbox import Outbox
 from ..raft.core import Role
 from ..raft.membership import Membership, decode_membership
@@ -37,14 +38,17 @@ from ..raft.messages import (
 from ..raft.wire import decode as decode_message
 from ..structs.grants import Grants
 from ..structs.locks import ReplLock
+from ..structs.queues import ReplPriorityQueue
 from .durable import Durable, WatchedLog
 from .fairness import Waits
 from .hosts import Host, Life, Watcher
 from .rules import Rules
+from .transfers import Transfers
 from .violation import Violation
 
 if TYPE_CHECKING:
     from ..raft.core import RaftCore
+    from ..raft.log import RaftLog
     from ..replica import Replica
     from ..storage.base import LogStore
     from .simulator import Simulation
@@ -74,29 +78,58 @@ class Command(NamedTuple):
 
 
 class _NotingOutbox(Outbox[Call]):
-    """An outbox that notes under which number of which session a call was first sent."""
+    """An outbox that notes under which number of which session a call was last sent."""
 
-    __slots__ = ("_numbered",)
+    __slots__ = ("_numbered", "_sent_before")
 
-    def __init__(self, numbered: dict[Call, tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        numbered: dict[Call, tuple[int, int]],
+        sent_before: Callable[[tuple[int, int]], object],
+    ) -> None:
         super().__init__()
         self._numbered = numbered
+        self._sent_before = sent_before
 
     def take(self, limit_bytes: int) -> tuple[int, int, bytes] | None:
         before = len(self.sent)
         run = super().take(limit_bytes)
         if run is not None:
+            numbered, session = self._numbered, self.session
             for sequence, call in enumerate(islice(self.sent, before, None), run[0]):
-                self._numbered[call] = (self.session, sequence)
+                former = numbered.get(call)
+                if former is not None and former[0] != session:
+                    self._sent_before(former)
+                numbered[call] = (session, sequence)
         return run
+
+
+class _WatchedIntake(Intake):
+    """An intake that fails if it takes a run of calls for taken, and keeps nothing of it."""
+
+    __slots__ = ("_fail",)
+
+    def __init__(self, limit_bytes: int, fail: Callable[[str], object]) -> None:
+        super().__init__(limit_bytes)
+        self._fail = fail
+
+    def offer(self, session: int, first: int, count: int, commands: bytes, last: int) -> int | None:
+        accepted, size = self._accepted.get(session, last), self.size_bytes
+        expected = super().offer(session, first, count, commands, last)
+        if expected is None and first + count - 1 > accepted and self.size_bytes == size:
+            self._fail(
+                f"takes calls {first} to {first + count - 1} of session {session} for taken, and"
+                " does not keep them"
+            )
+        return expected
 
 
 class _View:
     """What was last seen of a life."""
 
     __slots__ = (
-        "applied", "commit", "core", "led", "persisted", "replica", "sequence", "session", "state",
-        "table", "term", "touches", "vote",
+        "applied", "commit", "core", "led", "persisted", "replica", "sequence", "session",
+        "snapshot", "state", "table", "term", "touches", "vote",
     )  # fmt: skip
 
     def __init__(self, replica: Replica[Call]) -> None:
@@ -107,6 +140,7 @@ class _View:
         self.vote = core.voted_for
         self.commit = self.applied = core.commit_index
         self.persisted = core.log.persisted_index
+        self.snapshot = core._snapshot
         self.led = 0
         self.state: tuple[object, ...] = ()
         """All that an event may change, as it was after the last one; the others say what of it."""
@@ -126,7 +160,7 @@ class Invariants(Watcher):
         self.membership: Membership | None = None
         """The newest one that was seen committed, and in `wanted` who was to have a vote."""
         self.wanted: tuple[str, ...] = ()
-        self._wanted_at = self._membership_at = 0
+        self.membership_index = self._wanted_at = 0
         self._forgotten: dict[str, list[Durable]] = {}
         self.committed: dict[int, Entry] = {}
         """The first entry that was seen committed at each index."""
@@ -164,6 +198,7 @@ class Invariants(Watcher):
         self._numbered: dict[Call, tuple[int, int]] = {}
         self._commit_times: dict[int, int] = {}
         self._rules = Rules(simulation.config, self._fail)
+        self._transfers = Transfers(self.committed, self._fail)
 
     # What hosts report
 
@@ -171,7 +206,7 @@ class Invariants(Watcher):
         if not self.active:
             return log
         durable = self._durable.setdefault(life.host.address, Durable())
-        return WatchedLog(log, durable, life)
+        return WatchedLog(log, durable, life, self._fail)
 
     def started(self, life: Life) -> None:
         """Watch what the node of a life applies from now on."""
@@ -180,7 +215,9 @@ class Invariants(Watcher):
         view = self._views[life] = _View(life.replica)
         if self.clock is not None:
             assert not life.replica.outbox
-            life.replica.outbox = _NotingOutbox(self._numbered)
+            life.replica.outbox = _NotingOutbox(
+                self._numbered, lambda former: self._sent_again(life, former)
+            )
         table: Any = life.table
         apply, restore = table.apply, table.restore
 
@@ -199,9 +236,52 @@ class Invariants(Watcher):
             restore(image)
             self.skipped.add(life)
             self._compare_state(life)
+            self._compare_lines(life)
 
         table.apply, table.restore = watched_apply, watched_restore
         self._rules.watch(life)
+        self._transfers.watch(life)
+        self._watch_calls(life)
+        core: Any = life.core
+        append = core._append
+
+        def watched_append(entries: Sequence[Entry]) -> int:
+            ticket: int = append(entries)
+            # What was durable may just have been replaced by what is not.
+            self._persisted(life, view, core)
+            return ticket
+
+        core._append = watched_append
+
+    def _watch_calls(self, life: Life) -> None:
+        replica: Any = life.replica
+        abandon, fail = replica.abandon, self._fail
+        intake = replica._intake
+        replica._intake = _WatchedIntake(intake._limit_bytes, lambda what: fail(life, what))
+
+        def watched_abandon() -> list[tuple[Call, bool]]:
+            session = replica.outbox.session
+            calls: list[tuple[Call, bool]] = abandon()
+            for call, sent in calls:
+                former = self._numbered.get(call)
+                if not sent and former is not None and former[0] == session:
+                    fail(life, f"says that {former} (session, call) was never sent, and it was")
+            return calls
+
+        replica.abandon = watched_abandon
+
+    def _sent_again(self, life: Life, former: tuple[int, int]) -> None:
+        """A call goes to another session only if it is certain that the former one had it not."""
+        session, sequence = former
+        ended = self._ended.get(session)
+        if ended is None:
+            return
+        self._referee(ended)
+        if self._next.get(session, 0) >= sequence:
+            self._fail(
+                life, f"sends call {sequence} of session {session} again in the next one, but it"
+                " was applied"
+            )
 
     def ended(self, life: Life) -> None:
         self._views.pop(life, None)
@@ -222,7 +302,7 @@ class Invariants(Watcher):
         applied = view.table.applied_index
         state = (
             core.term, core.voted_for, core.role, core.commit_index, core.log.persisted_index,
-            applied,
+            applied, core._snapshot,
         )  # fmt: skip
         # Most events change none of it.
         if state != view.state:
@@ -254,6 +334,9 @@ class Invariants(Watcher):
             view.applied = applied
         if core.log.persisted_index != view.persisted:
             self._persisted(life, view, core)
+        if core._snapshot is not view.snapshot:
+            view.snapshot = core._snapshot
+            self._transfers.keeps(life, core._snapshot)
 
     def sends(self, life: Life, peer: str, payload: bytes) -> None:
         if not self.active:
@@ -270,12 +353,7 @@ class Invariants(Watcher):
         if message.term > durable.hard_state.term:
             self._fail(life, f"{message} is sent before its term is durable: {durable.hard_state}")
         if kind is AppendReply or kind is SnapshotReply:
-            if not message.recovering:
-                self._rules.answers_round(message.term, address, peer, message.round)
-            if kind is AppendReply:
-                self._acknowledges(life, peer, message, durable)
-            else:
-                self._acknowledges_snapshot(life, peer, message, durable)
+            self._answers(life, peer, message, durable)
             return
         if kind is VoteReply:
             if not message.granted:
@@ -290,6 +368,37 @@ class Invariants(Watcher):
         before = self._votes.setdefault((message.term, address), candidate)
         if before != candidate:
             self._fail(life, f"votes for {before} and {candidate} in term {message.term}")
+
+    def _answers(
+        self, life: Life, peer: str, message: AppendReply | SnapshotReply, durable: Durable
+    ) -> None:
+        rules = self._rules
+        leader = self.simulation.hosts[peer].life
+        view = None if leader is None else self._views.get(leader)
+        if view is None or view.core._leading is None or view.core.term != message.term:
+            leader = view = None
+        elif message.round > view.core._leading.rounds.current:
+            current = view.core._leading.rounds.current
+            self._fail(life, f"answers {peer} round {message.round}, which is at round {current}")
+        rules.answers_round(message.term, life.host.address, peer, message)
+        rules.answered(life, message.term, message.round)
+        rules.sureness.answers(life, leader, message)
+        if isinstance(message, SnapshotReply):
+            self._transfers.answers(life, message)
+            self._acknowledges_snapshot(life, peer, message, durable)
+            return
+        if message.accepted:
+            self._acknowledges(life, peer, message, durable)
+            if view is not None and message.term == life.core.term:
+                self._compare_acknowledged(life, peer, message.index, view.core.log)
+
+    def _compare_acknowledged(self, life: Life, peer: str, index: int, its: RaftLog) -> None:
+        """What a follower acknowledges in its term is equal to what its leader has."""
+        mine, there = life.core.log.term_at(index), its.term_at(index)
+        if index > its.last_index or (mine and there and mine != there):
+            self._fail(
+                life, f"acknowledges {index} of term {mine} to {peer}, which has term {there} there"
+            )
 
     def _acknowledges(
         self, life: Life, peer: str, message: AppendReply, durable: Durable
@@ -327,6 +436,15 @@ class Invariants(Watcher):
             self._fail(life, f"term {view.term} has become {term}")
         view.term = term
         view.vote = None
+        self._holds_nothing(life, view.core)
+
+    def _holds_nothing(self, life: Life, core: RaftCore) -> None:
+        """Who does not lead, or does not know all yet, has taken no calls to propose."""
+        replica = life.replica
+        if not replica._leading and (replica._intake.size_bytes or replica._intake._accepted):
+            self._fail(
+                life, f"has calls of another term to propose: {replica._intake._accepted}"
+            )
 
     def _persisted(self, life: Life, view: _View, core: Any) -> None:
         index = view.persisted = core.log.persisted_index
@@ -341,6 +459,7 @@ class Invariants(Watcher):
         address, term = life.host.address, core.term
         view.led = term
         self._rules.elected(life, term)
+        self._holds_nothing(life, core)
         other = self.leaders.setdefault(term, address)
         if other != address:
             self._fail(life, f"both {other} and {address} lead in term {term} (election safety)")
@@ -379,11 +498,11 @@ class Invariants(Watcher):
 
     def _membership_committed(self, life: Life, entry: Entry) -> None:
         membership = decode_membership(entry.payload)
-        if entry.index < self._membership_at:
+        if entry.index < self.membership_index:
             return
         if self.membership is not None and not self.membership.allows(membership):
             self._fail(life, f"commits {membership} after {self.membership} (section 6)")
-        self.membership, self._membership_at = membership, entry.index
+        self.membership, self.membership_index = membership, entry.index
 
     def _first_committed(self, life: Life, term: int, entry: Entry) -> None:
         hosts = self.simulation.hosts
@@ -627,6 +746,9 @@ class Invariants(Watcher):
     def _now_and_then(self, life: Life) -> None:
         life.replica._check()
         self._rules.stands(life, life.core)
+        self._rules.answers_in_time(life, life.core)
+        self._rules.sureness.check(life)
+        self._transfers.check(life)
         self._compare_logs(life)
         self._compare_locks(life)
         self._compare_grants(life)
@@ -708,6 +830,22 @@ class Invariants(Watcher):
                     self._fail(
                         life, f"in {name!r} session {session} holds or waits, but it is over"
                     )
+        self._compare_lines(life)
+
+    def _compare_lines(self, life: Life) -> None:
+        """The lines for locks are those of all who wait; priorities are in order."""
+        for name, target in life.table.objects.items():
+            if isinstance(target, Grants):
+                lines: dict[Any, list[tuple[int, int]]] = {}
+                for waiter in target._waiters:
+                    lines.setdefault(target._waiters._waiting[waiter][1], []).append(waiter)
+                found = {key: list(line) for key, line in target._lines.items()}
+                if lines != found:
+                    self._fail(life, f"has lines for {name!r} that are {found}, not {lines}")
+            elif isinstance(target, ReplPriorityQueue):
+                items = target._items
+                if any(items[at] < items[at + 1] for at in range(len(items) - 1)):
+                    self._fail(life, f"has {name!r} in disorder: {items}")
 
     def compare_all(self) -> None:
         """Compare the states of all nodes that have applied the same index."""

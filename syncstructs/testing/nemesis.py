@@ -16,6 +16,7 @@ from ..errors import SyncError
 from .plans import Fault, Plan
 
 if TYPE_CHECKING:
+    from ..futures import Future
     from .hosts import Host, Life
     from .simulator import Simulation
 
@@ -33,6 +34,7 @@ class Nemesis:
         """Whether faults still come, and what they stopped is started again."""
         self._network = simulation.network
         self._schedule = simulation.schedule
+        self._changes: list[tuple[Life, Future[None]]] = []
         self._after_election: list[Callable[[Life], None]] = []
         self._after_commit: list[Callable[[Life], None]] = []
         simulation.checks.on_elected = self._elected
@@ -46,6 +48,11 @@ class Nemesis:
         self.active = False
         self._after_election.clear()
         self._after_commit.clear()
+
+    @property
+    def changes_are_done(self) -> bool:
+        """Whether all changes of members have ended, or who asked for them is gone."""
+        return all(future.done() or not life.alive for life, future in self._changes)
 
     def _strike(self, fault: Fault) -> None:
         if self.active:
@@ -239,7 +246,7 @@ class Nemesis:
 
         def ask() -> None:
             with contextlib.suppress(SyncError):
-                life.node.set_members.submit(members)
+                self._changes.append((life, life.node.set_members.submit(members)))
 
         life.soon(ask)
 
@@ -475,6 +482,10 @@ class Nemesis:
         host = host or self._host(fault)
         self._note(f"the disk of {host.address} does nothing for {fault.span:.3f} s")
         host.disk_times.stall_until = self._schedule.now + fault.span
+
+    def stall_leader(self, fault: Fault) -> None:
+        """Let the leader's disk finish nothing for a while."""
+        self.stall_disk(fault, self._leader(fault))
 
 
 def _one(of: Sequence[T], pick: float) -> T:

@@ -1,11 +1,13 @@
 """Rules of Raft that a single step can break, long before any state shows it.
 
-Who hears of a higher term takes it up (5.1). A vote goes to a log that is not behind (5.4.1), and
-who leads has the votes of a majority in that very term (5.2). Who does not lead stands for election
-within an election timeout, unless it hears of somebody (5.2). A barrier passes when all is applied
-that was committed anywhere before it began, and a leader answers a read by a round that began after
-it had come (dissertation, 6.4). Calls are sent again only for a
-reason, and reasons are few.
+Who hears of a higher term takes it up (5.1). A vote goes to a log that is not behind (5.4.1), none
+is given or promised by who hears a leader (dissertation, 4.2.3 and 9.6), and who leads has the
+votes of a majority in that very term (5.2). Who does not lead stands for election within an
+election timeout, unless it hears of somebody (5.2). Whoever follows answers every round that it
+hears, and a leader does not send again what a refusal tells to be in vain (5.3). A barrier passes
+when all is applied that was committed anywhere before it began, and a leader answers a read by a
+round that began after it had come, knowing all by then that was committed before (dissertation,
+6.4). Calls are sent again only for a reason, and reasons are few.
 """
 
 from __future__ import annotations
@@ -19,10 +21,14 @@ from ..raft.messages import (
     AppendRequest,
     EntryId,
     Forward,
+    PreVoteReply,
     SnapshotChunk,
     SnapshotReply,
+    VoteReply,
     VoteRequest,
 )
+from ..raft.progress import Mode
+from .sureness import Sureness
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -34,8 +40,11 @@ if TYPE_CHECKING:
 _BINDING: Final = frozenset({AppendRequest, AppendReply, SnapshotChunk, SnapshotReply})
 
 
+_VOTES: Final = frozenset({PreVoteReply, VoteReply})
+
 # In a term, to one leader, and without anything new: under the worst faults it takes a sixth of it.
 _REPETITIONS_MAX: Final = 250
+_NEVER: Final = (0, 0)
 
 
 class Rules:
@@ -49,14 +58,22 @@ class Rules:
         self.greatest_commit = 0
         """The greatest index that was seen committed anywhere."""
         self._patience = config.election_timeout_max
+        self._patience_min = config.election_timeout_min
+        self._heartbeat = config.heartbeat_interval
         self._fail = fail
         self._logs: dict[tuple[int, str], EntryId] = {}
+        self._transfers: set[tuple[int, str]] = set()
         self._leaders: dict[int, str] = {}
         self._voters: dict[tuple[int, str], set[str]] = {}
         # By term and leader, then by who has answered: the newest round that it has answered.
-        self._rounds: dict[tuple[int, str], dict[str, int]] = {}
+        self._rounds: dict[tuple[int, str], dict[tuple[str, int], int]] = {}
         # By life: the leader, its term, and how often calls from a number on were sent to it.
         self._sent: dict[Life, tuple[str, int, dict[tuple[int, int], int]]] = {}
+        # By life: term and round of its newest answer; and those of the first request since then
+        # that it has not answered, and when it came.
+        self._answered: dict[Life, tuple[int, int]] = {}
+        self._unanswered: dict[Life, tuple[int, int, float]] = {}
+        self.sureness = Sureness(config, fail)
 
     def watch(self, life: Life) -> None:
         """Watch the node of a life from now on."""
@@ -64,22 +81,39 @@ class Rules:
         core = life.core
         step, barrier, apply = replica.step, replica.barrier, replica.apply
         needs: dict[int, int] = {}
+        hears = self.sureness.hears
 
         def watched_step(sender: str, message: Any, now: float) -> None:
             step(sender, message, now)
-            if type(message) in _BINDING and message.term > core.term:
-                self._fail(
-                    life, f"has {message} of {sender}, and stays in term {core.term} (5.1)"
-                )
+            kind = type(message)
+            if kind in _BINDING:
+                if message.term > core.term:
+                    self._fail(
+                        life, f"has {message} of {sender}, and stays in term {core.term} (5.1)"
+                    )
+                if kind is AppendRequest:
+                    if life not in self._unanswered and message.term == core.term:
+                        heard = (message.term, message.round)
+                        if heard > self._answered.get(life, _NEVER):
+                            self._unanswered[life] = (*heard, now)
+                elif core._leading is not None and kind is not SnapshotChunk:
+                    hears(life, sender, message, now)
+                    if kind is AppendReply and not message.accepted:
+                        self._refused(life, sender, message)
 
         def watched_barrier(request: int, now: float) -> None:
             needs[request] = self.greatest_commit
             barrier(request, now)
 
         def watched_apply(limit_bytes: int, now: float) -> Any:
+            indexes = dict(replica._barriers) if replica._barriers else {}
             progress = apply(limit_bytes, now)
             for request in progress.barriers:
                 need, applied = needs.pop(request), life.table.applied_index
+                if applied < indexes[request]:
+                    self._fail(
+                        life, f"passes a barrier at {applied}, whose index is {indexes[request]}"
+                    )
                 if applied < need:
                     self._fail(
                         life,
@@ -89,22 +123,56 @@ class Rules:
 
         replica.step, replica.barrier, replica.apply = watched_step, watched_barrier, watched_apply
         self._watch_reads(life)
+        self._watch_votes(life)
+        self.sureness.watch(life)
+
+    def _watch_votes(self, life: Life) -> None:
+        core: Any = life.core
+        up_to_date, send = core._up_to_date, core._send
+
+        def watched_up_to_date(last: EntryId) -> bool:
+            found: bool = up_to_date(last)
+            if found and last < core.log.last_id:
+                self._fail(
+                    life,
+                    f"takes a log that ends with {last} for up to date; its own ends with"
+                    f" {core.log.last_id} (5.4.1)",
+                )
+            return found
+
+        def watched_send(to: str, message: Any) -> None:
+            if type(message) in _VOTES and message.granted:
+                following = None if self._asks_for_transfer(core.term, to) else core._following
+                if following is not None and following.alive(core._now, self._patience_min):
+                    self._fail(
+                        life,
+                        f"answers {to} by {message}, though it has just heard {core.leader}, which"
+                        " leads (4.2.3, 9.6)",
+                    )
+            send(to, message)
+
+        core._up_to_date, core._send = watched_up_to_date, watched_send
 
     def _watch_reads(self, life: Life) -> None:
         core: Any = life.core
         lead, answer = core._lead_read, core._answer_read
-        rounds_needed: dict[Read, tuple[int, int]] = {}
+        needs: dict[Read, tuple[int, int, int]] = {}
 
         def watched_lead(read: Read) -> None:
             rounds = core._leading.rounds
             # One that is asked again may be answered as it would have been the first time.
-            rounds_needed.setdefault(read, (core.term, rounds.current + (not rounds.fresh)))
+            round = rounds.current + (not rounds.fresh)
+            needs.setdefault(read, (core.term, round, self.greatest_commit))
             lead(read)
 
         def watched_answer(read: Read, index: int) -> None:
-            needed = rounds_needed.pop(read, None)
+            needed = needs.pop(read, None)
+            if index and needed is not None and index < needed[2]:
+                self._fail(
+                    life, f"answers {read} by index {index}; as it came, {needed[2]} was committed"
+                )
             if index and needed is not None and not core.is_alone:
-                term, need = needed
+                term, need, _ = needed
                 confirmed = core._leading.rounds.confirmed
                 if core.term == term and confirmed < need:
                     self._fail(
@@ -119,20 +187,36 @@ class Rules:
     def asks_for_vote(self, candidate: str, message: VoteRequest) -> None:
         """Note a request of a candidate, which has voted for itself."""
         self._logs[message.term, candidate] = message.last
+        if message.transfer:
+            self._transfers.add((message.term, candidate))
         self.gives_vote(message.term, candidate, candidate)
+
+    def _asks_for_transfer(self, term: int, candidate: str) -> bool:
+        """Whether that candidate stands because the leader wants it to."""
+        return (term, candidate) in self._transfers
 
     def gives_vote(self, term: int, voter: str, candidate: str) -> None:
         """Note a vote on its way."""
         self._voters.setdefault((term, candidate), set()).add(voter)
 
-    def answers_round(self, term: int, peer: str, leader: str, round: int) -> None:
-        """Note an answer to a round of a leader on its way."""
+    def answers_round(
+        self, term: int, peer: str, leader: str, reply: AppendReply | SnapshotReply
+    ) -> None:
+        """Note an answer to a round of a leader on its way, by who answers and its recovery."""
         answered = self._rounds.setdefault((term, leader), {})
-        answered[peer] = max(round, answered.get(peer, 0))
+        voice = (peer, reply.recovering)
+        answered[voice] = max(reply.round, answered.get(voice, 0))
 
     def _confirmed(self, life: Life, term: int, round: int) -> None:
         answered = self._rounds.get((term, life.host.address), {})
-        voices = [peer for peer, its in answered.items() if its >= round]
+        leading: Any = life.core._leading
+        # Who recovers does not count before its leader has recovered it, which it hears later.
+        voices = [
+            peer
+            for (peer, recovering), its in answered.items()
+            if its >= round
+            and (not recovering or recovering == getattr(leading.peers.get(peer), "recovered", 0))
+        ]
         if not life.core.membership.is_quorum([*voices, life.host.address]):
             self._fail(
                 life, f"takes round {round} for confirmed, which only {voices} have answered (6.4)"
@@ -178,9 +262,55 @@ class Rules:
         if seconds > self._patience + 1e-6:
             self._fail(life, f"does not lead, and stands for election in {seconds} s only (5.2)")
 
+    def _refused(self, life: Life, sender: str, message: AppendReply) -> None:
+        """Look from where a leader that was refused goes on: there the logs can be equal."""
+        leading = life.core._leading
+        if leading is None or message.term != leading.term or not message.round:
+            return
+        if sender not in leading.peers:
+            return
+        progress, log = leading.peers[sender], life.core.log
+        previous = progress.next_index - 1
+        term = log.term_at(previous) or 0
+        if progress.mode is Mode.PROBE and (
+            previous > message.index or term > message.hint_term
+        ):
+            self._fail(
+                life,
+                f"goes on behind entry {previous} of term {term} with {sender}, which has told by"
+                f" {message} that its log is another one there (5.3)",
+            )
+
+    def answered(self, life: Life, term: int, round: int) -> None:
+        """Note an answer to a round on its way."""
+        if (term, round) > self._answered.get(life, _NEVER):
+            self._answered[life] = (term, round)
+        unanswered = self._unanswered.get(life)
+        if unanswered is not None and (term, round) >= unanswered[:2]:
+            del self._unanswered[life]
+
+    def answers_in_time(self, life: Life, core: RaftCore) -> None:
+        """Look whether a follower owes its leader an answer for which it waits for nothing."""
+        unanswered = self._unanswered.get(life)
+        if unanswered is None:
+            return
+        term, round, since = unanswered
+        appends = core._appends
+        if (
+            term != core.term
+            or core._following is None
+            or appends.durable_ticket < appends.last_ticket
+            or core.has_effects
+        ):
+            # What it waits for may end at this very moment.
+            del self._unanswered[life]
+        elif life.now() - since > self._heartbeat:
+            self._fail(life, f"has heard round {round} of {core.leader}, and does not answer")
+
     def elected(self, life: Life, term: int) -> None:
         """Count the votes of who leads now."""
         self._leaders[term] = life.host.address
+        self.sureness.elected(life, term)
         voters = self._voters.get((term, life.host.address), set())
         if not life.core.is_alone and not life.core.membership.is_quorum(voters):
             self._fail(life, f"leads in term {term} by the votes of {sorted(voters)} only (5.2)")

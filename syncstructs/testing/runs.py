@@ -18,6 +18,7 @@ from random import Random
 from typing import Any, Final
 
 from ..errors import NotApplied
+from .hosts import Host
 from .leaks import check_leaks
 from .nemesis import Nemesis
 from .plans import Plan
@@ -121,6 +122,10 @@ class Run:
     def _all_hold_something(self) -> bool:
         return all(life.core.log.membership_index for life in self.simulation.lives())
 
+    def _all_recovered(self) -> bool:
+        """Whether nobody needs a quorum of others because it has lost what it had."""
+        return all(map(self._may_decide, self.simulation.hosts.values()))
+
     def _core_goes_on(self) -> None:
         """Leave a majority alone with itself: it must serve, whatever the others do."""
         simulation = self.simulation
@@ -145,16 +150,22 @@ class Run:
         simulation = self.simulation
         random = Random(f"{self.plan.seed}/{self.plan.core}/core")
         able = [a for a in simulation.cast() if a not in simulation.damaged]
-        if self.plan.forgetful:
-            # Who has yet to recover needs a quorum of the others.
-            able = [a for a in able if (life := simulation.hosts[a].life) and life.node
-                    and not life.core.is_recovering]  # fmt: skip
+        able = [address for address in able if self._may_decide(simulation.hosts[address])]
         core: list[str] = []
         for address in random.sample(able, len(able)):
             core.append(address)
             if simulation.are_quorum(core):
                 return core
         return []
+
+    def _may_decide(self, host: Host) -> bool:
+        """Whether it needs no quorum of others first, because it has lost all that it had."""
+        life = host.life
+        if life is None or life.node is None or life.node._engine.failure is not None:
+            return not (self.plan.forgetful or self.plan.spares or host.was_erased)
+        return not life.core.is_recovering or not (
+            self.plan.forgetful or host.was_erased or life.node._engine.config.join
+        )
 
     def _gives_up_the_silent(self, core: list[str]) -> None:
         """Await that the sessions of those that the majority does not hear have ended."""
@@ -164,10 +175,12 @@ class Run:
         silent = [a for a in simulation.cast() if a not in core]
 
         def forgotten() -> bool:
+            # Some of them may have ceased to be members.
+            members = set(core).intersection(simulation.cast())
             return all(
                 life.table.sessions.of_address(address) is None
                 for life in simulation.lives()
-                if life.host.address in core
+                if life.host.address in members
                 for address in silent
             )
 
@@ -180,9 +193,7 @@ class Run:
             return
         simulation.heal()
         simulation.start_again()
-        if self.plan.forgetful:
-            simulation.run_until(lambda: not any(
-                life.core.is_recovering for life in simulation.lives()), _RECOVERY)  # fmt: skip
+        simulation.run_until(self._all_recovered, _RECOVERY)
         able = [a for a in simulation.addresses if a not in simulation.damaged]
         if len(able) - 1 < len(simulation.addresses) // 2 + 1:
             return
@@ -201,7 +212,7 @@ class Run:
         simulation.start_again()
         if self.plan.spares:
             simulation.run_until(self._members_are_settled, _RECOVERY)
-            simulation.retire()
+            simulation.run_until(self._retired_are_forgotten, _RECOVERY)
         load.is_open = False
         simulation.run_until(lambda: load.is_idle, _RECOVERY)
         simulation.settle(_RECOVERY)
@@ -217,7 +228,21 @@ class Run:
             life = host.life
             if life is None or life.node is None or life.node._engine.failure is not None:
                 simulation.start_again([address])
-        return simulation.has_members()
+        if not simulation.has_members():
+            return False
+        # What they have asked for may still come to be done.
+        simulation.retire()
+        assert self.nemesis is not None
+        return self.nemesis.changes_are_done
+
+    def _retired_are_forgotten(self) -> bool:
+        """Whether the sessions of those that are no members have ended everywhere."""
+        cast = self.simulation.cast()
+        return not any(
+            address not in cast
+            for life in self.simulation.lives()
+            for address, _ in life.table.sessions.live().values()
+        )
 
     def _others_lead(self) -> None:
         """Have another leader, and only read: nothing acknowledged may be missing."""
@@ -278,6 +303,7 @@ class Run:
         asked: dict[str, object] = {}
 
         def all_answered() -> bool:
+            wanted = [a for a in asked_for if a in simulation.cast()]
             for address in wanted:
                 life = simulation.hosts[address].life
                 if life is not None and life.node and life.node._engine.failure is not None:
@@ -287,9 +313,10 @@ class Run:
                 if life is not None and life.node is not None and asked.get(address) is not life:
                     asked[address] = life
                     life.soon(ask, address)
-            return len(answered) == len(wanted)
+            # Who is asked may turn out to be no member any more.
+            return answered.issuperset(wanted)
 
-        wanted = [a for a in addresses if a not in simulation.damaged]
+        asked_for = [a for a in addresses if a not in simulation.damaged]
         simulation.run_until(all_answered, _RECOVERY)
 
     def _check_histories(self) -> None:

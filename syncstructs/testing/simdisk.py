@@ -20,6 +20,7 @@ from zlib import crc32
 
 from ..errors import DataDirBusy
 from ..storage.disk import Lock, Mode
+from .violation import Violation
 
 SECTOR: Final = 512
 """Bytes that a device writes as one, if it does."""
@@ -39,6 +40,9 @@ class SimDisk:
         a file and listing names count as the first two."""
         self.counts: Counter[str] = Counter()
         """What was called, and what went wrong, by name."""
+        self.in_order: str | None = None
+        """Files whose name begins so are written to only where all before is durable; a write that
+        comes too early raises `Violation`. None: nothing is demanded."""
         self._random = random
         self._directories: set[str] = set()
         # Names as processes see them, as a crash would leave them at the most, and what was
@@ -190,6 +194,14 @@ class SimDisk:
         self.counts["rot"] += 1
         return path
 
+    def durable_names(self) -> tuple[str, ...]:
+        """Return the names of the files that no crash can take any more, nor any of their bytes."""
+        return tuple(
+            os.path.basename(path)
+            for path, inode in self._durable.items()
+            if self._names.get(path) is inode and inode.is_durable_to(len(inode.content))
+        )
+
     def digest(self) -> int:
         """Return a checksum of what is durable."""
         sum_ = 0
@@ -275,6 +287,12 @@ class SimFile:
         disk = self._disk
         inode = self._inode
         disk._check_alive(self._life, self._path)
+        if (
+            disk.in_order is not None
+            and not inode.is_durable_to(offset)
+            and os.path.basename(self._path).startswith(disk.in_order)
+        ):
+            raise Violation(f"{self._path} is written to at {offset} before all is durable there")
         disk._pass("write", self._path)
         data = bytes(data)
         at = 0
@@ -346,6 +364,12 @@ class _Inode:
         if data:
             _write(self.content, offset, data)
             self._pending.append((offset, data))
+
+    def is_durable_to(self, offset: int) -> bool:
+        """Return whether a crash would leave all that is before `offset`."""
+        if self._pending and any(at < offset and data is not None for at, data in self._pending):
+            return False
+        return not self.is_lossy or self.content[:offset] == self.durable[:offset]
 
     def truncate(self, size: int) -> None:
         del self.content[size:]

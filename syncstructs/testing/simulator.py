@@ -99,6 +99,7 @@ class Simulation:
                 host.may_forget = self.may_forget
             if host.disk is not None:
                 host.disk.crashpoint = host.effect_at
+                host.disk.in_order = "log-" if check else None
         self.refused: dict[str, StorageError] = {}
         """Why a node could not be started, by address: its disk was full, or damaged."""
         self.atlas = FaultAtlas(self.addresses)
@@ -170,16 +171,21 @@ class Simulation:
         return tuple(address for address in self.addresses if address in known)
 
     def memberships(self) -> list[Membership]:
-        """Return the memberships that may count anywhere: committed, or in a log of who runs."""
+        """Return the memberships that may count: the newest committed, and later ones in logs."""
         found = [self.checks.membership or Membership(self.seeds)]
         found += [
-            life.core.membership for life in self.lives() if life.core.log.membership_index
+            life.core.membership
+            for life in self.lives()
+            if life.core.log.membership_index > self.checks.membership_index
         ]
         return found
 
     def are_quorum(self, addresses: Collection[str]) -> bool:
-        """Whether these can decide, whichever membership counts."""
-        return all(membership.is_quorum(addresses) for membership in self.memberships())
+        """Whether these can decide, whichever membership counts or comes next."""
+        memberships = self.memberships()
+        if self.spares and self.checks.wanted:
+            memberships.append(Membership(self.checks.wanted))
+        return all(membership.is_quorum(addresses) for membership in memberships)
 
     def may_forget(self, host: Host) -> bool:
         """Whether a node may lose all that it holds: a quorum is left that never did, or has

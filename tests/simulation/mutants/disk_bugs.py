@@ -79,6 +79,7 @@ BUGS = (
             "self._segments[0].highest_index <= index:",
             "self._segments[0].highest_index <= index + 4:",
         ),
+        fields={"settings": SMALL},
     ),
     disk_bug(
         "segment_begins_without_vote",

@@ -1,5 +1,7 @@
 """Bugs to plant in what is replicated: sessions, calls, the object table, the types, the locks."""
 
+from loads import CUT_OFF, IMPATIENT, LATE_ITEMS, RIVALS, SMALL_SNAPSHOTS
+
 from syncstructs.testing.planted import SHORT_SESSIONS, bug
 
 REPLICA = "replica:Replica."
@@ -9,9 +11,6 @@ TABLE = "objects.table:Table."
 WAITERS = "objects.waiters:Waiters."
 GRANTS = "structs.grants:Grants."
 QUEUE = "structs.queues:ReplQueue."
-
-# Callers that wait for items, and give up as these come.
-IMPATIENT = {"mixes": {"put": 1.0, "get": 1.0}, "give_up": 0.6, "think": 0.05, "clients": 3}
 
 CALLS = (
     bug(
@@ -69,7 +68,7 @@ CALLS = (
         "Calls that may have been applied are sent again under a new session.",
         (REPLICA + "_settle_skipped", "self.outbox.skip_to(self.outbox.handed)", "()"),
         profiles=("network", "all"),
-        fields=SHORT_SESSIONS | {"mixes": {"pipeline": 1.0, "count": 1.0}},
+        fields=CUT_OFF,
     ),
     bug(
         "lost_result_is_none",
@@ -102,9 +101,8 @@ CALLS = (
     ),
     bug(
         "duplicates_reach_the_log",
-        "A leader proposes calls that it has proposed already.",
+        "A leader proposes calls that it has proposed already, and counts anew from there.",
         ("objects.intake:Intake.offer", "if first + count - 1 <= accepted:", "if False:"),
-        equivalent="the session table skips what it has applied: it only costs room in the log",
     ),
     bug(
         "serial_lost_in_snapshot",
@@ -292,6 +290,7 @@ SESSIONS_AND_LOCKS = (
             "if holder is None:",
         ),
         profiles=("locks",),
+        fields=RIVALS | {"settings": SMALL_SNAPSHOTS["settings"]},
     ),
     bug(
         "withdrawn_by_another",
@@ -302,6 +301,7 @@ SESSIONS_AND_LOCKS = (
             "self._holders.get(key, (0, 0, 0))[0] == session",
         ),
         profiles=("locks",),
+        fields=RIVALS,
     ),
     bug(
         "last_come_first_served",
@@ -349,7 +349,7 @@ TYPES = (
             "if served is not None and self.undo is not None:",
             "if False:",
         ),
-        fields=IMPATIENT,
+        fields=LATE_ITEMS,
     ),
     bug(
         "put_overtakes",

@@ -2,20 +2,23 @@
 
 from functools import partial
 
+from loads import (
+    CROWDED,
+    PARTED,
+    SEIZED,
+    SKIPPED_LOCKS,
+    SLOW_DISKS,
+    SMALL_SNAPSHOTS,
+    SPLIT_SEGMENTS,
+    SWEEPS,
+    TORN,
+)
+
 from syncstructs.testing.planted import bug
 
 network_bug = partial(bug, profiles=("network", "all"))
 disk_bug = partial(bug, disks=True, profiles=("disk", "all"))
 lock_bug = partial(bug, profiles=("locks", "all"))
-
-# Snapshots at every turn, in small pieces.
-SNAPSHOTS = {
-    "size": 3,
-    "settings": {
-        "election_timeout_min": 0.2, "election_timeout_max": 0.4, "heartbeat_interval": 0.08,
-        "session_ttl": 1.0, "snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300,
-    },
-}  # fmt: skip
 
 BUGS = (
     bug(
@@ -44,6 +47,7 @@ BUGS = (
             "self._send_after(max(ticket, self._appends.hard_state_ticket), self.leader, reply)",
             "self._effects.sends.append((self.leader, reply))",
         ),
+        fields=SLOW_DISKS | SMALL_SNAPSHOTS,
     ),
     network_bug(
         "done_by_log_length",
@@ -53,6 +57,7 @@ BUGS = (
             "snapshot.index <= self.commit_index",
             "snapshot.index <= self.log.last_index",
         ),
+        fields=PARTED,
     ),
     network_bug(
         "install_keeps_conflicting_suffix",
@@ -62,6 +67,7 @@ BUGS = (
             "if self.log.has(snapshot.id):",
             "if snapshot.index <= self.log.last_index:",
         ),
+        fields=PARTED,
     ),
     bug(
         "presumed_equal",
@@ -82,6 +88,7 @@ BUGS = (
             "self._following = None if leader is None else (self._following or "
             "Following(self.commit_index, self._now))",
         ),
+        fields=TORN,
     ),
     network_bug(
         "no_check_quorum",
@@ -160,6 +167,7 @@ BUGS = (
             "max(base.index - 1, 0)",
             "base.index",
         ),
+        fields=PARTED,
     ),
     bug(
         "pruned_snapshot_waited_for",
@@ -169,7 +177,7 @@ BUGS = (
             "if newest is not None and newest != missing:",
             "if False:",
         ),
-        fields=SNAPSHOTS,
+        fields=SMALL_SNAPSHOTS,
     ),
     network_bug(
         "one_answer_confirms_round",
@@ -179,6 +187,7 @@ BUGS = (
             "int(reached_by_majority([*acknowledged, self.rounds.current]))",
             "max(acknowledged)",
         ),
+        fields={"size": 5},
     ),
     lock_bug(
         "echo_of_former_life",
@@ -202,6 +211,7 @@ BUGS = (
             "if needed <= ticket",
             "if needed",
         ),
+        fields=SLOW_DISKS,
     ),
     network_bug(
         "persisted_survives_truncation",
@@ -211,6 +221,7 @@ BUGS = (
             "self.persisted_index = min(self.persisted_index, first - 1)",
             "pass",
         ),
+        fields=PARTED,
     ),
     network_bug(
         "reset_forgets_pending",
@@ -220,6 +231,7 @@ BUGS = (
             "self._pending.append((ticket, snapshot.index + 1, snapshot.index))",
             "pass",
         ),
+        fields=SEIZED,
     ),
     disk_bug(
         "failed_chunk_not_wanted_again",
@@ -229,7 +241,7 @@ BUGS = (
             "if not ok or next_offset != offset + size:",
             "if False:",
         ),
-        fields=SNAPSHOTS,
+        fields=SMALL_SNAPSHOTS,
     ),
     bug(
         "reads_dropped_on_step_down",
@@ -301,6 +313,7 @@ BUGS = (
             "and self._groups:\n            self._accepted[session] = first + "
             "count - 1\n            return None",
         ),
+        fields=CROWDED,
     ),
     bug(
         "leader_own_calls_overtake",
@@ -382,6 +395,7 @@ BUGS = (
             "in state[\"_waiters\"]",
             "in reversed(state[\"_waiters\"])",
         ),
+        fields=SKIPPED_LOCKS,
     ),
     bug(
         "expired_wait_never_ends",
@@ -447,6 +461,7 @@ BUGS = (
             "yield from self.seen_through(cleaning(self.withdraw, ticket), deadline)",
             "pass",
         ),
+        fields=SKIPPED_LOCKS,
     ),
     lock_bug(
         "freed_and_yet_used",
@@ -492,6 +507,7 @@ BUGS = (
             "low, high = 0, len(self._items)",
             "low, high = 0, min(4, len(self._items))",
         ),
+        fields={"mixes": {"put_ranked": 2.0, "get_ranked": 0.5}},
     ),
     bug(
         "put_refused_counts",
@@ -519,6 +535,7 @@ BUGS = (
             "self._items.update(items)",
             "self._items = items | self._items",
         ),
+        fields=SWEEPS,
     ),
     bug(
         "popitem_first",
@@ -537,6 +554,7 @@ BUGS = (
             "self._items = list(values)",
             "self._items = self._items + list(values)",
         ),
+        fields=SWEEPS,
     ),
     bug(
         "list_remove_nothing",
@@ -564,6 +582,7 @@ BUGS = (
             "del self._items[index]",
             "del self._items[abs(index)]",
         ),
+        fields=SWEEPS,
     ),
     bug(
         "set_add_moves",
@@ -711,5 +730,6 @@ BUGS = (
             "self.hard_state = piece.hard_state if piece.hard_state.term > "
             "self.hard_state.term else self.hard_state",
         ),
+        fields=SPLIT_SEGMENTS,
     ),
 )

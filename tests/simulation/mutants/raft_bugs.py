@@ -1,20 +1,13 @@
 """Bugs to plant in `raft/`: elections, replication, commit, reads, snapshots, time."""
 
+from loads import HASTY, SLOW_DISKS, SMALL_SNAPSHOTS, SPLIT_VOTES, STUBBORN, TORN
+
 from syncstructs.testing.planted import READING, bug
 
 CORE = "raft.core:RaftCore."
 LEADING = "raft.leading:Leading."
 PROGRESS = "raft.progress:Progress."
 LOG = "raft.log:RaftLog."
-
-# Elections that often have no winner at first, so that terms differ.
-SPLIT_VOTES = {
-    "size": 5,
-    "settings": {
-        "election_timeout_min": 0.15, "election_timeout_max": 0.16, "heartbeat_interval": 0.05,
-        "session_ttl": 1.0,
-    },
-}  # fmt: skip
 
 ELECTIONS = (
     bug(
@@ -92,7 +85,7 @@ ELECTIONS = (
             "if message.term > self.term:",
             "if message.term > self.term and self._leading is None:",
         ),
-        fields=SPLIT_VOTES,
+        fields=STUBBORN,
     ),
     bug(
         "old_leader_is_followed",
@@ -103,6 +96,7 @@ ELECTIONS = (
             "if message.term < self.term and self.leader is None:",
         ),
         profiles=("network", "all"),
+        fields=TORN,
     ),
     bug(
         "no_noop",
@@ -113,8 +107,7 @@ ELECTIONS = (
         "pre_vote_without_lease",
         "A pre-vote is granted although a leader is there.",
         (CORE + "_on_pre_vote_request", "and not self._leader_alive()", ""),
-        equivalent="a real vote is refused all the same while a leader is there, and a pre-vote"
-        " changes nothing: it costs needless campaigns, never safety",
+        fields=HASTY,
     ),
 )
 
@@ -241,8 +234,9 @@ REPLICATION = (
         "match_index_goes_back",
         "A late acknowledgement takes back what a newer one has said.",
         (PROGRESS + "accepted", "max(self.match_index, index)", "index"),
-        equivalent="it forgets, for a moment, what a peer has: that can delay a commit and send"
-        " entries twice, but nothing is committed that should not be",
+        equivalent="it forgets what a peer has until that answers the next round: this can delay a"
+        " commit by a heartbeat and send entries twice, but nothing is committed that should not"
+        " be, as less is counted than there is",
     ),
     bug(
         "cluster_time_by_own_clock",
@@ -302,6 +296,7 @@ SNAPSHOTS = (
         "snapshot_of_wrong_term",
         "A snapshot says that it reaches to an entry of the present term.",
         ("replica:Replica.snapshot_point", "self._applied_term", "self.core.term"),
+        fields=SLOW_DISKS,
     ),
     bug(
         "snapshot_one_behind",
@@ -335,6 +330,7 @@ SNAPSHOTS = (
             "self._incoming is None or self._incoming[0] != snapshot",
             "self._incoming is None",
         ),
+        fields=SMALL_SNAPSHOTS,
     ),
     bug(
         "chunks_in_any_order",
@@ -351,6 +347,7 @@ SNAPSHOTS = (
             "if len(image) != snapshot.size_bytes:",
         ),
         profiles=("network", "all"),
+        fields=SMALL_SNAPSHOTS | {"datagrams": True},
     ),
     bug(
         "transfer_never_resumed",
