@@ -253,6 +253,7 @@ class World:
             bool(effects.sends or effects.appends or effects.chunk_reads or effects.chunk_writes)
             or bool(effects.install or effects.committed or effects.reads)
             or effects.peers is not None
+            or effects.dismissed
         ), (had, effects)
         assert not core.has_effects
         for append in effects.appends:
