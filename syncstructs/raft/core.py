@@ -122,19 +122,19 @@ class RaftCore:
         self._patient = True
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
-        self._restore(restored, Membership(sorted_members(members)))
-        self._membership = Membership()
         self._recovery: Recovery | None = None
         if restored.blank:
             nonce = random.getrandbits(62) + 1
             self._recovery = Recovery(nonce, lasting=restored.lasting and bool(members))
             self._floor = None
+        self._restore(restored, Membership(sorted_members(members)))
+        self._membership = Membership()
         self._election_timeout = 0.0
         self._election_at = now
         self._reset_election_timer()
         self._note_membership()
         if self._membership.is_quorum((address,)):
-            self._recovery, self._floor = None, EntryId(0, 0)
+            self._end_recovery()
             self._campaign()
 
     def _restore(self, restored: Restored, membership: Membership) -> None:
@@ -493,7 +493,8 @@ class RaftCore:
         return 0
 
     def _persist_hard_state(self) -> int:
-        return self._appends.add_hard_state(HardState(self.term, self.voted_for))
+        recovering = self._recovery is not None
+        return self._appends.add_hard_state(HardState(self.term, self.voted_for, recovering))
 
     # Members (section 6)
 
@@ -583,7 +584,7 @@ class RaftCore:
             self._spend_vote()
         if self._persisted_id < start.floor:
             return
-        self._recovery = None
+        self._end_recovery()
         if not start.floor.index and self.leader is None:
             # All begin now: who stands first, soon, will be the first leader.
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
@@ -592,8 +593,14 @@ class RaftCore:
     def _on_recovered(self, nonce: int) -> None:
         """Count and vote from now on: the leader says that this member holds what is committed."""
         if nonce == self._recovery_nonce:
-            self._recovery, self._floor = None, EntryId(0, 0)
             self._spend_vote()
+            self._end_recovery()
+
+    def _end_recovery(self) -> None:
+        """Count from now on; a crash before that is durable begins the recovery anew."""
+        self._recovery, self._floor = None, EntryId(0, 0)
+        if self.term:
+            self._persist_hard_state()
 
     @property
     def _persisted_id(self) -> EntryId:

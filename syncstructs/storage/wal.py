@@ -119,7 +119,7 @@ class Wal:
                 self._directory.begin()
         return Restored(
             replay.hard_state, snapshot, tuple(entries or ()),
-            blank=snapshot is None and replay.is_blank, lasting=True,
+            blank=replay.is_blank(snapshot), lasting=True,
         )  # fmt: skip
 
     def _replay(self) -> tuple[Replay, _Tail | None]:
