@@ -120,6 +120,7 @@ class RaftCore:
         self._voided: dict[str, int] = {}
         self._dismissed_at = -1
         self._patient = True
+        self._ask_again_at = now
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
         self._recovery: Recovery | None = None
@@ -567,6 +568,13 @@ class RaftCore:
             self._recovery.heard(sender, message)
             self._recover()
 
+    def _ask_for_recovery(self) -> None:
+        """Ask everybody what there is, again and again while this member recovers."""
+        if self._recovery is not None and self._now >= self._ask_again_at:
+            self._ask_again_at = self._now + self._config.election_timeout_min
+            for peer in self._peers:
+                self._send(peer, RecoveryRequest(self._recovery.nonce))
+
     def _recover(self) -> None:
         """Begin to vote if the answers allow it, and count if all that is told of is held here."""
         recovery = self._recovery
@@ -665,11 +673,12 @@ class RaftCore:
             return
         self._reset_election_timer()
         self._become_follower(self.term, None)
-        # Who cannot stand asks what there is, or whether it is still a member.
-        recovery = self._recovery
-        question = RecoveryRequest(recovery.nonce) if recovery else self._pre_vote_request()
-        for peer in self._peers:
-            self._send(peer, question)
+        self._ask_again_at = self._now
+        self._ask_for_recovery()
+        if self._recovery is None:
+            # Who cannot stand asks whether it is still a member.
+            for peer in self._peers:
+                self._send(peer, self._pre_vote_request())
 
     def _pre_vote_request(self) -> PreVoteRequest:
         return PreVoteRequest(self.term + 1, self.log.last_id, self._membership.genesis)
@@ -931,6 +940,7 @@ class RaftCore:
         self._dismissed_at = -1
         if isinstance(message, AppendRequest) and message.recovered:
             self._on_recovered(message.recovered)
+        self._ask_for_recovery()
         self._election_at = self._now + self._election_timeout
         return following
 
