@@ -122,6 +122,7 @@ class Replica(Generic[C]):
         self._heard = 0.0
         self._leader_since = now
         self._ran_at = now
+        self._due_at = now
         self._early: list[tuple[str, Forward]] = []
         self._early_bytes = 0
         self._sends: list[tuple[str, Message]] = []
@@ -175,7 +176,7 @@ class Replica(Generic[C]):
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it at `deadline()` at the latest."""
-        if now - self._ran_at > self.config.election_timeout_min:
+        if now - max(self._ran_at, self._due_at) > self.config.election_timeout_min:
             # This process stood still, or its clock leapt: that was no silence of the others'.
             self._leader_since = now
         self._ran_at = now
@@ -203,6 +204,7 @@ class Replica(Generic[C]):
             if self._leading and self.core.is_alone:
                 # Nobody answers a lone leader: time itself has to tell it that it still leads.
                 deadline = min(deadline, self._sure_until - self.config.session_ttl / 2)
+        self._due_at = deadline
         return deadline
 
     def take_effects(self, now: float) -> Effects:

@@ -30,7 +30,8 @@ def add_parser(commands: Any) -> None:
         f" (default: {DEFAULT_SECONDS:.0f}s, or no limit with --seeds)",
     )  # fmt: skip
     parser.add_argument(
-        "--profile", default="all", help="all, network, disk, locks or calm; several with commas"
+        "--profile", default="all",
+        help="all, network, disk, membership, locks or calm; several with commas",
     )
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="where to begin")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")

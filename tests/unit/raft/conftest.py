@@ -84,7 +84,7 @@ class Disk:
 
     @property
     def is_blank(self) -> bool:
-        return self.hard_state == HardState()
+        return self.hard_state.recovering or self.hard_state == HardState()
 
     def holds(self, id: EntryId) -> bool:
         if id.index <= max(self.base.index, self.snapshot.index if self.snapshot else 0):
