@@ -1008,6 +1008,8 @@ class RaftCore:
         first = new[0]
         if first.index <= self.commit_index:
             raise ProtocolError(f"{sender} would overwrite entry {first.index}, a committed one")
+        if first.term < (log.term_at(first.index - 1) or 0):
+            raise ProtocolError(f"{sender} has entry {first.id} after one of a later term")
         if first.time < log.time_at(first.index - 1):
             raise ProtocolError(f"{sender} has entry {first.index} before the one it follows")
         if first.index <= log.last_index:
