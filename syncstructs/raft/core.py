@@ -1127,7 +1127,11 @@ class RaftCore:
         if self._leading is not None:
             # It holds all that is committed and will find out by itself (5.4).
             return
+        if not self._same_cluster(snapshot.membership.genesis):
+            # Another life of the cluster has committed something here while this one came.
+            return
         ticket = 0
+        self._drop_other_genesis(snapshot.membership.genesis)
         if self.log.has(snapshot.id):
             # What follows stays, in the store as well; nothing has to be written.
             self.log.compact(snapshot.index)
