@@ -18,6 +18,7 @@ from syncstructs.raft.messages import (
     RecoveryReply,
     RecoveryRequest,
     Restored,
+    SnapshotChunk,
     SnapshotMeta,
     VoteReply,
     VoteRequest,
@@ -607,12 +608,35 @@ def test_the_first_leader_begins_the_life_of_the_cluster(make_bench) -> None:
 def test_what_is_committed_is_of_one_life(make_bench) -> None:
     bench = make_bench()
     bench.step("b", append(1, NOTHING, begun(5), commit=1))
+    bench.core.peer_lost("b", bench.now)
     for other in (PreVoteRequest(9, EntryId(8, 9), 6), VoteRequest(9, EntryId(8, 9), 6, True)):
         (reply,) = only(bench.step("c", other), PreVoteReply | VoteReply)
         assert not reply.granted
     with pytest.raises(ProtocolError, match="another life of the cluster"):
         bench.step("c", append(10, NOTHING, begun(6, 10), genesis=6))
     assert bench.core.commit_index == 1
+
+
+def test_a_snapshot_of_another_life_leaves_nothing_of_this_one(make_bench) -> None:
+    bench = make_bench(restored=Restored(HardState(1), None, (begun(5), entry(2), entry(3))))
+    snapshot = SnapshotMeta(2, 1, 2, 4, 0, replace(ABC, genesis=6))
+    bench.step("c", SnapshotChunk(2, snapshot, 0, b"abcd", 1, 0.0))
+    (write,) = bench.chunk_writes
+    bench.core.chunk_written(write, 4, True, bench.now)
+    bench.flush()
+    assert bench.core.log.last_index == 2
+    assert bench.core.membership.genesis == 6
+
+
+def test_a_snapshot_that_came_too_late_for_its_life_is_left_alone(make_bench) -> None:
+    bench = make_bench()
+    snapshot = SnapshotMeta(2, 1, 2, 4, 0, replace(ABC, genesis=6))
+    bench.step("c", SnapshotChunk(2, snapshot, 0, b"abcd", 1, 0.0))
+    (write,) = bench.chunk_writes
+    bench.step("b", append(3, NOTHING, begun(5), commit=1))
+    bench.core.chunk_written(write, 4, True, bench.now)
+    bench.flush()
+    assert bench.core.membership.genesis == 5
 
 
 def test_what_is_not_committed_gives_way_to_another_life(make_bench) -> None:
