@@ -497,10 +497,28 @@ def test_a_leader_outside_of_the_membership_leads_until_it_is_committed(make_ben
     assert only(sends, TimeoutNow), "it hands over"
     assert bench.core.role is Role.LEADER
     assert not bench.core.can_propose
-    bench.wait(bench.config.election_timeout_max)
+    end = bench.now + bench.config.election_timeout_max
+    while bench.now < end:
+        beat(bench, "b", "c")
     assert bench.core.role is Role.FOLLOWER, "and steps down if nobody takes over"
     bench.time_out()
     assert bench.core.role is Role.FOLLOWER
+
+
+def test_a_commit_before_that_makes_it_leave_nothing(make_bench) -> None:
+    bench = leader(make_bench)
+    joint(bench, ("b", "c"), "bc")
+    answer(bench, "b")
+    answer(bench, "c")
+    bench.core.propose(b"x", bench.now)
+    bench.flush()
+    index = bench.core.log.last_index
+    assert change(bench, "b", "c")
+    answer(bench, "b", index)
+    sends = answer(bench, "c", index)
+    assert bench.core.commit_index == index
+    assert not only(sends, TimeoutNow)
+    assert bench.core.can_propose
 
 
 def test_those_who_left_are_spoken_to_until_they_know_it(make_bench) -> None:
