@@ -379,6 +379,7 @@ def test_no_change_before_an_entry_of_its_own_term_is_committed(make_bench) -> N
     held = Restored(HardState(1), SnapshotMeta(4, 1, 4, 10, 0, m("abc")))
     bench = make_bench(restored=held)
     bench.elect()
+    answer(bench, "b", index=4)
     assert bench.core.log.membership_index <= bench.core.commit_index
     assert not change(bench, "a", "b")
     answer(bench, "b")
@@ -543,6 +544,19 @@ def test_those_who_left_and_are_silent_are_spoken_to_no_more_after_a_while(make_
     while bench.now < end:
         beat(bench, "b")
     assert bench.core._leading.departing == ()
+
+
+def test_those_who_leave_are_spoken_to_as_long_as_it_is_not_committed(make_bench) -> None:
+    bench = leader(make_bench)
+    joint(bench, ("a", "b"), "bc")
+    answer(bench, "b")
+    index = bench.core.commit_index
+    assert change(bench, "a", "b")
+    end = bench.now + 3 * bench.config.election_timeout_max
+    while bench.now < end:
+        beat(bench)
+        answer(bench, "b", index)
+    assert bench.core._leading.departing == ("c",)
 
 
 # A server that is to lose its vote, and is needed until that is committed (dissertation, 4.2.2)
