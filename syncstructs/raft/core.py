@@ -22,6 +22,7 @@ the same ones. `commit_index` itself is not persisted; it begins anew at the sna
 
 from collections.abc import Collection, Sequence
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -120,11 +121,10 @@ class RaftCore:
         self._voided: dict[str, int] = {}
         self._dismissed_at = -1
         self._patient = True
-        self._ask_again_at = now
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
         self._recovery: Recovery | None = None
-        if restored.blank:
+        if restored.blank or restored.hard_state.recovering:
             nonce = random.getrandbits(62) + 1
             self._recovery = Recovery(nonce, lasting=restored.lasting and bool(members))
             self._floor = None
@@ -132,10 +132,13 @@ class RaftCore:
         self._membership = Membership()
         self._election_timeout = 0.0
         self._election_at = now
+        self._ask_at = now + config.election_timeout_max if self._recovery else inf
         self._reset_election_timer()
         self._note_membership()
-        if self._membership.is_quorum((address,)):
-            self._end_recovery()
+        lone = self._membership.is_quorum((address,))
+        if lone and (self._recovery is None or not self.log.membership_index):
+            # What only begins to recover has a log that ends early: it may have been alone then.
+            self._end_recovery(EntryId(0, 0))
             self._campaign()
 
     def _restore(self, restored: Restored, membership: Membership) -> None:
@@ -228,7 +231,9 @@ class RaftCore:
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest; infinite if never."""
-        return self._leading.deadline() if self._leading else self._election_at
+        if self._leading is not None:
+            return self._leading.deadline()
+        return min(self._election_at, self._ask_at)
 
     def tick(self, now: float) -> None:
         """Do what time demands."""
@@ -237,6 +242,8 @@ class RaftCore:
         if leading is None:
             if now >= self._election_at:
                 self._on_election_timeout()
+            elif now >= self._ask_at:
+                self._ask()
         elif leading.quorum_heard_at + self._config.election_timeout_max <= now:
             # Check-quorum: a majority may have another leader by now.
             self._become_follower(self.term, None)
@@ -267,6 +274,8 @@ class RaftCore:
         self._now = now
         leading = self._leading
         if leading is None or not self.leader_ready or not wanted:
+            return False
+        if leading.successor is not None:
             return False
         if self.log.membership_index > self.commit_index:
             return False
@@ -494,8 +503,8 @@ class RaftCore:
         return 0
 
     def _persist_hard_state(self) -> int:
-        recovering = self._recovery is not None
-        return self._appends.add_hard_state(HardState(self.term, self.voted_for, recovering))
+        state = HardState(self.term, self.voted_for, self._recovery is not None)
+        return self._appends.add_hard_state(state)
 
     # Members (section 6)
 
@@ -549,13 +558,12 @@ class RaftCore:
 
         Once per life of it: while it recovers it gives no vote.
         """
-        if self._voided.get(sender) != message.nonce:
-            if sender in self._peers:
-                self._voided[sender] = message.nonce
+        if self._membership.is_voter(sender) and self._voided.get(sender) != message.nonce:
+            self._voided[sender] = message.nonce
             if self._ballot is not None:
                 self._become_follower(self.term, None)
         if self._leading is not None and sender in self._leading.peers:
-            self._leading.recovery_told(sender, message.nonce)
+            self._leading.begin_recovery(sender, message.nonce)
             self._set_barrier(self._leading)
         reply = RecoveryReply(
             message.nonce, self.term, self.log.last_id, self._recovery is not None,
@@ -563,17 +571,17 @@ class RaftCore:
         )  # fmt: skip
         self._send(sender, reply)
 
+    def _ask(self) -> None:
+        """Ask all what they hold, again and again: its leader may be unable to recover it."""
+        assert self._recovery is not None
+        self._ask_at = self._now + self._config.election_timeout_max
+        for peer in self._peers:
+            self._send(peer, RecoveryRequest(self._recovery.nonce))
+
     def _on_recovery_reply(self, sender: str, message: RecoveryReply) -> None:
         if self._recovery is not None:
             self._recovery.heard(sender, message)
             self._recover()
-
-    def _ask_for_recovery(self) -> None:
-        """Ask everybody what there is, again and again while this member recovers."""
-        if self._recovery is not None and self._now >= self._ask_again_at:
-            self._ask_again_at = self._now + self._config.election_timeout_min
-            for peer in self._peers:
-                self._send(peer, RecoveryRequest(self._recovery.nonce))
 
     def _recover(self) -> None:
         """Begin to vote if the answers allow it, and count if all that is told of is held here."""
@@ -592,7 +600,7 @@ class RaftCore:
             self._spend_vote()
         if self._persisted_id < start.floor:
             return
-        self._end_recovery()
+        self._end_recovery(start.floor)
         if not start.floor.index and self.leader is None:
             # All begin now: who stands first, soon, will be the first leader.
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
@@ -602,13 +610,15 @@ class RaftCore:
         """Count and vote from now on: the leader says that this member holds what is committed."""
         if nonce == self._recovery_nonce:
             self._spend_vote()
-            self._end_recovery()
+            self._end_recovery(EntryId(0, 0))
 
-    def _end_recovery(self) -> None:
-        """Count from now on; a crash before that is durable begins the recovery anew."""
-        self._recovery, self._floor = None, EntryId(0, 0)
-        if self.term:
-            self._persist_hard_state()
+    def _end_recovery(self, floor: EntryId) -> None:
+        """Vote, for logs that reach `floor`, and count from now on, in later lives as well."""
+        self._floor = floor
+        if self._recovery is not None:
+            self._recovery, self._ask_at = None, inf
+            if self.term:
+                self._persist_hard_state()
 
     @property
     def _persisted_id(self) -> EntryId:
@@ -657,11 +667,18 @@ class RaftCore:
 
     @property
     def _may_stand(self) -> bool:
-        """Whether this member may become the leader, as far as it can tell by itself."""
+        """Whether this member may become the leader, as far as it can tell by itself.
+
+        One that is to lose its vote stands until that is committed, without counting its own: its
+        log may be the only one that nobody with a vote can refuse (dissertation, 4.2.2).
+        """
         return (
             self._recovery is None
             and not self.is_dismissed
-            and self._membership.is_voter(self.address)
+            and any(
+                membership.is_voter(self.address)
+                for membership in self.log.memberships_from(self.commit_index)
+            )
         )
 
     def _on_election_timeout(self) -> None:
@@ -673,12 +690,12 @@ class RaftCore:
             return
         self._reset_election_timer()
         self._become_follower(self.term, None)
-        self._ask_again_at = self._now
-        self._ask_for_recovery()
-        if self._recovery is None:
-            # Who cannot stand asks whether it is still a member.
-            for peer in self._peers:
-                self._send(peer, self._pre_vote_request())
+        if self._recovery is not None:
+            self._ask()
+            return
+        # Who cannot stand asks whether it is still a member.
+        for peer in self._peers:
+            self._send(peer, self._pre_vote_request())
 
     def _pre_vote_request(self) -> PreVoteRequest:
         return PreVoteRequest(self.term + 1, self.log.last_id, self._membership.genesis)
@@ -835,11 +852,13 @@ class RaftCore:
         leading = self._leading
         if leading is None or message.term < self.term or message.round == 0:
             return
-        if sender not in leading.peers:
+        if sender not in leading.peers or leading.is_outlived(sender, message):
             return
-        leading.recovery_told(sender, message.recovering)
         if message.recovering:
+            leading.begin_recovery(sender, message.recovering)
             self._set_barrier(leading)
+        else:
+            leading.told_recovered(sender)
         if isinstance(message, AppendReply):
             leading.append_replied(sender, message)
         else:
@@ -940,7 +959,6 @@ class RaftCore:
         self._dismissed_at = -1
         if isinstance(message, AppendRequest) and message.recovered:
             self._on_recovered(message.recovered)
-        self._ask_for_recovery()
         self._election_at = self._now + self._election_timeout
         return following
 

@@ -226,12 +226,24 @@ class Leading:
 
     # Recovery of peers (see `recovery.Recovery`)
 
-    def recovery_told(self, peer: str, nonce: int) -> None:
-        """Take in whether a peer recovers: the nonce in its answers, 0 if it does not."""
+    def begin_recovery(self, peer: str, nonce: int) -> None:
+        """Note that a peer recovers under this nonce."""
+        self.peers[peer].begin_recovery(nonce, self.rounds.current)
+        self._note_recovering()
+
+    def is_outlived(self, peer: str, reply: AppendReply | SnapshotReply) -> bool:
+        """Whether a peer that has forgotten all since then has said this."""
+        return self.peers[peer].is_outlived(reply.recovering, reply.round)
+
+    def told_recovered(self, peer: str) -> None:
+        """Note that a peer does not recover, or no longer."""
         progress = self.peers[peer]
-        if nonce or progress.recovering or progress.tell_recovered:
-            progress.told_recovery(nonce)
-            self._recovering = any(p.recovering for p in self.peers.values())
+        if progress.recovering or progress.tell_recovered:
+            progress.told_recovered()
+            self._note_recovering()
+
+    def _note_recovering(self) -> None:
+        self._recovering = any(p.recovering for p in self.peers.values())
 
     def wants_barrier(self) -> bool:
         """Whether an entry must be appended that those who recover have to reach."""
@@ -248,7 +260,7 @@ class Leading:
         if self._recovering:
             for progress in self.peers.values():
                 progress.end_recovery(commit_index)
-            self._recovering = any(p.recovering for p in self.peers.values())
+            self._note_recovering()
 
     # Answers of peers
 

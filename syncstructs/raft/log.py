@@ -192,6 +192,11 @@ class RaftLog:
         assert index >= self.base.index, (index, self.base)
         return next(m for at, m in reversed(self._memberships) if at <= index)
 
+    def memberships_from(self, index: int) -> list[Membership]:
+        """Return the membership at the entry `index`, and all that come after it."""
+        later = [membership for at, membership in self._memberships if at > index]
+        return [self.membership_at(index), *later]
+
     def _note_memberships(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.kind is EntryKind.MEMBERSHIP:

@@ -27,6 +27,7 @@ class Progress:
     __slots__ = (
         "_allowance",
         "_barrier",
+        "_blank_round",
         "_in_flight",
         "_latest",
         "_unconfirmed",
@@ -73,6 +74,7 @@ class Progress:
         self.tell_recovered = False
         """Whether the peer does not know yet that its recovery is over."""
         self._barrier = 0
+        self._blank_round = 0
         self.leaves_at: float | None = None
         """When to speak no more to a peer that is no member any more; None: it is one."""
 
@@ -122,24 +124,36 @@ class Progress:
 
     # Recovery (see `recovery.Recovery`)
 
-    def begin_recovery(self, nonce: int) -> None:
-        """Count the peer no more: it has forgotten all. Without effect if that is no news."""
-        if nonce in (self.recovering, self.recovered):
+    def begin_recovery(self, nonce: int, round: int) -> None:
+        """Count the peer no more: it has forgotten all. Without effect if that is no news.
+
+        `round`: the newest one; who answers a later one does not speak from before it forgot.
+        """
+        if nonce == self.recovered:
+            # It has not heard it yet, or says so late.
+            self.tell_recovered = not self.recovering
+            return
+        if nonce == self.recovering:
             return
         self.recovering, self._barrier, self.tell_recovered = nonce, 0, False
+        self._blank_round = round
         self.match_index = 0
         if self.mode is not Mode.SNAPSHOT:
             self.probe()
 
-    def told_recovery(self, nonce: int) -> None:
-        """Take in what an answer tells: the nonce of a recovery under way, 0 if there is none."""
-        if nonce:
-            self.begin_recovery(nonce)
-            return
+    def is_outlived(self, nonce: int, round: int) -> bool:
+        """Whether an answer is of a life of the peer before the one that recovers, or did."""
+        if nonce == 0:
+            return round <= self._blank_round
+        return self.recovering != 0 and nonce == self.recovered
+
+    def told_recovered(self) -> None:
+        """Note that an answer tells of no recovery that is under way."""
         self.tell_recovered = False
         if self.recovering:
-            # It had the answers of all: see `recovery.Recovery`.
+            # It had the answers of all: see `recovery.Recovery`. How far it is, the answer tells.
             self.recovered, self.recovering, self._barrier = self.recovering, 0, 0
+            self.match_index = 0
 
     @property
     def awaits_barrier(self) -> bool:

@@ -81,7 +81,8 @@ class Recovery:
                 known.append((own_index, own))
             newest = max(known, key=lambda pair: pair[0])[1]
             awake = [sender for sender, reply in self._replies.items() if not reply.blank]
-            if not newest.is_voter(address):
+            if not newest.is_voter(address) or newest.is_quorum((address,)):
+                # Who decided alone may have decided anything since, and nobody else need know.
                 return None
             if patient or not self._lasting:
                 if newest.is_quorum(awake):
@@ -102,7 +103,8 @@ class Recovery:
         )
 
     def _may_be_first(self, address: str, own: Membership, *, patient: bool) -> bool:
-        if not own.is_voter(address):
+        if not own.is_voter(address) or own.genesis:
+            # A cluster that has begun already, as far as an entry tells, is at no first start.
             return False
         if self._all_answered(own, address) and all(
             reply.membership.voters == own.voters for reply in self._replies.values()

@@ -37,7 +37,7 @@ class MemoryLog:
             self._log.apply(Piece(reset=snapshot))
         return Restored(
             self._log.hard_state, snapshot, tuple(entries or ()),
-            blank=self._log.is_blank(snapshot), lasting=self._lasting,
+            blank=self._log.is_blank, lasting=self._lasting,
         )  # fmt: skip
 
     def append(self, appends: Sequence[Append]) -> None:

@@ -98,11 +98,13 @@ class Replay(Position):
         self.base = piece.entries[at].id if at < len(piece.entries) else self._unknown()
         self.entries = piece.entries[at + 1 :]
 
-    def is_blank(self, snapshot: SnapshotMeta | None) -> bool:
-        """Whether it says nothing at all, or no more than a node got that said nothing before."""
-        if self.hard_state.recovering:
-            return True
-        return snapshot is None and self.last.index == 0 and self.hard_state == HardState()
+    @property
+    def is_blank(self) -> bool:
+        """Whether it is of a member that never said anything: a term is written before all else.
+
+        Only a snapshot may have come before that.
+        """
+        return self.hard_state == HardState()
 
     def compact(self, index: int) -> None:
         """Forget entries up to `index`."""

@@ -119,7 +119,7 @@ class Wal:
                 self._directory.begin()
         return Restored(
             replay.hard_state, snapshot, tuple(entries or ()),
-            blank=replay.is_blank(snapshot), lasting=True,
+            blank=replay.is_blank, lasting=True,
         )  # fmt: skip
 
     def _replay(self) -> tuple[Replay, _Tail | None]:

@@ -12,14 +12,17 @@ from random import Random
 from zlib import crc32
 
 import pytest
+from msgspec.structs import replace
 
 from syncstructs.config import Config
 from syncstructs.raft.core import RaftCore, Role
 from syncstructs.raft.effects import Append, ChunkRead, ChunkWrite
+from syncstructs.raft.membership import Membership, decode_membership
 from syncstructs.raft.messages import (
     AppendReply,
     Entry,
     EntryId,
+    EntryKind,
     HardState,
     Message,
     PreVoteReply,
@@ -79,6 +82,10 @@ class Disk:
             self.base, self.entries = snapshot.id, list(entries)
         return Restored(self.hard_state, snapshot, tuple(entries))
 
+    @property
+    def is_blank(self) -> bool:
+        return self.hard_state == HardState()
+
     def holds(self, id: EntryId) -> bool:
         if id.index <= max(self.base.index, self.snapshot.index if self.snapshot else 0):
             return True
@@ -137,14 +144,7 @@ class World:
         member = self.members[address]
         assert member.core is None
         restored = member.disk.restored()
-        member.core = RaftCore(
-            address=address,
-            members=self.addresses,
-            config=self.config,
-            random=Random(self.random.getrandbits(32)),
-            restored=restored,
-            now=self.now,
-        )
+        member.core = self.make_core(address, restored)
         member.life += 1
         member.applied_index = restored.snapshot.index if restored.snapshot else 0
         member.digest = self.digests[member.applied_index]
@@ -153,6 +153,16 @@ class World:
         member.led_term = 0
         self.links_changed(address, up=True)
         self.pump(member)
+
+    def make_core(self, address: str, restored: Restored) -> RaftCore:
+        return RaftCore(
+            address=address,
+            members=self.addresses,
+            config=self.config,
+            random=Random(self.random.getrandbits(32)),
+            restored=restored,
+            now=self.now,
+        )
 
     def crash(self, address: str) -> None:
         member = self.members[address]
@@ -346,9 +356,7 @@ class World:
         if member.core is None:
             return 0
         request = len(self.reads) + 1
-        self.reads[request] = max(
-            (other.core.commit_index for other in self.members.values() if other.core), default=0
-        )
+        self.reads[request] = len(self.committed)
         member.core.read_index(request, self.now)
         self.later(0.0, "pump", address)
         return request
@@ -405,7 +413,7 @@ class World:
         if isinstance(message, VoteReply) and message.granted:
             if durable.term == message.term:
                 assert durable.vote == to, ("a vote was given before it was durable", durable)
-            first = self.votes.setdefault((message.term, member.address), to)
+            first = self.votes.setdefault(self.vote_key(member, message.term), to)
             assert first == to, ("two votes in one term", message.term, member.address)
         if (
             isinstance(message, AppendReply)
@@ -420,6 +428,9 @@ class World:
                 assert member.disk.holds(EntryId(term_at, message.index)), (
                     "an entry was acknowledged before it was durable", member.address, message,
                 )  # fmt: skip
+
+    def vote_key(self, member: Member, term: int) -> tuple[int, str]:
+        return term, member.address
 
     def check(self, member: Member) -> None:
         core = member.core
@@ -462,11 +473,14 @@ class World:
             assert core.role is Role.LEADER, "a follower knew first"
             entry = core.log.between(index, index)[0]
             self.committed.append((entry, core.term))
-            holders = [m for m in self.members.values() if m.disk.holds(entry.id)]
-            assert len(holders) > len(self.members) // 2, ("committed before durable", entry.id)
+            self.check_holders(core, entry)
         elif index > core.log.base.index:
             entry = self.committed[index - 1][0]
             assert core.log.between(index, index) == [entry], ("committed entries change", index)
+
+    def check_holders(self, core: RaftCore, entry: Entry) -> None:
+        holders = [m for m in self.members.values() if m.disk.holds(entry.id)]
+        assert len(holders) > len(self.members) // 2, ("committed before durable", entry.id)
 
     # Helpers for tests
 
@@ -487,6 +501,103 @@ class World:
             if self.leader is not None and self.leader.leader_ready:
                 return self.leader
         raise AssertionError("no leader within 10 seconds")
+
+
+class ChangingWorld(World):
+    """A world whose members come and go, and forget.
+
+    All hosts run and are linked; who is a member is for the log to say. `wanted` stands for what a
+    command in the log asks for. A host that forgets comes back with an empty disk, but only if
+    those that are up and remember are a quorum without it, of every membership that may count.
+    """
+
+    def __init__(self, seed: int, size: int, spares: int, wire: bool = False) -> None:
+        self.voters = tuple(f"m{number}:1" for number in range(size))
+        self.wanted = self.voters
+        self.forgot: dict[str, int] = {}
+        self.forgotten: dict[str, list[Disk]] = {}
+        self.forgotten_count = self.changed_count = 0
+        super().__init__(seed, size + spares, wire=wire)
+
+    def start(self, address: str) -> None:
+        if address in self.voters and address not in self.forgot:
+            self.founders, self.contacts = self.voters, ()
+        else:
+            self.founders, self.contacts = (), self.voters
+        super().start(address)
+
+    def make_core(self, address: str, restored: Restored) -> RaftCore:
+        return RaftCore(
+            address=address,
+            members=self.founders,
+            contacts=self.contacts,
+            config=self.config,
+            random=Random(self.random.getrandbits(32)),
+            restored=replace(restored, blank=self.members[address].disk.is_blank),
+            now=self.now,
+        )
+
+    def may_forget(self, address: str) -> bool:
+        """Whether the others that are up and remember can decide all that may be decided."""
+        remembering = {
+            other
+            for other, member in self.members.items()
+            if member.core and not member.core.is_recovering and other != address
+        }
+        return len(self.committed) > 0 and all(
+            membership.is_quorum(remembering) for membership in self.counting()
+        )
+
+    def counting(self) -> list[Membership]:
+        """The newest committed membership, and all after it."""
+        last = max(
+            (e.index for e, _ in self.committed if e.kind is EntryKind.MEMBERSHIP), default=0
+        )
+        found = []
+        for member in self.members.values():
+            for entry in [*member.disk.entries, *(e for a in member.appends for e in a.entries)]:
+                if entry.kind is EntryKind.MEMBERSHIP and entry.index >= last:
+                    found.append(decode_membership(entry.payload))
+            if member.core:
+                found += [m for at, m in member.core.log._memberships if at >= last]
+        return found or [Membership(self.voters)]
+
+    def forget(self, address: str) -> bool:
+        """Let a host lose all that it holds, if that may be; it is down then."""
+        if not self.may_forget(address):
+            return False
+        if self.members[address].core is not None:
+            self.crash(address)
+        self.forgotten.setdefault(address, []).append(self.members[address].disk)
+        self.members[address].disk = Disk()
+        self.forgot[address] = self.forgot.get(address, 0) + 1
+        self.forgotten_count += 1
+        return True
+
+    def pump(self, member: Member) -> None:
+        if member.core.role is Role.LEADER and member.core.change_towards(self.wanted, self.now):
+            self.changed_count += 1
+        super().pump(member)
+
+    def vote_key(self, member: Member, term: int) -> tuple[int, str]:
+        # What a forgotten vote may elect, the promises tell: a blank member's new vote in a term
+        # that its leader had not reached matters to nobody (see `recovery`).
+        return term, f"{member.address} {self.forgot.get(member.address, 0)}"
+
+    def check_holders(self, core: RaftCore, entry: Entry) -> None:
+        # An acknowledgement may be on its way while its disk is lost; a leader that knows of the
+        # loss must not count it.
+        peers = core._leading.peers
+        holders = [
+            address
+            for address, member in self.members.items()
+            if member.disk.holds(entry.id)
+            or any(disk.holds(entry.id) for disk in self.forgotten.get(address, ()))
+        ]
+        holders = [a for a in holders if a not in peers or not peers[a].recovering]
+        assert core.membership.is_quorum(holders), (
+            "committed before durable", entry.id, core.membership, holders,
+        )  # fmt: skip
 
 
 class Bench:
@@ -608,3 +719,9 @@ def make_bench() -> type[Bench]:
 def make_world() -> type[World]:
     """The class `World`: test modules cannot import one another."""
     return World
+
+
+@pytest.fixture
+def make_changing_world() -> type[ChangingWorld]:
+    """The class `ChangingWorld`."""
+    return ChangingWorld

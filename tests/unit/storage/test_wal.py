@@ -358,7 +358,8 @@ def test_a_log_that_does_not_contain_the_snapshot_begins_anew_behind_it(snapshot
 def test_a_snapshot_may_come_before_any_log():
     disk = WatchedDisk()
     log, restored = open_log(disk, snapshot_at(7))
-    assert restored == Restored(HardState(), snapshot_at(7), (), lasting=True)
+    # Whoever has written no hard state has said nothing, and may have forgotten all.
+    assert restored == Restored(HardState(), snapshot_at(7), (), blank=True, lasting=True)
     log.append([entries(8)])
     assert reopened(disk, snapshot_at(7)).entries == (entry(8),)
 
@@ -492,7 +493,7 @@ class Model:
     def restored(self, snapshot):
         covered = 0 if snapshot is None else snapshot.index
         kept = tuple(e for index, e in sorted(self.entries.items()) if index > covered)
-        blank = snapshot is None and self.last == 0 and self.hard_state == HardState()
+        blank = self.hard_state == HardState()
         return Restored(self.hard_state, snapshot, kept, blank, lasting=True)
 
 
