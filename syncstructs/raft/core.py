@@ -22,7 +22,6 @@ the same ones. `commit_index` itself is not persisted; it begins anew at the sna
 
 from collections.abc import Collection, Sequence
 from enum import Enum
-from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -121,10 +120,11 @@ class RaftCore:
         self._voided: dict[str, int] = {}
         self._dismissed_at = -1
         self._patient = True
+        self._ask_again_at = now
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
         self._recovery: Recovery | None = None
-        if restored.blank or restored.hard_state.recovering:
+        if restored.blank:
             nonce = random.getrandbits(62) + 1
             self._recovery = Recovery(nonce, lasting=restored.lasting and bool(members))
             self._floor = None
@@ -132,13 +132,12 @@ class RaftCore:
         self._membership = Membership()
         self._election_timeout = 0.0
         self._election_at = now
-        self._ask_at = now + config.election_timeout_max if self._recovery else inf
         self._reset_election_timer()
         self._note_membership()
         lone = self._membership.is_quorum((address,))
         if lone and (self._recovery is None or not self.log.membership_index):
             # What only begins to recover has a log that ends early: it may have been alone then.
-            self._end_recovery(EntryId(0, 0))
+            self._end_recovery()
             self._campaign()
 
     def _restore(self, restored: Restored, membership: Membership) -> None:
@@ -231,9 +230,7 @@ class RaftCore:
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest; infinite if never."""
-        if self._leading is not None:
-            return self._leading.deadline()
-        return min(self._election_at, self._ask_at)
+        return self._leading.deadline() if self._leading else self._election_at
 
     def tick(self, now: float) -> None:
         """Do what time demands."""
@@ -242,8 +239,6 @@ class RaftCore:
         if leading is None:
             if now >= self._election_at:
                 self._on_election_timeout()
-            elif now >= self._ask_at:
-                self._ask()
         elif leading.quorum_heard_at + self._config.election_timeout_max <= now:
             # Check-quorum: a majority may have another leader by now.
             self._become_follower(self.term, None)
@@ -503,8 +498,8 @@ class RaftCore:
         return 0
 
     def _persist_hard_state(self) -> int:
-        state = HardState(self.term, self.voted_for, self._recovery is not None)
-        return self._appends.add_hard_state(state)
+        recovering = self._recovery is not None
+        return self._appends.add_hard_state(HardState(self.term, self.voted_for, recovering))
 
     # Members (section 6)
 
@@ -571,17 +566,17 @@ class RaftCore:
         )  # fmt: skip
         self._send(sender, reply)
 
-    def _ask(self) -> None:
-        """Ask all what they hold, again and again: its leader may be unable to recover it."""
-        assert self._recovery is not None
-        self._ask_at = self._now + self._config.election_timeout_max
-        for peer in self._peers:
-            self._send(peer, RecoveryRequest(self._recovery.nonce))
-
     def _on_recovery_reply(self, sender: str, message: RecoveryReply) -> None:
         if self._recovery is not None:
             self._recovery.heard(sender, message)
             self._recover()
+
+    def _ask_for_recovery(self) -> None:
+        """Ask everybody what there is, again and again while this member recovers."""
+        if self._recovery is not None and self._now >= self._ask_again_at:
+            self._ask_again_at = self._now + self._config.election_timeout_min
+            for peer in self._peers:
+                self._send(peer, RecoveryRequest(self._recovery.nonce))
 
     def _recover(self) -> None:
         """Begin to vote if the answers allow it, and count if all that is told of is held here."""
@@ -600,7 +595,7 @@ class RaftCore:
             self._spend_vote()
         if self._persisted_id < start.floor:
             return
-        self._end_recovery(start.floor)
+        self._end_recovery()
         if not start.floor.index and self.leader is None:
             # All begin now: who stands first, soon, will be the first leader.
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
@@ -610,15 +605,13 @@ class RaftCore:
         """Count and vote from now on: the leader says that this member holds what is committed."""
         if nonce == self._recovery_nonce:
             self._spend_vote()
-            self._end_recovery(EntryId(0, 0))
+            self._end_recovery()
 
-    def _end_recovery(self, floor: EntryId) -> None:
-        """Vote, for logs that reach `floor`, and count from now on, in later lives as well."""
-        self._floor = floor
-        if self._recovery is not None:
-            self._recovery, self._ask_at = None, inf
-            if self.term:
-                self._persist_hard_state()
+    def _end_recovery(self) -> None:
+        """Count from now on; a crash before that is durable begins the recovery anew."""
+        self._recovery, self._floor = None, EntryId(0, 0)
+        if self.term:
+            self._persist_hard_state()
 
     @property
     def _persisted_id(self) -> EntryId:
@@ -690,12 +683,12 @@ class RaftCore:
             return
         self._reset_election_timer()
         self._become_follower(self.term, None)
-        if self._recovery is not None:
-            self._ask()
-            return
-        # Who cannot stand asks whether it is still a member.
-        for peer in self._peers:
-            self._send(peer, self._pre_vote_request())
+        self._ask_again_at = self._now
+        self._ask_for_recovery()
+        if self._recovery is None:
+            # Who cannot stand asks whether it is still a member.
+            for peer in self._peers:
+                self._send(peer, self._pre_vote_request())
 
     def _pre_vote_request(self) -> PreVoteRequest:
         return PreVoteRequest(self.term + 1, self.log.last_id, self._membership.genesis)
@@ -959,6 +952,7 @@ class RaftCore:
         self._dismissed_at = -1
         if isinstance(message, AppendRequest) and message.recovered:
             self._on_recovered(message.recovered)
+        self._ask_for_recovery()
         self._election_at = self._now + self._election_timeout
         return following
 
@@ -1014,6 +1008,8 @@ class RaftCore:
         first = new[0]
         if first.index <= self.commit_index:
             raise ProtocolError(f"{sender} would overwrite entry {first.index}, a committed one")
+        if first.term < (log.term_at(first.index - 1) or 0):
+            raise ProtocolError(f"{sender} has entry {first.id} after one of a later term")
         if first.time < log.time_at(first.index - 1):
             raise ProtocolError(f"{sender} has entry {first.index} before the one it follows")
         if first.index <= log.last_index:
@@ -1131,7 +1127,11 @@ class RaftCore:
         if self._leading is not None:
             # It holds all that is committed and will find out by itself (5.4).
             return
+        if not self._same_cluster(snapshot.membership.genesis):
+            # Another life of the cluster has committed something here while this one came.
+            return
         ticket = 0
+        self._drop_other_genesis(snapshot.membership.genesis)
         if self.log.has(snapshot.id):
             # What follows stays, in the store as well; nothing has to be written.
             self.log.compact(snapshot.index)

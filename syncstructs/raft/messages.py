@@ -51,7 +51,7 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     term: int = 0
     vote: str | None = None
     recovering: bool = False
-    """A member that recovers has written this: unless it is done, it goes on after a restart."""
+    """Whether what was known before is not recovered yet (`recovery.Recovery`)."""
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -79,9 +79,9 @@ class Restored(msgspec.Struct, frozen=True):
     snapshot: SnapshotMeta | None = None
     entries: tuple[Entry, ...] = ()
     blank: bool = False
-    """Nothing is held but maybe a snapshot that came, and nobody knows whether anything ever was:
-    the node may have forgotten what it voted for and acknowledged, and has to recover first
-    (`recovery.Recovery`)."""
+    """Nothing is held, and nobody knows whether anything ever was: the node may have forgotten
+    what it voted for and acknowledged, and has to recover first (`recovery.Recovery`). Or a former
+    life has begun with that, and did not come to its end."""
     lasting: bool = False
     """The store survives the process, so that one that holds nothing was most likely never used."""
 

@@ -100,11 +100,11 @@ class Replay(Position):
 
     @property
     def is_blank(self) -> bool:
-        """Whether it is of a member that never said anything: a term is written before all else.
+        """Whether it is of a node that never said anything, or has begun to recover since.
 
-        Only a snapshot may have come before that.
+        A term is written before all else; only a received snapshot may have come before that.
         """
-        return self.hard_state == HardState()
+        return self.hard_state.recovering or self.hard_state == HardState()
 
     def compact(self, index: int) -> None:
         """Forget entries up to `index`."""

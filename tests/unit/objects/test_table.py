@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from local_cluster import LocalCluster, LocalPort
 
-from syncstructs.codec import encode
+from syncstructs.codec import STATE_DEPTH, decode, encode
 from syncstructs.errors import (
     DecodeError,
+    MembershipRefused,
     NodeFailed,
     NotReplicated,
     ObjectNotFound,
@@ -20,6 +21,7 @@ from syncstructs.objects.context import PARKED, CallId, Outcome, current_context
 from syncstructs.objects.replicated import Replicated, attach_arguments, replicated
 from syncstructs.objects.table import Applied
 from syncstructs.objects.waiters import Waiters
+from syncstructs.raft.membership import Membership, encode_membership
 from syncstructs.raft.messages import Entry, EntryKind
 
 
@@ -465,3 +467,91 @@ def test_an_object_that_is_not_attached_yet_is_no_part_of_a_command(cluster: Loc
     cluster.members[0].system("attach", *attach_arguments("part", Box()))
     owners[0].reach(2)
     assert waiting[0].items == waiting[1].items == [2]
+
+
+# Who is to have a vote
+
+
+def begin_with(cluster: LocalCluster, *voters: str) -> None:
+    """Apply the entry with which a cluster's life begins."""
+    applied(cluster, encode_membership(Membership(voters, genesis=5)), EntryKind.MEMBERSHIP)
+
+
+def wanted(cluster: LocalCluster) -> tuple[str, ...]:
+    (only,) = {member.table.wanted for member in cluster.members}
+    return only
+
+
+def change(cluster: LocalCluster, added: Any = (), removed: Any = (), only: Any = None) -> Any:
+    return cluster.members[0].system("change_members", list(added), list(removed), only)
+
+
+def test_at_first_those_are_to_vote_whom_the_first_membership_names(cluster: LocalCluster) -> None:
+    begin_with(cluster, "a:1", "b:1")
+    assert wanted(cluster) == ("a:1", "b:1")
+    begin_with(cluster, "a:1", "b:1", "c:1")
+    assert wanted(cluster) == ("a:1", "b:1"), "a step towards it changes nothing of what is wanted"
+
+
+def test_members_are_added_and_removed(cluster: LocalCluster) -> None:
+    begin_with(cluster, "a:1", "b:1")
+    assert change(cluster, added=["d:1", "c:1", "a:1"]) == ["a:1", "b:1", "c:1", "d:1"]
+    assert change(cluster, removed=["a:1", "z:1"]) == ["b:1", "c:1", "d:1"]
+    assert change(cluster, ["e:1"], ["b:1", "c:1"]) == ["d:1", "e:1"]
+    assert wanted(cluster) == ("d:1", "e:1")
+
+
+def test_members_are_replaced_by_others_at_once(cluster: LocalCluster) -> None:
+    begin_with(cluster, "a:1", "b:1")
+    assert change(cluster, only=["y:1", "x:1", "y:1"]) == ["x:1", "y:1"]
+    assert wanted(cluster) == ("x:1", "y:1")
+
+
+@pytest.mark.parametrize("refused", [{"removed": ["a:1", "b:1"]}, {"only": []}])
+def test_the_last_member_stays(cluster: LocalCluster, refused: dict[str, Any]) -> None:
+    begin_with(cluster, "a:1", "b:1")
+    with pytest.raises(MembershipRefused, match="0 members"):
+        change(cluster, **refused)
+    assert wanted(cluster) == ("a:1", "b:1")
+
+
+def test_more_members_than_make_sense_are_refused(cluster: LocalCluster) -> None:
+    begin_with(cluster, "a:1")
+    with pytest.raises(MembershipRefused, match="1001 members"):
+        change(cluster, only=[f"m:{number}" for number in range(1001)])
+    assert wanted(cluster) == ("a:1",)
+
+
+@pytest.mark.parametrize("wrong", [{"added": [1]}, {"removed": [None]}, {"only": [b"a:1"]}])
+def test_addresses_that_are_no_text_are_refused(
+    cluster: LocalCluster, wrong: dict[str, Any]
+) -> None:
+    begin_with(cluster, "a:1")
+    with pytest.raises(DecodeError, match="text"):
+        change(cluster, **wrong)
+    assert wanted(cluster) == ("a:1",)
+
+
+def test_an_image_keeps_who_is_to_vote(cluster: LocalCluster) -> None:
+    begin_with(cluster, "a:1", "b:1")
+    change(cluster, added=["c:1"])
+    table = cluster.members[0].table
+    other = cluster.members[1].new_table()
+    digest = table.digest()
+    other.restore(table.image())
+    assert other.wanted == ("a:1", "b:1", "c:1")
+    assert other.digest() == digest
+    other.wanted = ("a:1", "b:1")
+    assert other.digest() != digest
+
+
+def test_an_image_of_a_release_that_could_not_change_members_is_read(
+    cluster: LocalCluster,
+) -> None:
+    table = cluster.members[0].table
+    fields = decode(table.image())
+    del fields["wanted"]
+    other = cluster.members[1].new_table()
+    other.restore(encode(fields, max_depth=STATE_DEPTH))
+    assert other.wanted == ()
+    assert other.applied_index == table.applied_index

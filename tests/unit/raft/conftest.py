@@ -84,7 +84,7 @@ class Disk:
 
     @property
     def is_blank(self) -> bool:
-        return self.hard_state == HardState()
+        return self.hard_state.recovering or self.hard_state == HardState()
 
     def holds(self, id: EntryId) -> bool:
         if id.index <= max(self.base.index, self.snapshot.index if self.snapshot else 0):
@@ -253,6 +253,7 @@ class World:
             bool(effects.sends or effects.appends or effects.chunk_reads or effects.chunk_writes)
             or bool(effects.install or effects.committed or effects.reads)
             or effects.peers is not None
+            or effects.dismissed
         ), (had, effects)
         assert not core.has_effects
         for append in effects.appends:

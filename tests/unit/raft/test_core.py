@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from syncstructs.errors import ProtocolError
 from syncstructs.raft.core import Role
 from syncstructs.raft.leading import Leading
 from syncstructs.raft.messages import (
@@ -389,3 +390,11 @@ def test_a_split_vote_ends_in_another_attempt(make_bench) -> None:
     assert bench.core.role is Role.FOLLOWER
     sends = bench.time_out()
     assert [m for _, m in sends] == [PreVoteRequest(2, NOTHING)] * 2
+
+
+def test_entries_behind_a_snapshot_that_are_of_an_older_term_are_refused(make_bench) -> None:
+    snapshot = SnapshotMeta(6, 5, 6, 10, 0)
+    bench = make_bench(restored=Restored(HardState(5), snapshot))
+    old = [Entry(4, index, 6, EntryKind.BATCH, b"") for index in (6, 7)]
+    with pytest.raises(ProtocolError, match="after one of a later term"):
+        bench.step("b", AppendRequest(5, EntryId(4, 5), 0, old, 1, 0.0))

@@ -375,7 +375,7 @@ def test_who_begins_to_recover_believes_not_that_it_is_alone(make_bench) -> None
     # It has the log up to a time when it was; that ends early, and others have joined since.
     alone = entry_of(Membership(("a",), genesis=5), 2)
     state = HardState(3, None, True)
-    bench = make_bench(restored=Restored(state, None, (begun(), alone)))
+    bench = make_bench(restored=Restored(state, None, (begun(), alone), blank=True))
     assert bench.core.role is Role.FOLLOWER
     bench.time_out()
     assert bench.core.is_recovering
@@ -392,8 +392,9 @@ def test_it_asks_again_while_it_follows_a_leader_that_may_be_unable_to_recover_i
     bench = make_bench(restored=BLANK)
     requests = []
     for round in range(1, 60):
-        bench.step("b", append(1, NOTHING, begun(), round=round))
-        requests += only(bench.wait(bench.config.heartbeat_interval), RecoveryRequest, "c")
+        sends = bench.step("b", append(1, NOTHING, begun(), round=round))
+        sends += bench.wait(bench.config.heartbeat_interval)
+        requests += only(sends, RecoveryRequest, "c")
     assert bench.core.leader == "b"
     assert len(requests) >= 2
 
