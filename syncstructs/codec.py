@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -202,7 +202,8 @@ def _pack_items(values: Iterable[Any], depth: int, native: _Native) -> list[Any]
     if depth <= 0:
         raise Unserializable("it is nested too deeply, or contains itself")
     depth -= 1
-    packers, other = _PACKERS.get, cast("_Packer", _pack_other)
+    packers = _PACKERS.get
+    other: _Packer = _pack_other
     return [
         item if (kind := type(item)) in native
         else packers(kind, other)(item, depth, native)

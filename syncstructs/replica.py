@@ -45,6 +45,7 @@ C = TypeVar("C", bound=HasCommand)
 _INTAKE_WINDOWS = 5
 # Part of a session's life that its node does not rely on: clocks of two machines differ in rate.
 _DRIFT = 0.05
+_NOTHING = Effects()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ class Replica(Generic[C]):
             deadline = self._ask_at
         if core.role is Role.LEADER:
             deadline = min(deadline, self._expiry_at)
-            if self._leading and self.core.is_alone:
+            if core.is_alone and self._leading:
                 # Nobody answers a lone leader: time itself has to tell it that it still leads.
                 deadline = min(deadline, self._sure_until - self.config.session_ttl / 2)
         self._due_at = deadline
@@ -211,13 +212,19 @@ class Replica(Generic[C]):
         """Return what is to be done since the last time; `committed` and `reads` are kept here."""
         # Reads put off heartbeats, and with them ticks: those alone do not tell that this runs.
         self._ran_at = now
-        core = self.core
-        self._send_calls(now)
-        if core.role is Role.LEADER:
+        core, outbox = self.core, self.outbox
+        if outbox.unsent or not outbox.session or self._leaving:
+            self._send_calls(now)
+        leads = core.role is Role.LEADER
+        if leads and self._leading:
             self._propose_entries(now)
             self._change_members(now)
         effects = core.take_effects()
-        self._follow(now)
+        if leads:
+            # Of others, each event has been followed up.
+            self._follow(now)
+        if effects == _NOTHING and not self._sends:
+            return effects
         if effects.install is not None:
             self._installing = effects.install
             self._committed.clear()
@@ -226,7 +233,7 @@ class Replica(Generic[C]):
         for ready in effects.reads:
             if ready.request in self._barriers and ready.index:
                 self._barriers[ready.request] = ready.index
-        if core.role is Role.LEADER and (effects.sends or effects.chunk_reads):
+        if leads and core.role is Role.LEADER and (effects.sends or effects.chunk_reads):
             self._vouch_for_live_sessions_only(effects)
         if self._sends:
             effects.sends.extend(self._sends)
@@ -255,9 +262,9 @@ class Replica(Generic[C]):
     @property
     def can_apply(self) -> bool:
         """Whether committed entries or passed barriers wait for `apply`."""
-        return self._installing is None and (
-            bool(self._committed) or (bool(self._barriers) and self._barrier_passed())
-        )
+        if not self._committed and not self._barriers:
+            return False
+        return self._installing is None and (bool(self._committed) or self._barrier_passed())
 
     @property
     def has_effects(self) -> bool:
@@ -383,9 +390,7 @@ class Replica(Generic[C]):
             progress.removed = True
 
     def _change_members(self, now: float) -> None:
-        """Take the next step towards the membership that is wanted, on the leader."""
-        if not self._leading:
-            return
+        """Take the next step towards the membership that is wanted, on a leader that knows all."""
         if self._applied_membership is not self.core.membership or not self.is_settled:
             self.core.change_towards(self.table.wanted, now)
 
@@ -520,7 +525,8 @@ class Replica(Generic[C]):
     @property
     def _leading(self) -> bool:
         """Whether this leader knows all that was ever accepted: its own no-op is applied here."""
-        return self.core.leader_ready and self._applied_term == self.core.term
+        core = self.core
+        return self._applied_term == core.term and core.leader_ready
 
     def _on_forward(self, sender: str, message: Forward) -> None:
         if self.core.role is not Role.LEADER:
@@ -563,14 +569,13 @@ class Replica(Generic[C]):
         return True
 
     def _propose_entries(self, now: float) -> None:
-        if not self._leading:
-            return
+        """Append what was taken in, on a leader that knows all."""
         if self._early:
             early, self._early = self._early, []
             self._early_bytes = 0
             for sender, message in early:
                 self._on_forward(sender, message)
-        while self.core.can_propose:
+        while self._intake.size_bytes and self.core.can_propose:
             payload = self._intake.take(self.config.batch_bytes)
             if payload is None or self.core.propose(payload, now) is None:
                 return

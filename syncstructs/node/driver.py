@@ -32,6 +32,7 @@ _SLICE_BYTES = 64 * 1024
 # messages and timers get their turn.
 _ROUND_COUNT = 8
 _PUMP_SECONDS = 0.01
+_NOTHING = Effects()
 # A snapshot that failed (a full disk, a value without encoding) is tried again after this time.
 _SNAPSHOT_RETRY = 30.0
 
@@ -115,7 +116,8 @@ class Driver(Generic[C]):
             if calls:
                 replica.propose(calls, now)
             effects = replica.take_effects(now)
-            self._carry_out(effects)
+            if effects != _NOTHING or self._appends:
+                self._carry_out(effects)
             if self._installing is not None:
                 self._restore(*self._installing)
             applied = replica.can_apply and self._apply(now)

@@ -123,6 +123,7 @@ class RaftCore:
         self._ask_again_at = now
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
+        self._alone = False
         self._recovery: Recovery | None = None
         if restored.blank:
             nonce = random.getrandbits(62) + 1
@@ -172,7 +173,7 @@ class RaftCore:
     @property
     def is_alone(self) -> bool:
         """Whether this member is a quorum by itself."""
-        return self._membership.is_quorum((self.address,))
+        return self._alone
 
     @property
     def is_recovering(self) -> bool:
@@ -509,6 +510,7 @@ class RaftCore:
         if membership is self._membership:
             return
         self._membership = membership
+        self._alone = membership.is_quorum((self.address,))
         self._peers = tuple(m for m in membership.members if m != self.address)
         if not membership.voters:
             self._peers = self._contacts

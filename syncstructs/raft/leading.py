@@ -49,12 +49,14 @@ class Leading:
         "_halves",
         "_log",
         "_membership",
+        "_quorum_heard_at",
         "_recovering",
         "_round_last_index",
         "_time_base",
         "_transfers",
         "departed",
         "heartbeat_at",
+        "is_alone",
         "noop_index",
         "peers",
         "reads",
@@ -101,6 +103,9 @@ class Leading:
         self._elected_at = now
         self._transfers: dict[str, Outgoing] = {}
         self._membership = Membership()
+        self.is_alone = False
+        """Whether this leader is a quorum by itself."""
+        self._quorum_heard_at: float | None = None
         self.change(log.membership, now)
 
     # Members
@@ -108,6 +113,8 @@ class Leading:
     def change(self, membership: Membership, now: float) -> None:
         """Let a membership count. Who is no member any more is spoken to for a while."""
         self._membership = membership
+        self.is_alone = membership.is_quorum((self._address,))
+        self._quorum_heard_at = None
         for peer in membership.members:
             progress = self.peers.get(peer)
             if progress is not None:
@@ -142,11 +149,6 @@ class Leading:
         """Those that are spoken to although they are no members any more."""
         return tuple(p for p, progress in self.peers.items() if progress.leaves_at is not None)
 
-    @property
-    def is_alone(self) -> bool:
-        """Whether this leader is a quorum by itself."""
-        return self._membership.is_quorum((self._address,))
-
     def able(self, now: float) -> list[str]:
         """Return who can decide now: this leader, and peers that count and are heard."""
         patience = self._config.election_timeout_max
@@ -169,10 +171,11 @@ class Leading:
 
     def _reached(self, own: float, value: Callable[[Progress], float]) -> float:
         """Return the highest value that a quorum has reached; this leader has reached `own`."""
-        return min(
+        reached = [
             reached_by_majority([own if peer is None else value(peer) for peer in half])
             for half in self._halves
-        )
+        ]
+        return reached[0] if len(reached) == 1 else min(reached)
 
     # Time
 
@@ -195,7 +198,11 @@ class Leading:
     @property
     def quorum_heard_at(self) -> float:
         """When the leader last had been heard by a quorum, itself included (check-quorum)."""
-        return self._reached(float("inf"), _HEARD)
+        heard_at = self._quorum_heard_at
+        if heard_at is None:
+            # Asked for at every turn, and another one only after an answer or a change of members.
+            heard_at = self._quorum_heard_at = self._reached(float("inf"), _HEARD)
+        return heard_at
 
     # Rounds and reads
 
@@ -275,6 +282,7 @@ class Leading:
         progress = self.peers[peer]
         news = reply.round > progress.acknowledged_round
         progress.heard_at(reply.round, reply.sent, now)
+        self._quorum_heard_at = None
         if news:
             self._confirm_rounds(now)
 

@@ -20,6 +20,7 @@ from .messages import Entry, EntryId, EntryKind, SnapshotMeta
 ENTRY_OVERHEAD_BYTES = 32
 
 _term_of = attrgetter("term")
+_index_of, _time_of, _payload_of = attrgetter("index"), attrgetter("time"), attrgetter("payload")
 
 
 def entry_bytes(entry: Entry) -> int:
@@ -29,8 +30,8 @@ def entry_bytes(entry: Entry) -> int:
 
 def _size_bytes(entries: Sequence[Entry]) -> int:
     """Return the sum of `entry_bytes`."""
-    payloads = [len(entry.payload) for entry in entries]
-    return sum(payloads) + ENTRY_OVERHEAD_BYTES * len(payloads)
+    payloads = sum(map(len, map(_payload_of, entries)))
+    return payloads + ENTRY_OVERHEAD_BYTES * len(entries)
 
 
 def check_run(previous: EntryId, entries: Sequence[Entry], term: int) -> None:
@@ -279,11 +280,11 @@ class RaftLog:
         entries = self._entries
         assert self.size_bytes == _size_bytes(entries), self.size_bytes
         first = self.base.index + 1
-        indexes = [entry.index for entry in entries]
+        indexes = list(map(_index_of, entries))
         assert indexes == list(range(first, first + len(entries))), (self.base, indexes)
-        terms = [self.base.term, *[entry.term for entry in entries]]
+        terms = [self.base.term, *map(_term_of, entries)]
         assert terms == sorted(terms), terms
-        times = [self._base_time, *[entry.time for entry in entries]]
+        times = [self._base_time, *map(_time_of, entries)]
         assert times == sorted(times), times
         told = [
             (entry.index, decode_membership(entry.payload))

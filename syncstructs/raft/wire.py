@@ -71,17 +71,38 @@ def _check_reply(message: m.PreVoteReply | m.VoteReply) -> None:
 
 
 def _check_append_request(message: m.AppendRequest) -> None:
-    _in_range("term", message.term, least=1)
-    _in_range("index", message.commit_index, message.round)
-    _check_id("previous entry", message.previous, message.term)
-    _finite("echo", message.echo)
-    _in_range("genesis or nonce", message.genesis, message.recovered)
-    for entry in message.entries:
-        _in_range("entry", entry.term, entry.index, entry.time)
-    check_run(message.previous, message.entries, message.term)
+    previous = message.previous
+    if not (
+        # Nearly all messages are such, so what is right is found so in one go.
+        1 <= message.term < _LIMIT
+        and 0 <= message.commit_index < _LIMIT
+        and 0 <= message.round < _LIMIT
+        and 0 <= message.genesis < _LIMIT
+        and 0 <= message.recovered < _LIMIT
+        and (0 < previous.term <= message.term if previous.index else previous.term == 0)
+        and 0 <= previous.index < _LIMIT
+        and isfinite(message.echo)
+    ):
+        _in_range("term", message.term, least=1)
+        _in_range("index", message.commit_index, message.round)
+        _check_id("previous entry", previous, message.term)
+        _finite("echo", message.echo)
+        _in_range("genesis or nonce", message.genesis, message.recovered)
+    if message.entries:
+        for entry in message.entries:
+            _in_range("entry", entry.term, entry.index, entry.time)
+        check_run(previous, message.entries, message.term)
 
 
 def _check_append_reply(message: m.AppendReply) -> None:
+    if (
+        0 <= message.hint_term <= message.term < _LIMIT
+        and 0 <= message.round < _LIMIT
+        and 0 <= message.index < _LIMIT
+        and 0 <= message.recovering < _LIMIT
+        and isfinite(message.sent)
+    ):
+        return
     _in_range("reply", message.term, message.round, message.index, message.hint_term)
     if message.hint_term > message.term:
         raise ProtocolError(f"a hint of term {message.hint_term} in term {message.term}")

@@ -45,9 +45,11 @@ class Waits:
             if kind is Grants:
                 self._note_grants(record.name, target)
             elif kind is ReplQueue:
-                for what, waiters in (("get", target._getters), ("put", target._putters)):
-                    if len(waiters) > 1:
-                        self._lines[record.name, what, None] = list(waiters)
+                getters, putters = target._getters._waiting, target._putters._waiting
+                if len(getters) > 1:
+                    self._lines[record.name, "get", None] = list(getters)
+                if len(putters) > 1:
+                    self._lines[record.name, "put", None] = list(putters)
 
     def _note_grants(self, name: str, target: Grants[Any]) -> None:
         if target._holders:

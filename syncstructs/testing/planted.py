@@ -279,7 +279,11 @@ BUILT_IN: Final = (
     bug(
         "vote_for_log_behind",
         "A vote is given to a candidate whose log is behind the own (5.4.1).",
-        ("raft.core:RaftCore._up_to_date", "return last >= self.log.last_id", "return True"),
+        (
+            "raft.core:RaftCore._up_to_date",
+            "last >= max(self.log.last_id, self._floor)",
+            "last >= self._floor",
+        ),
     ),
     bug(
         "acknowledged_before_sync",

@@ -267,7 +267,7 @@ class Rules:
         leading = life.core._leading
         if leading is None or message.term != leading.term or not message.round:
             return
-        if sender not in leading.peers:
+        if sender not in leading.peers or leading.is_outlived(sender, message):
             return
         progress, log = leading.peers[sender], life.core.log
         previous = progress.next_index - 1

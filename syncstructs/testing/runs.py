@@ -303,7 +303,8 @@ class Run:
         asked: dict[str, object] = {}
 
         def all_answered() -> bool:
-            wanted = [a for a in asked_for if a in simulation.cast()]
+            cast = simulation.cast()
+            wanted = [a for a in asked_for if a in cast]
             for address in wanted:
                 life = simulation.hosts[address].life
                 if life is not None and life.node and life.node._engine.failure is not None:

@@ -205,7 +205,7 @@ class VirtualLoop:
         function = handle.function
         if function is None:
             return
-        _set_running_loop(cast(Any, self))
+        _set_running_loop(self)  # type: ignore[arg-type]
         try:
             function(*handle.args)
         finally:

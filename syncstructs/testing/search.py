@@ -246,8 +246,9 @@ class Search:
             if len(self._memory) < _MEMORY:
                 self._memory[key] = [loose]
             return True
-        if any(other & loose == other for other in seen):
-            return False
+        for other in seen:
+            if other & loose == other:
+                return False
         seen[:] = [other for other in seen if other & loose != loose]
         seen.append(loose)
         return True

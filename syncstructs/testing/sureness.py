@@ -112,7 +112,7 @@ class Sureness:
         leading = life.core._leading
         if leading is None or message.term != life.core.term or not message.round:
             return
-        if sender not in leading.peers:
+        if sender not in leading.peers or leading.is_outlived(sender, message):
             return
         contacts.heard[sender] = now
         arrivals = contacts.arrivals.get(sender)

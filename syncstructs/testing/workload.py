@@ -205,7 +205,10 @@ class Load:
     @property
     def is_idle(self) -> bool:
         """Whether no caller is at work on a node that lives."""
-        tasks = self._tasks = [t for t in self._tasks if not t.done() and not _is_over(t)]
+        tasks = self._tasks
+        # Asked after every event: mostly the last one is at work still.
+        while tasks and (tasks[-1].done() or _is_over(tasks[-1])):
+            tasks.pop()
         return not tasks
 
     def check(self) -> None:

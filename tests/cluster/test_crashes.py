@@ -104,6 +104,24 @@ def test_killing_and_restarting_any_member_on_disk_loses_nothing(tmp_path):
         verify(cluster, callers)
 
 
+def test_members_in_memory_are_killed_again_and_again_and_nothing_is_lost():
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with LocalCluster(3, objects=OBJECTS, command=MEMBER) as cluster:
+        cluster.start()
+        callers = Callers(cluster)
+        for round_number in range(8):
+            progress(callers, 60)
+            leads = round_number % 2
+            victim = cluster.wait_leader() if leads else chance.choice(list(cluster))
+            victim.kill()
+            progress(callers, 30)
+            cluster.start()
+        callers.stop()
+        verify(cluster, callers)
+
+
 def test_killing_all_members_at_once_loses_nothing_on_disk(tmp_path):
     with LocalCluster(3, objects=OBJECTS, command=MEMBER, data_dir=tmp_path) as cluster:
         cluster.start()

@@ -184,8 +184,8 @@ BUGS = (
         "One answer confirms a round, of however many members.",
         (
             "raft.leading:Leading._confirm_rounds",
-            "int(reached_by_majority([*acknowledged, self.rounds.current]))",
-            "max(acknowledged)",
+            "int(self._reached(self.rounds.current, _acknowledged_round))",
+            "max(map(_acknowledged_round, self.peers.values()))",
         ),
         fields={"size": 5},
     ),

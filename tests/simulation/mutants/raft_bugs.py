@@ -13,7 +13,11 @@ ELECTIONS = (
     bug(
         "vote_by_length_only",
         "Of two logs the longer one counts as newer, whatever the term of its last entry.",
-        (CORE + "_up_to_date", "last >= self.log.last_id", "last.index >= self.log.last_index"),
+        (
+            CORE + "_up_to_date",
+            "last >= max(self.log.last_id, self._floor)",
+            "last.index >= max(self.log.last_index, self._floor.index)",
+        ),
     ),
     bug(
         "two_votes_in_a_term",
@@ -30,8 +34,8 @@ ELECTIONS = (
         "A candidate asks for votes before its own vote is durable.",
         (
             CORE + "_campaign",
-            "self._send(peer, VoteRequest(self.term, self.log.last_id))",
-            "self._effects.sends.append((peer, VoteRequest(self.term, self.log.last_id)))",
+            "self._send(peer, self._vote_request())",
+            "self._effects.sends.append((peer, self._vote_request()))",
         ),
     ),
     bug(
@@ -188,9 +192,8 @@ REPLICATION = (
         "A follower acknowledges all it has, not only what it has compared.",
         (
             CORE + "_acknowledge",
-            "reply = AppendReply(self.term, following.round, True, index, 0, self._now)",
-            "reply = AppendReply(self.term, following.round, True, self.log.persisted_index, 0,"
-            " self._now)",
+            "self.term, following.round, True, index, 0, self._now",
+            "self.term, following.round, True, self.log.persisted_index, 0, self._now",
         ),
     ),
     bug(
@@ -303,8 +306,8 @@ SNAPSHOTS = (
         "A snapshot says that it reaches one entry less far than it does.",
         (
             "replica:Replica.snapshot_point",
-            "return self.table.applied_index,",
-            "return max(self.table.applied_index - 1, 1),",
+            "return SnapshotPoint(index,",
+            "return SnapshotPoint(max(index - 1, 1),",
         ),
     ),
     bug(
@@ -364,8 +367,8 @@ STORES = (
         "After a restart the store gives back the term, but not the vote.",
         (
             "storage.memory:MemoryLog.load",
-            "return Restored(self._log.hard_state,",
-            "return Restored(HardState(self._log.hard_state.term),",
+            "self._log.hard_state, snapshot",
+            "type(self._log.hard_state)(self._log.hard_state.term), snapshot",
         ),
     ),
     bug(

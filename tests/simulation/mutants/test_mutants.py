@@ -67,7 +67,7 @@ def test_patch_that_does_not_fit_is_refused_and_changes_nothing() -> None:
     before = RaftCore._up_to_date.__code__
     stale = bug(
         "stale", "Nothing.",
-        ("raft.core:RaftCore._up_to_date", "return last >= self.log.last_id", "return True"),
+        ("raft.core:RaftCore._up_to_date", "last >= max(", "last >= min("),
         ("raft.core:RaftCore._campaign", "text that is not there", ""),
     )  # fmt: skip
     with pytest.raises(StaleBug, match="occurs 0 times"), stale.planted():
