@@ -37,15 +37,18 @@ def change_members(
     if not (yield change, timeout):
         raise Timeout(f"the members were not asked to change within {timeout} s")
     wanted = tuple((yield change))
-    while engine.failure is None and not engine.replica.is_settled:
+    while engine.failure is None:
+        # Looked at first: what has taken its place may be settled already.
         now_wanted = engine.replica.table.wanted
         if now_wanted != wanted and not _serves(now_wanted, coming, leaving, only):
             raise MembershipRefused(
                 f"another change has taken its place: {', '.join(now_wanted)} are to be members"
             )
+        if engine.replica.is_settled:
+            return
         left = None if timeout is None else max(0.0, deadline - engine.now())
         changed = engine.membership_change()
-        if not engine.replica.is_settled and not (yield changed, left):
+        if not (yield changed, left):
             raise Timeout(
                 f"{', '.join(wanted)} are not yet the members after {timeout} s, as one of them"
                 " has not caught up or too few are there; the change goes on"

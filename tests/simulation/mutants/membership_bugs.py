@@ -285,14 +285,6 @@ CHANGES = (
         (CORE + "_leave_lead", "if self._membership.is_voter(self.address):", "if True:"),
     ),
     member_bug(
-        "removed_leader_leaves_at_once",
-        "A leader that is to go goes before that is committed.",
-        (CORE + "_leave_lead", "self.commit_index < self.log.membership_index or ", ""),
-        (CORE + "_note_membership", "self._leading.change(membership, self._now)",
-         "self._leading.change(membership, self._now)\n"
-         "            self._leave_lead(self._leading)"),
-    ),
-    member_bug(
         "departed_not_spoken_to",
         "Who is removed is spoken to no more, nor told so when it asks.",
         (LEADING + "change", "now + 2 * self._config.election_timeout_max", "now"),
@@ -333,7 +325,7 @@ CHANGES = (
         "change_done_at_once",
         "A change of members is said to be done as soon as it is asked for.",
         ("node.members:change_members",
-         "while engine.failure is None and not engine.replica.is_settled:", "while False:"),
+         "while engine.failure is None:", "while False:"),
     ),
     member_bug(
         "settled_while_joint",
