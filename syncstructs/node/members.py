@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from math import inf
 
 from ..config import parse_address
-from ..errors import MembershipRefused, Timeout
+from ..errors import MembershipRefused, NodeRemoved, OutcomeUnknown, Timeout
 from ..objects.port import Steps
 from .engine import Engine
 
@@ -28,6 +28,7 @@ def change_members(
         ConfigError: one of them is no address.
         MembershipRefused: nobody would be left; or another change has taken the place of this one.
         Timeout: it is not done within `timeout` seconds, and goes on.
+        OutcomeUnknown: this node has ended meanwhile; the change goes on.
     """
     coming, leaving = _addresses(added), _addresses(removed)
     deadline = inf if timeout is None else engine.now() + timeout
@@ -53,6 +54,10 @@ def change_members(
                 f"{', '.join(wanted)} are not yet the members after {timeout} s, as one of them"
                 " has not caught up or too few are there; the change goes on"
             )
+    if not (isinstance(engine.failure, NodeRemoved) and engine.address in leaving):
+        raise OutcomeUnknown(
+            f"this node has ended before {', '.join(wanted)} were the members; the change goes on"
+        ) from engine.failure
 
 
 def _serves(
