@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from math import inf
 
 from ..config import parse_address
-from ..errors import MembershipRefused, Timeout
+from ..errors import MembershipRefused, NodeRemoved, OutcomeUnknown, Timeout
 from ..objects.port import Steps
 from .engine import Engine
 
@@ -28,6 +28,7 @@ def change_members(
         ConfigError: one of them is no address.
         MembershipRefused: nobody would be left; or another change has taken the place of this one.
         Timeout: it is not done within `timeout` seconds, and goes on.
+        OutcomeUnknown: this node has ended meanwhile; the change goes on.
     """
     coming, leaving = _addresses(added), _addresses(removed)
     deadline = inf if timeout is None else engine.now() + timeout
@@ -37,19 +38,26 @@ def change_members(
     if not (yield change, timeout):
         raise Timeout(f"the members were not asked to change within {timeout} s")
     wanted = tuple((yield change))
-    while engine.failure is None and not engine.replica.is_settled:
+    while engine.failure is None:
+        # Looked at first: what has taken its place may be settled already.
         now_wanted = engine.replica.table.wanted
         if now_wanted != wanted and not _serves(now_wanted, coming, leaving, only):
             raise MembershipRefused(
                 f"another change has taken its place: {', '.join(now_wanted)} are to be members"
             )
+        if engine.replica.is_settled:
+            return
         left = None if timeout is None else max(0.0, deadline - engine.now())
         changed = engine.membership_change()
-        if not engine.replica.is_settled and not (yield changed, left):
+        if not (yield changed, left):
             raise Timeout(
                 f"{', '.join(wanted)} are not yet the members after {timeout} s, as one of them"
                 " has not caught up or too few are there; the change goes on"
             )
+    if not (isinstance(engine.failure, NodeRemoved) and engine.address in leaving):
+        raise OutcomeUnknown(
+            f"this node has ended before {', '.join(wanted)} were the members; the change goes on"
+        ) from engine.failure
 
 
 def _serves(

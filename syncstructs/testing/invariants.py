@@ -42,6 +42,7 @@ from ..structs.queues import ReplPriorityQueue
 from .durable import Durable, WatchedLog
 from .fairness import Waits
 from .hosts import Host, Life, Watcher
+from .memberships import Memberships, is_quorum
 from .rules import Rules
 from .transfers import Transfers
 from .violation import Violation
@@ -197,7 +198,8 @@ class Invariants(Watcher):
         self._ended: dict[int, int] = {}
         self._numbered: dict[Call, tuple[int, int]] = {}
         self._commit_times: dict[int, int] = {}
-        self._rules = Rules(simulation.config, self._fail)
+        self.memberships = Memberships(simulation.config, self.committed, self._fail)
+        self._rules = Rules(simulation.config, self.memberships, self._fail)
         self._transfers = Transfers(self.committed, self._fail)
 
     # What hosts report
@@ -222,8 +224,10 @@ class Invariants(Watcher):
         apply, restore = table.apply, table.restore
 
         def watched_apply(entry: Entry, session: int) -> Any:
-            waits = Waits(table)
+            waits, wanted = Waits(table), table.wanted
             applied = apply(entry, session)
+            if wanted and entry.kind is not EntryKind.BATCH and table.wanted != wanted:
+                self._fail(life, f"wants {table.wanted} after {entry.id}, which asks for nothing")
             if table.wanted is not self.wanted and entry.index > self._wanted_at:
                 self.wanted, self._wanted_at = table.wanted, entry.index
             self._applied(life, view, entry, session, applied)
@@ -241,11 +245,21 @@ class Invariants(Watcher):
         table.apply, table.restore = watched_apply, watched_restore
         self._rules.watch(life)
         self._transfers.watch(life)
+        self.memberships.watch(
+            life,
+            {
+                (other.host.address, other.core.term): other.core.log.last_index
+                for other in self.simulation.lives()
+                if other.core.role is Role.LEADER
+            },
+        )
         self._watch_calls(life)
         core: Any = life.core
         append = core._append
 
         def watched_append(entries: Sequence[Entry]) -> int:
+            if core._leading is not None:
+                self.memberships.appends(life, core, entries[0])
             ticket: int = append(entries)
             # What was durable may just have been replaced by what is not.
             self._persisted(life, view, core)
@@ -337,6 +351,7 @@ class Invariants(Watcher):
         if core._snapshot is not view.snapshot:
             view.snapshot = core._snapshot
             self._transfers.keeps(life, core._snapshot)
+            self.memberships.keeps(life, core._snapshot)
 
     def sends(self, life: Life, peer: str, payload: bytes) -> None:
         if not self.active:
@@ -363,6 +378,7 @@ class Invariants(Watcher):
         else:
             candidate = address
             self._rules.asks_for_vote(address, message)
+            self.memberships.stands(life, message.term, transfer=message.transfer)
         if durable.hard_state.term == message.term and durable.hard_state.vote != candidate:
             self._fail(life, f"votes for {candidate}, but has persisted {durable.hard_state}")
         before = self._votes.setdefault((message.term, address), candidate)
@@ -497,11 +513,10 @@ class Invariants(Watcher):
                 )
 
     def _membership_committed(self, life: Life, entry: Entry) -> None:
+        self.memberships.committed(life, entry)
         membership = decode_membership(entry.payload)
         if entry.index < self.membership_index:
             return
-        if self.membership is not None and not self.membership.allows(membership):
-            self._fail(life, f"commits {membership} after {self.membership} (section 6)")
         self.membership, self.membership_index = membership, entry.index
 
     def _first_committed(self, life: Life, term: int, entry: Entry) -> None:
@@ -509,8 +524,11 @@ class Invariants(Watcher):
         holders = [
             address
             for address, durable in self._durable.items()
-            if durable.has(entry.index, entry.term)
-            or entry.index <= hosts[address].lives[-1].snapshot_index()
+            if (
+                durable.has(entry.index, entry.term)
+                or entry.index <= hosts[address].lives[-1].snapshot_index()
+            )
+            and self._counts_for(life, hosts[address].life)
         ]
         # An acknowledgement may arrive when whoever gave it has lost all.
         holders += [
@@ -518,13 +536,15 @@ class Invariants(Watcher):
             for address, lost in self._forgotten.items()
             if any(durable.has(entry.index, entry.term) for durable in lost)
         ]
+        if entry.index == 1:
+            self.memberships.first_committed(life, entry)
         if entry.kind is EntryKind.MEMBERSHIP:
             self._membership_committed(life, entry)
         log = life.core.log
         # The next membership may be in the log since it was committed.
         counted = (log.membership, log.membership_at(max(entry.index, log.base.index)))
         sees = life.core.role is Role.LEADER or not self.simulation.spares
-        if sees and not any(membership.is_quorum(holders) for membership in counted):
+        if sees and not any(is_quorum(membership, holders) for membership in counted):
             self._fail(
                 life, f"commits {entry.id} in term {term}, which is durable on {holders} only"
             )
@@ -545,6 +565,17 @@ class Invariants(Watcher):
             self._commit_upto.insert(at, entry.index)
         else:
             self._commit_upto[-1] = entry.index
+
+    def _counts_for(self, leader: Life, holder: Life | None) -> bool:
+        """Whether a leader may count what is durable there: not if it recovers still."""
+        if holder is None or not holder.node or not holder.core.is_recovering:
+            return True
+        leading: Any = leader.core._leading
+        recovery: Any = holder.core._recovery
+        if leading is None:
+            return True
+        progress = leading.peers.get(holder.host.address)
+        return progress is not None and progress.recovered == recovery.nonce
 
     # State and sessions
 
@@ -749,6 +780,7 @@ class Invariants(Watcher):
         self._rules.answers_in_time(life, life.core)
         self._rules.sureness.check(life)
         self._transfers.check(life)
+        self.memberships.check(life, life.core)
         self._compare_logs(life)
         self._compare_locks(life)
         self._compare_grants(life)

@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from ..errors import SyncError
 from .plans import Fault, Plan
+from .violation import Violation
 
 if TYPE_CHECKING:
     from ..futures import Future
+    from ..raft.membership import Membership
     from .hosts import Host, Life
     from .simulator import Simulation
 
@@ -37,8 +39,10 @@ class Nemesis:
         self._changes: list[tuple[Life, Future[None]]] = []
         self._after_election: list[Callable[[Life], None]] = []
         self._after_commit: list[Callable[[Life], None]] = []
+        self._when_joint: list[Callable[[Life, Membership], None]] = []
         simulation.checks.on_elected = self._elected
         simulation.checks.on_committed = self._committed
+        simulation.checks.memberships.on_joint = self._joint
         now = self._schedule.now
         for fault in plan.faults:
             self._schedule.at(now + fault.at, self._strike, fault)
@@ -48,6 +52,7 @@ class Nemesis:
         self.active = False
         self._after_election.clear()
         self._after_commit.clear()
+        self._when_joint.clear()
 
     @property
     def changes_are_done(self) -> bool:
@@ -97,6 +102,11 @@ class Nemesis:
             waiting, self._after_commit = self._after_commit, []
             for strike in waiting:
                 strike(life)
+
+    def _joint(self, life: Life, membership: Membership) -> None:
+        waiting, self._when_joint = self._when_joint, []
+        for strike in waiting:
+            strike(life, membership)
 
     # Nodes
 
@@ -246,9 +256,36 @@ class Nemesis:
 
         def ask() -> None:
             with contextlib.suppress(SyncError):
-                self._changes.append((life, life.node.set_members.submit(members)))
+                change = life.node.set_members.submit(members)
+                self._changes.append((life, change))
+                # What it brought about is seen when this event is over.
+                change.add_done_callback(lambda _: self._schedule.soon(compare, change))
+
+        def compare(change: Future[None]) -> None:
+            done = not change.cancelled() and change.exception() is None
+            memberships = self.simulation.checks.memberships
+            if done and life.alive and not memberships.have_been(tuple(members)):
+                raise Violation(f"{life.host.address} was told that {members} are the members")
 
         life.soon(ask)
+
+    def sever_joint(self, fault: Fault) -> None:
+        """When the membership next becomes joint, leave its leader with one half of it only."""
+        longer = replace(
+            fault, span=fault.span + 2.5 * self.simulation.config.election_timeout_max
+        )
+
+        def sever(life: Life, membership: Membership) -> None:
+            half = membership.voters if fault.pick < 0.5 else membership.outgoing
+            side = {life.host.address, *half}
+            self._note(f"{', '.join(sorted(side))} are parted from the others, as it is joint")
+            for one in side:
+                for other in self.simulation.addresses:
+                    if other not in side:
+                        self._cut(one, other, longer)
+                        self._cut(other, one, longer)
+
+        self._when_joint.append(sever)
 
     def forget(self, fault: Fault, host: Host | None = None) -> None:
         """Kill a node, which loses all that it had, if enough others hold it."""

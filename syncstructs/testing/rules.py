@@ -19,15 +19,18 @@ from ..raft.core import Role
 from ..raft.messages import (
     AppendReply,
     AppendRequest,
+    Dismissal,
     EntryId,
     Forward,
     PreVoteReply,
     SnapshotChunk,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 from ..raft.progress import Mode
+from .memberships import Memberships, is_quorum
 from .sureness import Sureness
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ _BINDING: Final = frozenset({AppendRequest, AppendReply, SnapshotChunk, Snapshot
 
 
 _VOTES: Final = frozenset({PreVoteReply, VoteReply})
+_OF_MEMBERS: Final = frozenset({Dismissal, TimeoutNow})
 
 # In a term, to one leader, and without anything new: under the worst faults it takes a sixth of it.
 _REPETITIONS_MAX: Final = 250
@@ -53,8 +57,10 @@ class Rules:
     def __init__(
         self,
         config: Config,
+        memberships: Memberships,
         fail: Callable[[Life, str], object],
     ) -> None:
+        self._memberships = memberships
         self.greatest_commit = 0
         """The greatest index that was seen committed anywhere."""
         self._patience = config.election_timeout_max
@@ -132,6 +138,8 @@ class Rules:
 
         def watched_up_to_date(last: EntryId) -> bool:
             found: bool = up_to_date(last)
+            if found:
+                self._memberships.promises(life, core, last)
             if found and last < core.log.last_id:
                 self._fail(
                     life,
@@ -141,6 +149,8 @@ class Rules:
             return found
 
         def watched_send(to: str, message: Any) -> None:
+            if type(message) in _OF_MEMBERS:
+                self._memberships.sends(life, core, to, message)
             if type(message) in _VOTES and message.granted:
                 following = None if self._asks_for_transfer(core.term, to) else core._following
                 if following is not None and following.alive(core._now, self._patience_min):
@@ -217,7 +227,7 @@ class Rules:
             if its >= round
             and (not recovering or recovering == getattr(leading.peers.get(peer), "recovered", 0))
         ]
-        if not life.core.membership.is_quorum([*voices, life.host.address]):
+        if not is_quorum(life.core.log.membership, [*voices, life.host.address]):
             self._fail(
                 life, f"takes round {round} for confirmed, which only {voices} have answered (6.4)"
             )
@@ -311,6 +321,9 @@ class Rules:
         """Count the votes of who leads now."""
         self._leaders[term] = life.host.address
         self.sureness.elected(life, term)
-        voters = self._voters.get((term, life.host.address), set())
-        if not life.core.is_alone and not life.core.membership.is_quorum(voters):
+        address, membership = life.host.address, life.core.log.membership
+        voters = self._voters.get((term, address), set())
+        if address not in (*membership.voters, *membership.outgoing):
+            self._fail(life, f"leads in term {term}, and has no vote in {membership}")
+        if not is_quorum(membership, [address]) and not is_quorum(membership, voters):
             self._fail(life, f"leads in term {term} by the votes of {sorted(voters)} only (5.2)")

@@ -33,6 +33,8 @@ _RECOVERY: Final = 60.0
 """Virtual seconds within which a healed cluster must have a leader and serve."""
 _DEAF: Final = 0.3
 """In how many runs a leader goes deaf for good."""
+_MOST_FORGET: Final = 0.5
+"""In how many runs of forgetful nodes all but the leader forget."""
 _PATIENCE: Final = 2.0
 """Sessions that live for longer, in seconds, are not waited for."""
 
@@ -114,6 +116,7 @@ class Run:
         load.check()
         self._core_goes_on()
         self._deaf_leader_falls()
+        self._most_forget()
         self._all_recovers()
         self._others_lead()
         self._restart_all()
@@ -205,6 +208,34 @@ class Run:
                 simulation.network.cut(other, deaf)
         self._serves([a for a in able if a != deaf])
 
+    def _most_forget(self) -> None:
+        """Let all but the leader lose what they had: they have its answer, and each other's."""
+        simulation, plan = self.simulation, self.plan
+        chance = Random(f"{plan.seed}/{plan.core}/most").random()
+        if not plan.forgetful or plan.spares or chance > _MOST_FORGET:
+            return
+        simulation.heal()
+        simulation.start_again()
+        simulation.run_until(self._leader_holds_all, _RECOVERY)
+        leader = simulation.leader()
+        for host in simulation.hosts.values():
+            if host.address != leader:
+                host.crash(silently=chance < _MOST_FORGET / 2, forced=True)
+        simulation.start_again()
+        self._serves(simulation.addresses)
+
+    def _leader_holds_all(self) -> bool:
+        """Whether the leader has persisted all that was ever committed, in the greatest term."""
+        simulation = self.simulation
+        leader = simulation.leader()
+        life = None if leader is None else simulation.hosts[leader].life
+        if life is None or not life.core.leader_ready or not self._all_recovered():
+            return False
+        log = life.core.log
+        return log.persisted_index == log.last_index and all(
+            other.core.term <= life.core.term for other in simulation.lives()
+        )
+
     def _all_recovers(self) -> None:
         """Heal everything: all calls end, and all nodes become equal."""
         simulation, load = self.simulation, self.load
@@ -229,6 +260,8 @@ class Run:
             if life is None or life.node is None or life.node._engine.failure is not None:
                 simulation.start_again([address])
         if not simulation.has_members():
+            return False
+        if not simulation.removed_know():
             return False
         # What they have asked for may still come to be done.
         simulation.retire()

@@ -220,6 +220,19 @@ class Simulation:
             and life.core.commit_index == life.core.log.last_index
         )
 
+    def removed_know(self) -> bool:
+        """Whether all know that they are no members who run, held something, and can ask."""
+        cast = self.cast()
+        return not any(
+            life.host.address in life.core.members
+            and not life.core.is_recovering
+            and not life.core.is_dismissed
+            and life.node._engine.failure is None
+            and {*cast}.intersection(life.core.members)
+            for life in self.lives()
+            if life.host.address not in cast
+        )
+
     def retire(self) -> None:
         """Stop all nodes that are no members."""
         cast = self.cast()

@@ -1,0 +1,293 @@
+"""Rules of how members come and go (Raft, section 6), and come back with nothing.
+
+Counted and compared anew, not as the engine does it. A membership counts from its entry on; one
+majority never takes the place of another without a joint membership between; a leader begins a
+change only when it knows all and the last one is committed, and only with voters that keep up and
+are heard. Who is no voter leads no more. Who holds nothing neither stands nor votes, until its
+leader has an entry committed, and stored by it, that is younger than its life; or all have answered
+that life. Snapshots tell the membership of their index.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ..raft.core import Role
+from ..raft.membership import Membership, decode_membership
+from ..raft.messages import Dismissal, Entry, EntryKind, SnapshotMeta, TimeoutNow
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from .hosts import Life
+
+_PATIENCE: Final = 4
+"""So many times it is looked at before a leader that ought to have stepped down is reported."""
+
+
+def is_quorum(membership: Membership, agreed: Collection[str]) -> bool:
+    """Whether those are a majority of the voters, and of the outgoing ones if there are any."""
+    there = set(agreed)
+    halves = [set(half) for half in (membership.voters, membership.outgoing) if half]
+    return bool(membership.voters) and all(2 * len(half & there) > len(half) for half in halves)
+
+
+def may_follow(before: Membership, after: Membership) -> bool:
+    """Whether any quorum of the one has a member in common with any of the other (section 6)."""
+    if before.genesis and before.genesis != after.genesis:
+        return False
+    if before.outgoing and after.outgoing:
+        return False
+    if before.outgoing:
+        return after.voters == before.voters
+    return before.voters == (after.outgoing or after.voters)
+
+
+class Memberships:
+    """The rules, for all lives of a simulation; `fail(life, what)` raises."""
+
+    def __init__(
+        self, config: Config, committed: Mapping[int, Entry], fail: Callable[[Life, str], object]
+    ) -> None:
+        self._patience = config.election_timeout_max
+        self._committed = committed
+        self._fail = fail
+        self._known: dict[int, Membership] = {}
+        self._indexes: list[int] = []
+        self._asked: set[tuple[int, str]] = set()
+        """Who was asked to take over, and in which term."""
+        # By blank life: where the logs of those that led ended when it began.
+        self._ends: dict[Life, dict[tuple[str, int], int]] = {}
+        self._overdue: dict[Life, int] = {}
+        self.on_joint: Callable[[Life, Membership], object] | None = None
+        """Called with every leader that has just made the membership joint."""
+
+    # What was committed
+
+    def committed(self, life: Life, entry: Entry) -> None:
+        """Note the membership that a committed entry brings."""
+        membership = decode_membership(entry.payload)
+        before = self._at(entry.index - 1)
+        if before is not None and not may_follow(before, membership):
+            self._fail(life, f"commits {membership} after {before} (section 6)")
+        if entry.index not in self._known:
+            insort(self._indexes, entry.index)
+        self._known[entry.index] = membership
+
+    def first_committed(self, life: Life, entry: Entry) -> None:
+        """Look at the first entry of all: it begins the life of the cluster."""
+        if entry.kind is not EntryKind.MEMBERSHIP or not decode_membership(entry.payload).genesis:
+            self._fail(life, f"commits {entry}, and nobody has told who the members are")
+
+    def _at(self, index: int) -> Membership | None:
+        at = bisect_right(self._indexes, index)
+        return self._known[self._indexes[at - 1]] if at else None
+
+    def have_been(self, voters: tuple[str, ...]) -> bool:
+        """Whether exactly these had a vote at some time, with nobody on the way in or out."""
+        return any(
+            m.voters == voters and not m.outgoing and not m.learners for m in self._known.values()
+        )
+
+    # What a node does
+
+    def watch(self, life: Life, leaders: Mapping[tuple[str, int], int]) -> None:
+        """Watch the node of a life; `leaders`: where the logs of those end that lead now."""
+        core: Any = life.core
+        if core.is_recovering:
+            self._ends[life] = dict(leaders)
+        recovered, recover, asked = (
+            core._on_recovered, core._recover, core._on_recovery_request
+        )  # fmt: skip
+        heard: set[tuple[str, int]] = set()
+
+        def watched_recovered(nonce: int) -> None:
+            recovery = core._recovery
+            recovered(nonce)
+            if recovery is not None and core._recovery is None:
+                if nonce != recovery.nonce:
+                    self._fail(life, f"takes the end of recovery {nonce} for that of its own")
+                self._recovered(life, core)
+
+        def watched_recover() -> None:
+            recovery = core._recovery
+            recover()
+            if core._recovery is None:
+                self._begins(life, core, recovery)
+
+        def watched_asked(sender: str, message: Any) -> None:
+            asked(sender, message)
+            if (sender, message.nonce) not in heard:
+                heard.add((sender, message.nonce))
+                if core._ballot is not None:
+                    self._fail(life, f"goes on counting votes, though {sender} has lost all")
+
+        core._on_recovered, core._recover = watched_recovered, watched_recover
+        core._on_recovery_request = watched_asked
+
+    def appends(self, life: Life, core: Any, entry: Entry) -> None:
+        """Look at what a leader is about to append."""
+        leading = core._leading
+        if entry.kind is EntryKind.BATCH and leading.successor is not None:
+            self._fail(life, f"proposes {entry.id} while {leading.successor} is to take over")
+        if entry.kind is not EntryKind.MEMBERSHIP:
+            return
+        before, after = core.log.membership, decode_membership(entry.payload)
+        if not may_follow(before, after):
+            self._fail(life, f"appends {after} after {before} (section 6)")
+        if entry.index == leading.noop_index:
+            return
+        if min(core.commit_index, life.table.applied_index) < leading.noop_index:
+            self._fail(life, f"appends {after}, and does not know yet all that is committed")
+        if core.log.membership_index > core.commit_index:
+            self._fail(life, f"appends {after}, and {before} is not committed")
+        if after.outgoing:
+            self._made_joint(life, core, after)
+
+    def _made_joint(self, life: Life, core: Any, after: Membership) -> None:
+        leading, address, now = core._leading, life.host.address, core._now
+        able = [address]
+        for peer, progress in leading.peers.items():
+            if progress.recovering or not progress.acknowledged_round:
+                continue
+            if now - progress.heard < self._patience:
+                able.append(peer)
+        if not is_quorum(after, able):
+            self._fail(life, f"appends {after}, and is answered by {able} only")
+        for peer in {*after.voters}.difference(after.outgoing, [address]):
+            progress = leading.peers.get(peer)
+            if (
+                progress is None
+                or progress.recovering
+                or progress.match_index < leading.noop_index - 1
+            ):
+                self._fail(life, f"gives a vote to {peer}, which has not caught up")
+        if self.on_joint is not None:
+            self.on_joint(life, after)
+
+    def sends(self, life: Life, core: Any, to: str, message: Any) -> None:
+        """Look at what is said about members."""
+        if type(message) is TimeoutNow:
+            self._asked.add((message.term, to))
+            progress = core._leading.peers.get(to)
+            if progress is None or progress.match_index < core.log.last_index:
+                self._fail(life, f"asks {to} to take over, which has not the whole log")
+        elif type(message) is Dismissal:
+            log = core.log
+            if message.index > core.commit_index:
+                self._fail(life, f"tells {to} by {message}, which is not committed, that it is out")
+            if message.index >= log.base.index and to in log.membership_at(message.index).members:
+                self._fail(life, f"tells {to}, which is a member, that it is none")
+
+    def stands(self, life: Life, term: int, *, transfer: bool) -> None:
+        """Look at a candidate that asks for votes."""
+        if life.core.is_recovering:
+            self._fail(life, f"stands in term {term}, though it has lost all")
+        if transfer and (term - 1, life.host.address) not in self._asked:
+            self._fail(life, f"stands in term {term} as if its leader had asked it to")
+
+    def promises(self, life: Life, core: Any, last: Any) -> None:
+        """Look at a vote, or the promise of one, to a log that ends with `last`."""
+        recovery = core._recovery
+        if recovery is None:
+            return
+        if core._floor is None:
+            self._fail(life, "votes, though it has lost all")
+        floor = max((reply.last for reply in recovery._replies.values()), default=last)
+        if last < floor:
+            self._fail(life, f"votes for a log that ends with {last}; it was told of {floor}")
+
+    # Recovery
+
+    def _recovered(self, life: Life, core: Any) -> None:
+        """Who is recovered holds an entry of its leader that is younger than its life."""
+        leader = (core.leader, core.term)
+        begun = self._ends.get(life, {}).get(leader, 0)
+        persisted = core.log.persisted_index
+        held = core.log.term_at(persisted) or 0
+        if persisted <= begun or held < core.term:
+            self._fail(
+                life,
+                f"is recovered by {leader} with {persisted} of term {held} persisted; as it began,"
+                f" its leader had {begun}",
+            )
+        committed = min(persisted, max(self._committed, default=0))
+        entry = self._committed.get(committed)
+        if committed <= begun or (entry is not None and entry.term < core.term):
+            self._fail(life, f"is recovered by {leader}; only {committed} is committed")
+        if core.voted_for is None:
+            self._fail(life, f"may vote in term {core.term}, in which it may have voted before")
+
+    def _begins(self, life: Life, core: Any, recovery: Any) -> None:
+        """Who begins by itself has the answers of all, and what they told of."""
+        address, replies = life.host.address, recovery._replies
+        if any(reply.nonce != recovery.nonce for reply in replies.values()):
+            self._fail(life, "counts answers to a former life")
+        term = max((reply.term for reply in replies.values()), default=0)
+        if term and core.term <= term and core.voted_for is None:
+            self._fail(life, f"may vote in term {core.term}, in which it may have voted before")
+        told = {sender: reply for sender, reply in replies.items() if reply.last.index}
+        if not told:
+            return
+        floor = max(reply.last for reply in told.values())
+        if core._persisted_id < floor:
+            self._fail(life, f"counts with {core._persisted_id}; it was told of {floor}")
+        if recovery._lasting and not core._patient:
+            return
+        newest = max(told.values(), key=lambda reply: reply.membership_index)
+        if newest.membership_index > core.log.membership_index and is_quorum(
+            newest.membership, [sender for sender, reply in replies.items() if not reply.blank]
+        ):
+            self._fail(life, "begins to vote, though others can elect a leader")
+        for reply in told.values():
+            missing = {*reply.membership.voters, *reply.membership.outgoing}
+            missing.difference_update(replies, [address])
+            if missing:
+                self._fail(life, f"begins to vote, and {sorted(missing)} have not answered")
+
+    # Now and then
+
+    def keeps(self, life: Life, snapshot: SnapshotMeta | None) -> None:
+        """Look at the membership of the snapshot that a node goes by from now on."""
+        if snapshot is not None:
+            self._compare(life, snapshot.index, snapshot.membership, "keeps a snapshot with")
+
+    def check(self, life: Life, core: Any) -> None:
+        """Look by which membership a node goes, what a snapshot would tell, and who leads."""
+        log = core.log
+        if core.membership != log.membership:
+            self._fail(life, f"goes by {core.membership}; its log has {log.membership}")
+        index = max(core.commit_index, log.base.index)
+        self._compare(life, index, log.membership_at(index), "has")
+        if life.table.applied_index >= log.base.index:
+            point = life.replica.snapshot_point
+            self._compare(life, point.index, point.membership, "would take a snapshot with")
+        if core.role is Role.LEADER and self._ought_to_leave(life, core):
+            overdue = self._overdue[life] = self._overdue.get(life, 0) + 1
+            if overdue >= _PATIENCE:
+                self._fail(life, f"leads on, under {log.membership} (6.2 of the dissertation)")
+        else:
+            self._overdue.pop(life, None)
+
+    def _compare(self, life: Life, index: int, found: Membership, how: str) -> None:
+        known = self._at(index)
+        if known is not None and known != found:
+            self._fail(life, f"{how} {found} at {index}; what was committed is {known}")
+
+    def _ought_to_leave(self, life: Life, core: Any) -> bool:
+        """Whether a leader has been out, or heard by no quorum, for longer than it may be."""
+        log, leading, now = core.log, core._leading, life.now()
+        membership, address = log.membership, life.host.address
+        if (
+            address not in (*membership.voters, *membership.outgoing)
+            and core.commit_index >= log.membership_index
+            and (leading.successor is None or now > leading.successor_until + self._patience)
+        ):
+            return True
+        heard = [
+            peer
+            for peer, progress in leading.peers.items()
+            if now - progress.heard < 1.5 * self._patience
+        ]
+        return not is_quorum(membership, [address, *heard])
