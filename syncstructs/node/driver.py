@@ -116,14 +116,16 @@ class Driver(Generic[C]):
             if calls:
                 replica.propose(calls, now)
             effects = replica.take_effects(now)
+            has_work = False
             if effects != _NOTHING or self._appends:
+                has_work = effects.has_work
                 self._carry_out(effects)
             if self._installing is not None:
                 self._restore(*self._installing)
             applied = replica.can_apply and self._apply(now)
             # What a memory store persists at once has effects of its own, and what was applied
             # makes room for calls.
-            idle = not (calls or applied or (effects.has_work and replica.has_effects))
+            idle = not (calls or applied or (has_work and replica.has_effects))
             if idle or self._clock.now() > now + _PUMP_SECONDS:
                 break
         if replica.snapshot_due:

@@ -154,16 +154,17 @@ class Table:
         Raises:
             NodeFailed: this replica cannot go on without diverging; it must stop.
         """
-        self._refuse_torn()
+        if self._torn is not None:
+            self._refuse_torn()
         assert entry.index == self.applied_index + 1, (entry.index, self.applied_index)
         self.applied_index = entry.index
         self.time = max(self.time, entry.time)
-        context = self._context()
-        round_ = _Round(context, session or -1)
         if entry.kind != EntryKind.BATCH:
             if entry.kind is EntryKind.MEMBERSHIP and not self.wanted:
                 self.wanted = decode_membership(entry.payload).voters
-            return round_.applied
+            return Applied()
+        context = self._context()
+        round_ = _Round(context, session or -1)
         try:
             groups = decode_groups(entry.payload)
         except DecodeError as error:

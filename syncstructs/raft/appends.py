@@ -15,12 +15,13 @@ from .messages import AppendReply, Entry, HardState, Message, SnapshotMeta
 class Appends:
     """Gather appends; give each message the earliest moment at which it may be sent."""
 
-    __slots__ = ("_hard_ticket", "_held", "_ready", "_ticket", "durable_ticket")
+    __slots__ = ("_hard_ticket", "_held", "_ticket", "durable_ticket", "ready")
 
     def __init__(self) -> None:
         self._ticket = 0
         self._hard_ticket = 0
-        self._ready: list[Append] = []
+        self.ready: list[Append] = []
+        """What there is to take."""
         self._held: dict[tuple[str, type[Message]], tuple[int, Message]] = {}
         self.durable_ticket = 0
         """All appends up to this one are durable."""
@@ -33,11 +34,6 @@ class Appends:
     def hard_state_ticket(self) -> int:
         """The append that holds the newest hard state; 0 if that came from the store."""
         return self._hard_ticket
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to take."""
-        return bool(self._ready)
 
     # What is to be persisted; each returns the ticket of its append
 
@@ -68,8 +64,8 @@ class Appends:
         """Let `message` wait for append `ticket`; return False if that is durable already."""
         if ticket <= self.durable_ticket:
             return False
-        if self._ready and ticket >= self._ready[0].ticket:
-            _hang(self._ready[ticket - self._ready[0].ticket], to, message)
+        if self.ready and ticket >= self.ready[0].ticket:
+            _hang(self.ready[ticket - self.ready[0].ticket], to, message)
         else:
             # Of each kind the newest is enough for a peer: it tells all that older ones do.
             self._held[to, type(message)] = (ticket, message)
@@ -77,7 +73,7 @@ class Appends:
 
     def take(self) -> list[Append]:
         """Hand out what was gathered, in the order of the tickets."""
-        ready, self._ready = self._ready, []
+        ready, self.ready = self.ready, []
         return ready
 
     def persisted(self, ticket: int) -> list[tuple[str, Message]]:
@@ -90,20 +86,20 @@ class Appends:
         return [(key[0], self._held.pop(key)[1]) for key in due]
 
     def _last(self) -> Append | None:
-        return self._ready[-1] if self._ready else None
+        return self.ready[-1] if self.ready else None
 
     def _new(self) -> Append:
         self._ticket += 1
         append = Append(self._ticket)
-        self._ready.append(append)
+        self.ready.append(append)
         return append
 
     def _check(self) -> None:
         assert self.durable_ticket <= self._ticket, (self.durable_ticket, self._ticket)
-        tickets = [append.ticket for append in self._ready]
+        tickets = [append.ticket for append in self.ready]
         first = self._ticket - len(tickets) + 1
         assert tickets == list(range(first, self._ticket + 1)), tickets
-        for append in self._ready:
+        for append in self.ready:
             for before, entry in zip(append.entries, append.entries[1:], strict=False):
                 assert entry.index == before.index + 1, (before.id, entry.id)
 

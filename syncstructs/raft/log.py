@@ -66,6 +66,7 @@ class RaftLog:
         "_memberships",
         "_pending",
         "base",
+        "last_index",
         "persisted_index",
         "size_bytes",
     )
@@ -83,6 +84,7 @@ class RaftLog:
         self.base = snapshot.id if snapshot else EntryId(0, 0)
         self._base_time = snapshot.time if snapshot else 0
         self._entries: list[Entry] = list(entries)
+        self.last_index = self.base.index + len(self._entries)
         self.size_bytes = _size_bytes(self._entries)
         # Index and membership, oldest first; the first one is that of the base, or older.
         self._memberships = [(0, membership)]
@@ -93,10 +95,6 @@ class RaftLog:
         self.persisted_index = self.last_index
 
     # What is in it
-
-    @property
-    def last_index(self) -> int:
-        return self.base.index + len(self._entries)
 
     @property
     def last_id(self) -> EntryId:
@@ -191,6 +189,9 @@ class RaftLog:
     def membership_at(self, index: int) -> Membership:
         """Return the membership at the entry `index`, which is the base or after it."""
         assert index >= self.base.index, (index, self.base)
+        newest = self._memberships[-1]
+        if newest[0] <= index:
+            return newest[1]
         return next(m for at, m in reversed(self._memberships) if at <= index)
 
     def memberships_from(self, index: int) -> list[Membership]:
@@ -214,6 +215,7 @@ class RaftLog:
             assert entry.index == index, (entry.index, last)
             assert entry.term >= term, (entry.id, last)
             term = entry.term
+        self.last_index = index
         self.size_bytes += _size_bytes(entries)
         self._entries.extend(entries)
         self._note_memberships(entries)
@@ -224,6 +226,7 @@ class RaftLog:
         position = first - self.base.index - 1
         self.size_bytes -= _size_bytes(self._entries[position:])
         del self._entries[position:]
+        self.last_index = first - 1
         while self._memberships[-1][0] >= first:
             self._memberships.pop()
         self.persisted_index = min(self.persisted_index, first - 1)
@@ -246,6 +249,7 @@ class RaftLog:
         """Replace everything by a persisted snapshot; append `ticket` does so in the store."""
         self.base, self._base_time = snapshot.id, snapshot.time
         self._entries.clear()
+        self.last_index = snapshot.index
         self.size_bytes = 0
         if snapshot.membership.voters:
             self._memberships = [(snapshot.index, snapshot.membership)]
@@ -274,6 +278,7 @@ class RaftLog:
             self.persisted_index = max(min(index, self.last_index), self.base.index)
 
     def _check(self) -> None:
+        assert self.last_index == self.base.index + len(self._entries), self.last_index
         assert self.base.index <= self.persisted_index <= self.last_index, (
             self.base, self.persisted_index, self.last_index,
         )  # fmt: skip

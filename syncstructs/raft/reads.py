@@ -122,34 +122,31 @@ class HeldReads:
 class AskedReads:
     """A follower's reads: those of one burst share one message to the leader."""
 
-    __slots__ = ("_asked", "_next", "_open", "_unsent")
+    __slots__ = ("_asked", "_next", "_open", "unsent")
 
     def __init__(self, first: int) -> None:
         """Number messages from `first`, a random number: an earlier life's answers must not fit."""
         self._next = first
         self._open: dict[int, None] = {}
-        self._unsent: list[int] = []
+        self.unsent: list[int] = []
+        """What is to be asked with the next message."""
         self._asked: dict[int, list[int]] = {}
-
-    @property
-    def unsent(self) -> bool:
-        return bool(self._unsent)
 
     def ask(self, request: int) -> None:
         """Keep a request until it is answered."""
         self._open[request] = None
-        self._unsent.append(request)
+        self.unsent.append(request)
 
     def ask_again(self) -> None:
         """Ask for everything open again: the messages may be lost."""
         self._asked.clear()
-        self._unsent = list(self._open)
+        self.unsent = list(self._open)
 
     def take_message(self) -> int:
         """Return the number of one message that asks for everything unsent."""
         self._next += 1
-        self._asked[self._next] = self._unsent
-        self._unsent = []
+        self._asked[self._next] = self.unsent
+        self.unsent = []
         while len(self._asked) > _ASKED_MAX:
             del self._asked[next(iter(self._asked))]
         return self._next
@@ -165,7 +162,7 @@ class AskedReads:
         """Take out everything: the leader that was asked leads no more."""
         requests = list(self._open)
         self._open.clear()
-        self._unsent.clear()
+        self.unsent.clear()
         self._asked.clear()
         return requests
 

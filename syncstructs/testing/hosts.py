@@ -304,13 +304,6 @@ class Life:
         self.alive = False
         self.event_loop.end()
 
-    def sends(self, peer: str, payload: bytes) -> None:
-        """Note that the node sends; a crash may be due before it does."""
-        host = self.host
-        if host.crash_after >= 0:
-            host.effect()
-        host.watcher.sends(self, peer, payload)
-
     def jump(self, seconds: float) -> None:
         """Let the own clock leap forward."""
         self._clock_start += seconds

@@ -194,7 +194,9 @@ class SimNetwork:
         """Return how long a message takes from now."""
         faults = self.faults
         random = self.random.random
-        pause = faults.delay_min - faults.delay * _log_of(random())
+        # The logarithm of 0, which is as good as never drawn, is taken for -36.
+        number = random()
+        pause = faults.delay_min - faults.delay * (log(number) if number else -36.0)
         if faults.bytes_per_second:
             pause += size / faults.bytes_per_second
         if self.datagrams and faults.reordering and random() < faults.reordering:
@@ -249,7 +251,12 @@ class SimLinks:
 
     def send(self, peer: str, payload: bytes) -> bool:
         """Send a frame; False if there is no link, or too much waits for the peer."""
-        self.life.sends(peer, payload)
+        life = self.life
+        host = life.host
+        if host.crash_after >= 0:
+            # A crash may be due before it is sent.
+            host.effect()
+        host.watcher.sends(life, peer, payload)
         connection = self.up.get(peer)
         if connection is None:
             return False
@@ -497,7 +504,3 @@ def _others(peers: Collection[str], own: str) -> tuple[str, ...]:
 def _is_wanted(one: SimLinks, other: SimLinks) -> bool:
     """Return whether one of two nodes keeps a link to the other; the other has a guest then."""
     return other.address in one.peers or one.address in other.peers
-
-
-def _log_of(number: float) -> float:
-    return log(number) if number else -36.0
