@@ -65,7 +65,6 @@ class Engine:
         self.blocker = CallBlocker(self.calls, self.block)
         self.reading = self.gate.lock
         self.active = asyncio.Event()
-        self._active = False
         self.closed: Future[None] = Future(self.blocker)
         self._tickets = itertools.count(1)
         self._requests = itertools.count(1)
@@ -210,9 +209,7 @@ class Engine:
                 _log.critical("the driver of %s was interrupted", self.address, exc_info=True)
                 return
             raise
-        if not self._active:
-            self._active = True
-            self.active.set()
+        self.active.set()
         now = self._world.now()
         if deadline <= now:
             self.wake()

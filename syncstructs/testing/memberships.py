@@ -120,7 +120,7 @@ class Memberships:
             asked(sender, message)
             if (sender, message.nonce) not in heard:
                 heard.add((sender, message.nonce))
-                if core._ballot is not None:
+                if core._ballot is not None and core.membership.is_voter(sender):
                     self._fail(life, f"goes on counting votes, though {sender} has lost all")
 
         core._on_recovered, core._recover = watched_recovered, watched_recover
@@ -263,7 +263,8 @@ class Memberships:
         if life.table.applied_index >= log.base.index:
             point = life.replica.snapshot_point
             self._compare(life, point.index, point.membership, "would take a snapshot with")
-        if core.role is Role.LEADER and self._ought_to_leave(life, core):
+        works = core.role is Role.LEADER and life.node._engine.failure is None
+        if works and self._ought_to_leave(life, core):
             overdue = self._overdue[life] = self._overdue.get(life, 0) + 1
             if overdue >= _PATIENCE:
                 self._fail(life, f"leads on, under {log.membership} (6.2 of the dissertation)")

@@ -4,7 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from syncstructs.errors import ConfigError, MembershipRefused, Timeout
+from syncstructs.errors import (
+    ConfigError,
+    MembershipRefused,
+    NodeRemoved,
+    OutcomeUnknown,
+    Timeout,
+)
 from syncstructs.node.members import change_members
 
 
@@ -12,6 +18,7 @@ class FakeEngine:
     """What `change_members` sees of a node; `wanted` is what its table says."""
 
     def __init__(self) -> None:
+        self.address = "a:1"
         self.failure = None
         self.clock = 100.0
         self.asked = []
@@ -148,4 +155,12 @@ def test_a_node_that_stops_waits_no_longer() -> None:
     engine = FakeEngine()
     steps, _ = begin(engine, result=("a:1",), removed=["b:1"])
     engine.failure = RuntimeError()
+    with pytest.raises(OutcomeUnknown, match="the change goes on"):
+        steps.send(True)
+
+
+def test_a_node_that_is_removed_as_it_asked_has_done_what_it_was_to() -> None:
+    engine = FakeEngine()
+    steps, _ = begin(engine, result=("b:1",), only=["b:1"])
+    engine.failure = NodeRemoved()
     end(steps, True)
