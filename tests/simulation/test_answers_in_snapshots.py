@@ -19,6 +19,8 @@ def cluster():
     cluster.is_late = lambda life, name: name == "ledger"
     cluster.start()
     cluster.settle()
+    # Who is not sure of its session yet gives back what it acquires.
+    cluster.run_until(lambda: all(life.node._engine.is_sure for life in cluster.lives()))
     yield cluster
     cluster.end()
 
