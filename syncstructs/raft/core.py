@@ -589,6 +589,15 @@ class RaftCore:
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
             self._election_at = min(self._election_at, self._now + self._random.random() * spread)
 
+    def _ask_the_silent(self, recovery: Recovery) -> None:
+        """Ask again who has not answered: this leader may be one that needs this member to commit.
+
+        Its heartbeats keep the election timeout from doing so, for ever if the answer was lost.
+        """
+        for peer in self._peers:
+            if not recovery.has_answer(peer):
+                self._send(peer, RecoveryRequest(recovery.nonce))
+
     def _on_recovered(self, nonce: int) -> None:
         """Count and vote from now on: the leader says that this member holds what is committed."""
         if nonce == self._recovery_nonce:
@@ -934,6 +943,8 @@ class RaftCore:
             self._refuse_old_leader(sender)
             return
         self._drop_other_genesis(message.genesis)
+        if self._recovery is not None and not message.entries:
+            self._ask_the_silent(self._recovery)
         previous = message.previous
         if previous.index >= self.log.base.index and not self.log.has(previous):
             if previous.index <= self.commit_index:

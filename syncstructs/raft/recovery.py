@@ -61,6 +61,10 @@ class Recovery:
         if reply.nonce == self.nonce:
             self._replies[sender] = reply
 
+    def has_answer(self, peer: str) -> bool:
+        """Whether `peer` has answered this life."""
+        return peer in self._replies
+
     def forget(self, sender: str) -> None:
         """Drop what a sender said: it may have a new life."""
         self._replies.pop(sender, None)
