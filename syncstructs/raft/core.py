@@ -122,13 +122,13 @@ class RaftCore:
         self._patient = True
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
-        self._restore(restored, Membership(sorted_members(members)))
-        self._membership = Membership()
         self._recovery: Recovery | None = None
-        if restored.blank:
+        if restored.blank or restored.hard_state.recovering:
             nonce = random.getrandbits(62) + 1
             self._recovery = Recovery(nonce, lasting=restored.lasting and bool(members))
             self._floor = None
+        self._restore(restored, Membership(sorted_members(members)))
+        self._membership = Membership()
         self._election_timeout = 0.0
         self._election_at = now
         self._reset_election_timer()
@@ -493,7 +493,8 @@ class RaftCore:
         return 0
 
     def _persist_hard_state(self) -> int:
-        return self._appends.add_hard_state(HardState(self.term, self.voted_for))
+        state = HardState(self.term, self.voted_for, self._recovery is not None)
+        return self._appends.add_hard_state(state)
 
     # Members (section 6)
 
@@ -583,7 +584,7 @@ class RaftCore:
             self._spend_vote()
         if self._persisted_id < start.floor:
             return
-        self._recovery = None
+        self._end_recovery()
         if not start.floor.index and self.leader is None:
             # All begin now: who stands first, soon, will be the first leader.
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
@@ -601,8 +602,15 @@ class RaftCore:
     def _on_recovered(self, nonce: int) -> None:
         """Count and vote from now on: the leader says that this member holds what is committed."""
         if nonce == self._recovery_nonce:
-            self._recovery, self._floor = None, EntryId(0, 0)
+            self._floor = EntryId(0, 0)
+            self._end_recovery()
             self._spend_vote()
+
+    def _end_recovery(self) -> None:
+        """Count from now on. Until that is durable, a restart has to recover once more."""
+        self._recovery = None
+        if self.term:
+            self._persist_hard_state()
 
     @property
     def _persisted_id(self) -> EntryId:

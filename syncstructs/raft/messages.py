@@ -50,6 +50,8 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     term: int = 0
     vote: str | None = None
+    recovering: bool = False
+    """Whether the member may have forgotten what it said before: see `recovery.Recovery`."""
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -26,6 +26,13 @@ FORGETFUL = {
          "slow", "pause"), every=0.21, span=0.35, count=36,
     ),
 }  # fmt: skip
+# Members whose disks are replaced, and that crash before they have recovered.
+REPLACED = FORGETFUL | {
+    "forgetful": False, "spares": 1,
+    "faults": faults(
+        ("forget", "crash_soon", "crash", "crash_soon"), every=0.15, span=0.1, count=50
+    ),
+}
 # The same, with elections that have no winner at once.
 FORGETFUL_ELECTIONS = FORGETFUL | {
     "size": 5,
@@ -534,6 +541,13 @@ RECOVERIES = (
         "Who recovers begins to vote though the others can elect a leader without it.",
         (RECOVERY + "start", "if newest.is_quorum(awake):", "if False:"),
         fields=FORGETFUL,
+    ),
+    member_bug(
+        "recovery_forgotten_by_restart",
+        "A member that is started again in the midst of its recovery takes itself for whole.",
+        (CORE + "__init__", "if restored.blank or restored.hard_state.recovering:",
+         "if restored.blank:"),
+        fields=REPLACED,
     ),
     member_bug(
         "genesis_not_compared",
