@@ -161,11 +161,15 @@ class Leading:
         ]
 
     def keeps_up(self, peer: str) -> bool:
-        """Whether a learner may become a voter: it has what there was a round ago, and counts."""
+        """Whether a learner may become a voter: it has what there was a round ago, and counts.
+
+        It has to know that it does: if this leader were lost, it would not vote for another one.
+        """
         progress = self.peers.get(peer)
         return (
             progress is not None
             and not progress.recovering
+            and not progress.tell_recovered
             and 0 < self.settled_index <= progress.match_index
         )
 

@@ -336,6 +336,7 @@ class Invariants(Watcher):
             view.vote = core.voted_for
             self._rules.voted(life, core)
             self._rules.stands(life, core)
+        self.memberships.takes_role(life, core)
         if core.role is Role.LEADER and view.led != core.term:
             self._elected(life, view, core)
         if core.commit_index != view.commit:

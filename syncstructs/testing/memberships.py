@@ -62,6 +62,8 @@ class Memberships:
         self._overdue: dict[Life, int] = {}
         self.on_joint: Callable[[Life, Membership], object] | None = None
         """Called with every leader that has just made the membership joint."""
+        self.on_hand_over: Callable[[Life, str], object] | None = None
+        """Called with every leader that has just asked another one to take over."""
 
     # What was committed
 
@@ -173,6 +175,8 @@ class Memberships:
             progress = core._leading.peers.get(to)
             if progress is None or progress.match_index < core.log.last_index:
                 self._fail(life, f"asks {to} to take over, which has not the whole log")
+            if self.on_hand_over is not None:
+                self.on_hand_over(life, to)
         elif type(message) is Dismissal:
             log = core.log
             if message.index > core.commit_index:
@@ -186,6 +190,18 @@ class Memberships:
             self._fail(life, f"stands in term {term}, though it has lost all")
         if transfer and (term - 1, life.host.address) not in self._asked:
             self._fail(life, f"stands in term {term} as if its leader had asked it to")
+
+    def takes_role(self, life: Life, core: Any) -> None:
+        """Look whether a member may be what it is: more than a follower only with a vote."""
+        if core.role is Role.FOLLOWER or core.role is Role.LEADER:
+            return
+        membership = core.log.membership
+        if core.is_recovering or life.host.address not in (
+            *membership.voters, *membership.outgoing,
+        ):  # fmt: skip
+            self._fail(life, f"stands for election, and has no vote in {membership}")
+        if core._ballot._membership != membership:
+            self._fail(life, f"counts votes under {core._ballot._membership}, not {membership}")
 
     def promises(self, life: Life, core: Any, last: Any) -> None:
         """Look at a vote, or the promise of one, to a log that ends with `last`."""

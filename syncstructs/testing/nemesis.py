@@ -42,7 +42,9 @@ class Nemesis:
         self._when_joint: list[Callable[[Life, Membership], None]] = []
         simulation.checks.on_elected = self._elected
         simulation.checks.on_committed = self._committed
+        self._on_hand_over: list[Callable[[Life, str], None]] = []
         simulation.checks.memberships.on_joint = self._joint
+        simulation.checks.memberships.on_hand_over = self._hands_over
         now = self._schedule.now
         for fault in plan.faults:
             self._schedule.at(now + fault.at, self._strike, fault)
@@ -53,6 +55,7 @@ class Nemesis:
         self._after_election.clear()
         self._after_commit.clear()
         self._when_joint.clear()
+        self._on_hand_over.clear()
 
     @property
     def changes_are_done(self) -> bool:
@@ -107,6 +110,11 @@ class Nemesis:
         waiting, self._when_joint = self._when_joint, []
         for strike in waiting:
             strike(life, membership)
+
+    def _hands_over(self, life: Life, successor: str) -> None:
+        waiting, self._on_hand_over = self._on_hand_over, []
+        for strike in waiting:
+            strike(life, successor)
 
     # Nodes
 
@@ -272,7 +280,7 @@ class Nemesis:
     def sever_joint(self, fault: Fault) -> None:
         """When the membership next becomes joint, leave its leader with one half of it only."""
         longer = replace(
-            fault, span=fault.span + 2.5 * self.simulation.config.election_timeout_max
+            fault, span=fault.span + 5 * self.simulation.config.election_timeout_max
         )
 
         def sever(life: Life, membership: Membership) -> None:
@@ -286,6 +294,18 @@ class Nemesis:
                         self._cut(other, one, longer)
 
         self._when_joint.append(sever)
+
+    def strand_successor(self, fault: Fault) -> None:
+        """When a leader next asks another one to take over, let that hear of it late, or never."""
+        # Longer than it is waited for, and shorter than who is removed runs on.
+        span = (1.2 + 0.7 * fault.pick) * self.simulation.config.election_timeout_max
+
+        def strand(life: Life, successor: str) -> None:
+            self._note(f"{life.host.address} does not reach {successor}, which is to take over")
+            self._network.cut(life.host.address, successor, keep=fault.size < 0.6)
+            self._until(span, self._network.heal, life.host.address, successor)
+
+        self._on_hand_over.append(strand)
 
     def forget(self, fault: Fault, host: Host | None = None) -> None:
         """Kill a node, which loses all that it had, if enough others hold it."""

@@ -104,7 +104,7 @@ _NETWORK: Final = {
 }  # fmt: skip
 _MEMBERS: Final = {
     "change_members": 4.0, "add_member": 2.0, "remove_member": 2.0, "remove_leader": 2.0,
-    "sever_joint": 2.0,
+    "sever_joint": 2.0, "strand_successor": 1.0,
 }
 _FORGETTING: Final = {"forget": 2.0, "forget_leader": 1.0}
 _DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}

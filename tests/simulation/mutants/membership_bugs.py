@@ -19,7 +19,20 @@ REPLICA = "replica:Replica."
 member_bug = partial(bug, profiles=("membership",))
 
 # Members that lose all they had, again and again.
-FORGETFUL = {"disks": False, "forgetful": True, "spares": 0, "size": 3}
+FORGETFUL = {
+    "disks": False, "forgetful": True, "spares": 0, "size": 3,
+    "faults": faults(
+        ("forget", "isolate", "forget_leader", "crash_soon", "hold", "forget", "isolate_leader",
+         "slow", "pause"), every=0.21, span=0.35, count=36,
+    ),
+}  # fmt: skip
+# Members whose disks are replaced, and that crash before they have recovered.
+REPLACED = FORGETFUL | {
+    "forgetful": False, "spares": 1,
+    "faults": faults(
+        ("forget", "crash_soon", "crash", "crash_soon"), every=0.15, span=0.1, count=50
+    ),
+}
 # The same, with elections that have no winner at once.
 FORGETFUL_ELECTIONS = FORGETFUL | {
     "size": 5,
@@ -50,6 +63,12 @@ JOINT = {
     },
     "faults": faults(("sever_joint", "change_members"), every=0.3, span=0.3, count=40, least=0.3),
 }  # fmt: skip
+# Leaders that are to go, and whose successors hear of it late.
+STRANDED = JOINT | {
+    "faults": faults(
+        ("strand_successor", "remove_leader", "add_member"), every=0.4, span=0.3, count=30
+    ),
+}
 
 _OWN = "int(self._reached(self._log.persisted_index, _match_index))"
 _ROUND = "int(self._reached(self.rounds.current, _acknowledged_round))"
@@ -208,6 +227,7 @@ QUORUMS = (
         "A learner stands for election.",
         (CORE + "_may_stand", "self._membership.is_voter(self.address)",
          "self.address in self._membership.members"),
+        fields=CHANGING,
     ),
     member_bug(
         "leader_outside_counts_itself_for_commits",
@@ -523,6 +543,13 @@ RECOVERIES = (
         fields=FORGETFUL,
     ),
     member_bug(
+        "recovery_forgotten_by_restart",
+        "A member that is started again in the midst of its recovery takes itself for whole.",
+        (CORE + "__init__", "if restored.blank or restored.hard_state.recovering:",
+         "if restored.blank:"),
+        fields=REPLACED,
+    ),
+    member_bug(
         "genesis_not_compared",
         "Members of two lives of a cluster take each other for members of one.",
         (CORE + "_same_cluster", "return not known or not genesis or genesis == known",
@@ -537,6 +564,7 @@ TRANSFERS = (
         "A member that was once asked to stand for election does so in a later term.",
         (CORE + "_on_timeout_now", "message.term == self.term and sender == self.leader",
          "self.leader is not None"),
+        fields=STRANDED,
     ),
     member_bug(
         "successor_without_the_log",
@@ -555,6 +583,7 @@ TRANSFERS = (
         (CORE + "tick", "if leading.successor is not None and now >= leading.successor_until:",
          "if False:"),
         (LEADING + "deadline", "if self.successor is not None:", "if False:"),
+        fields=STRANDED,
     ),
 )
 
