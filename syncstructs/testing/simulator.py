@@ -132,8 +132,8 @@ class Simulation:
         early = {name: target for name, target in consumers.items() if name not in life.late}
         try:
             with inside(life):
-                life.node = Node(
-                    host.address, self.cast(), consumers=early, config=self._config_of(life)
+                life.made(
+                    Node(host.address, self.cast(), consumers=early, config=self._config_of(life))
                 )
         except StorageError as error:
             if isinstance(error, DataDirDamaged):
