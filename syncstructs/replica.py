@@ -86,6 +86,17 @@ class Replica(Generic[C]):
     committed, until `take_effects` is empty and `can_apply` is False.
     """
 
+    # With more attributes than Python shares the keys of, a plain instance looks up each method
+    # twice. The dictionary is for checks, which wrap methods of an instance.
+    __slots__ = (
+        "__dict__", "__weakref__", "_applied_membership", "_applied_term", "_ask_at", "_attempt",
+        "_barriers", "_committed", "_early", "_early_bytes", "_expiring", "_expiry_at", "_heard",
+        "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
+        "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
+        "_snapshot_index", "_snapshot_size", "_sure_until", "_wanted", "address", "config", "core",
+        "outbox", "table", "was_member",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,

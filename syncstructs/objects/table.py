@@ -492,13 +492,15 @@ class Table:
 
     def digest(self) -> str:
         """Return one digest of everything; comparable between members with the same attached."""
-        states = self.digests()
+        records = self._directory.records.values()
+        states = [encode_state(r.name, r.live) for r in records if r.live is not None]
         objects = [
-            [r.id, r.name, r.type_name, r.options, r.args, r.methods, states.get(r.name)]
-            for r in self._directory.records.values()
+            [r.id, r.name, r.type_name, r.options, r.args, r.methods, r.live is not None]
+            for r in records
         ]
         numbers = [self.serial, self.time, self.applied_index, *self.wanted]
-        return digest_bytes([encode(numbers), encode(self.sessions.state()), encode(objects)])
+        about = [encode(part) for part in (numbers, self.sessions.state(), objects)]
+        return digest_bytes([*about, *states])
 
     def _refuse_torn(self) -> None:
         if self._torn is not None:

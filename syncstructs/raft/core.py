@@ -83,6 +83,17 @@ class Role(Enum):
 class RaftCore:
     """One member of a cluster; the log tells who the others are (section 6)."""
 
+    # With more attributes than Python shares the keys of, a plain instance looks up each method
+    # twice. The dictionary is for checks, which wrap methods of an instance.
+    __slots__ = (
+        "__dict__", "__weakref__", "_alone", "_appends", "_asked", "_ballot", "_config",
+        "_contacts", "_delivered_index", "_dismissed_at", "_effects", "_election_at",
+        "_election_timeout", "_floor", "_following", "_incoming", "_leading", "_membership",
+        "_now", "_patient", "_peers", "_random", "_recovery", "_snapshot", "_stands_for_leader",
+        "_voided", "_vote_ticket", "address", "commit_index", "leader", "log", "role", "term",
+        "voted_for",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,

@@ -42,9 +42,11 @@ class Waits:
         for record in table._directory.records.values():
             target: Any = record.live
             kind = _kind_of(target.__class__)
+            if kind is None:
+                continue
             if kind is Grants:
                 self._note_grants(record.name, target)
-            elif kind is ReplQueue:
+            else:
                 getters, putters = target._getters._waiting, target._putters._waiting
                 if len(getters) > 1:
                     self._lines[record.name, "get", None] = list(getters)

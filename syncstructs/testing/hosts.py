@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
-from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from .simnet import SimLinks, SimNetwork
 
 if TYPE_CHECKING:
     from ..node.calls import Call
+    from ..node.node import Node
     from ..objects.table import Table
     from ..raft.core import RaftCore
     from ..replica import Replica
@@ -218,7 +218,10 @@ class Life:
         self.alive = True
         self.links: list[SimLinks] = []
         self.node: Any = None
-        """The node that was made in it; the simulation sets it."""
+        """The node that was made in it; see `made`."""
+        self.replica: Replica[Call]
+        self.core: RaftCore
+        self.table: Table
         self.consumers: dict[str, Any] = {}
         """The objects that the node was started with, or is to attach later."""
         self.late: tuple[str, ...] = ()
@@ -237,23 +240,14 @@ class Life:
             delay=lambda seconds: seconds / self._clock_rate,
         )
 
-    # These three are asked for several times in every event, and never change in a life.
-
-    @cached_property
-    def replica(self) -> Replica[Call]:
-        """The node's replica."""
-        replica: Replica[Call] = self.node._engine.replica
-        return replica
-
-    @cached_property
-    def core(self) -> RaftCore:
-        """The node's Raft core."""
-        return self.replica.core
-
-    @cached_property
-    def table(self) -> Table:
-        """The node's state machine."""
-        return self.replica.table
+    def made(self, node: Node) -> None:
+        """Note the node that was made in this life."""
+        self.node = node
+        # Attributes, for they are asked for several times in every event; and a cached property
+        # would have Python look up all of this object's attributes the long way.
+        self.replica = node._engine.replica
+        self.core = self.replica.core
+        self.table = self.replica.table
 
     def snapshot_index(self) -> int:
         """Return the index of the newest snapshot that is durable here; 0: there is none."""

@@ -271,11 +271,11 @@ class Run:
     def _retired_are_forgotten(self) -> bool:
         """Whether the sessions of those that are no members have ended everywhere."""
         cast = self.simulation.cast()
-        return not any(
-            address not in cast
-            for life in self.simulation.lives()
-            for address, _ in life.table.sessions.live().values()
-        )
+        for life in self.simulation.lives():
+            for session in life.table.sessions._live.values():
+                if session.address not in cast:
+                    return False
+        return True
 
     def _others_lead(self) -> None:
         """Have another leader, and only read: nothing acknowledged may be missing."""

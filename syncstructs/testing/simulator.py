@@ -78,6 +78,7 @@ class Simulation:
         self.addresses = tuple(f"n{i}:1" for i in range(1, size + spares + 1))
         self.seeds = self.addresses[:size]
         """The members to begin with."""
+        self._first = Membership(self.seeds)
         self.spares = spares
         self.forgetful = forgetful
         self.config = Config(**{"data_dir": "/data" if disks else None, **settings})
@@ -132,8 +133,8 @@ class Simulation:
         early = {name: target for name, target in consumers.items() if name not in life.late}
         try:
             with inside(life):
-                life.node = Node(
-                    host.address, self.cast(), consumers=early, config=self._config_of(life)
+                life.made(
+                    Node(host.address, self.cast(), consumers=early, config=self._config_of(life))
                 )
         except StorageError as error:
             if isinstance(error, DataDirDamaged):
@@ -172,12 +173,15 @@ class Simulation:
 
     def memberships(self) -> list[Membership]:
         """Return the memberships that may count: the newest committed, and later ones in logs."""
-        found = [self.checks.membership or Membership(self.seeds)]
-        found += [
-            life.core.membership
-            for life in self.lives()
-            if life.core.log.membership_index > self.checks.membership_index
-        ]
+        newest = self.checks.membership_index
+        found = [self.checks.membership or self._first]
+        # Asked after every event for as long as a change of members is awaited.
+        for host in self.hosts.values():
+            life = host.life
+            if life is None or life.node is None:
+                continue
+            if life.core.log.membership_index > newest:
+                found.append(life.core.membership)
         return found
 
     def are_quorum(self, addresses: Collection[str]) -> bool:
