@@ -192,14 +192,19 @@ class Memberships:
             self._fail(life, f"stands in term {term} as if its leader had asked it to")
 
     def takes_role(self, life: Life, core: Any) -> None:
-        """Look whether a member may be what it is: more than a follower only with a vote."""
+        """Look whether a member may be what it is: more than a follower only with a vote.
+
+        Or if it is to lose that, as long as it is not committed (4.2.2 of the dissertation).
+        """
         if core.role is Role.FOLLOWER or core.role is Role.LEADER:
             return
-        membership = core.log.membership
-        if core.is_recovering or life.host.address not in (
-            *membership.voters, *membership.outgoing,
-        ):  # fmt: skip
-            self._fail(life, f"stands for election, and has no vote in {membership}")
+        memberships = core.log.memberships_from(core.commit_index)
+        has_vote = any(
+            life.host.address in (*membership.voters, *membership.outgoing)
+            for membership in memberships
+        )
+        if core.is_recovering or not has_vote:
+            self._fail(life, f"stands for election, and has no vote in {memberships}")
         if core._ballot._membership != membership:
             self._fail(life, f"counts votes under {core._ballot._membership}, not {membership}")
 
