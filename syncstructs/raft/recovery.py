@@ -24,9 +24,9 @@ election timeout. That a majority has lost its memory cannot be told from this; 
 membership keeps what comes of it apart from what a silent member may still hold.
 
 **Its store lasts.** Where what is written survives the process, an empty store was most likely
-never used: the member is new. If no leader has recovered it within an election timeout, it begins
-to vote by the answers that it has, or a cluster that loses one member while another one is new
-would stand still.
+never used: the member is new. If no leader has recovered it within an election timeout, it votes
+and counts as any other one, or a cluster that loses one member while another one is new would stand
+still.
 """
 
 from typing import NamedTuple
@@ -75,26 +75,30 @@ class Recovery:
         """
         replies = self._replies.values()
         told = [reply for reply in replies if reply.last.index]
-        if told:
-            known = [(reply.membership_index, reply.membership) for reply in told]
-            if own_index:
-                known.append((own_index, own))
-            newest = max(known, key=lambda pair: pair[0])[1]
-            awake = [sender for sender, reply in self._replies.items() if not reply.blank]
-            if not newest.is_voter(address) or newest.is_quorum((address,)):
-                # Who decided alone may have decided anything since, and nobody else need know.
-                return None
-            if patient or not self._lasting:
-                if newest.is_quorum(awake):
-                    # They elect a leader by themselves, who recovers this member.
-                    return None
-                if not all(self._all_answered(membership, address) for _, membership in known):
-                    return None
-        elif not self._may_be_first(address, own, patient=patient):
+        known = [(reply.membership_index, reply.membership) for reply in told]
+        known.append((own_index, own))
+        newest = max(known, key=lambda pair: pair[0])[1]
+        term = max((reply.term for reply in replies), default=0)
+        if not newest.is_voter(address):
             return None
-        return Start(
-            max((reply.term for reply in replies), default=0),
-            max((reply.last for reply in told), default=EntryId(0, 0)),
+        if (told or own_index) and newest.is_quorum((address,)):
+            # Who decided alone may have decided anything since, and nobody else need know.
+            return None
+        if not told and self._may_be_first(address, own, patient=patient):
+            return Start(term, EntryId(0, 0))
+        if self._lasting and not patient:
+            return Start(term, EntryId(0, 0))
+        if not told or not self._must_help(newest, known if own_index else known[:-1], address):
+            return None
+        return Start(term, max(reply.last for reply in told))
+
+    def _must_help(
+        self, newest: Membership, known: list[tuple[int, Membership]], address: str
+    ) -> bool:
+        """Whether the others cannot elect a leader, who would recover it, and all have answered."""
+        awake = [sender for sender, reply in self._replies.items() if not reply.blank]
+        return not newest.is_quorum(awake) and all(
+            self._all_answered(membership, address) for _, membership in known
         )
 
     def _all_answered(self, membership: Membership, address: str) -> bool:

@@ -205,8 +205,9 @@ class Memberships:
         )
         if core.is_recovering or not has_vote:
             self._fail(life, f"stands for election, and has no vote in {memberships}")
-        if core._ballot._membership != membership:
-            self._fail(life, f"counts votes under {core._ballot._membership}, not {membership}")
+        if core._ballot._membership != core.log.membership:
+            found, due = core._ballot._membership, core.log.membership
+            self._fail(life, f"counts votes under {found}, not {due}")
 
     def promises(self, life: Life, core: Any, last: Any) -> None:
         """Look at a vote, or the promise of one, to a log that ends with `last`."""
@@ -251,11 +252,11 @@ class Memberships:
         told = {sender: reply for sender, reply in replies.items() if reply.last.index}
         if not told:
             return
+        if recovery._lasting and not core._patient:
+            return  # it is taken for a new one
         floor = max(reply.last for reply in told.values())
         if core._persisted_id < floor:
             self._fail(life, f"counts with {core._persisted_id}; it was told of {floor}")
-        if recovery._lasting and not core._patient:
-            return
         newest = max(told.values(), key=lambda reply: reply.membership_index)
         if newest.membership_index > core.log.membership_index and is_quorum(
             newest.membership, [sender for sender, reply in replies.items() if not reply.blank]

@@ -1,5 +1,6 @@
 """The simulated network when peers change: who is linked, who hears of it, and always the same."""
 
+from functools import partial
 from random import Random
 
 import pytest
@@ -172,7 +173,8 @@ def test_a_peer_that_is_removed_before_the_link_is_up_is_not_linked(framing):
         one = lan.start(A, B)
         lan.start(B)
         if pause:
-            assert lan.schedule.run_until(lambda: bool(one.connections), lan.schedule.now + 60)
+            is_dialled = partial(bool, one.connections)
+            assert lan.schedule.run_until(is_dialled, lan.schedule.now + 60)
         lan.run(pause)
         was_up = B in one.guests() or B in one.links()
         one.set_peers([])
