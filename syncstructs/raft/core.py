@@ -663,7 +663,19 @@ class RaftCore:
         return (
             self._recovery is None
             and not self.is_dismissed
-            and self._membership.is_voter(self.address)
+            and (self._membership.is_voter(self.address) or self._is_needed_still)
+        )
+
+    @property
+    def _is_needed_still(self) -> bool:
+        """Whether a membership without this member is not known to be committed yet.
+
+        Only this member may hold it: then nobody else can be elected (dissertation, 4.2.2).
+        """
+        committed = max(self.commit_index, self.log.base.index)
+        return (
+            self.log.membership_index > committed
+            and self.log.membership_at(committed).is_voter(self.address)
         )
 
     def _on_election_timeout(self) -> None:

@@ -196,12 +196,16 @@ class Memberships:
         if core.role is Role.FOLLOWER or core.role is Role.LEADER:
             return
         membership = core.log.membership
-        if core.is_recovering or life.host.address not in (
-            *membership.voters, *membership.outgoing,
-        ):  # fmt: skip
+        if core.is_recovering or not self.may_lead(life, core):
             self._fail(life, f"stands for election, and has no vote in {membership}")
         if core._ballot._membership != membership:
             self._fail(life, f"counts votes under {core._ballot._membership}, not {membership}")
+
+    def may_lead(self, life: Life, core: Any) -> bool:
+        """Whether it has a vote by its log, or by what it knows to be committed."""
+        log = core.log
+        memberships = (log.membership, log.membership_at(max(core.commit_index, log.base.index)))
+        return any(life.host.address in (*m.voters, *m.outgoing) for m in memberships)
 
     def promises(self, life: Life, core: Any, last: Any) -> None:
         """Look at a vote, or the promise of one, to a log that ends with `last`."""

@@ -225,8 +225,8 @@ QUORUMS = (
     member_bug(
         "learner_stands",
         "A learner stands for election.",
-        (CORE + "_may_stand", "self._membership.is_voter(self.address)",
-         "self.address in self._membership.members"),
+        (CORE + "_may_stand", "self._membership.is_voter(self.address) or",
+         "self.address in self._membership.members or"),
         fields=CHANGING,
     ),
     member_bug(
@@ -246,6 +246,12 @@ QUORUMS = (
             "min(sorted([self.rounds.current, *(_acknowledged_round(p) for p in half if p)],"
             " reverse=True)[len(half) // 2] for half in self._halves)",
         ),
+    ),
+    member_bug(
+        "outgoing_never_stands",
+        "Who is to go stands for election no more, though only it has the entry that says so.",
+        (CORE + "_may_stand", " or self._is_needed_still", ""),
+        first_seed=514,
     ),
     member_bug(
         "votes_survive_their_membership",
