@@ -270,6 +270,8 @@ QUORUMS = (
         "A candidate that takes over another membership goes on counting under the old one.",
         (CORE + "_note_membership", "elif self._ballot is not None:", "elif False:"),
         fields=SENT_SNAPSHOTS,
+        elusive="all that brings a membership ends a candidacy as well, but a snapshot whose last"
+        " piece is stored in the midst of one: too rare",
     ),
 )
 
@@ -581,7 +583,7 @@ RECOVERIES = (
         (CORE + "_same_cluster", "return not known or not genesis or genesis == known",
          "return True"),
         fields=FORGETFUL,
-        elusive="two lives of a cluster come of a majority that forgets while the others are silent;"
+        elusive="two lives of a cluster come of a majority that forgets while others are silent;"
         " no run does that, as nothing that is checked would hold any more",
     ),
 )
