@@ -380,8 +380,8 @@ CHANGES = (
     member_bug(
         "change_done_at_once",
         "A change of members is said to be done as soon as it is asked for.",
-        ("node.members:change_members",
-         "while engine.failure is None:", "while False:"),
+        ("node.members:change_members", "wanted = tuple((yield change))",
+         "wanted = tuple((yield change))\n    return"),
     ),
     member_bug(
         "settled_while_joint",
