@@ -285,8 +285,8 @@ class Nemesis:
 
         def sever(life: Life, membership: Membership) -> None:
             half = membership.voters if fault.pick < 0.5 else membership.outgoing
-            side = {life.host.address, *half}
-            self._note(f"{', '.join(sorted(side))} are parted from the others, as it is joint")
+            side = sorted({life.host.address, *half})
+            self._note(f"{', '.join(side)} are parted from the others, as it is joint")
             for one in side:
                 for other in self.simulation.addresses:
                     if other not in side:

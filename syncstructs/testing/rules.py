@@ -323,7 +323,7 @@ class Rules:
         self.sureness.elected(life, term)
         address, membership = life.host.address, life.core.log.membership
         voters = self._voters.get((term, address), set())
-        if address not in (*membership.voters, *membership.outgoing):
+        if not self._memberships.may_lead(life, life.core):
             self._fail(life, f"leads in term {term}, and has no vote in {membership}")
         if not is_quorum(membership, [address]) and not is_quorum(membership, voters):
             self._fail(life, f"leads in term {term} by the votes of {sorted(voters)} only (5.2)")
