@@ -266,6 +266,7 @@ class Node:
             ConfigError: `address` is none.
             MembershipRefused: somebody removed it again meanwhile.
             Timeout: not done within `timeout` seconds; it goes on.
+            OutcomeUnknown: this node has ended meanwhile; it goes on.
         """
         yield from change_members(self._engine, added=[address], timeout=timeout)
 

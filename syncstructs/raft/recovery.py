@@ -2,7 +2,8 @@
 
 It may be new, or it may have lost its memory: votes it gave and entries it acknowledged. Counting
 it again at once could elect two leaders in one term, or a leader that lacks what is committed. So a
-blank member follows, but neither votes nor counts for any quorum, until one of these is true:
+blank member follows, but neither votes nor counts for any quorum, until one of these is true (that
+it is not yet so is part of its hard state, as a restart in between is no end of it):
 
 **A leader has recovered it.** The leader, told by the nonce in each answer, appends an entry of its
 own term after it first saw the nonce, commits it without counting any blank member, and waits until
