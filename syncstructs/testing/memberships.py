@@ -198,16 +198,19 @@ class Memberships:
         """
         if core.role is Role.FOLLOWER or core.role is Role.LEADER:
             return
-        memberships = core.log.memberships_from(core.commit_index)
-        has_vote = any(
-            life.host.address in (*membership.voters, *membership.outgoing)
-            for membership in memberships
-        )
-        if core.is_recovering or not has_vote:
+        if core.is_recovering or not self.may_lead(life, core):
+            memberships = core.log.memberships_from(core.commit_index)
             self._fail(life, f"stands for election, and has no vote in {memberships}")
         if core._ballot._membership != core.log.membership:
             found, due = core._ballot._membership, core.log.membership
             self._fail(life, f"counts votes under {found}, not {due}")
+
+    def may_lead(self, life: Life, core: Any) -> bool:
+        """Whether it has a vote by its log, or by what is not known to be over."""
+        return any(
+            life.host.address in (*membership.voters, *membership.outgoing)
+            for membership in core.log.memberships_from(core.commit_index)
+        )
 
     def promises(self, life: Life, core: Any, last: Any) -> None:
         """Look at a vote, or the promise of one, to a log that ends with `last`."""
