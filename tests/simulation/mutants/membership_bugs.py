@@ -96,6 +96,12 @@ _NEW, _OLD = "self._halves[0]", "self._halves[-1]"
 _BOTH = "{p for half in self._halves for p in half}"
 _LOG_END, _NOW = "self._log.persisted_index", "self.rounds.current"
 
+_BOTH_HALVES = "return not self.outgoing or _has_majority(self.outgoing, agreed)"
+_CHANGES_EARLY = (
+    "            self._change_members(now)\n",
+    "        if leads and self.table.wanted:\n            self._change_members(now)\n",
+)
+
 QUORUMS = (
     member_bug(
         "membership_counts_when_committed",
@@ -124,27 +130,26 @@ QUORUMS = (
     member_bug(
         "joint_quorum_of_the_new",
         "Of a joint membership the new half decides alone.",
-        (MEMBERSHIP + "is_quorum", "for half in (self.voters, self.outgoing)",
-         "for half in (self.voters,)"),
+        (MEMBERSHIP + "is_quorum", _BOTH_HALVES, "return True"),
         (LEADING + "_reached", "for half in self._halves", "for half in self._halves[:1]"),
     ),
     member_bug(
         "election_by_the_new_half",
         "In a joint membership a candidate needs a majority of the new voters only.",
-        (MEMBERSHIP + "is_quorum", "for half in (self.voters, self.outgoing)",
-         "for half in (self.voters,)"),
+        (MEMBERSHIP + "is_quorum", _BOTH_HALVES, "return True"),
     ),
     member_bug(
         "election_by_the_old_half",
         "In a joint membership a candidate needs a majority of the old voters only.",
-        (MEMBERSHIP + "is_quorum", "for half in (self.voters, self.outgoing)",
-         "for half in (self.outgoing or self.voters,)"),
+        (MEMBERSHIP + "is_quorum", "_has_majority(self.voters, agreed)",
+         "_has_majority(self.outgoing or self.voters, agreed)"),
     ),
     member_bug(
         "election_by_the_union",
         "In a joint membership a candidate needs a majority of all voters together.",
-        (MEMBERSHIP + "is_quorum", "for half in (self.voters, self.outgoing)",
-         "for half in (self.all_voters,)"),
+        (MEMBERSHIP + "is_quorum", "_has_majority(self.voters, agreed)",
+         "_has_majority(self.all_voters, agreed)"),
+        (MEMBERSHIP + "is_quorum", _BOTH_HALVES, "return True"),
     ),
     member_bug(
         "commit_by_the_new_half",
@@ -237,8 +242,8 @@ QUORUMS = (
     member_bug(
         "learner_stands",
         "A learner stands for election.",
-        (CORE + "_may_stand", "self._membership.is_voter(self.address) or",
-         "self.address in self._membership.members or"),
+        (CORE + "_may_stand", "membership.is_voter(self.address)",
+         "self.address in membership.members"),
         fields=CHANGING,
     ),
     member_bug(
@@ -262,7 +267,8 @@ QUORUMS = (
     member_bug(
         "outgoing_never_stands",
         "Who is to go stands for election no more, though only it has the entry that says so.",
-        (CORE + "_may_stand", " or self._is_needed_still", ""),
+        (CORE + "_may_stand", "self.log.memberships_from(self.commit_index)",
+         "(self._membership,)"),
         first_seed=514,
     ),
     member_bug(
@@ -285,7 +291,7 @@ CHANGES = (
         "change_before_own_entry",
         "A leader changes the membership before an entry of its term is committed.",
         (CORE + "change_towards", "or not self.leader_ready", ""),
-        (REPLICA + "_change_members", "if not self._leading:", "if not self.table.wanted:"),
+        (REPLICA + "take_effects", *_CHANGES_EARLY),
     ),
     member_bug(
         "change_upon_change",
@@ -296,7 +302,7 @@ CHANGES = (
     member_bug(
         "change_by_a_stale_table",
         "A leader changes the membership towards what it has applied, though not all is.",
-        (REPLICA + "_change_members", "if not self._leading:", "if not self.table.wanted:"),
+        (REPLICA + "take_effects", *_CHANGES_EARLY),
     ),
     member_bug(
         "no_joint_step",
@@ -557,15 +563,14 @@ RECOVERIES = (
         "all_are_the_first_ones",
         "Who asks whether all have answered asks of those it was started with only.",
         (RECOVERY + "start",
-         "if not all(self._all_answered(membership, address) for _, membership in known):",
-         "if not self._all_answered(own, address):"),
+         "known if own_index else known[:-1], address)", "[(own_index, own)], address)"),
         fields=FORGETFUL,
         elusive="a majority forgets at a time only where the members stay as they were",
     ),
     member_bug(
         "blank_takes_others_for_awake",
         "Who recovers begins to vote though the others can elect a leader without it.",
-        (RECOVERY + "start", "if newest.is_quorum(awake):", "if False:"),
+        (RECOVERY + "_must_help", "not newest.is_quorum(awake) and ", ""),
         fields=FORGETFUL,
         equivalent="if all have answered this life, no vote of an earlier one is of use, and what"
         " was committed is below the floor, whether the others can do without it or not",
@@ -573,8 +578,7 @@ RECOVERIES = (
     member_bug(
         "recovery_forgotten_by_restart",
         "A member that is started again in the midst of its recovery takes itself for whole.",
-        (CORE + "__init__", "if restored.blank or restored.hard_state.recovering:",
-         "if restored.blank:"),
+        ("storage.replay:Replay.is_blank", "self.hard_state.recovering or ", ""),
         fields=REPLACED,
     ),
     member_bug(
