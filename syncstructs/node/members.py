@@ -54,7 +54,7 @@ def change_members(
                 f"{', '.join(wanted)} are not yet the members after {timeout} s, as one of them"
                 " has not caught up or too few are there; the change goes on"
             )
-    if not isinstance(engine.failure, NodeRemoved) or engine.address in wanted:
+    if not (isinstance(engine.failure, NodeRemoved) and engine.address in leaving):
         raise OutcomeUnknown(
             f"this node has ended before {', '.join(wanted)} were the members; the change goes on"
         ) from engine.failure

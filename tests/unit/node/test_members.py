@@ -161,6 +161,14 @@ def test_a_node_that_stops_waits_no_longer() -> None:
 
 def test_a_node_that_is_removed_as_it_asked_has_done_what_it_was_to() -> None:
     engine = FakeEngine()
-    steps, _ = begin(engine, result=("b:1",), only=["b:1"])
+    steps, _ = begin(engine, result=("b:1",), removed=["a:1"])
     engine.failure = NodeRemoved()
     end(steps, True)
+
+
+def test_a_node_that_is_removed_cannot_tell_whether_others_were_replaced_as_it_asked() -> None:
+    engine = FakeEngine()
+    steps, _ = begin(engine, result=("b:1",), only=["b:1"])
+    engine.failure = NodeRemoved()
+    with pytest.raises(OutcomeUnknown, match="the change goes on"):
+        steps.send(True)
