@@ -33,6 +33,7 @@ from .raft.messages import (
     ForwardReply,
     Message,
     Restored,
+    SnapshotChunk,
     SnapshotMeta,
 )
 
@@ -170,6 +171,9 @@ class Replica(Generic[C]):
             self._on_forward(sender, message)
         elif isinstance(message, ForwardReply):
             self._on_forward_reply(sender, message)
+        elif isinstance(message, SnapshotChunk) and (self._installing or self.core.installs):
+            # The store keeps few snapshots, and the one that is being taken over is needed yet.
+            return
         else:
             self.core.step(sender, message, now)
         self._follow(now)

@@ -465,6 +465,11 @@ class RaftCore:
     # Effects
 
     @property
+    def installs(self) -> bool:
+        """Whether the next effects have the state replaced by a snapshot."""
+        return self._effects.install is not None
+
+    @property
     def has_effects(self) -> bool:
         """Whether `take_effects` would return anything."""
         effects = self._effects
@@ -1081,6 +1086,9 @@ class RaftCore:
         snapshot = message.snapshot
         incoming = self._incoming
         if incoming is None or incoming.snapshot != snapshot:
+            if incoming is not None and incoming.is_ending:
+                # It will be taken over; with more of them the store would have dropped it by then.
+                return
             incoming = Incoming(snapshot, window_bytes=2 * self._config.append_window_bytes)
             self._incoming = incoming
         size = len(message.data)

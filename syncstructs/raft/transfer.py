@@ -122,13 +122,15 @@ class Outgoing:
 class Incoming:
     """The receiver's side of one transfer: chunks are written in order."""
 
-    __slots__ = ("_window_bytes", "expected", "snapshot", "written")
+    __slots__ = ("_window_bytes", "expected", "is_ending", "snapshot", "written")
 
     def __init__(self, snapshot: SnapshotMeta, *, window_bytes: int) -> None:
         self.snapshot = snapshot
         self._window_bytes = window_bytes
         self.expected = 0
         """Where the next chunk must begin; those before it are written or being written."""
+        self.is_ending = False
+        """Whether the last chunk is being written, which makes the snapshot one of the store's."""
         self.written = 0
 
     def accept(self, offset: int, size: int) -> bool:
@@ -138,6 +140,7 @@ class Incoming:
         if offset > self.written and offset + size - self.written > self._window_bytes:
             return False
         self.expected = offset + size
+        self.is_ending = self.expected == self.snapshot.size_bytes
         return True
 
     def stored(self, offset: int, size: int, next_offset: int, ok: bool) -> None:
@@ -145,6 +148,7 @@ class Incoming:
         self.written = next_offset
         if not ok or next_offset != offset + size:
             self.expected = next_offset
+            self.is_ending = False
         self.expected = max(self.expected, self.written)
 
     def _check(self) -> None:

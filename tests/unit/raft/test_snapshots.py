@@ -264,6 +264,22 @@ def test_doubled_and_overtaken_chunks_are_answered_with_what_is_wanted(make_benc
     assert len(bench.chunk_writes) == 1
 
 
+def test_no_other_snapshot_is_begun_while_the_end_of_one_is_being_stored(make_bench) -> None:
+    bench = make_bench()
+    newer = SnapshotMeta(30, 2, 30, 100, 8)
+    for offset in (0, 100):
+        bench.step("b", chunk(offset, 100))
+        written(bench, bench.chunk_writes[-1])
+    bench.step("b", chunk(200, 50))
+    bench.chunk_writes, (end,) = [], bench.chunk_writes[-1:]
+    assert bench.step("b", chunk(0, 100, meta=newer)) == []
+    assert bench.chunk_writes == [], "stores keep few: it could go before it is taken over"
+    written(bench, end)
+    assert bench.installed == [META]
+    bench.step("b", chunk(0, 100, meta=newer))
+    assert [write.snapshot for write in bench.chunk_writes] == [newer]
+
+
 def test_a_corrupt_snapshot_is_fetched_again(make_bench) -> None:
     bench = make_bench()
     for offset, size in ((0, 100), (100, 100)):
