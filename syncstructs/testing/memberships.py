@@ -99,8 +99,8 @@ class Memberships:
         core: Any = life.core
         if core.is_recovering:
             self._ends[life] = dict(leaders)
-        recovered, recover, asked = (
-            core._on_recovered, core._recover, core._on_recovery_request
+        recovered, recover, asked, tick = (
+            core._on_recovered, core._recover, core._on_recovery_request, core.tick
         )  # fmt: skip
         heard: set[tuple[str, int]] = set()
 
@@ -125,8 +125,21 @@ class Memberships:
                 if core._ballot is not None and core.membership.is_voter(sender):
                     self._fail(life, f"goes on counting votes, though {sender} has lost all")
 
+        def watched_tick(now: float) -> None:
+            tick(now)
+            leading = core._leading
+            if leading is not None and leading.successor is not None:
+                self._waits(life, leading.successor, now - leading.successor_until)
+
         core._on_recovered, core._recover = watched_recovered, watched_recover
-        core._on_recovery_request = watched_asked
+        core._on_recovery_request, core.tick = watched_asked, watched_tick
+
+    def _waits(self, life: Life, successor: str, overdue: float) -> None:
+        """Look how long a leader has waited for the one that is to take over."""
+        if overdue >= 0.0:
+            self._fail(
+                life, f"waits for {successor}, which was to take over {overdue:.3f} s ago (3.10)"
+            )
 
     def appends(self, life: Life, core: Any, entry: Entry) -> None:
         """Look at what a leader is about to append."""
