@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..raft.core import Role
 from ..raft.membership import Membership, decode_membership
-from ..raft.messages import Dismissal, Entry, EntryKind, SnapshotMeta, TimeoutNow
+from ..raft.messages import Dismissal, Entry, EntryId, EntryKind, SnapshotMeta, TimeoutNow
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -117,6 +117,8 @@ class Memberships:
             recover()
             if core._recovery is None:
                 self._begins(life, core, recovery)
+            elif core._floor is not None:
+                self._may_vote(life, core, recovery)
 
         def watched_asked(sender: str, message: Any) -> None:
             asked(sender, message)
@@ -259,7 +261,7 @@ class Memberships:
 
     def _begins(self, life: Life, core: Any, recovery: Any) -> None:
         """Who begins by itself has the answers of all, and what they told of."""
-        address, replies = life.host.address, recovery._replies
+        replies = recovery._replies
         if any(reply.nonce != recovery.nonce for reply in replies.values()):
             self._fail(life, "counts answers to a former life")
         term = max((reply.term for reply in replies.values()), default=0)
@@ -273,6 +275,24 @@ class Memberships:
         floor = max(reply.last for reply in told.values())
         if core._persisted_id < floor:
             self._fail(life, f"counts with {core._persisted_id}; it was told of {floor}")
+        self._have_answered(life, core, told, replies)
+
+    def _may_vote(self, life: Life, core: Any, recovery: Any) -> None:
+        """Who may vote, and does not count yet, has the answers of all.
+
+        It is asked about a log that has less than they told of, as such a one seldom stands.
+        """
+        replies = recovery._replies
+        told = {sender: reply for sender, reply in replies.items() if reply.last.index}
+        if told and not (recovery._lasting and not core._patient):
+            self._have_answered(life, core, told, replies)
+            floor = max(reply.last for reply in told.values())
+            core._up_to_date(EntryId(floor.term, floor.index - 1))  # see `promises`
+
+    def _have_answered(
+        self, life: Life, core: Any, told: Mapping[str, Any], replies: Mapping[str, Any]
+    ) -> None:
+        """Look whether all have answered that anybody names, and whether they need this one."""
         newest = max(told.values(), key=lambda reply: reply.membership_index)
         if newest.membership_index > core.log.membership_index and is_quorum(
             newest.membership, [sender for sender, reply in replies.items() if not reply.blank]
@@ -280,7 +300,7 @@ class Memberships:
             self._fail(life, "begins to vote, though others can elect a leader")
         for reply in told.values():
             missing = {*reply.membership.voters, *reply.membership.outgoing}
-            missing.difference_update(replies, [address])
+            missing.difference_update(replies, [life.host.address])
             if missing:
                 self._fail(life, f"begins to vote, and {sorted(missing)} have not answered")
 
@@ -297,7 +317,12 @@ class Memberships:
         if core.membership != log.membership:
             self._fail(life, f"goes by {core.membership}; its log has {log.membership}")
         index = max(core.commit_index, log.base.index)
-        self._compare(life, index, log.membership_at(index), "has")
+        membership = log.membership_at(index)
+        self._compare(life, index, membership, "has")
+        # Two lives of a cluster would come of a majority that forgets, so no run has them: a node
+        # is asked what it would make of the other one.
+        if membership.genesis and core._same_cluster(membership.genesis ^ 1 or 2):
+            self._fail(life, f"has committed {membership}, and would follow another life of it")
         if life.table.applied_index >= log.base.index:
             point = life.replica.snapshot_point
             self._compare(life, point.index, point.membership, "would take a snapshot with")

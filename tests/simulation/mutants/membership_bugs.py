@@ -535,8 +535,6 @@ RECOVERIES = (
         "Who recovers votes for logs that lack what the answers told of.",
         (CORE + "_up_to_date", "max(self.log.last_id, self._floor)", "self.log.last_id"),
         fields=FORGETFUL,
-        elusive="needs a candidate that holds less than a blank member has told: those that stand"
-        " here have recovered above the floor, or are the leader that all was told by",
     ),
     member_bug(
         "answers_to_a_former_life",
@@ -587,8 +585,6 @@ RECOVERIES = (
         (CORE + "_same_cluster", "return not known or not genesis or genesis == known",
          "return True"),
         fields=FORGETFUL,
-        elusive="two lives of a cluster come of a majority that forgets while others are silent;"
-        " no run does that, as nothing that is checked would hold any more",
     ),
 )
 
