@@ -121,10 +121,11 @@ CUT_OFF: dict[str, Any] = SHORT_SESSIONS | {
     "faults": faults(("isolate",), every=1.2, span=0.9, count=8, least=0.2),
 }  # fmt: skip
 
-# More calls than a leader may have uncommitted, or has room for.
+# More calls than a leader may have uncommitted, or has room for: it takes more nodes than it keeps
+# windows for.
 CROWDED: dict[str, Any] = {
-    "mixes": {"pipeline": 1.0}, "clients": 3, "think": 0.05,
-    "settings": _TIMES | {"append_window_bytes": 300, "append_bytes": 300, "batch_bytes": 600},
+    "size": 5, "mixes": {"pipeline": 1.0}, "clients": 5, "think": 0.05,
+    "settings": _TIMES | {"append_window_bytes": 100, "append_bytes": 100, "batch_bytes": 2000},
     "faults": SLOW_DISKS["faults"],
 }  # fmt: skip
 
