@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from msgspec.structs import replace
-
 from syncstructs.testing.plans import Fault
 from syncstructs.testing.planted import SHORT_SESSIONS
 
@@ -67,15 +65,6 @@ PARTED: dict[str, Any] = STUBBORN | {
             least=0.2)[number::5]
     ),
 }  # fmt: skip
-
-# The same, with disks that have not done what their nodes had begun.
-SEIZED: dict[str, Any] = PARTED | {
-    "faults": tuple(
-        one
-        for fault in PARTED["faults"]
-        for one in (replace(fault, kind="stall_leader", span=fault.span + 0.1), fault)
-    )
-}
 
 # Disks so slow that elections and heartbeats overtake them.
 SLOW_DISKS: dict[str, Any] = {

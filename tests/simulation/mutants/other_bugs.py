@@ -5,7 +5,6 @@ from functools import partial
 from loads import (
     CROWDED,
     PARTED,
-    SEIZED,
     SKIPPED_LOCKS,
     SLOW_DISKS,
     SMALL_SNAPSHOTS,
@@ -231,7 +230,9 @@ BUGS = (
             "self._pending.append((ticket, snapshot.index + 1, snapshot.index))",
             "pass",
         ),
-        fields=SEIZED,
+        equivalent="what follows a reset is appended after it, so when an older append is reported,"
+        " the first of those is pending and nothing beyond the snapshot counts; without any,"
+        " nothing counts beyond the end of the log, which is the snapshot",
     ),
     disk_bug(
         "failed_chunk_not_wanted_again",
