@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from ..raft.core import Role
 from ..raft.messages import (
     AppendReply,
@@ -305,6 +307,12 @@ class Rules:
         if sender not in leading.peers or leading.is_outlived(sender, message):
             return
         progress, log = leading.peers[sender], life.core.log
+        # Logs seldom part before the base and reach beyond it, so the leader is asked about one.
+        base = log.base
+        if base.index:
+            parted = replace(message, index=base.index, hint_term=base.term - 1)
+            if leading._equal_up_to(parted) >= base.index:
+                self._fail(life, f"would go on behind its base, {base}, after {parted} (5.3)")
         previous = progress.next_index - 1
         term = log.term_at(previous) or 0
         if progress.mode is Mode.PROBE and (
