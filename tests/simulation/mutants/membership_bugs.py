@@ -45,6 +45,12 @@ FORGETFUL_ELECTIONS = FORGETFUL | {
         count=30, least=0.2,
     ),
 }  # fmt: skip
+# Members that came later, and lose all they had.
+FORGETFUL_NEWCOMERS = FORGETFUL | {
+    "spares": 3,
+    "faults": faults(("change_members", "forget", "add_member", "forget"), every=0.2, span=0.2,
+        count=38),
+}  # fmt: skip
 # Changes of members that meet changes of leader.
 CHANGING = {
     "size": 3, "spares": 3, "forgetful": False,
@@ -562,8 +568,7 @@ RECOVERIES = (
         "Who asks whether all have answered asks of those it was started with only.",
         (RECOVERY + "start",
          "known if own_index else known[:-1], address)", "[(own_index, own)], address)"),
-        fields=FORGETFUL,
-        elusive="a majority forgets at a time only where the members stay as they were",
+        fields=FORGETFUL_NEWCOMERS,
     ),
     member_bug(
         "blank_takes_others_for_awake",
