@@ -99,8 +99,9 @@ class Memberships:
         core: Any = life.core
         if core.is_recovering:
             self._ends[life] = dict(leaders)
-        recovered, recover, asked, tick = (
-            core._on_recovered, core._recover, core._on_recovery_request, core.tick
+        recovered, recover, asked, tick, timeout = (
+            core._on_recovered, core._recover, core._on_recovery_request, core.tick,
+            core._on_election_timeout,
         )  # fmt: skip
         heard: set[tuple[str, int]] = set()
 
@@ -133,8 +134,18 @@ class Memberships:
             if leading is not None and leading.successor is not None:
                 self._waits(life, leading.successor, now - leading.successor_until)
 
+        def watched_timeout() -> None:
+            timeout()
+            able = not core.is_recovering and not core.is_dismissed and self.may_lead(life, core)
+            if able and core.role is Role.FOLLOWER:
+                memberships = core.log.memberships_from(core.commit_index)
+                self._fail(
+                    life, f"hears nobody and does not stand, with a vote in {memberships} (4.2.2)"
+                )
+
         core._on_recovered, core._recover = watched_recovered, watched_recover
         core._on_recovery_request, core.tick = watched_asked, watched_tick
+        core._on_election_timeout = watched_timeout
 
     def _waits(self, life: Life, successor: str, overdue: float) -> None:
         """Look how long a leader has waited for the one that is to take over."""

@@ -283,7 +283,7 @@ QUORUMS = (
         "Who is to go stands for election no more, though only it has the entry that says so.",
         (CORE + "_may_stand", "self.log.memberships_from(self.commit_index)",
          "(self._membership,)"),
-        first_seed=514,
+        fields=CHANGING,
     ),
     member_bug(
         "votes_survive_their_membership",
