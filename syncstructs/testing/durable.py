@@ -136,6 +136,10 @@ class WatchedLog:
         missing = self._durable.compare(restored)
         if missing is not None:
             raise Violation(f"{self._life.host.address} has lost what was persisted: {missing}")
+        if restored.hard_state.recovering and not restored.blank:
+            raise Violation(
+                f"{self._life.host.address} takes itself for whole, though it was recovering"
+            )
         self._durable.begin(restored)
         return restored
 
