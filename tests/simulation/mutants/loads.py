@@ -42,6 +42,12 @@ SMALL_SNAPSHOTS: dict[str, Any] = {
     "settings": _TIMES | {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
 }
 
+# The same on disks that fail to write some of them.
+FAILED_CHUNKS: dict[str, Any] = SMALL_SNAPSHOTS | {
+    "disks": True,
+    "faults": faults(("isolate", "failing_disk"), every=0.25, span=0.4, count=30, least=0.5),
+}  # fmt: skip
+
 # Leaders that lead on long after others have been elected, and then reach them.
 STUBBORN: dict[str, Any] = {
     "size": 3, "clients": 2, "think": 0.1,

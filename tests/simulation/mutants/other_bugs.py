@@ -4,6 +4,7 @@ from functools import partial
 
 from loads import (
     CROWDED,
+    FAILED_CHUNKS,
     PARTED,
     SKIPPED_LOCKS,
     SLOW_DISKS,
@@ -242,7 +243,7 @@ BUGS = (
             "if not ok or next_offset != offset + size:",
             "if False:",
         ),
-        fields=SMALL_SNAPSHOTS,
+        fields=FAILED_CHUNKS,
     ),
     bug(
         "reads_dropped_on_step_down",
