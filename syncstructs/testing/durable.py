@@ -136,6 +136,10 @@ class WatchedLog:
         missing = self._durable.compare(restored)
         if missing is not None:
             raise Violation(f"{self._life.host.address} has lost what was persisted: {missing}")
+        if restored.hard_state.recovering and not restored.blank:
+            raise Violation(
+                f"{self._life.host.address} takes itself for whole, though it was recovering"
+            )
         self._durable.begin(restored)
         return restored
 
@@ -147,6 +151,13 @@ class WatchedLog:
         self._durable.take(appends)
         if isinstance(self._inner, Wal):
             indexes = [append.entries[-1].index for append in appends if append.entries]
+            position = self._inner._position
+            if position is not None and position.hard_state != self._durable.hard_state:
+                self._fail(
+                    self._life,
+                    f"would begin its next segment with {position.hard_state}; what is durable is"
+                    f" {self._durable.hard_state}",
+                )
             name = self._inner._segments[-1].name
             self._highest[name] = max([self._highest.get(name, 0), *indexes])
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..raft.core import Role
 from ..raft.membership import Membership, decode_membership
-from ..raft.messages import Dismissal, Entry, EntryKind, SnapshotMeta, TimeoutNow
+from ..raft.messages import Dismissal, Entry, EntryId, EntryKind, SnapshotMeta, TimeoutNow
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -99,8 +99,9 @@ class Memberships:
         core: Any = life.core
         if core.is_recovering:
             self._ends[life] = dict(leaders)
-        recovered, recover, asked = (
-            core._on_recovered, core._recover, core._on_recovery_request
+        recovered, recover, asked, tick, timeout = (
+            core._on_recovered, core._recover, core._on_recovery_request, core.tick,
+            core._on_election_timeout,
         )  # fmt: skip
         heard: set[tuple[str, int]] = set()
 
@@ -117,6 +118,8 @@ class Memberships:
             recover()
             if core._recovery is None:
                 self._begins(life, core, recovery)
+            elif core._floor is not None:
+                self._may_vote(life, core, recovery)
 
         def watched_asked(sender: str, message: Any) -> None:
             asked(sender, message)
@@ -125,8 +128,31 @@ class Memberships:
                 if core._ballot is not None and core.membership.is_voter(sender):
                     self._fail(life, f"goes on counting votes, though {sender} has lost all")
 
+        def watched_tick(now: float) -> None:
+            tick(now)
+            leading = core._leading
+            if leading is not None and leading.successor is not None:
+                self._waits(life, leading.successor, now - leading.successor_until)
+
+        def watched_timeout() -> None:
+            timeout()
+            able = not core.is_recovering and not core.is_dismissed and self.may_lead(life, core)
+            if able and core.role is Role.FOLLOWER:
+                memberships = core.log.memberships_from(core.commit_index)
+                self._fail(
+                    life, f"hears nobody and does not stand, with a vote in {memberships} (4.2.2)"
+                )
+
         core._on_recovered, core._recover = watched_recovered, watched_recover
-        core._on_recovery_request = watched_asked
+        core._on_recovery_request, core.tick = watched_asked, watched_tick
+        core._on_election_timeout = watched_timeout
+
+    def _waits(self, life: Life, successor: str, overdue: float) -> None:
+        """Look how long a leader has waited for the one that is to take over."""
+        if overdue >= 0.0:
+            self._fail(
+                life, f"waits for {successor}, which was to take over {overdue:.3f} s ago (3.10)"
+            )
 
     def appends(self, life: Life, core: Any, entry: Entry) -> None:
         """Look at what a leader is about to append."""
@@ -196,14 +222,16 @@ class Memberships:
 
         Or if it is to lose that, as long as it is not committed (4.2.2 of the dissertation).
         """
+        goes_by, due = core._membership, core.log.membership
+        if goes_by is not due and goes_by != due:
+            self._fail(life, f"goes by {goes_by}; its log has {due}")
         if core.role is Role.FOLLOWER or core.role is Role.LEADER:
             return
         if core.is_recovering or not self.may_lead(life, core):
             memberships = core.log.memberships_from(core.commit_index)
             self._fail(life, f"stands for election, and has no vote in {memberships}")
-        if core._ballot._membership != core.log.membership:
-            found, due = core._ballot._membership, core.log.membership
-            self._fail(life, f"counts votes under {found}, not {due}")
+        if core._ballot._membership != due:
+            self._fail(life, f"counts votes under {core._ballot._membership}, not {due}")
 
     def may_lead(self, life: Life, core: Any) -> bool:
         """Whether it has a vote by its log, or by what is not known to be over."""
@@ -246,7 +274,7 @@ class Memberships:
 
     def _begins(self, life: Life, core: Any, recovery: Any) -> None:
         """Who begins by itself has the answers of all, and what they told of."""
-        address, replies = life.host.address, recovery._replies
+        replies = recovery._replies
         if any(reply.nonce != recovery.nonce for reply in replies.values()):
             self._fail(life, "counts answers to a former life")
         term = max((reply.term for reply in replies.values()), default=0)
@@ -260,6 +288,24 @@ class Memberships:
         floor = max(reply.last for reply in told.values())
         if core._persisted_id < floor:
             self._fail(life, f"counts with {core._persisted_id}; it was told of {floor}")
+        self._have_answered(life, core, told, replies)
+
+    def _may_vote(self, life: Life, core: Any, recovery: Any) -> None:
+        """Who may vote, and does not count yet, has the answers of all.
+
+        It is asked about a log that has less than they told of, as such a one seldom stands.
+        """
+        replies = recovery._replies
+        told = {sender: reply for sender, reply in replies.items() if reply.last.index}
+        if told and not (recovery._lasting and not core._patient):
+            self._have_answered(life, core, told, replies)
+            floor = max(reply.last for reply in told.values())
+            core._up_to_date(EntryId(floor.term, floor.index - 1))  # see `promises`
+
+    def _have_answered(
+        self, life: Life, core: Any, told: Mapping[str, Any], replies: Mapping[str, Any]
+    ) -> None:
+        """Look whether all have answered that anybody names, and whether they need this one."""
         newest = max(told.values(), key=lambda reply: reply.membership_index)
         if newest.membership_index > core.log.membership_index and is_quorum(
             newest.membership, [sender for sender, reply in replies.items() if not reply.blank]
@@ -267,7 +313,7 @@ class Memberships:
             self._fail(life, "begins to vote, though others can elect a leader")
         for reply in told.values():
             missing = {*reply.membership.voters, *reply.membership.outgoing}
-            missing.difference_update(replies, [address])
+            missing.difference_update(replies, [life.host.address])
             if missing:
                 self._fail(life, f"begins to vote, and {sorted(missing)} have not answered")
 
@@ -279,12 +325,15 @@ class Memberships:
             self._compare(life, snapshot.index, snapshot.membership, "keeps a snapshot with")
 
     def check(self, life: Life, core: Any) -> None:
-        """Look by which membership a node goes, what a snapshot would tell, and who leads."""
+        """Look which membership a node has, what a snapshot would tell, and who leads."""
         log = core.log
-        if core.membership != log.membership:
-            self._fail(life, f"goes by {core.membership}; its log has {log.membership}")
         index = max(core.commit_index, log.base.index)
-        self._compare(life, index, log.membership_at(index), "has")
+        membership = log.membership_at(index)
+        self._compare(life, index, membership, "has")
+        # Two lives of a cluster would come of a majority that forgets, so no run has them: a node
+        # is asked what it would make of the other one.
+        if membership.genesis and core._same_cluster(membership.genesis ^ 1 or 2):
+            self._fail(life, f"has committed {membership}, and would follow another life of it")
         if life.table.applied_index >= log.base.index:
             point = life.replica.snapshot_point
             self._compare(life, point.index, point.membership, "would take a snapshot with")

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from ..raft.core import Role
 from ..raft.messages import (
     AppendReply,
@@ -84,14 +86,19 @@ class Rules:
     def watch(self, life: Life) -> None:
         """Watch the node of a life from now on."""
         replica: Any = life.replica
-        core = life.core
+        core: Any = life.core
         step, barrier, apply = replica.step, replica.barrier, replica.apply
+        count_vote = core._count_vote
+        answer: Any = None
         needs: dict[int, int] = {}
         hears = self.sureness.hears
 
         def watched_step(sender: str, message: Any, now: float) -> None:
-            step(sender, message, now)
+            nonlocal answer
             kind = type(message)
+            answer = message if kind in _VOTES else None
+            step(sender, message, now)
+            answer = None
             if kind in _BINDING:
                 if message.term > core.term:
                     self._fail(
@@ -106,6 +113,11 @@ class Rules:
                     hears(life, sender, message, now)
                     if kind is AppendReply and not message.accepted:
                         self._refused(life, sender, message)
+
+        def watched_count_vote(voter: str, granted: bool) -> None:
+            if answer is not None:
+                self._counts(life, voter, answer)
+            count_vote(voter, granted)
 
         def watched_barrier(request: int, now: float) -> None:
             needs[request] = self.greatest_commit
@@ -128,6 +140,7 @@ class Rules:
             return progress
 
         replica.step, replica.barrier, replica.apply = watched_step, watched_barrier, watched_apply
+        core._count_vote = watched_count_vote
         self._watch_reads(life)
         self._watch_votes(life)
         self.sureness.watch(life)
@@ -272,6 +285,20 @@ class Rules:
         if seconds > self._patience + 1e-6:
             self._fail(life, f"does not lead, and stands for election in {seconds} s only (5.2)")
 
+    def _counts(self, life: Life, voter: str, answer: PreVoteReply | VoteReply) -> None:
+        """Look at an answer that a candidate is about to count: it is one to this campaign."""
+        core = life.core
+        if type(answer) is VoteReply:
+            fits = core.role is Role.CANDIDATE and answer.term == core.term
+        else:
+            due = core.term + 1 if answer.granted else core.term
+            fits = core.role is Role.PRE_CANDIDATE and answer.term <= due
+            fits = fits and (answer.term == due or not answer.granted)
+        if not fits:
+            self._fail(
+                life, f"counts {answer} of {voter} as {core.role.value} of term {core.term} (5.2)"
+            )
+
     def _refused(self, life: Life, sender: str, message: AppendReply) -> None:
         """Look from where a leader that was refused goes on: there the logs can be equal."""
         leading = life.core._leading
@@ -280,6 +307,12 @@ class Rules:
         if sender not in leading.peers or leading.is_outlived(sender, message):
             return
         progress, log = leading.peers[sender], life.core.log
+        # Logs seldom part before the base and reach beyond it, so the leader is asked about one.
+        base = log.base
+        if base.index:
+            parted = replace(message, index=base.index, hint_term=base.term - 1)
+            if leading._equal_up_to(parted) >= base.index:
+                self._fail(life, f"would go on behind its base, {base}, after {parted} (5.3)")
         previous = progress.next_index - 1
         term = log.term_at(previous) or 0
         if progress.mode is Mode.PROBE and (

@@ -3,6 +3,8 @@
 from functools import partial
 from random import Random
 
+from loads import faults
+
 from syncstructs.testing.plans import Fault
 from syncstructs.testing.planted import bug
 
@@ -69,7 +71,10 @@ BUGS = (
             "if self._file.size() != segment.size:",
             "if False:",
         ),
-        fields={"settings": SMALL},
+        fields={
+            "disks": True, "settings": SMALL,
+            "faults": faults(("crash_soon", "crash_twice"), every=0.2, span=0.1, count=35),
+        },
     ),
     disk_bug(
         "segment_removed_too_early",

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from msgspec.structs import replace
-
 from syncstructs.testing.plans import Fault
 from syncstructs.testing.planted import SHORT_SESSIONS
 
@@ -44,6 +42,12 @@ SMALL_SNAPSHOTS: dict[str, Any] = {
     "settings": _TIMES | {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
 }
 
+# The same on disks that fail to write some of them.
+FAILED_CHUNKS: dict[str, Any] = SMALL_SNAPSHOTS | {
+    "disks": True,
+    "faults": faults(("isolate", "failing_disk"), every=0.25, span=0.4, count=30, least=0.5),
+}  # fmt: skip
+
 # Leaders that lead on long after others have been elected, and then reach them.
 STUBBORN: dict[str, Any] = {
     "size": 3, "clients": 2, "think": 0.1,
@@ -67,15 +71,6 @@ PARTED: dict[str, Any] = STUBBORN | {
             least=0.2)[number::5]
     ),
 }  # fmt: skip
-
-# The same, with disks that have not done what their nodes had begun.
-SEIZED: dict[str, Any] = PARTED | {
-    "faults": tuple(
-        one
-        for fault in PARTED["faults"]
-        for one in (replace(fault, kind="stall_leader", span=fault.span + 0.1), fault)
-    )
-}
 
 # Disks so slow that elections and heartbeats overtake them.
 SLOW_DISKS: dict[str, Any] = {
@@ -121,10 +116,11 @@ CUT_OFF: dict[str, Any] = SHORT_SESSIONS | {
     "faults": faults(("isolate",), every=1.2, span=0.9, count=8, least=0.2),
 }  # fmt: skip
 
-# More calls than a leader may have uncommitted, or has room for.
+# More calls than a leader may have uncommitted, or has room for: it takes more nodes than it keeps
+# windows for.
 CROWDED: dict[str, Any] = {
-    "mixes": {"pipeline": 1.0}, "clients": 3, "think": 0.05,
-    "settings": _TIMES | {"append_window_bytes": 300, "append_bytes": 300, "batch_bytes": 600},
+    "size": 5, "mixes": {"pipeline": 1.0}, "clients": 5, "think": 0.05,
+    "settings": _TIMES | {"append_window_bytes": 100, "append_bytes": 100, "batch_bytes": 2000},
     "faults": SLOW_DISKS["faults"],
 }  # fmt: skip
 

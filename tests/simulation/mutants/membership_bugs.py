@@ -6,6 +6,7 @@ from functools import partial
 
 from loads import faults
 
+from syncstructs.testing.plans import Fault
 from syncstructs.testing.planted import bug
 
 CORE = "raft.core:RaftCore."
@@ -45,6 +46,12 @@ FORGETFUL_ELECTIONS = FORGETFUL | {
         count=30, least=0.2,
     ),
 }  # fmt: skip
+# Members that came later, and lose all they had.
+FORGETFUL_NEWCOMERS = FORGETFUL | {
+    "spares": 3,
+    "faults": faults(("change_members", "forget", "add_member", "forget"), every=0.2, span=0.2,
+        count=38),
+}  # fmt: skip
 # Changes of members that meet changes of leader.
 CHANGING = {
     "size": 3, "spares": 3, "forgetful": False,
@@ -63,16 +70,23 @@ JOINT = {
     },
     "faults": faults(("sever_joint", "change_members"), every=0.3, span=0.3, count=40, least=0.3),
 }  # fmt: skip
-# Candidates that are sent snapshots.
-SENT_SNAPSHOTS = CHANGING | {
-    "disks": False,
+# A member that misses a change of members, is sent a snapshot of it, and stands for election before
+# its disk has that.
+SENT_SNAPSHOTS = {
+    "size": 3, "spares": 3, "forgetful": False, "disks": False, "chaos": 13.0,
     "settings": {
         "election_timeout_min": 0.1, "election_timeout_max": 0.16, "heartbeat_interval": 0.04,
         "session_ttl": 1.0, "snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 2000,
     },
-    "faults": faults(
-        ("change_members", "isolate", "slow_disk", "isolate_leader", "change_members", "split"),
-        every=0.15, span=0.3, count=50, least=0.3,
+    "faults": tuple(
+        Fault(0.4 + 1.7 * number + at, kind, span, pick, 0.5)
+        for number in range(7)
+        for at, kind, span, pick in (
+            (0.0, "isolate", 0.6, 0.0),
+            (0.1, "remove_member" if number % 2 else "add_member", 0.3, 0.99),
+            (0.59, "stall_disk", 0.7, 0.0),
+            (0.7 + 0.02 * number, "isolate", 0.9, 0.0),
+        )
     ),
 }  # fmt: skip
 # Leaders that are to go, and whose successors hear of it late.
@@ -269,15 +283,13 @@ QUORUMS = (
         "Who is to go stands for election no more, though only it has the entry that says so.",
         (CORE + "_may_stand", "self.log.memberships_from(self.commit_index)",
          "(self._membership,)"),
-        first_seed=514,
+        fields=CHANGING,
     ),
     member_bug(
         "votes_survive_their_membership",
         "A candidate that takes over another membership goes on counting under the old one.",
         (CORE + "_note_membership", "elif self._ballot is not None:", "elif False:"),
         fields=SENT_SNAPSHOTS,
-        elusive="all that brings a membership ends a candidacy as well, but a snapshot whose last"
-        " piece is stored in the midst of one: too rare",
     ),
 )
 
@@ -535,8 +547,6 @@ RECOVERIES = (
         "Who recovers votes for logs that lack what the answers told of.",
         (CORE + "_up_to_date", "max(self.log.last_id, self._floor)", "self.log.last_id"),
         fields=FORGETFUL,
-        elusive="needs a candidate that holds less than a blank member has told: those that stand"
-        " here have recovered above the floor, or are the leader that all was told by",
     ),
     member_bug(
         "answers_to_a_former_life",
@@ -564,8 +574,7 @@ RECOVERIES = (
         "Who asks whether all have answered asks of those it was started with only.",
         (RECOVERY + "start",
          "known if own_index else known[:-1], address)", "[(own_index, own)], address)"),
-        fields=FORGETFUL,
-        elusive="a majority forgets at a time only where the members stay as they were",
+        fields=FORGETFUL_NEWCOMERS,
     ),
     member_bug(
         "blank_takes_others_for_awake",
@@ -587,8 +596,6 @@ RECOVERIES = (
         (CORE + "_same_cluster", "return not known or not genesis or genesis == known",
          "return True"),
         fields=FORGETFUL,
-        elusive="two lives of a cluster come of a majority that forgets while others are silent;"
-        " no run does that, as nothing that is checked would hold any more",
     ),
 )
 

@@ -4,8 +4,8 @@ from functools import partial
 
 from loads import (
     CROWDED,
+    FAILED_CHUNKS,
     PARTED,
-    SEIZED,
     SKIPPED_LOCKS,
     SLOW_DISKS,
     SMALL_SNAPSHOTS,
@@ -231,7 +231,9 @@ BUGS = (
             "self._pending.append((ticket, snapshot.index + 1, snapshot.index))",
             "pass",
         ),
-        fields=SEIZED,
+        equivalent="what follows a reset is appended after it, so when an older append is reported,"
+        " the first of those is pending and nothing beyond the snapshot counts; without any,"
+        " nothing counts beyond the end of the log, which is the snapshot",
     ),
     disk_bug(
         "failed_chunk_not_wanted_again",
@@ -241,7 +243,7 @@ BUGS = (
             "if not ok or next_offset != offset + size:",
             "if False:",
         ),
-        fields=SMALL_SNAPSHOTS,
+        fields=FAILED_CHUNKS,
     ),
     bug(
         "reads_dropped_on_step_down",
