@@ -150,7 +150,7 @@ class Replica(Generic[C]):
         self._sure_until = now
         self._applied_membership = self.core.log.membership_at(self.core.log.base.index)
         self._wanted: tuple[str, ...] = ()
-        self.was_member = address in self._applied_membership.members
+        self.was_member = not config.join and address in self._applied_membership.members
         """Whether this node was a member at some time in its life."""
         if restored.snapshot is not None:
             if image is None:
@@ -400,7 +400,9 @@ class Replica(Generic[C]):
         before = self._applied_membership
         self._applied_membership = self.core.log.membership_at(self.table.applied_index)
         progress.membership_changed = True
-        self.was_member |= self.address in self._applied_membership.members
+        # Of a log that tells of former times only the end counts.
+        present = set(self._applied_membership.members).intersection(self.core.members)
+        self.was_member |= self.address in present
         if self.address in before.members and self.address not in self.core.members:
             progress.removed = True
 

@@ -15,7 +15,7 @@ import msgspec
 from ..config import parse_address
 from ..errors import ConfigError, ProtocolError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 HELLO_LIMIT_BYTES = 4096
 """The first frame is no larger: a stranger's bytes are not kept beyond this."""
 

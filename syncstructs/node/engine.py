@@ -122,15 +122,18 @@ class Engine:
         snapshot = stores.snapshots.latest()
         # Before the log, which may begin anew behind it: a refusal is to change nothing.
         image = None if snapshot is None else stores.snapshots.load(snapshot)
+        restored = stores.log.load(snapshot)
+        # What has joined may have lost what it held: only others can tell who the members are.
+        members = () if restored.blank and stores.joined else stores.members
         return Replica(
             address=self.address,
-            members=stores.members,
+            members=members,
             contacts=contacts,
             config=self.config,
             random=Random(self._world.random_bits(64)),
             incarnation=self._incarnation,
             port=self,
-            restored=stores.log.load(snapshot),
+            restored=restored,
             image=image,
             now=self._world.now(),
         )
@@ -287,10 +290,14 @@ class Engine:
             self._stop(error)
 
     def membership_change(self) -> Future[None]:
-        """Return a future that ends when another membership is applied here, or is wanted."""
-        future: Future[None] = Future(self.blocker)
-        self._membership_waits.append(future)
-        return future
+        """Return a future that ends when another membership is applied here, or is wanted.
+
+        Or when this node ends. To be called in the driver's thread.
+        """
+        self._membership_waits = [wait for wait in self._membership_waits if not wait.done()]
+        if not self._membership_waits:
+            self._membership_waits.append(Future(self.blocker))
+        return self._membership_waits[0]
 
     def _tell_objects(self) -> None:
         """Tell the objects that this node is no longer sure of its session."""

@@ -152,11 +152,11 @@ class Node:
             return False
         yield confirmed
         # A lock that is granted before the leader has vouched for the session would be given back.
-        heard: Future[None] = Future(engine.blocker)
         while not engine.is_sure and engine.failure is None:
             if engine.now() >= deadline:
                 return False
-            yield heard, engine.config.heartbeat_interval / 4
+            # Ends with the node at the latest, as its timers may not fire any more then.
+            yield engine.membership_change(), engine.config.heartbeat_interval / 4
         if engine.failure is not None:
             raise engine.failure
         return True

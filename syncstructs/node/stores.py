@@ -27,6 +27,8 @@ class Stores:
 
     members: tuple[str, ...]
     """The voters to begin with: those that the node was given when its stores were made."""
+    joined: bool
+    """They were made for a node that was to join, or is to: what is empty founds nothing."""
     log: LogStore
     snapshots: SnapshotStore
     log_worker: ClosableWorker
@@ -56,10 +58,13 @@ def open_stores(
     """
     if config.data_dir is None:
         inline = InlineWorker()
-        return Stores(members, MemoryLog(), MemorySnapshots(), inline, inline, lambda: None)
+        return Stores(
+            members, config.join, MemoryLog(), MemorySnapshots(), inline, inline, lambda: None
+        )
     directory = open_data_dir(
-        config.data_dir, cluster=config.cluster, address=address, members=members
-    )
+        config.data_dir, cluster=config.cluster, address=address, members=members,
+        joined=config.join,
+    )  # fmt: skip
     try:
         log = Wal(directory, segment_bytes=config.segment_bytes)
         snapshots = DiskSnapshots(directory)
@@ -68,6 +73,7 @@ def open_stores(
         raise
     return Stores(
         directory.identity.members or members,
+        directory.identity.joined or config.join,
         log,
         snapshots,
         ThreadWorker(f"syncstructs-log-{address}", post),

@@ -86,11 +86,41 @@ class RaftCore:
     # With more attributes than Python shares the keys of, a plain instance looks up each method
     # twice. The dictionary is for checks, which wrap methods of an instance.
     __slots__ = (
-        "__dict__", "__weakref__", "_alone", "_appends", "_asked", "_ballot", "_config",
-        "_contacts", "_delivered_index", "_dismissed_at", "_effects", "_election_at",
-        "_election_timeout", "_floor", "_following", "_incoming", "_leading", "_membership",
-        "_now", "_patient", "_peers", "_random", "_recovery", "_snapshot", "_stands_for_leader",
-        "_voided", "_vote_ticket", "address", "commit_index", "leader", "log", "role", "term",
+        "__dict__",
+        "__weakref__",
+        "_alone",
+        "_appends",
+        "_ask_again_at",
+        "_asked",
+        "_ballot",
+        "_config",
+        "_contacts",
+        "_delivered_index",
+        "_dismissed_at",
+        "_effects",
+        "_election_at",
+        "_election_timeout",
+        "_floor",
+        "_following",
+        "_incoming",
+        "_leading",
+        "_membership",
+        "_now",
+        "_patient",
+        "_patient_until",
+        "_peers",
+        "_random",
+        "_recovery",
+        "_snapshot",
+        "_stands_for_leader",
+        "_voided",
+        "_vote_ticket",
+        "address",
+        "commit_index",
+        "leader",
+        "log",
+        "role",
+        "term",
         "voted_for",
     )  # fmt: skip
 
@@ -131,6 +161,7 @@ class RaftCore:
         self._voided: dict[str, int] = {}
         self._dismissed_at = -1
         self._patient = True
+        self._patient_until = now + config.election_timeout_max
         self._ask_again_at = now
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
@@ -550,10 +581,13 @@ class RaftCore:
         """Tell a node that it is no member, if that is certain as of some entry."""
         index = self.log.membership_index
         if 0 < index <= self.commit_index:
-            self._send(stranger, Dismissal(index))
+            self._send(stranger, Dismissal(index, self._membership.genesis))
 
     def _on_dismissal(self, message: Dismissal) -> None:
         """Stand for election no more, unless a newer membership is known here."""
+        if 0 != self._membership.genesis != message.genesis:
+            # It speaks of another life of the cluster.
+            return
         if self._leading is None and self.leader is None:
             self._dismissed_at = max(self._dismissed_at, message.index)
             self._effects.dismissed = self.is_dismissed
@@ -600,6 +634,9 @@ class RaftCore:
         """Begin to vote if the answers allow it, and count if all that is told of is held here."""
         recovery = self._recovery
         assert recovery is not None
+        if recovery.lasting and self._now >= self._patient_until:
+            # Also while it is led: its leader may have nobody else any more.
+            self._patient = False
         start = recovery.start(
             self.address, self._membership, self.log.membership_index, patient=self._patient
         )

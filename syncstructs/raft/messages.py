@@ -230,6 +230,8 @@ class Dismissal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
     """Tell a node that stands for election that it is no member, as of entry `index`."""
 
     index: int
+    genesis: int = 0
+    """That of the sender's log."""
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):

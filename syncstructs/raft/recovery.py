@@ -25,9 +25,10 @@ election timeout. That a majority has lost its memory cannot be told from this; 
 membership keeps what comes of it apart from what a silent member may still hold.
 
 **Its store lasts.** Where what is written survives the process, an empty store was most likely
-never used: the member is new. If no leader has recovered it within an election timeout, it votes
-and counts as any other one, or a cluster that loses one member while another one is new would stand
-still.
+never used: the member is new. If no leader has recovered it within an election timeout (one that
+leads it may have lost all others meanwhile), it votes and counts as any other one, or a cluster
+that loses one member while another one is new would stand still. Not so if it was started to join:
+then it may have lost a disk.
 """
 
 from typing import NamedTuple
@@ -48,11 +49,11 @@ class Start(NamedTuple):
 class Recovery:
     """The answers that one life of a blank member has got."""
 
-    __slots__ = ("_lasting", "_replies", "nonce")
+    __slots__ = ("_replies", "lasting", "nonce")
 
     def __init__(self, nonce: int, *, lasting: bool) -> None:
         """`lasting`: whether the member's store survives its process, and it is no newcomer."""
-        self._lasting = lasting
+        self.lasting = lasting
         self.nonce = nonce
         """Tells this life from all others of the member; never 0."""
         self._replies: dict[str, RecoveryReply] = {}
@@ -87,7 +88,7 @@ class Recovery:
             return None
         if not told and self._may_be_first(address, own, patient=patient):
             return Start(term, EntryId(0, 0))
-        if self._lasting and not patient:
+        if self.lasting and not patient:
             return Start(term, EntryId(0, 0))
         if not told or not self._must_help(newest, known if own_index else known[:-1], address):
             return None

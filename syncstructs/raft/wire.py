@@ -149,6 +149,7 @@ def _check_recovery_reply(message: m.RecoveryReply) -> None:
 
 def _check_dismissal(message: m.Dismissal) -> None:
     _in_range("index", message.index, least=1)
+    _in_range("genesis", message.genesis)
 
 
 def _check_timeout_now(message: m.TimeoutNow) -> None:

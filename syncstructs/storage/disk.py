@@ -31,7 +31,7 @@ REMEDY: Final = (
     " twice in one term and lack what it acknowledged, so that acknowledged writes can be lost"
 )
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _LOCK: Final = "lock"
 _IDENTITY: Final = "identity.json"
 
@@ -278,6 +278,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     members: tuple[str, ...] = ()
     """Whom the node was given as voters when it was made: they count until its log tells others.
     Empty if that was not said."""
+    joined: bool = False
+    """It was made for a node that was to join, so it may take the place of one that was lost."""
     begun: bool = False
     """The log was begun: from then on its absence is damage."""
     checksum: int = 0
@@ -287,6 +289,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         fields = (
             str(self.format), self.cluster, self.address, self.id, str(self.begun), *self.members
         )  # fmt: skip
+        if self.joined:
+            fields += ("joined",)
         return zlib.crc32("\0".join(fields).encode("utf-8", "surrogatepass"))
 
 
@@ -336,12 +340,14 @@ def open_data_dir(
     cluster: str,
     address: str,
     members: Collection[str] = (),
+    joined: bool = False,
     disk: Disk | None = None,
 ) -> DataDir:
     """Lock the directory of the node `address` in `cluster`, made if it does not exist.
 
     The vote and the acknowledgements in it count among the members that its log tells of; until it
     tells any, among those in `DataDir.identity`, which are `members` if it is made now.
+    `joined`: it is made for a node that is to join.
 
     Raises:
         DataDirBusy: another process, or another node of this one, holds it.
@@ -355,7 +361,9 @@ def open_data_dir(
         disk.make_directory(path)
         lock = disk.lock(os.path.join(path, _LOCK))
         try:
-            identity = _identify(disk, path, cluster, address, tuple(sorted(members)))
+            identity = _identify(
+                disk, path, cluster, address, tuple(sorted(members)), joined=joined
+            )
         except BaseException:
             lock.close()
             raise
@@ -363,7 +371,7 @@ def open_data_dir(
 
 
 def _identify(
-    disk: Disk, path: str, cluster: str, address: str, members: tuple[str, ...]
+    disk: Disk, path: str, cluster: str, address: str, members: tuple[str, ...], *, joined: bool
 ) -> Identity:
     names = disk.list(path)
     if _IDENTITY not in names:
@@ -378,6 +386,7 @@ def _identify(
             address=address,
             id=disk.random_bytes(8).hex(),
             members=members,
+            joined=joined,
         )
         # Nothing else may be in the directory before this is durable.
         _write_identity(disk, path, identity)
@@ -388,6 +397,10 @@ def _identify(
             f"{path!r} belongs to node {identity.address!r} of cluster {identity.cluster!r}, not to"
             f" {address!r} of {cluster!r}; give each node a directory of its own"
         )
+    if identity.format < _FORMAT:
+        # From now on it may hold what a release that knows only the older format cannot read.
+        identity = msgspec.structs.replace(identity, format=_FORMAT)
+        _write_identity(disk, path, identity)
     return identity
 
 

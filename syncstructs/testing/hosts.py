@@ -105,8 +105,10 @@ class Host:
         """All of them: what a dead one refers to must not be collected while the run goes on."""
         self.log = MemoryLog(lasting=True)
         self.snapshots = MemorySnapshots()
+        self.is_made = False
+        """Whether a node was here since the disk held nothing; and as what it was started:"""
         self.members: tuple[str, ...] = ()
-        """Whom the first node here was given as members, since its disk holds nothing before it."""
+        self.joined = False
         self.crash_after = -1
         """A crash after so many more effects (messages sent, disk jobs, syncs); -1: none."""
 
@@ -181,7 +183,7 @@ class Host:
         assert self.life is None, self.address
         self.log = MemoryLog(lasting=self.may_forget is None)
         self.snapshots = MemorySnapshots()
-        self.members = ()
+        self.is_made, self.members, self.joined = False, (), False
         self.was_erased = True
         self.watcher.erased(self)
         if self.disk is not None:
@@ -329,13 +331,15 @@ class Life:
             log_worker, snapshot_worker = DiskWorker(self, post), DiskWorker(self, post)
             self._snapshots = host.snapshots
             log = host.watcher.opened(self, host.log)
-            host.members = host.members or members
+            if not host.is_made:
+                host.is_made, host.members, host.joined = True, members, config.join
             return Stores(
-                host.members, log, host.snapshots, log_worker, snapshot_worker, lambda: None
-            )
+                host.members or members, host.joined or config.join, log, host.snapshots,
+                log_worker, snapshot_worker, lambda: None,
+            )  # fmt: skip
         directory = open_data_dir(
             config.data_dir or "/data", cluster=config.cluster, address=address, members=members,
-            disk=host.disk,
+            joined=config.join, disk=host.disk,
         )  # fmt: skip
         try:
             wal = Wal(directory, segment_bytes=config.segment_bytes)
@@ -346,6 +350,7 @@ class Life:
         self._snapshots = snapshots
         return Stores(
             directory.identity.members or members,
+            directory.identity.joined or config.join,
             host.watcher.opened(self, wal),
             snapshots,
             DiskWorker(self, post),

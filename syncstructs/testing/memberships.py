@@ -283,7 +283,7 @@ class Memberships:
         told = {sender: reply for sender, reply in replies.items() if reply.last.index}
         if not told:
             return
-        if recovery._lasting and not core._patient:
+        if recovery.lasting and not core._patient:
             return  # it is taken for a new one
         floor = max(reply.last for reply in told.values())
         if core._persisted_id < floor:
@@ -297,7 +297,7 @@ class Memberships:
         """
         replies = recovery._replies
         told = {sender: reply for sender, reply in replies.items() if reply.last.index}
-        if told and not (recovery._lasting and not core._patient):
+        if told and not (recovery.lasting and not core._patient):
             self._have_answered(life, core, told, replies)
             floor = max(reply.last for reply in told.values())
             core._up_to_date(EntryId(floor.term, floor.index - 1))  # see `promises`

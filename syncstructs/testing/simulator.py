@@ -154,7 +154,8 @@ class Simulation:
     def _config_of(self, life: Life) -> Config:
         """Return the settings of a node: who comes later, or empty, is not to found a cluster."""
         host = life.host
-        founds = life.number == 1 and host.address in self.seeds
+        is_begun = self.checks.membership is not None
+        founds = host.address in self.seeds and (life.number == 1 or not is_begun)
         if not self.spares:
             founds = self.forgetful or not host.was_erased
         return self.config if founds else replace(self.config, join=True)

@@ -8,12 +8,14 @@ import pytest
 from syncstructs import (
     MembershipRefused,
     Node,
+    NodeClosed,
     NodeRemoved,
     ReplCounter,
     ReplList,
     Timeout,
 )
 from syncstructs.cli.processes import free_addresses
+from syncstructs.node.engine import Engine
 
 QUICK = {"election_timeout_min": 0.15, "election_timeout_max": 0.3, "heartbeat_interval": 0.03}
 
@@ -149,6 +151,26 @@ def test_newcomers_found_no_cluster_of_their_own(members):
     with pytest.raises(Timeout):
         members.nodes[new[0]].wait_ready(1.0)
     assert [members.nodes[address].leader for address in new] == [None] * 3
+
+
+def test_a_directory_that_was_made_to_join_has_no_vote_before_it_is_filled(members, tmp_path):
+    addresses = free_addresses(3)
+    members.start(addresses[0], addresses, data_dir=tmp_path, join=True).close()
+    # It may stand for a disk that was lost, however it is started from now on.
+    node = members.start(addresses[0], addresses, data_dir=tmp_path)
+    with pytest.raises(Timeout, match="started empty"):
+        node.wait_ready(1.0)
+    assert node._engine.replica.core.is_recovering
+
+
+def test_a_wait_for_ready_ends_with_the_node(members, monkeypatch):
+    (address,) = members.found(1)
+    monkeypatch.setattr(Engine, "is_sure", False)
+    waiting = members.nodes[address].wait_ready.submit()
+    members.nodes[address].barrier(20)
+    members.nodes[address].close()
+    with pytest.raises(NodeClosed):
+        waiting.result(20)
 
 
 def test_the_last_member_stays(members):

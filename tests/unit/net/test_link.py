@@ -170,10 +170,10 @@ def test_another_protocol_version_is_refused_before_its_body_is_read():
     both = pair()
     both.dialer.greet(1)
     stream = bytearray(both.dialer.data_to_send())
-    stream[4 + 14] = 2
+    stream[4 + 14] = 3
     stream[-1] ^= 0xFF
     (refused,) = both.acceptor.receive(stream)
-    assert refused.reason == "'b.example:1' speaks protocol version 1, the other side 2"
+    assert refused.reason == "'b.example:1' speaks protocol version 2, the other side 3"
     (told,) = both.carry(both.acceptor, both.dialer)
     assert told == Refused(reason=refused.reason, by_peer=True, address=B)
 

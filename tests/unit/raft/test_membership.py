@@ -615,13 +615,16 @@ def test_a_removed_server_that_stands_is_told_and_stands_no_more(make_bench) -> 
     assert not only(sends, Dismissal), "not before it is committed"
     answer(bench, "b")
     sends = bench.step("c", PreVoteRequest(2, EntryId(1, 1), 0))
-    assert only(sends, Dismissal, "c") == [Dismissal(index)]
+    assert only(sends, Dismissal, "c") == [Dismissal(index, bench.core.membership.genesis)]
     assert not only(bench.step("b", PreVoteRequest(2, EntryId(1, 1), 0)), Dismissal)
 
     removed = make_bench(restored=Restored(HardState(1), None, (entry(1, 1, m("abc")),)))
     removed.time_out()
     assert removed.core.role is Role.PRE_CANDIDATE
-    removed.step("b", Dismissal(index))
+    genesis = removed.core.membership.genesis
+    removed.step("b", Dismissal(index, genesis + 1))
+    assert not removed.core.is_dismissed, "that was another life of the cluster"
+    removed.step("b", Dismissal(index, genesis))
     assert removed.core.role is Role.FOLLOWER
     assert removed.core.is_dismissed
     removed.time_out()
@@ -631,16 +634,16 @@ def test_a_removed_server_that_stands_is_told_and_stands_no_more(make_bench) -> 
 def test_who_knows_a_newer_membership_is_not_dismissed(make_bench) -> None:
     log = (entry(1, 1, m("abc")), *(entry(index) for index in range(2, 9)), entry(9, 1, m("abc")))
     bench = make_bench(restored=Restored(HardState(1), None, log))
-    bench.step("b", Dismissal(8))
+    bench.step("b", Dismissal(8, bench.core.membership.genesis))
     assert only(bench.time_out(), PreVoteRequest)
 
 
 def test_who_was_dismissed_and_hears_a_leader_is_so_no_more(make_bench) -> None:
     bench = make_bench(restored=Restored(HardState(1), None, (entry(1, 1, m("abc")),)))
-    bench.step("b", Dismissal(4))
+    bench.step("b", Dismissal(4, bench.core.membership.genesis))
     bench.step("b", append(2, EntryId(1, 1)))
     assert not bench.core.is_dismissed
-    bench.step("c", Dismissal(4))
+    bench.step("c", Dismissal(4, bench.core.membership.genesis))
     assert not bench.core.is_dismissed, "the leader knows better"
     assert only(bench.time_out(), PreVoteRequest)
 

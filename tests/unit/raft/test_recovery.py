@@ -593,6 +593,20 @@ def test_a_member_whose_store_lasts_votes_after_an_election_timeout(make_bench) 
     assert asks_for_vote(bench, 4, EntryId(3, 4))
 
 
+def test_a_member_whose_store_lasts_counts_though_its_leader_has_lost_all_others(
+    make_bench,
+) -> None:
+    bench = make_bench(restored=Restored(blank=True, lasting=True))
+    end = bench.now + bench.config.election_timeout_max
+    while bench.now < end:
+        # Its leader speaks, but cannot recover it: that takes a quorum of others.
+        assert bench.core.is_recovering
+        bench.now += bench.config.heartbeat_interval
+        bench.step("b", append(4, NOTHING, begun(5)))
+    bench.step("b", told(bench))
+    assert not bench.core.is_recovering
+
+
 # Genesis: one life of a cluster, and another
 
 

@@ -80,6 +80,13 @@ def test_a_directory_remembers_the_members_it_was_made_with(tmp_path):
     held.close()
 
 
+def test_a_directory_remembers_that_it_was_made_to_join(tmp_path):
+    open_data_dir(tmp_path, cluster="c", address="a:1", joined=True).close()
+    held = open_data_dir(tmp_path, cluster="c", address="a:1", members=["a:1"])
+    assert held.identity.joined
+    held.close()
+
+
 @pytest.mark.parametrize("changes", [{"cluster": "d"}, {"address": "a:2"}])
 def test_the_directory_of_another_node_or_cluster_is_refused(changes):
     disk = WatchedDisk()
@@ -93,8 +100,8 @@ def test_a_later_format_is_refused_as_such():
     disk = WatchedDisk()
     open_on(disk).close()
     content = disk.names["identity.json"]
-    content[:] = content.replace(b'"format": 1', b'"format": 7, "news": {}')
-    with pytest.raises(StorageError, match="has format 7, but this release knows up to 1") as found:
+    content[:] = content.replace(b'"format": 2', b'"format": 7, "news": {}')
+    with pytest.raises(StorageError, match="has format 7, but this release knows up to 2") as found:
         open_on(disk)
     assert not isinstance(found.value, DataDirDamaged)
 
