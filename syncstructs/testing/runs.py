@@ -245,7 +245,7 @@ class Run:
             simulation.run_until(self._members_are_settled, _RECOVERY)
             simulation.run_until(self._retired_are_forgotten, _RECOVERY)
         load.is_open = False
-        simulation.run_until(lambda: load.is_idle, _RECOVERY)
+        simulation.run_until(self._members_are_idle, _RECOVERY)
         simulation.settle(_RECOVERY)
         load.check()
         check_settled(load)
@@ -267,6 +267,12 @@ class Run:
         simulation.retire()
         assert self.nemesis is not None
         return self.nemesis.changes_are_done
+
+    def _members_are_idle(self) -> bool:
+        """Whether no caller is at work; who is removed only now is stopped, with its callers."""
+        if self.plan.spares:
+            self.simulation.retire()
+        return self.load.is_idle
 
     def _retired_are_forgotten(self) -> bool:
         """Whether the sessions of those that are no members have ended everywhere."""
