@@ -150,12 +150,13 @@ class Leading:
         return tuple(p for p, progress in self.peers.items() if progress.leaves_at is not None)
 
     def able(self, now: float) -> list[str]:
-        """Return who can decide now: this leader, and peers that count and are heard."""
+        """Return who can decide now: this leader, and peers that are heard, count, and know it."""
         patience = self._config.election_timeout_max
         return [self._address] + [
             peer
             for peer, progress in self.peers.items()
             if not progress.recovering
+            and not progress.tell_recovered
             and progress.acknowledged_round
             and now - progress.heard < patience
         ]
