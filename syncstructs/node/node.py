@@ -258,9 +258,9 @@ class Node:
         """Let the node at `address` have a vote, and wait until it has; it may run already or not.
 
         It is sent all that the others hold first, and has a vote once it keeps up. It is to be
-        started with `join=True` and the addresses of members, in `peers`. To replace members by others in one
-        step, use `set_members`. Whoever leads carries the change through: the loss of a leader, or
-        of this node, does not stop it.
+        started with `join=True` and the addresses of members, in `peers`. To replace members by
+        others in one step, use `set_members`. Whoever leads carries the change through: the loss of
+        a leader, or of this node, does not stop it.
 
         Raises:
             ConfigError: `address` is none.
