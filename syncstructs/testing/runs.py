@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -145,8 +145,16 @@ class Run:
                 if other not in core:
                     simulation.network.cut(other, address)
                     simulation.network.cut(address, other)
-        self._serves(core)
-        self._gives_up_the_silent(core)
+        begun = simulation.now
+        patience = simulation.config.election_timeout_max / (1 - self.plan.drift)
+
+        def is_too_small() -> bool:
+            # A change of members that was asked for before counts on who was heard a moment ago.
+            return simulation.now <= begun + patience and not simulation.are_quorum(core)
+
+        self._serves(core, unless=is_too_small if self.plan.spares else None)
+        if simulation.are_quorum(core):
+            self._gives_up_the_silent(core)
 
     def _choose_core(self) -> list[str]:
         """Return a quorum of those who can decide, by chance; empty if they are too few."""
@@ -275,7 +283,11 @@ class Run:
         return self.load.is_idle
 
     def _retired_are_forgotten(self) -> bool:
-        """Whether the sessions of those that are no members have ended everywhere."""
+        """Whether the sessions of those that are no members have ended everywhere.
+
+        Who is removed only now is stopped, as what it knew is never going to change.
+        """
+        self.simulation.retire()
         cast = self.simulation.cast()
         for life in self.simulation.lives():
             for session in life.table.sessions._live.values():
@@ -315,8 +327,14 @@ class Run:
         simulation.settle(_RECOVERY)
         load.check()
 
-    def _serves(self, addresses: Any, *, write: bool = True) -> None:
-        """Await an answer of each of these nodes."""
+    def _serves(
+        self,
+        addresses: Any,
+        *,
+        write: bool = True,
+        unless: Callable[[], bool] | None = None,
+    ) -> None:
+        """Await an answer of each of these nodes, `unless` nobody need give one."""
         simulation = self.simulation
         answered: set[str] = set()
 
@@ -342,6 +360,8 @@ class Run:
         asked: dict[str, object] = {}
 
         def all_answered() -> bool:
+            if unless is not None and unless():
+                return True
             cast = simulation.cast()
             wanted = [a for a in asked_for if a in cast]
             for address in wanted:
