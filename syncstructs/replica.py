@@ -396,15 +396,26 @@ class Replica(Generic[C]):
             and not membership.learners
         )
 
+    @property
+    def has_left(self) -> bool:
+        """Whether this node was a member and is none as of what is committed, nor later.
+
+        While its removal is not committed, the others may need it for that.
+        """
+        address = self.address
+        return (
+            self.was_member
+            and address not in self._applied_membership.members
+            and address not in self.core.members
+        )
+
     def _membership_applied(self, progress: Progress[C]) -> None:
-        before = self._applied_membership
         self._applied_membership = self.core.log.membership_at(self.table.applied_index)
         progress.membership_changed = True
         # Of a log that tells of former times only the end counts.
         present = set(self._applied_membership.members).intersection(self.core.members)
         self.was_member |= self.address in present
-        if self.address in before.members and self.address not in self.core.members:
-            progress.removed = True
+        progress.removed |= self.has_left
 
     def _change_members(self, now: float) -> None:
         """Take the next step towards the membership that is wanted, on a leader that knows all."""

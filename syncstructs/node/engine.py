@@ -279,10 +279,10 @@ class Engine:
 
     def _end_if_removed(self) -> None:
         self._ending = False
-        core = self.replica.core
-        was_member = self.replica.was_member and not core.membership.is_voter(self.address)
-        is_out = core.leader is None and core.is_dismissed and not self.config.join
-        if not self._over and (is_out or (was_member and self.address not in self.members)):
+        core, replica = self.replica.core, self.replica
+        # Who waits to be let in is told that it is no member yet.
+        is_out = core.is_dismissed and (replica.was_member or not self.config.join)
+        if not self._over and (replica.has_left or (is_out and core.leader is None)):
             error = NodeRemoved(
                 f"node {self.address} was removed from the cluster of {', '.join(self.members)}"
             )

@@ -14,6 +14,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import NodeRemoved
 from ..raft.core import Role
 from ..raft.membership import Membership, decode_membership
 from ..raft.messages import Dismissal, Entry, EntryId, EntryKind, SnapshotMeta, TimeoutNow
@@ -62,6 +63,8 @@ class Memberships:
         self._overdue: dict[Life, int] = {}
         self.on_joint: Callable[[Life, Membership], object] | None = None
         """Called with every leader that has just made the membership joint."""
+        self.on_left: Callable[[Life], object] | None = None
+        """Called with every leader that has just made the membership a simple one again."""
         self.on_hand_over: Callable[[Life, str], object] | None = None
         """Called with every leader that has just asked another one to take over."""
 
@@ -143,9 +146,26 @@ class Memberships:
                     life, f"hears nobody and does not stand, with a vote in {memberships} (4.2.2)"
                 )
 
+        engine: Any = life.node._engine
+        stop = engine._stop
+
+        def watched_stop(error: Exception) -> None:
+            if isinstance(error, NodeRemoved):
+                self._ends_removed(life)
+            stop(error)
+
+        engine._stop = watched_stop
         core._on_recovered, core._recover = watched_recovered, watched_recover
         core._on_recovery_request, core.tick = watched_asked, watched_tick
         core._on_election_timeout = watched_timeout
+
+    def _ends_removed(self, life: Life) -> None:
+        """A node ends only if it is no member any more, or was none, as of what is committed."""
+        address = life.host.address
+        named = [i for i in self._indexes if address in self._known[i].members]
+        first = named[0] if named else 0
+        if all(address in self._known[i].members for i in self._indexes if i > first):
+            self._fail(life, "ends as if it were removed, and that is not committed")
 
     def _waits(self, life: Life, successor: str, overdue: float) -> None:
         """Look how long a leader has waited for the one that is to take over."""
@@ -172,6 +192,8 @@ class Memberships:
             self._fail(life, f"appends {after}, and {before} is not committed")
         if after.outgoing:
             self._made_joint(life, core, after)
+        elif before.outgoing and self.on_left is not None:
+            self.on_left(life)
 
     def _made_joint(self, life: Life, core: Any, after: Membership) -> None:
         leading, address, now = core._leading, life.host.address, core._now

@@ -43,7 +43,9 @@ class Nemesis:
         simulation.checks.on_elected = self._elected
         simulation.checks.on_committed = self._committed
         self._on_hand_over: list[Callable[[Life, str], None]] = []
+        self._when_left: list[Callable[[Life], None]] = []
         simulation.checks.memberships.on_joint = self._joint
+        simulation.checks.memberships.on_left = self._left_joint
         simulation.checks.memberships.on_hand_over = self._hands_over
         now = self._schedule.now
         for fault in plan.faults:
@@ -55,6 +57,7 @@ class Nemesis:
         self._after_election.clear()
         self._after_commit.clear()
         self._when_joint.clear()
+        self._when_left.clear()
         self._on_hand_over.clear()
 
     @property
@@ -110,6 +113,11 @@ class Nemesis:
         waiting, self._when_joint = self._when_joint, []
         for strike in waiting:
             strike(life, membership)
+
+    def _left_joint(self, life: Life) -> None:
+        waiting, self._when_left = self._when_left, []
+        for strike in waiting:
+            strike(life)
 
     def _hands_over(self, life: Life, successor: str) -> None:
         waiting, self._on_hand_over = self._on_hand_over, []
@@ -294,6 +302,21 @@ class Nemesis:
                         self._cut(other, one, longer)
 
         self._when_joint.append(sever)
+
+    def silence_removal(self, fault: Fault) -> None:
+        """When a leader next leaves a joint membership, let nobody hear anybody for long."""
+        longer = replace(
+            fault, span=fault.span + 2.5 * self.simulation.config.election_timeout_max
+        )
+
+        def silence(life: Life) -> None:
+            self._note(f"nobody hears anybody, as {life.host.address} leaves a joint membership")
+            for one in self.simulation.addresses:
+                for other in self.simulation.addresses:
+                    if one != other:
+                        self._cut(one, other, longer)
+
+        self._when_left.append(silence)
 
     def strand_successor(self, fault: Fault) -> None:
         """When a leader next asks another one to take over, let that hear of it late, or never."""

@@ -104,7 +104,7 @@ _NETWORK: Final = {
 }  # fmt: skip
 _MEMBERS: Final = {
     "change_members": 4.0, "add_member": 2.0, "remove_member": 2.0, "remove_leader": 2.0,
-    "sever_joint": 2.0, "strand_successor": 1.0,
+    "sever_joint": 2.0, "silence_removal": 1.0, "strand_successor": 1.0,
 }
 _FORGETTING: Final = {"forget": 2.0, "forget_leader": 1.0}
 _DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}
@@ -116,7 +116,7 @@ _SLOW_DISKS: Final = {"slow_disk": 1.5, "stall_disk": 1.0}
 
 _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
-    "pipeline": 1.0, "batch": 1.0, "sweep": 0.5,
+    "pipeline": 3.0, "batch": 1.0, "sweep": 0.5,
 }  # fmt: skip
 _QUEUES: Final = {"put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3}
 _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}

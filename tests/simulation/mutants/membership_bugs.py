@@ -387,6 +387,12 @@ CHANGES = (
          " and sender not in self._membership.members):"),
     ),
     member_bug(
+        "ends_before_its_removal_is_committed",
+        "A node ends once its log lacks it, although the others may need it to commit that.",
+        (REPLICA + "has_left",
+         "and address not in self._applied_membership.members\n", "\n"),
+    ),
+    member_bug(
         "removed_session_expires_at_once",
         "The session of a removed node ends before that node knows it.",
         (CORE + "heard", "self._leading.departed.get(peer, 0.0)", "0.0"),
