@@ -218,7 +218,12 @@ class Node:
         missing = ", ".join(member for member in self.members if member not in linked)
         core = self._engine.replica.core
         why = ""
-        if core.is_recovering:
+        for other, members in core.unlike_members.items():
+            why += (
+                f"; {other} was started with the members {', '.join(members)}: give all of them the"
+                " same ones"
+            )
+        if core.is_recovering and not why:
             why = (
                 "; it started empty, and has no vote until a majority of the others, or all of them"
                 " if fewer hold anything, have told it what there is"

@@ -223,6 +223,11 @@ class RaftCore:
         return self._recovery is not None
 
     @property
+    def unlike_members(self) -> dict[str, tuple[str, ...]]:
+        """Which of the others were started with another list of members, while none has begun."""
+        return {} if self._recovery is None else self._recovery.unlike(self._membership)
+
+    @property
     def is_dismissed(self) -> bool:
         """Whether a member has said that this node is none, and nothing newer is known here."""
         return self._dismissed_at >= max(self.log.membership_index, 1)

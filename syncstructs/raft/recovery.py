@@ -123,8 +123,10 @@ class Recovery:
         """Return which empty members were started with another list of members, and which."""
         return {
             address: reply.membership.voters
-            for address, reply in self._replies.items()
-            if not reply.last.index and reply.membership.voters != own.voters
+            # Whoever asks may run beside the one who adds answers.
+            for address, reply in list(self._replies.items())
+            if not reply.last.index and own.voters and reply.membership.voters
+            and reply.membership.voters != own.voters
         }
 
     def _check(self) -> None:

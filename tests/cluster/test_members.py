@@ -163,6 +163,14 @@ def test_a_directory_that_was_made_to_join_has_no_vote_before_it_is_filled(membe
     assert node._engine.replica.core.is_recovering
 
 
+def test_nodes_that_were_started_with_other_members_say_so(members):
+    one, two, three = free_addresses(3)
+    node = members.start(one, [one, two])
+    members.start(two, [one, two, three])
+    with pytest.raises(Timeout, match=f"{two} was started with the members .*{three}"):
+        node.wait_ready(1.0)
+
+
 def test_a_wait_for_ready_ends_with_the_node(members, monkeypatch):
     (address,) = members.found(1)
     monkeypatch.setattr(Engine, "is_sure", False)
