@@ -1,10 +1,9 @@
 """Quorum arithmetic: who has agreed, and up to where. Pure functions, no state.
 
-Only simple majorities (Raft, section 5.2); everything asks here, so that the arithmetic of a joint
-membership has one place to go to.
+Simple majorities (Raft, section 5.2); those of a joint membership are taken of each half of it.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 
 
 def majority(voter_count: int) -> int:
@@ -19,6 +18,9 @@ def majority(voter_count: int) -> int:
 def reached_by_majority(values: Iterable[float]) -> float:
     """Return the highest value that a majority of the voters has reached; one value per voter.
 
+    Of the indexes that are persisted it is the one up to which entries may be committed (section
+    5.3), if that one is of the leader's own term (5.4.2), which the caller has to see to.
+
     >>> reached_by_majority([12, 5, 0])
     5
 
@@ -30,19 +32,3 @@ def reached_by_majority(values: Iterable[float]) -> float:
     if not best_first:
         raise ValueError("a quorum needs at least one voter")
     return best_first[len(best_first) // 2]
-
-
-def committed_index(voters: Collection[str], match_index: Mapping[str, int]) -> int:
-    """Return the highest log index that a majority of `voters` has persisted.
-
-    A voter missing from `match_index` counts as 0: nothing is known of it yet. This is the
-    counting rule only (Raft, section 5.3); that the entry must also be of the leader's own
-    term (section 5.4.2) is checked by the caller, who knows the log.
-
-    >>> committed_index({"a", "b", "c"}, {"a": 12, "b": 5})
-    5
-
-    Raises:
-        ValueError: `voters` is empty.
-    """
-    return int(reached_by_majority([match_index.get(voter, 0) for voter in voters]))
