@@ -194,21 +194,18 @@ def _pack_thorough(value: object, depth: int) -> object:
 
 def _pack(value: Any, depth: int, native: _Native) -> Any:
     kind = type(value)
-    other: _Packer = _pack_other
-    return value if kind in native else _PACKERS.get(kind, other)(value, depth, native)
+    return value if kind in native else _PACKERS[kind](value, depth, native)
 
 
 def _pack_items(values: Iterable[Any], depth: int, native: _Native) -> list[Any]:
     if depth <= 0:
         raise Unserializable("it is nested too deeply, or contains itself")
     depth -= 1
-    packers = _PACKERS.get
-    other: _Packer = _pack_other
+    packers = _PACKERS
     return [
-        item if (kind := type(item)) in native
-        else packers(kind, other)(item, depth, native)
+        item if (kind := type(item)) in native else packers[kind](item, depth, native)
         for item in values
-    ]  # fmt: skip
+    ]
 
 
 def _pack_int(value: int, depth: int, native: _Native) -> object:
@@ -343,7 +340,16 @@ def _complex_parts(value: complex) -> list[Any]:
 
 
 _Packer = Callable[[Any, int, _Native], Any]
-_PACKERS: Final[dict[type, _Packer]] = {
+
+
+class _Packers(dict[type, _Packer]):
+    """How to pack what is not native, by its type; all others are registered types, or refused."""
+
+    def __missing__(self, kind: type) -> _Packer:
+        return _pack_other
+
+
+_PACKERS: Final = _Packers({
     # The first six come here only in the thorough way, or when they hold others.
     int: _pack_int,
     str: _pack_str,
@@ -366,7 +372,7 @@ _PACKERS: Final[dict[type, _Packer]] = {
     deque: _pack_parts(_Code.DEQUE, lambda value: (value.maxlen, *value)),
     range: _pack_atom(_Code.RANGE, _slice_parts),
     slice: _pack_parts(_Code.SLICE, _slice_parts),
-}
+})  # fmt: skip
 
 
 # Unpacking: from an extension to a value

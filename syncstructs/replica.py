@@ -167,11 +167,11 @@ class Replica(Generic[C]):
         Raises:
             ProtocolError: no correct member sends this; close the link.
         """
-        if isinstance(message, Forward):
+        if type(message) is Forward:
             self._on_forward(sender, message)
-        elif isinstance(message, ForwardReply):
+        elif type(message) is ForwardReply:
             self._on_forward_reply(sender, message)
-        elif isinstance(message, SnapshotChunk) and (self._installing or self.core.installs):
+        elif type(message) is SnapshotChunk and (self._installing or self.core.installs):
             # The store keeps few snapshots, and the one that is being taken over is needed yet.
             return
         else:
@@ -216,7 +216,8 @@ class Replica(Generic[C]):
         if self._barriers and self._ask_at < deadline:
             deadline = self._ask_at
         if core.role is Role.LEADER:
-            deadline = min(deadline, self._expiry_at)
+            if self._expiry_at < deadline:
+                deadline = self._expiry_at
             if core.is_alone and self._leading:
                 # Nobody answers a lone leader: time itself has to tell it that it still leads.
                 deadline = min(deadline, self._sure_until - self.config.session_ttl / 2)
@@ -232,7 +233,8 @@ class Replica(Generic[C]):
             self._send_calls(now)
         leads = core.role is Role.LEADER
         if leads and self._leading:
-            self._propose_entries(now)
+            if self._early or self._intake.size_bytes:
+                self._propose_entries(now)
             self._change_members(now)
         effects = core.take_effects()
         if leads:
@@ -392,7 +394,7 @@ class Replica(Generic[C]):
         membership = self._applied_membership
         return (
             membership.voters == self.table.wanted
-            and not membership.is_joint
+            and not membership.outgoing
             and not membership.learners
         )
 
@@ -470,12 +472,10 @@ class Replica(Generic[C]):
             self._expiring.clear()
             self._expiry_at = now
             self._resend(now)
-        if core.role is not Role.LEADER:
-            heard = core.leader_echo
-        else:
-            # Before its no-op is applied, the log may hold that its own session has expired.
-            heard = core.quorum_contact if self._leading else 0.0
-        if heard > self._heard:
+        leads = core.role is Role.LEADER
+        heard = core.quorum_contact if leads else core.leader_echo
+        # Before its no-op is applied, a leader's log may hold that its own session has expired.
+        if heard > self._heard and (not leads or self._leading):
             self._heard = heard
             sure = heard + self.config.session_ttl * (1 - _DRIFT)
             self._sure_until = max(self._sure_until, sure)

@@ -118,8 +118,7 @@ class Driver(Generic[C]):
             effects = replica.take_effects(now)
             has_work = False
             if effects != _NOTHING or self._appends:
-                has_work = effects.has_work
-                self._carry_out(effects)
+                has_work = self._carry_out(effects)
             if self._installing is not None:
                 self._restore(*self._installing)
             applied = replica.can_apply and self._apply(now)
@@ -132,18 +131,16 @@ class Driver(Generic[C]):
             self._maybe_snapshot(now)
         if self.failure is not None:
             raise self.failure
-        sure_until = self._watch_session(now)
-        self._tick_at = replica.deadline()
-        return min(self._tick_at, sure_until) if idle else now
-
-    def _watch_session(self, now: float) -> float:
-        """Tell the objects once when this node stops being sure of its session."""
-        sure_until = self.replica.sure_until()
+        sure_until = replica.sure_until()
         sure = sure_until > now
         if self._sure and not sure:
+            # Once, when this node stops being sure of its session.
             self._on_progress(Progress(session_lost=True))
         self._sure = sure
-        return sure_until if sure else math.inf
+        deadline = self._tick_at = replica.deadline()
+        if not idle:
+            return now
+        return sure_until if sure and sure_until < deadline else deadline
 
     def _apply(self, now: float) -> bool:
         if not self._gate.enter():
@@ -163,7 +160,8 @@ class Driver(Generic[C]):
 
     # Effects
 
-    def _carry_out(self, effects: Effects) -> None:
+    def _carry_out(self, effects: Effects) -> bool:
+        """Return whether stores have to do something."""
         if effects.appends:
             self._appends.extend(effects.appends)
         for peer, message in effects.sends:
@@ -180,6 +178,9 @@ class Driver(Generic[C]):
             self._install(effects.install)
         if self._appends and not self._appending:
             self._append()
+        return bool(
+            effects.appends or effects.chunk_reads or effects.chunk_writes or effects.install
+        )
 
     def _set_peers(self, peers: tuple[str, ...]) -> None:
         try:

@@ -15,11 +15,12 @@ from .messages import AppendReply, Entry, HardState, Message, SnapshotMeta
 class Appends:
     """Gather appends; give each message the earliest moment at which it may be sent."""
 
-    __slots__ = ("_hard_ticket", "_held", "_ticket", "durable_ticket", "ready")
+    __slots__ = ("_held", "_ticket", "durable_ticket", "hard_state_ticket", "ready")
 
     def __init__(self) -> None:
         self._ticket = 0
-        self._hard_ticket = 0
+        self.hard_state_ticket = 0
+        """The append that holds the newest hard state; 0 if that came from the store."""
         self.ready: list[Append] = []
         """What there is to take."""
         self._held: dict[tuple[str, type[Message]], tuple[int, Message]] = {}
@@ -30,17 +31,12 @@ class Appends:
     def last_ticket(self) -> int:
         return self._ticket
 
-    @property
-    def hard_state_ticket(self) -> int:
-        """The append that holds the newest hard state; 0 if that came from the store."""
-        return self._hard_ticket
-
     # What is to be persisted; each returns the ticket of its append
 
     def add_hard_state(self, hard_state: HardState) -> int:
         append = self._last() or self._new()
         append.hard_state = hard_state
-        self._hard_ticket = append.ticket
+        self.hard_state_ticket = append.ticket
         return append.ticket
 
     def add_entries(self, entries: Sequence[Entry]) -> int:

@@ -88,7 +88,6 @@ class RaftCore:
     __slots__ = (
         "__dict__",
         "__weakref__",
-        "_alone",
         "_appends",
         "_ask_again_at",
         "_asked",
@@ -117,6 +116,7 @@ class RaftCore:
         "_vote_ticket",
         "address",
         "commit_index",
+        "is_alone",
         "leader",
         "log",
         "role",
@@ -165,7 +165,8 @@ class RaftCore:
         self._ask_again_at = now
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
-        self._alone = False
+        self.is_alone = False
+        """Whether this member is a quorum by itself."""
         self._recovery: Recovery | None = None
         if restored.blank:
             nonce = random.getrandbits(62) + 1
@@ -211,11 +212,6 @@ class RaftCore:
     def members(self) -> tuple[str, ...]:
         """The addresses of all members, learners too, sorted."""
         return self._membership.members
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether this member is a quorum by itself."""
-        return self._alone
 
     @property
     def is_recovering(self) -> bool:
@@ -562,7 +558,7 @@ class RaftCore:
         if membership is self._membership:
             return
         self._membership = membership
-        self._alone = membership.is_quorum((self.address,))
+        self.is_alone = membership.is_quorum((self.address,))
         self._peers = tuple(m for m in membership.members if m != self.address)
         if not membership.voters:
             self._peers = self._contacts
@@ -832,7 +828,7 @@ class RaftCore:
 
         What is not committed may have to give way to another one.
         """
-        known = self.log.membership_at(max(self.commit_index, self.log.base.index)).genesis
+        known = self.log.membership_at(self.commit_index).genesis
         return not known or not genesis or genesis == known
 
     def _on_pre_vote_request(self, sender: str, message: PreVoteRequest) -> None:
@@ -927,6 +923,9 @@ class RaftCore:
         """Commit by counting, but only entries of the own term (5.4.2; figure 8 is why)."""
         leading = self._leading
         assert leading is not None, self.role
+        if self.commit_index == self.log.last_index:
+            # Most answers are to heartbeats.
+            return
         index = leading.quorum_index()
         if index <= self.commit_index or self.log.term_at(index) != self.term:
             return
@@ -1012,7 +1011,8 @@ class RaftCore:
         self._dismissed_at = -1
         if isinstance(message, AppendRequest) and message.recovered:
             self._on_recovered(message.recovered)
-        self._ask_for_recovery()
+        if self._recovery is not None:
+            self._ask_for_recovery()
         self._election_at = self._now + self._election_timeout
         return following
 
@@ -1022,7 +1022,8 @@ class RaftCore:
         if following is None:
             self._refuse_old_leader(sender)
             return
-        self._drop_other_genesis(message.genesis)
+        if message.genesis != self._membership.genesis:
+            self._drop_other_genesis(message.genesis)
         previous = message.previous
         if previous.index >= self.log.base.index and not self.log.has(previous):
             if previous.index <= self.commit_index:
@@ -1030,9 +1031,12 @@ class RaftCore:
             hint = self.log.last_not_above(previous.index, previous.term)
             self._refuse_append(sender, following.round, hint)
             return
-        entries = self._new_entries(sender, message.entries)
-        last = previous.index + len(message.entries)
-        following.verified_index = max(following.verified_index, last)
+        entries: Sequence[Entry] = message.entries
+        last = previous.index + len(entries)
+        if last > following.verified_index:
+            following.verified_index = last
+        if entries:
+            entries = self._new_entries(sender, entries)
         if entries:
             ticket = self._append(entries)
             self._note_membership()
@@ -1055,7 +1059,7 @@ class RaftCore:
             self.log.truncate(self.commit_index + 1)
             self._note_membership()
 
-    def _new_entries(self, sender: str, entries: list[Entry]) -> Sequence[Entry]:
+    def _new_entries(self, sender: str, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return what is to be appended; only a real conflict truncates the log.
 
         Raises:

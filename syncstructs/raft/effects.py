@@ -81,8 +81,3 @@ class Effects(msgspec.Struct):
     """Who the other members are from now on; None: as before."""
     dismissed: bool = False
     """A member has said that this node is none any more."""
-
-    @property
-    def has_work(self) -> bool:
-        """Whether stores have to do something."""
-        return bool(self.appends or self.chunk_reads or self.chunk_writes or self.install)

@@ -29,7 +29,8 @@ class Following:
         """Take in what every message of the leader tells."""
         self.heard_at = now
         self.link_lost = False
-        self.round = max(self.round, round)
+        if round > self.round:
+            self.round = round
         # A time yet to come is not from this life: the machine was restarted, and its clock.
         if self.echo < echo <= now:
             self.echo = echo

@@ -176,11 +176,12 @@ class Leading:
 
     def _reached(self, own: float, value: Callable[[Progress], float]) -> float:
         """Return the highest value that a quorum has reached; this leader has reached `own`."""
-        reached = [
-            reached_by_majority([own if peer is None else value(peer) for peer in half])
-            for half in self._halves
-        ]
-        return reached[0] if len(reached) == 1 else min(reached)
+        lowest = float("inf")
+        for half in self._halves:
+            reached = reached_by_majority([own if peer is None else value(peer) for peer in half])
+            if reached < lowest:
+                lowest = reached
+        return lowest
 
     # Time
 
@@ -196,8 +197,9 @@ class Leading:
         deadline = min(self.heartbeat_at, self.quorum_heard_at + self._config.election_timeout_max)
         if self.successor is not None:
             deadline = min(deadline, self.successor_until)
-        for transfer in self._transfers.values():
-            deadline = min(deadline, transfer.retry_at)
+        if self._transfers:
+            retry_at = min(transfer.retry_at for transfer in self._transfers.values())
+            deadline = min(deadline, retry_at)
         return deadline
 
     @property

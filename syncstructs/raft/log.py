@@ -107,10 +107,10 @@ class RaftLog:
 
     def term_at(self, index: int) -> int | None:
         """Return the term of the entry at `index`, None if it is compacted or not there yet."""
-        position = index - self.base.index - 1
-        if 0 <= position < len(self._entries):
-            return self._entries[position].term
-        return self.base.term if position == -1 else None
+        base = self.base
+        if base.index < index <= self.last_index:
+            return self._entries[index - base.index - 1].term
+        return base.term if index == base.index else None
 
     def time_at(self, index: int) -> int:
         """Return the cluster time of the entry at `index`, which is the base or after it."""

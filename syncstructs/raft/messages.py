@@ -7,7 +7,7 @@ pre-vote and ReadIndex from Ongaro's dissertation (sections 9.6 and 6.4).
 """
 
 from enum import IntEnum
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import msgspec
 
@@ -190,6 +190,7 @@ class ReadReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
     index: int
 
 
+@final
 class Forward(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
     """Bring commands of `session` to the leader, numbered from `first_sequence` on."""
 
@@ -199,6 +200,7 @@ class Forward(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
     commands: bytes
 
 
+@final
 class ForwardReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
     """Tell the origin that its commands left a gap or were refused: send again from `expected`."""
 

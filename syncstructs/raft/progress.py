@@ -212,7 +212,8 @@ class Progress:
     def heard_at(self, round: int, sent: float, now: float) -> None:
         """Note an answer in this term, and the peer's clock when it answered."""
         self.heard = now
-        self.acknowledged_round = max(self.acknowledged_round, round)
+        if round > self.acknowledged_round:
+            self.acknowledged_round = round
         if sent > self._latest[0]:
             self._latest = (sent, now)
 

@@ -7,7 +7,7 @@ Its size is bounded by that of the frame it came in: nothing in it makes the dec
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,13 +19,9 @@ from .transfer import check_chunk
 
 _LIMIT = 2**63
 
-_encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[m.Message] = msgspec.msgpack.Decoder(m.Message)
-
-
-def encode(message: m.Message) -> bytes:
-    """Return `message` as bytes."""
-    return _encoder.encode(message)
+encode: Final[Callable[[m.Message], bytes]] = msgspec.msgpack.Encoder().encode
+"""Return a message as bytes."""
 
 
 def decode(data: bytes) -> m.Message:

@@ -410,7 +410,7 @@ CHANGES = (
     member_bug(
         "settled_while_joint",
         "A change of members is said to be done while the old members still count.",
-        (REPLICA + "is_settled", "and not membership.is_joint", ""),
+        (REPLICA + "is_settled", "and not membership.outgoing", ""),
         (REPLICA + "_change_members", "or not self.is_settled", "or True"),
     ),
     member_bug(

@@ -210,9 +210,10 @@ SESSIONS_AND_LOCKS = (
         "A leader is sure of its session for as long as it thinks it leads.",
         (
             REPLICA + "_follow",
-            "heard = core.quorum_contact if self._leading else 0.0",
-            "heard = now",
+            "heard = core.quorum_contact if leads",
+            "heard = now if leads",
         ),
+        (REPLICA + "_follow", "(not leads or self._leading)", "True"),
         profiles=("locks",),
     ),
     bug(

@@ -356,7 +356,7 @@ SNAPSHOTS = (
         "transfer_never_resumed",
         "Chunks that were lost are not sent again.",
         ("raft.leading:Leading.retry_transfers", "if now >= transfer.retry_at:", "if False:"),
-        ("raft.leading:Leading.deadline", "transfer.retry_at)", 'float("inf"))'),
+        ("raft.leading:Leading.deadline", "if self._transfers:", "if False:"),
         ("raft.leading:Leading.relinked", "if peer in self._transfers:", "if False:"),
     ),
 )
