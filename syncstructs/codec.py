@@ -233,12 +233,13 @@ def _pack_tuple(value: tuple[Any, ...], depth: int, native: _Native) -> object:
 
 
 def _pack_dict(value: dict[Any, Any], depth: int, native: _Native) -> object:
+    parts = value.values()
     if depth > 0 and native.issuperset(map(type, value)):
-        if native.issuperset(map(type, value.values())):
+        if native.issuperset(map(type, parts)):
             return value
-        return dict(zip(value, _pack_items(value.values(), depth, native), strict=True))
+        return dict(zip(value, _pack_items(parts, depth, native), strict=True))
     keys = _pack_items(value, depth, native)
-    values = _pack_items(value.values(), depth, native)
+    values = _pack_items(parts, depth, native)
     if all(packed is key for packed, key in zip(keys, value, strict=True)):
         return dict(zip(keys, values, strict=True))
     # Extensions cannot be keys for the encoder, so keys and values alternate.

@@ -52,7 +52,8 @@ class CallQueue:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._lock = threading.Lock()
-        self._queue: deque[Call] = deque()
+        self.waiting: deque[Call] = deque()
+        """Calls that were not taken yet; not to be changed from outside."""
         self._count = 0
         self._size_bytes = 0
         self._refusal: NodeClosed | NodeFailed | None = None
@@ -83,17 +84,17 @@ class CallQueue:
             self._count += 1
             self._size_bytes += size
             call.queued = True
-            self._queue.append(call)
+            self.waiting.append(call)
 
     def take(self, limit_bytes: int) -> list[Call]:
         """Take calls out, oldest first, until `limit_bytes` are passed."""
         taken: list[Call] = []
-        if not self._queue:
+        if not self.waiting:
             return taken
         size = 0
         with self._lock:
-            while self._queue and size < limit_bytes:
-                call = self._queue.popleft()
+            while self.waiting and size < limit_bytes:
+                call = self.waiting.popleft()
                 call.queued = False
                 size += len(call.command)
                 taken.append(call)
@@ -105,7 +106,7 @@ class CallQueue:
             if not call.queued:
                 return False
             call.queued = False
-            self._queue.remove(call)
+            self.waiting.remove(call)
             self._count -= 1
             self._size_bytes -= len(call.command)
             return True
@@ -120,8 +121,8 @@ class CallQueue:
         """Refuse all further calls, and return those that were never taken."""
         with self._lock:
             self._refusal = self._refusal or refusal
-            queued = list(self._queue)
-            self._queue.clear()
+            queued = list(self.waiting)
+            self.waiting.clear()
             for call in queued:
                 call.queued = False
             return queued

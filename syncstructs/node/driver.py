@@ -21,7 +21,7 @@ from ..raft.messages import SnapshotMeta
 from ..raft.wire import decode, encode
 from ..replica import Progress, Replica
 from ..storage.base import LogStore, SnapshotStore
-from .ports import Clock, Gate, Links, Snapshotter, Worker
+from .ports import Calls, Clock, Gate, Links, Snapshotter, Worker
 
 C = TypeVar("C", bound=HasCommand)
 _log = logging.getLogger("syncstructs.node")
@@ -53,7 +53,7 @@ class Driver(Generic[C]):
         snapshot_worker: Worker,
         snapshotter: Snapshotter,
         gate: Gate,
-        take_calls: Callable[[], Sequence[C]],
+        calls: Calls[C],
         on_progress: Callable[[Progress[C]], Any],
     ) -> None:
         self.replica = replica
@@ -67,7 +67,7 @@ class Driver(Generic[C]):
         self._snapshot_worker = snapshot_worker
         self._snapshotter = snapshotter
         self._gate = gate
-        self._take_calls = take_calls
+        self._calls = calls
         self._on_progress = on_progress
         self._appends: list[Append] = []
         self._appending = False
@@ -112,7 +112,9 @@ class Driver(Generic[C]):
             replica.tick(now)
         idle = False
         for _ in range(_ROUND_COUNT):
-            calls = self._take_calls() if replica.accepts_calls else ()
+            calls: Sequence[C] = ()
+            if self._calls.waiting and replica.accepts_calls:
+                calls = self._calls.take(self._config.append_window_bytes)
             if calls:
                 replica.propose(calls, now)
             effects = replica.take_effects(now)

@@ -9,7 +9,6 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
-from functools import partial
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -151,7 +150,7 @@ class Engine:
             snapshot_worker=stores.snapshot_worker,
             snapshotter=self._world.snapshotter(stores, self.config),
             gate=self.gate,
-            take_calls=partial(self.calls.take, self.config.append_window_bytes),
+            calls=self.calls,
             on_progress=self._on_progress,
         )
 

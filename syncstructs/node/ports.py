@@ -3,13 +3,14 @@
 A simulator replaces these, and only these.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..raft.messages import SnapshotMeta
 from ..replica import SnapshotPoint
 
 T = TypeVar("T")
+C_co = TypeVar("C_co", covariant=True)
 
 
 class Clock(Protocol):
@@ -17,6 +18,17 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return the time in seconds."""
+
+
+class Calls(Protocol[C_co]):
+    """This node's calls that nobody has taken yet; others may put some at any time."""
+
+    @property
+    def waiting(self) -> Collection[C_co]:
+        """Those calls, to look whether there are any."""
+
+    def take(self, limit_bytes: int) -> Sequence[C_co]:
+        """Take calls out, oldest first, until `limit_bytes` are passed."""
 
 
 class Links(Protocol):

@@ -157,7 +157,7 @@ class RaftLog:
         What the base covers is known, since it is committed.
         """
         for count, entry in enumerate(entries):
-            if entry.index > self.base.index and not self.has(entry.id):
+            if entry.index > self.base.index and self.term_at(entry.index) != entry.term:
                 return entries[count:]
         return ()
 

@@ -141,7 +141,7 @@ class VirtualNode:
             snapshot_worker=disk,
             snapshotter=InlineSnapshotter(self.snapshots, disk),
             gate=OpenGate(),
-            take_calls=lambda: self.calls.take(self.config.append_window_bytes),
+            calls=self.calls,
             on_progress=self._on_progress,
         )
         self.barriers = {}

@@ -645,8 +645,8 @@ BUGS = (
         "Calls are taken newest first.",
         (
             "node.calls:CallQueue.take",
-            "self._queue.popleft()",
-            "self._queue.pop()",
+            "self.waiting.popleft()",
+            "self.waiting.pop()",
         ),
     ),
     bug(

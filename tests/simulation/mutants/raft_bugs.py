@@ -165,7 +165,7 @@ REPLICATION = (
         "A follower keeps entries that contradict the leader's, and says they are equal.",
         (
             LOG + "unknown_of",
-            "entry.index > self.base.index and not self.has(entry.id)",
+            "entry.index > self.base.index and self.term_at(entry.index) != entry.term",
             "entry.index > self.last_index",
         ),
     ),
