@@ -52,7 +52,7 @@ def make_plan(seed):
 
 
 def run_to_the_end(run):
-    """Let callers and faults loose; then heal everything, and see all that has an end end."""
+    """Let callers and faults loose; then heal everything, until all has ended that can."""
     simulation, load = run.simulation, run.load
     simulation.start()
     nemesis = Nemesis(simulation, run.plan)
