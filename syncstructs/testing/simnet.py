@@ -58,11 +58,11 @@ class SimNetwork:
     ) -> None:
         self.schedule = schedule
         self.random = random
+        self._chance = random.random
         self.framing = framing
         self.datagrams = datagrams
         self.faults = NetworkFaults()
         self.message_count = 0
-        self.byte_count = 0
         self.trace = 0
         """A checksum of all messages in the order in which they were sent, and of when."""
         self.connection_count = 0
@@ -190,10 +190,10 @@ class SimNetwork:
         self.connection_count += 1
         Connection(self, one, other).begin()
 
-    def pause(self, sender: str, receiver: str, size: int) -> float:
-        """Return how long a message takes from now."""
+    def arrival(self, pair: tuple[str, str], size: int) -> float:
+        """Return when a message arrives that is sent now; `pair`: its sender and receiver."""
         faults = self.faults
-        random = self.random.random
+        random = self._chance
         # The logarithm of 0, which is as good as never drawn, is taken for -36.
         number = random()
         pause = faults.delay_min - faults.delay * (log(number) if number else -36.0)
@@ -201,14 +201,15 @@ class SimNetwork:
             pause += size / faults.bytes_per_second
         if self.datagrams and faults.reordering and random() < faults.reordering:
             pause *= 1 + 9 * random()
+        now = self.schedule.now
         if self._slow:
-            slow = self._slow.get((sender, receiver))
+            slow = self._slow.get(pair)
             if slow is not None:
-                if self.schedule.now < slow[1]:
+                if now < slow[1]:
                     pause += slow[0]
                 else:
-                    del self._slow[sender, receiver]
-        return pause
+                    del self._slow[pair]
+        return now + pause
 
 
 class SimLinks:
@@ -260,7 +261,7 @@ class SimLinks:
         connection = self.up.get(peer)
         if connection is None:
             return False
-        return connection.send(self.address, peer, payload)
+        return connection.send(self.address, payload)
 
     def links(self) -> tuple[str, ...]:
         """Return the peers to which there is a link, in the order of `peers`."""
@@ -290,13 +291,28 @@ class SimLinks:
         self.up.clear()
 
 
+class _Lane:
+    """One direction of a connection, and what is on the way there."""
+
+    __slots__ = ("end", "flight", "held_bytes", "last", "owed", "pair", "sender")
+
+    def __init__(self, sender: SimLinks, end: SimLinks) -> None:
+        self.sender = sender.address
+        self.end = end
+        """Where it leads."""
+        self.pair = (sender.address, end.address)
+        self.last = 0.0
+        """When the last message arrives: nothing overtakes anything."""
+        self.flight: deque[bytes] = deque()
+        """In order; and how much of it has come as far as a cut."""
+        self.owed = 0
+        self.held_bytes = 0
+
+
 class Connection:
     """One connection; `ends[0]` dialled. It is over for good once it has broken."""
 
-    __slots__ = (
-        "_ends", "_flight", "_held_bytes", "_last", "_links", "_network", "_owed", "_wires",
-        "broken",
-    )  # fmt: skip
+    __slots__ = ("_ends", "_lanes", "_links", "_network", "broken")
 
     def __init__(self, network: SimNetwork, one: SimLinks, other: SimLinks) -> None:
         # As in the real transport, the greater address dials.
@@ -304,15 +320,9 @@ class Connection:
         self._network = network
         self._ends = (dialer, acceptor)
         self._links: dict[str, Link] = {}
-        self._last = {dialer.address: 0.0, acceptor.address: 0.0}
-        # What is on the way, in order, and how much of it has come as far as a cut.
-        self._flight: dict[str, deque[bytes]] = {
-            dialer.address: deque(), acceptor.address: deque()
-        }  # fmt: skip
-        self._owed = {dialer.address: 0, acceptor.address: 0}
-        self._held_bytes = {dialer.address: 0, acceptor.address: 0}
-        self._wires = {
-            dialer.address: acceptor, acceptor.address: dialer
+        # By sender.
+        self._lanes = {
+            dialer.address: _Lane(dialer, acceptor), acceptor.address: _Lane(acceptor, dialer)
         }  # fmt: skip
         self.broken = False
         dialer.connections[acceptor.address] = self
@@ -322,16 +332,13 @@ class Connection:
         """Greet, or be up at once if there is no framing."""
         dialer, acceptor = self._ends
         if not self._network.framing:
-            for end, peer in ((dialer, acceptor), (acceptor, dialer)):
-                when = self._network.schedule.now
-                when += self._network.pause(peer.address, end.address, 0)
-                self._last[peer.address] = when
-                self._network.schedule.at(when, end.life.execute, self._up, end, peer.address)
+            for lane in (self._lanes[acceptor.address], self._lanes[dialer.address]):
+                end = lane.end
+                when = lane.last = self._network.arrival(lane.pair, 0)
+                self._network.schedule.at(when, end.life.execute, self._up, end, lane.sender)
             return
         links = self._links
-        links[dialer.address] = Link(
-            "dialer", identity=dialer.identity, dialled=acceptor.address
-        )
+        links[dialer.address] = Link("dialer", identity=dialer.identity, dialled=acceptor.address)
         links[acceptor.address] = Link("acceptor", identity=acceptor.identity)
         links[dialer.address].greet(self._network.connection_count)
         self._flush(dialer)
@@ -343,29 +350,28 @@ class Connection:
 
     def other(self, end: SimLinks) -> SimLinks:
         """Return the other side."""
-        return self._wires[end.address]
+        return self._lanes[end.address].end
 
-    def send(self, sender: str, receiver: str, payload: bytes) -> bool:
+    def send(self, sender: str, payload: bytes) -> bool:
         """Carry a frame from `sender`; False if too much waits."""
-        network = self._network
+        network, lane = self._network, self._lanes[sender]
         network.message_count += 1
-        network.byte_count += len(payload)
         network.trace = crc32(payload, network.trace ^ int(network.schedule.now * 1e6) & 0xFFFFFFFF)
-        if self._held_bytes[sender] > self._wires[receiver].buffer_bytes:
+        if lane.held_bytes > lane.end.buffer_bytes:
             return False
         if network.framing:
-            self._transmit(sender, receiver, b"".join(self._links[sender].frame(payload)))
-        else:
-            self._transmit(sender, receiver, payload)
+            payload = b"".join(self._links[sender].frame(payload))
+        self._transmit(lane, payload)
         return True
 
     def release(self, sender: str) -> None:
         """Let go what a cut has held up."""
-        owed, self._owed[sender] = self._owed[sender], 0
-        self._held_bytes[sender] = 0
+        lane = self._lanes[sender]
+        owed, lane.owed = lane.owed, 0
+        lane.held_bytes = 0
         schedule = self._network.schedule
         for _ in range(owed):
-            schedule.soon(self._arrive, sender, self._wires[sender].address)
+            schedule.soon(self._arrive, lane)
 
     def break_(self, *, again: bool = True) -> None:
         """End the connection: what is on the way is lost, and both sides hear of it."""
@@ -374,7 +380,7 @@ class Connection:
         self.broken = True
         for end in self._ends:
             if not end.over:
-                end.life.soon(self._down, end, self._wires[end.address].address)
+                end.life.soon(self._down, end, self.other(end).address)
         if again:
             self._network.connect_soon(self._ends[0].address, self._ends[1].address)
 
@@ -384,103 +390,100 @@ class Connection:
             return
         if not silently:
             self.broken = True
-            other = self._wires[end.address]
+            lane = self._lanes[end.address]
+            other = lane.end
             if not other.over:
-                pause = self._network.pause(end.address, other.address, 0)
-                self._network.schedule.at(
-                    self._network.schedule.now + pause, other.life.execute, self._down, other,
-                    end.address,
-                )  # fmt: skip
+                when = self._network.arrival(lane.pair, 0)
+                self._network.schedule.at(when, other.life.execute, self._down, other, end.address)
 
     # On the way
 
-    def _transmit(self, sender: str, receiver: str, piece: bytes) -> None:
+    def _transmit(self, lane: _Lane, piece: bytes) -> None:
         network = self._network
         schedule = network.schedule
-        when = schedule.now + network.pause(sender, receiver, len(piece))
+        when = network.arrival(lane.pair, len(piece))
         if network.datagrams and not network.framing:
-            self._throw(sender, receiver, piece, when)
+            self._throw(lane, piece, when)
             return
-        if network._cut and (sender, receiver) in network._cut:
-            self._held_bytes[sender] += len(piece)
+        if network._cut and lane.pair in network._cut:
+            lane.held_bytes += len(piece)
         # Nothing overtakes anything.
-        last = self._last[sender]
-        if when <= last:
-            when = last
-        self._last[sender] = when
-        flight = self._flight[sender]
-        if network.framing and len(piece) > 1 and network.random.random() < 0.3:
+        if when <= lane.last:
+            when = lane.last
+        lane.last = when
+        if network.framing and len(piece) > 1 and network._chance() < 0.3:
             split = network.random.randrange(1, len(piece))
-            flight.append(piece[:split])
-            schedule.at(when, self._arrive, sender, receiver)
+            lane.flight.append(piece[:split])
+            schedule.at(when, self._arrive, lane)
             piece = piece[split:]
-        flight.append(piece)
-        schedule.at(when, self._arrive, sender, receiver)
+        lane.flight.append(piece)
+        schedule.at(when, self._arrive, lane)
 
-    def _throw(self, sender: str, receiver: str, datagram: bytes, when: float) -> None:
+    def _throw(self, lane: _Lane, datagram: bytes, when: float) -> None:
         """Send a message that nothing binds to those before it."""
         network = self._network
-        if network._cut and (sender, receiver) in network._cut:
+        if network._cut and lane.pair in network._cut:
             return
-        faults, random = network.faults, network.random.random
+        faults, random = network.faults, network._chance
         if faults.loss and random() < faults.loss:
             return
         schedule = network.schedule
-        schedule.at(when, self._land, sender, receiver, datagram)
+        schedule.at(when, self._land, lane, datagram)
         if faults.duplication and random() < faults.duplication:
             later = when + faults.delay * 5 * random()
-            schedule.at(later, self._land, sender, receiver, datagram)
+            schedule.at(later, self._land, lane, datagram)
 
-    def _land(self, sender: str, receiver: str, datagram: bytes) -> None:
+    def _land(self, lane: _Lane, datagram: bytes) -> None:
         cut = self._network._cut
-        if not self.broken and not (cut and (sender, receiver) in cut):
-            end = self._wires[sender]
-            end.life.execute(self._take_in, end, sender, datagram)
+        if not self.broken and not (cut and lane.pair in cut):
+            lane.end.life.execute(self._take_in, lane, datagram)
 
-    def _arrive(self, sender: str, receiver: str) -> None:
+    def _arrive(self, lane: _Lane) -> None:
         """Let the next piece in order arrive."""
         if self.broken:
             return
         network = self._network
-        flight = self._flight[sender]
         if network._cut:
-            keep = network._cut.get((sender, receiver))
+            keep = network._cut.get(lane.pair)
             if keep is not None:
                 # A stream has no gaps: it waits, and dies if the cut loses things.
                 if keep or network.framing:
-                    self._owed[sender] += 1
+                    lane.owed += 1
                 else:
-                    flight.popleft()
+                    lane.flight.popleft()
                 return
-        piece = flight.popleft()
-        end = self._wires[sender]
         receive = self._receive if network.framing else self._take_in
-        end.life.execute(receive, end, sender, piece)
+        lane.end.life.execute(receive, lane, lane.flight.popleft())
 
-    def _take_in(self, end: SimLinks, sender: str, payload: bytes) -> None:
+    def _take_in(self, lane: _Lane, payload: bytes) -> None:
+        end, sender = lane.end, lane.sender
         if end.up.get(sender) is self:
             end.on_frame(sender, payload)
 
-    def _receive(self, end: SimLinks, sender: str, piece: bytes) -> None:
+    def _receive(self, lane: _Lane, piece: bytes) -> None:
+        end, sender = lane.end, lane.sender
         if self.broken or end.over:
             return
         link = self._links[end.address]
+        greets = False
         for event in link.receive(piece):
             if isinstance(event, FrameReceived):
                 end.on_frame(sender, event.payload)
             elif isinstance(event, Greeted):
                 if link.side == "acceptor":
                     link.greet(self._network.connection_count)
+                greets = True
                 self._up(end, sender)
             else:
                 assert isinstance(event, Refused | Broken)
                 raise AssertionError(f"{end.address} and {sender}: {event.reason}")
-        self._flush(end)
+        if greets:
+            self._flush(end)
 
     def _flush(self, end: SimLinks) -> None:
         words = self._links[end.address].data_to_send()
         if words:
-            self._transmit(end.address, self._wires[end.address].address, words)
+            self._transmit(self._lanes[end.address], words)
 
     def _up(self, end: SimLinks, peer: str) -> None:
         if not self.broken and not end.over:
