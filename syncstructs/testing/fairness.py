@@ -7,7 +7,6 @@ its session ends; and each grant has a greater token than the one before.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import decode_many
@@ -39,26 +38,23 @@ class Waits:
         self._holders: list[tuple[str, dict[Any, Holder]]] = []
         # Only lines of two and more: in others nobody is overtaken.
         self._lines: dict[tuple[str, str, Any], list[Waiter]] = {}
+        # All of it in one loop: what is here is paid for every entry, on every node.
+        kinds = _KINDS
         for record in table._directory.records.values():
             target: Any = record.live
-            kind = _kind_of(target.__class__)
-            if kind is None:
-                continue
+            kind = kinds[target.__class__]
             if kind is Grants:
-                self._note_grants(record.name, target)
-            else:
+                if target._holders:
+                    self._holders.append((record.name, target._holders.copy()))
+                for key, line in target._lines.items():
+                    if len(line) > 1:
+                        self._lines[record.name, "lock", key] = list(line)
+            elif kind is ReplQueue:
                 getters, putters = target._getters._waiting, target._putters._waiting
                 if len(getters) > 1:
                     self._lines[record.name, "get", None] = list(getters)
                 if len(putters) > 1:
                     self._lines[record.name, "put", None] = list(putters)
-
-    def _note_grants(self, name: str, target: Grants[Any]) -> None:
-        if target._holders:
-            self._holders.append((name, target._holders.copy()))
-        for key, line in target._lines.items():
-            if len(line) > 1:
-                self._lines[name, "lock", key] = list(line)
 
     def wrong_after(self, entry: Entry) -> str | None:
         """Return what `entry` has done and should not have done; None if all is in order."""
@@ -112,9 +108,7 @@ class Waits:
                 return f"{name!r} passed from {token} to token {now[2]}"
             if self._table.sessions.last(session) is None:
                 continue
-            mine = [
-                (method, args) for owner, method, args in _commands(entry) if owner == session
-            ]
+            mine = [(method, args) for owner, method, args in _commands(entry) if owner == session]
             if (
                 ("_release", [key, token]) not in mine
                 and ("_withdraw", [key, ticket]) not in mine
@@ -127,10 +121,16 @@ class Waits:
         return None
 
 
-@cache
-def _kind_of(kind: type) -> type | None:
-    """Return which of the classes with waits that is; None: there are no waits in it."""
-    return next((known for known in (Grants, ReplQueue) if issubclass(kind, known)), None)
+class _Kinds(dict[type, type | None]):
+    """By class, which of the classes with waits it is; None: there are no waits in it."""
+
+    def __missing__(self, kind: type) -> type | None:
+        found = next((known for known in (Grants, ReplQueue) if issubclass(kind, known)), None)
+        self[kind] = found
+        return found
+
+
+_KINDS: Final = _Kinds()
 
 
 def _ends_waits(entry: Entry) -> bool:

@@ -40,6 +40,8 @@ class Crashed(BaseException):
 class Watcher:
     """What a simulation hears of its hosts; the default hears nothing."""
 
+    __slots__ = ()
+
     def opened(self, life: Life, log: LogStore) -> LogStore:
         """Note that the log of a life is open; may return another that watches over it."""
         return log
@@ -224,6 +226,8 @@ class Life:
         self.replica: Replica[Call]
         self.core: RaftCore
         self.table: Table
+        self.view: Any = None
+        """What its watcher keeps of it, as long as it watches it."""
         self.consumers: dict[str, Any] = {}
         """The objects that the node was started with, or is to attach later."""
         self.late: tuple[str, ...] = ()
@@ -233,6 +237,7 @@ class Life:
         self._schedule = host.schedule
         self._clock_start = host.clock_start
         self._clock_rate = host.clock_rate
+        self._touched = host.watcher.touched
         # CLOCK_MONOTONIC begins anew with each boot, and says nothing about earlier ones.
         self._clock_start += host.random.uniform(-1000.0, 1000.0)
         self.event_loop = VirtualLoop(
@@ -272,7 +277,7 @@ class Life:
         except Crashed:
             assert not self.alive, function
         if self.alive:
-            host.watcher.touched(self)
+            self._touched(self)
 
     def catch_up(self) -> None:
         """Run what came during a pause, in order, if that is over."""
@@ -289,7 +294,7 @@ class Life:
         except Crashed:
             assert not self.alive, function
         if self.alive:
-            self.host.watcher.touched(self)
+            self._touched(self)
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
         """Run something in this life at the present time, after what is going on."""

@@ -153,6 +153,17 @@ class _View:
 class Invariants(Watcher):
     """The checks of one simulation; each raises `Violation` with what was wrong."""
 
+    # With more attributes than Python shares the keys of, a plain instance looks up each method
+    # twice.
+    __slots__ = (
+        "_commit_terms", "_commit_times", "_commit_upto", "_digests", "_durable", "_ended",
+        "_first", "_forgotten", "_groups", "_has_gaps", "_next", "_numbered", "_owners",
+        "_referee_at", "_rules", "_tokens", "_transfers", "_votes", "_wanted_at", "active",
+        "call_type", "check_count", "clock", "committed", "digest_every", "election_count",
+        "leaders", "may_fail", "membership", "membership_index", "memberships", "on_committed",
+        "on_elected", "simulation", "skipped", "violation", "wanted",
+    )  # fmt: skip
+
     def __init__(self, simulation: Simulation, *, active: bool = True) -> None:
         self.active = active
         self.simulation = simulation
@@ -182,7 +193,6 @@ class Invariants(Watcher):
         self.may_fail: set[Host] = set()
         """Hosts whose disk was made to fail, so that their node may stop."""
         self._durable: dict[str, Durable] = {}
-        self._views: dict[Life, _View] = {}
         self._votes: dict[tuple[int, str], str] = {}
         self._commit_terms: list[int] = []
         self._commit_upto: list[int] = []
@@ -214,7 +224,7 @@ class Invariants(Watcher):
         """Watch what the node of a life applies from now on."""
         if not self.active:
             return
-        view = self._views[life] = _View(life.replica)
+        view = life.view = _View(life.replica)
         if self.clock is not None:
             assert not life.replica.outbox
             life.replica.outbox = _NotingOutbox(
@@ -293,12 +303,13 @@ class Invariants(Watcher):
         self._referee(ended)
         if self._next.get(session, 0) >= sequence:
             self._fail(
-                life, f"sends call {sequence} of session {session} again in the next one, but it"
-                " was applied"
+                life,
+                f"sends call {sequence} of session {session} again in the next one, but it"
+                " was applied",
             )
 
     def ended(self, life: Life) -> None:
-        self._views.pop(life, None)
+        life.view = None
 
     def erased(self, host: Host) -> None:
         """Note that a host has lost its disk."""
@@ -309,7 +320,7 @@ class Invariants(Watcher):
     def touched(self, life: Life) -> None:
         if self.violation is not None:
             raise self.violation
-        view = self._views.get(life)
+        view = life.view
         if view is None:
             return
         core = view.core
@@ -358,9 +369,12 @@ class Invariants(Watcher):
         if not self.active:
             return
         kind = _TAGS.get(payload[1])
-        if kind is None or kind is AppendRequest:
+        if kind is None or (kind is AppendRequest and not life.replica._expiring):
             return
         message: Any = decode_message(payload)
+        if kind is AppendRequest:
+            self._rules.sureness.requests(life, peer, message)
+            return
         if kind is Forward:
             self._rules.forwards(life, peer, message)
             return
@@ -391,7 +405,7 @@ class Invariants(Watcher):
     ) -> None:
         rules = self._rules
         leader = self.simulation.hosts[peer].life
-        view = None if leader is None else self._views.get(leader)
+        view = None if leader is None else leader.view
         if view is None or view.core._leading is None or view.core.term != message.term:
             leader = view = None
         elif message.round > view.core._leading.rounds.current:
@@ -417,9 +431,7 @@ class Invariants(Watcher):
                 life, f"acknowledges {index} of term {mine} to {peer}, which has term {there} there"
             )
 
-    def _acknowledges(
-        self, life: Life, peer: str, message: AppendReply, durable: Durable
-    ) -> None:
+    def _acknowledges(self, life: Life, peer: str, message: AppendReply, durable: Durable) -> None:
         index = message.index
         if not message.accepted or index <= life.snapshot_index():
             return
@@ -459,9 +471,7 @@ class Invariants(Watcher):
         """Who does not lead, or does not know all yet, has taken no calls to propose."""
         replica = life.replica
         if not replica._leading and (replica._intake.size_bytes or replica._intake._accepted):
-            self._fail(
-                life, f"has calls of another term to propose: {replica._intake._accepted}"
-            )
+            self._fail(life, f"has calls of another term to propose: {replica._intake._accepted}")
 
     def _persisted(self, life: Life, view: _View, core: Any) -> None:
         index = view.persisted = core.log.persisted_index
@@ -509,9 +519,7 @@ class Invariants(Watcher):
             if known is None:
                 self._first_committed(life, core.term, entry)
             elif known is not entry and known != entry:
-                self._fail(
-                    life, f"commits {entry.id} where {known.id} was (state machine safety)"
-                )
+                self._fail(life, f"commits {entry.id} where {known.id} was (state machine safety)")
 
     def _membership_committed(self, life: Life, entry: Entry) -> None:
         self.memberships.committed(life, entry)
@@ -809,9 +817,7 @@ class Invariants(Watcher):
         if ours[:agreed] != theirs[:agreed]:
             pairs = zip(ours[:agreed], theirs, strict=False)
             one, two = next(pair for pair in pairs if pair[0] != pair[1])
-            self._fail(
-                life, f"has {one.id} where {other.host.address} has {two.id} (log matching)"
-            )
+            self._fail(life, f"has {one.id} where {other.host.address} has {two.id} (log matching)")
 
     def _compare_locks(self, life: Life) -> None:
         for name, lock in life.consumers.items():

@@ -57,9 +57,7 @@ class Sureness:
         """Watch the node of a life from now on."""
         contacts = self._contacts[life] = _Contacts()
         replica: Any = life.replica
-        core = life.core
         expire, connected = replica._expire_sessions, replica.peer_connected
-        take_effects = replica.take_effects
 
         def watched_expire(now: float) -> None:
             before = set(replica._expiring)
@@ -71,16 +69,7 @@ class Sureness:
             contacts.arrivals.pop(peer, None)
             connected(peer, now)
 
-        def watched_effects(now: float) -> Any:
-            effects = take_effects(now)
-            if replica._expiring and core.role is Role.LEADER:
-                for peer, message in effects.sends:
-                    if type(message) is AppendRequest and message.echo:
-                        self._vouches(life, peer)
-            return effects
-
         replica._expire_sessions, replica.peer_connected = watched_expire, watched_connected
-        replica.take_effects = watched_effects
 
     def elected(self, life: Life, term: int) -> None:
         """Note that a node leads from now on."""
@@ -103,6 +92,16 @@ class Sureness:
             its = self._contacts[leader]
             if its.term == message.term:
                 its.answered[life.host.address] = leader.now()
+
+    def requests(self, life: Life, peer: str, message: AppendRequest) -> None:
+        """Look at a request of a leader that has asked the log to end sessions, on its way."""
+        if not message.echo or life.core.role is not Role.LEADER:
+            return
+        session = life.table.sessions.of_address(peer)
+        if session is None or session in life.replica._expiring:
+            self._fail(
+                life, f"makes {peer} sure of session {session}, which it has asked the log to end"
+            )
 
     def hears(
         self, life: Life, sender: str, message: AppendReply | SnapshotReply, now: float
@@ -180,11 +179,4 @@ class Sureness:
                 life,
                 f"ends session {session} of {address} after a silence of {now - since:.3f} s; its"
                 f" ttl is {ttl} s",
-            )
-
-    def _vouches(self, life: Life, peer: str) -> None:
-        session = life.table.sessions.of_address(peer)
-        if session is None or session in life.replica._expiring:
-            self._fail(
-                life, f"makes {peer} sure of session {session}, which it has asked the log to end"
             )
