@@ -241,10 +241,7 @@ class Life:
         # CLOCK_MONOTONIC begins anew with each boot, and says nothing about earlier ones.
         self._clock_start += host.random.uniform(-1000.0, 1000.0)
         self.event_loop = VirtualLoop(
-            host.schedule,
-            execute=self.execute,
-            now=self.now,
-            delay=lambda seconds: seconds / self._clock_rate,
+            host.schedule, execute=self.execute, now=self.now, rate=self._clock_rate
         )
 
     def made(self, node: Node) -> None:
@@ -411,7 +408,9 @@ class DiskWorker:
             host.effect()
         schedule = host.schedule
         times = host.disk_times
-        begin = max(self._free_at, schedule.now)
+        begin = schedule.now
+        if begin < self._free_at:
+            begin = self._free_at
         random = host.random
         end = begin + random.expovariate(1.0) * times.mean
         if end < times.stall_until:

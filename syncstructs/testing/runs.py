@@ -357,26 +357,31 @@ class Run:
 
             future.add_done_callback(answer)
 
-        asked: dict[str, object] = {}
+        asked_for = [a for a in addresses if a not in simulation.damaged]
+        asked: dict[str, object] = dict.fromkeys(asked_for)
+        hosts = simulation.hosts
 
         def all_answered() -> bool:
             if unless is not None and unless():
                 return True
-            cast = simulation.cast()
-            wanted = [a for a in asked_for if a in cast]
-            for address in wanted:
-                life = simulation.hosts[address].life
-                if life is not None and life.node and life.node._engine.failure is not None:
+            # Asked after every event. Who is asked may turn out to be no member any more.
+            cast, all_have = simulation.cast(), True
+            for address in asked_for:
+                if address not in cast:
+                    continue
+                if address not in answered:
+                    all_have = False
+                life = hosts[address].life
+                if life is None or life.node is None:
+                    continue
+                if life.node._engine.failure is not None:
                     # A sync that failed before all was healed may be heard of only now.
                     simulation.start_again([address])
-                    continue
-                if life is not None and life.node is not None and asked.get(address) is not life:
+                elif asked[address] is not life:
                     asked[address] = life
                     life.soon(ask, address)
-            # Who is asked may turn out to be no member any more.
-            return answered.issuperset(wanted)
+            return all_have
 
-        asked_for = [a for a in addresses if a not in simulation.damaged]
         simulation.run_until(all_answered, _RECOVERY)
 
     def _check_histories(self) -> None:

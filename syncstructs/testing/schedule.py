@@ -116,7 +116,7 @@ class VirtualLoop:
 
     `execute(function, *args)` is the simulator's way to run something in this life at its present
     time: it refuses when the life is over, and puts off what comes while the process is paused.
-    `delay(seconds)` turns seconds of this node's clock into true ones. It is a `node.runners.Loop`
+    `rate`: seconds that this node's clock makes in a true one. It is a `node.runners.Loop`
     for engines, and enough of an asyncio loop for coroutines that await futures of the node,
     `asyncio.sleep`, tasks and time-outs; for sockets, threads and executors there is nothing.
     """
@@ -127,12 +127,12 @@ class VirtualLoop:
         *,
         execute: Callable[..., object],
         now: Callable[[], float],
-        delay: Callable[[float], float],
+        rate: float = 1.0,
     ) -> None:
         self._schedule = schedule
         self._execute = execute
         self._now = now
-        self._delay = delay
+        self._rate = rate
         self._run_in_context = Context().run
         self._failures: list[BaseException] = []
         self._spawned: list[Coroutine[Any, Any, None]] = []
@@ -192,9 +192,11 @@ class VirtualLoop:
         if not self.over:
             schedule = self._schedule
             if delay > 0:
-                # Where one clock is finer than the other, it would fire too early for ever.
-                when = schedule.now + max(self._delay(delay), _TICK)
-                schedule.at(when, self._execute, self._fire, handle)
+                seconds = delay / self._rate
+                if seconds < _TICK:
+                    # Where one clock is finer than the other, it would fire too early for ever.
+                    seconds = _TICK
+                schedule.at(schedule.now + seconds, self._execute, self._fire, handle)
             else:
                 schedule.soon(self._execute, self._fire, handle)
         return handle

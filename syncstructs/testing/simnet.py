@@ -173,7 +173,7 @@ class SimNetwork:
 
     def _connect(self, pair: tuple[str, str]) -> None:
         self._connecting.discard(pair)
-        one, other = (self._links.get(address) for address in pair)
+        one, other = self._links.get(pair[0]), self._links.get(pair[1])
         if one is None or other is None or one.over or other.over:
             return  # whoever comes back calls
         if not _is_wanted(one, other):

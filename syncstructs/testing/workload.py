@@ -38,6 +38,7 @@ from .violation import Violation
 if TYPE_CHECKING:
     from ..futures import Future
     from .hosts import Life
+    from .schedule import VirtualLoop
     from .simulator import Simulation
 
 class Ledger(ReplList[int]):
@@ -178,7 +179,7 @@ class Load:
         self.puzzled: list[BaseException] = []
         """Errors that no call should raise."""
         self._numbers = itertools.count(1)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[tuple[VirtualLoop, asyncio.Task[None]]] = []
 
     def is_late(self, life: Life, name: str) -> bool:
         """Return whether a node attaches an object only some time after its start."""
@@ -188,11 +189,11 @@ class Load:
 
     def join(self, life: Life) -> None:
         """Let callers begin on a node that has just been made."""
+        loop = life.event_loop
         if life.late:
-            self._tasks.append(life.event_loop.create_task(Client(self, life, -1).attach()))
+            self._tasks.append((loop, loop.create_task(Client(self, life, -1).attach())))
         for number in range(self.plan.clients):
-            client = Client(self, life, number)
-            self._tasks.append(life.event_loop.create_task(client.run()))
+            self._tasks.append((loop, loop.create_task(Client(self, life, number).run())))
 
     def number(self) -> int:
         """Return a number that it never returned before."""
@@ -207,9 +208,12 @@ class Load:
         """Whether no caller is at work on a node that lives."""
         tasks = self._tasks
         # Asked after every event: mostly the last one is at work still.
-        while tasks and (tasks[-1].done() or _is_over(tasks[-1])):
+        while tasks:
+            loop, task = tasks[-1]
+            if not loop.over and not task.done():
+                return False
             tasks.pop()
-        return not tasks
+        return True
 
     def check(self) -> None:
         """Raise what a caller should not have met."""
@@ -248,10 +252,6 @@ class Load:
                     session=record.session,
                 ))  # fmt: skip
         return histories
-
-
-def _is_over(task: asyncio.Task[None]) -> bool:
-    return bool(task.get_loop().is_closed())
 
 
 _FORGIVEN = (SyncError, Empty, Full, LookupError, ValueError, TypeError)
