@@ -49,7 +49,8 @@ class Durable:
                 self.terms.clear()
             if append.hard_state is not None:
                 self.hard_state = append.hard_state
-            self._note_reached()
+            if append.reset is not None or append.hard_state is not None:
+                self._note_reached()
             if append.entries:
                 self._take_entries(append.entries)
                 self._note_reached()
@@ -64,8 +65,9 @@ class Durable:
             terms.append(entry.term)
 
     def _note_reached(self) -> None:
-        term = self.hard_state.term
-        self._reached[term] = max(self._reached.get(term, 0), self.last)
+        term, last = self.hard_state.term, self.base + len(self.terms)
+        if last > self._reached.get(term, -1):
+            self._reached[term] = last
 
     def reached(self, term: int) -> int:
         """Return the highest index that was there at any time since that term."""
@@ -145,20 +147,21 @@ class WatchedLog:
 
     def append(self, appends: Sequence[Append]) -> None:
         """Append, and note that it is durable."""
-        self._durable.writing = [*self._durable.writing, *appends]
-        self._inner.append(appends)
-        self._durable.writing = ()
-        self._durable.take(appends)
-        if isinstance(self._inner, Wal):
+        durable, inner = self._durable, self._inner
+        durable.writing = [*durable.writing, *appends]
+        inner.append(appends)
+        durable.writing = ()
+        durable.take(appends)
+        if isinstance(inner, Wal):
             indexes = [append.entries[-1].index for append in appends if append.entries]
-            position = self._inner._position
-            if position is not None and position.hard_state != self._durable.hard_state:
+            position = inner._position
+            if position is not None and position.hard_state != durable.hard_state:
                 self._fail(
                     self._life,
                     f"would begin its next segment with {position.hard_state}; what is durable is"
-                    f" {self._durable.hard_state}",
+                    f" {durable.hard_state}",
                 )
-            name = self._inner._segments[-1].name
+            name = inner._segments[-1].name
             self._highest[name] = max([self._highest.get(name, 0), *indexes])
 
     def compact(self, index: int) -> None:

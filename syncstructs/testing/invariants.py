@@ -12,8 +12,8 @@ A check costs what has changed since the last one, so that it can be made after 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,11 +59,12 @@ _PLACES = 1 << 50
 _PLACES_PER_GROUP = 1 << 30
 _PLACES_PER_CALL = 1 << 10
 
-# The second byte of an encoded message is its tag.
-_TAGS = {
+_LOOKED_AT = {
     kind.__struct_config__.tag: kind
     for kind in (VoteRequest, VoteReply, AppendReply, AppendRequest, SnapshotReply, Forward)
 }
+# The second byte of an encoded message is its tag.
+_BY_TAG = tuple(_LOOKED_AT.get(tag) for tag in range(256))
 
 
 class Command(NamedTuple):
@@ -250,7 +251,7 @@ class Invariants(Watcher):
             restore(image)
             self.skipped.add(life)
             self._compare_state(life)
-            self._compare_lines(life)
+            self._compare_lines(life, table.objects)
 
         table.apply, table.restore = watched_apply, watched_restore
         self._rules.watch(life)
@@ -368,7 +369,7 @@ class Invariants(Watcher):
     def sends(self, life: Life, peer: str, payload: bytes) -> None:
         if not self.active:
             return
-        kind = _TAGS.get(payload[1])
+        kind = _BY_TAG[payload[1]]
         if kind is None or (kind is AppendRequest and not life.replica._expiring):
             return
         message: Any = decode_message(payload)
@@ -405,49 +406,52 @@ class Invariants(Watcher):
     ) -> None:
         rules = self._rules
         leader = self.simulation.hosts[peer].life
-        view = None if leader is None else leader.view
-        if view is None or view.core._leading is None or view.core.term != message.term:
-            leader = view = None
-        elif message.round > view.core._leading.rounds.current:
-            current = view.core._leading.rounds.current
+        its = None if leader is None or leader.view is None else leader.core
+        if its is None or its._leading is None or its.term != message.term:
+            leader = its = None
+        elif message.round > its._leading.rounds.current:
+            current = its._leading.rounds.current
             self._fail(life, f"answers {peer} round {message.round}, which is at round {current}")
-        rules.answers_round(message.term, life.host.address, peer, message)
-        rules.answered(life, message.term, message.round)
+        rules.answers_round(life, peer, message)
         rules.sureness.answers(life, leader, message)
         if isinstance(message, SnapshotReply):
             self._transfers.answers(life, message)
             self._acknowledges_snapshot(life, peer, message, durable)
             return
         if message.accepted:
-            self._acknowledges(life, peer, message, durable)
-            if view is not None and message.term == life.core.term:
-                self._compare_acknowledged(life, peer, message.index, view.core.log)
+            self._acknowledges(life, peer, message, durable, None if its is None else its.log)
 
-    def _compare_acknowledged(self, life: Life, peer: str, index: int, its: RaftLog) -> None:
-        """What a follower acknowledges in its term is equal to what its leader has."""
-        mine, there = life.core.log.term_at(index), its.term_at(index)
+    def _acknowledges(
+        self,
+        life: Life,
+        peer: str,
+        message: AppendReply,
+        durable: Durable,
+        its: RaftLog | None,
+    ) -> None:
+        """Look whether that is durable, and equal to what the leader of the term has in its log."""
+        index, core = message.index, life.core
+        # What hung on a write that a later term took back, in the same sync, may still be said.
+        past = message.term < durable.hard_state.term
+        last = durable.reached(message.term) if past else durable.last
+        # What a snapshot covers is durable: that is asked last, as it hardly ever is the reason.
+        if index > last and index > life.snapshot_index():
+            self._fail(life, f"acknowledges {index} to {peer}, but only {last} is durable")
+        if message.term != core.term:
+            return
+        mine = core.log.term_at(index)
+        if mine and not durable.has(index, mine) and index > life.snapshot_index():
+            self._fail(
+                life,
+                f"acknowledges {index} to {peer}, but what is durable there is not of term {mine}",
+            )
+        if its is None:
+            return
+        there = its.term_at(index)
         if index > its.last_index or (mine and there and mine != there):
             self._fail(
                 life, f"acknowledges {index} of term {mine} to {peer}, which has term {there} there"
             )
-
-    def _acknowledges(self, life: Life, peer: str, message: AppendReply, durable: Durable) -> None:
-        index = message.index
-        if not message.accepted or index <= life.snapshot_index():
-            return
-        # What hung on a write that a later term took back, in the same sync, may still be said.
-        past = message.term < durable.hard_state.term
-        last = durable.reached(message.term) if past else durable.last
-        if index > last:
-            self._fail(life, f"acknowledges {index} to {peer}, but only {last} is durable")
-        if message.term == life.core.term:
-            term = life.core.log.term_at(index) or 0
-            if term and not durable.has(index, term):
-                self._fail(
-                    life,
-                    f"acknowledges {index} to {peer}, but what is durable there is not of term"
-                    f" {term}",
-                )
 
     def _acknowledges_snapshot(
         self, life: Life, peer: str, message: SnapshotReply, durable: Durable
@@ -550,10 +554,13 @@ class Invariants(Watcher):
         if entry.kind is EntryKind.MEMBERSHIP:
             self._membership_committed(life, entry)
         log = life.core.log
-        # The next membership may be in the log since it was committed.
-        counted = (log.membership, log.membership_at(max(entry.index, log.base.index)))
         sees = life.core.role is Role.LEADER or not self.simulation.spares
-        if sees and not any(is_quorum(membership, holders) for membership in counted):
+        # The next membership may be in the log since it was committed.
+        if (
+            sees
+            and not is_quorum(log.membership, holders)
+            and not is_quorum(log.membership_at(max(entry.index, log.base.index)), holders)
+        ):
             self._fail(
                 life, f"commits {entry.id} in term {term}, which is durable on {holders} only"
             )
@@ -562,7 +569,8 @@ class Invariants(Watcher):
             if last != term:
                 self._fail(life, f"commits up to {entry.id} by counting, in term {term} (5.4.2)")
         self.committed[entry.index] = entry
-        self._rules.greatest_commit = max(self._rules.greatest_commit, entry.index)
+        if entry.index > self._rules.greatest_commit:
+            self._rules.greatest_commit = entry.index
         if self.clock is not None:
             self._commit_times[entry.index] = self.clock()
         if not self._commit_terms or self._commit_terms[-1] != term:
@@ -792,8 +800,9 @@ class Invariants(Watcher):
         self.memberships.check(life, life.core)
         self._compare_logs(life)
         self._compare_locks(life)
-        self._compare_grants(life)
-        self._compare_sessions(life)
+        objects = life.table.objects
+        self._compare_grants(life, objects)
+        self._compare_sessions(life, objects)
         failure = life.node._engine.failure
         excused = isinstance(failure, NodeClosed) or life.host in self.may_fail
         if failure is not None and not excused:
@@ -824,9 +833,9 @@ class Invariants(Watcher):
             if isinstance(lock, ReplLock) and lock._binding is not None and lock.held:
                 self.holds(life, name, lock.token)
 
-    def _compare_grants(self, life: Life) -> None:
+    def _compare_grants(self, life: Life, objects: Mapping[str, Any]) -> None:
         """A node that is sure of a lock has it by the log as well."""
-        for name, locks in life.table.objects.items():
+        for name, locks in objects.items():
             if not isinstance(locks, Grants) or not locks._grants:
                 continue
             for key, grant in locks._grants.items():
@@ -854,27 +863,32 @@ class Invariants(Watcher):
             self._fail(life, f"holds {name!r} with token {token} after one with {known[0]}")
         self._tokens[name] = (token, life)
 
-    def _compare_sessions(self, life: Life) -> None:
+    def _compare_sessions(self, life: Life, objects: Mapping[str, Any]) -> None:
         """Whoever holds a lock or waits for anything has a session that lives."""
-        table = life.table
-        live = table.sessions.live()
-        for name, target in table.objects.items():
+        live = life.table.sessions.live()
+        for name, target in objects.items():
             target_check = getattr(target, "_check", None)
             if target_check is not None:
                 target_check()
-            held = target._holders.values() if isinstance(target, Grants) else ()
-            waits = chain.from_iterable(target._all_waiters())
-            for session, *_ in chain(held, waits):
+            # Mostly there is nobody, and nothing to be compared.
+            sessions = [
+                waiter[0] for waiters in target._all_waiters() for waiter in waiters._waiting
+            ]
+            if isinstance(target, Grants):
+                sessions += [holder[0] for holder in target._holders.values()]
+            for session in sessions:
                 if session not in live:
                     self._fail(
                         life, f"in {name!r} session {session} holds or waits, but it is over"
                     )
-        self._compare_lines(life)
+        self._compare_lines(life, objects)
 
-    def _compare_lines(self, life: Life) -> None:
+    def _compare_lines(self, life: Life, objects: Mapping[str, Any]) -> None:
         """The lines for locks are those of all who wait; priorities are in order."""
-        for name, target in life.table.objects.items():
+        for name, target in objects.items():
             if isinstance(target, Grants):
+                if not target._lines and not target._waiters._waiting:
+                    continue
                 lines: dict[Any, list[tuple[int, int]]] = {}
                 for waiter in target._waiters:
                     lines.setdefault(target._waiters._waiting[waiter][1], []).append(waiter)
@@ -891,7 +905,7 @@ class Invariants(Watcher):
         if self.active:
             for life in self.simulation.lives():
                 life.replica._check()
-                self._compare_sessions(life)
+                self._compare_sessions(life, life.table.objects)
                 self._compare_state(life)
 
     def _fail(self, life: Life, what: str) -> Any:

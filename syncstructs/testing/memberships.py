@@ -30,8 +30,10 @@ _PATIENCE: Final = 4
 def is_quorum(membership: Membership, agreed: Collection[str]) -> bool:
     """Whether those are a majority of the voters, and of the outgoing ones if there are any."""
     there = set(agreed)
-    halves = [set(half) for half in (membership.voters, membership.outgoing) if half]
-    return bool(membership.voters) and all(2 * len(half & there) > len(half) for half in halves)
+    for half in (membership.voters, membership.outgoing):
+        if half and 2 * len(there.intersection(half)) <= len({*half}):
+            return False
+    return bool(membership.voters)
 
 
 def may_follow(before: Membership, after: Membership) -> bool:

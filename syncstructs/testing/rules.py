@@ -222,13 +222,21 @@ class Rules:
         """Note a vote on its way."""
         self._voters.setdefault((term, candidate), set()).add(voter)
 
-    def answers_round(
-        self, term: int, peer: str, leader: str, reply: AppendReply | SnapshotReply
-    ) -> None:
+    def answers_round(self, life: Life, leader: str, reply: AppendReply | SnapshotReply) -> None:
         """Note an answer to a round of a leader on its way, by who answers and its recovery."""
-        answered = self._rounds.setdefault((term, leader), {})
-        voice = (peer, reply.recovering)
-        answered[voice] = max(reply.round, answered.get(voice, 0))
+        term, round = reply.term, reply.round
+        voices = self._rounds.get((term, leader))
+        if voices is None:
+            voices = self._rounds[term, leader] = {}
+        voice = (life.host.address, reply.recovering)
+        if round > voices.get(voice, -1):
+            voices[voice] = round
+        answered = (term, round)
+        if answered > self._answered.get(life, _NEVER):
+            self._answered[life] = answered
+        unanswered = self._unanswered.get(life)
+        if unanswered is not None and answered >= unanswered[:2]:
+            del self._unanswered[life]
 
     def _confirmed(self, life: Life, term: int, round: int) -> None:
         answered = self._rounds.get((term, life.host.address), {})
@@ -323,14 +331,6 @@ class Rules:
                 f"goes on behind entry {previous} of term {term} with {sender}, which has told by"
                 f" {message} that its log is another one there (5.3)",
             )
-
-    def answered(self, life: Life, term: int, round: int) -> None:
-        """Note an answer to a round on its way."""
-        if (term, round) > self._answered.get(life, _NEVER):
-            self._answered[life] = (term, round)
-        unanswered = self._unanswered.get(life)
-        if unanswered is not None and (term, round) >= unanswered[:2]:
-            del self._unanswered[life]
 
     def answers_in_time(self, life: Life, core: RaftCore) -> None:
         """Look whether a follower owes its leader an answer for which it waits for nothing."""
