@@ -174,7 +174,12 @@ class VirtualLoop:
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         """Call `callback(*args)` at the present time, after what is going on."""
-        return self.call_later(0.0, callback, *args, context=context)
+        # Never the context of whoever made the call: an open batch there is none of this one's.
+        run = self._run_in_context if context is None else context.run
+        handle = Handle(run, (callback, *args))
+        if not self.over:
+            self._schedule.soon(self._execute, self._fire, handle)
+        return handle
 
     call_soon_threadsafe = call_soon
 
@@ -186,19 +191,17 @@ class VirtualLoop:
         context: Context | None = None,
     ) -> Handle:
         """Call `callback(*args)` so many seconds from now, by the clock of this node."""
-        # Never the context of whoever made the call: an open batch there is none of this one's.
+        if delay <= 0:
+            return self.call_soon(callback, *args, context=context)
         run = self._run_in_context if context is None else context.run
         handle = Handle(run, (callback, *args))
         if not self.over:
             schedule = self._schedule
-            if delay > 0:
-                seconds = delay / self._rate
-                if seconds < _TICK:
-                    # Where one clock is finer than the other, it would fire too early for ever.
-                    seconds = _TICK
-                schedule.at(schedule.now + seconds, self._execute, self._fire, handle)
-            else:
-                schedule.soon(self._execute, self._fire, handle)
+            seconds = delay / self._rate
+            if seconds < _TICK:
+                # Where one clock is finer than the other, it would fire too early for ever.
+                seconds = _TICK
+            schedule.at(schedule.now + seconds, self._execute, self._fire, handle)
         return handle
 
     def _fire(self, handle: Handle) -> None:

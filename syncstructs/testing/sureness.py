@@ -87,7 +87,8 @@ class Sureness:
         if not message.round:
             return
         contacts = self._contacts[life]
-        contacts.said = max(contacts.said, message.sent)
+        if message.sent > contacts.said:
+            contacts.said = message.sent
         if leader is not None:
             its = self._contacts[leader]
             if its.term == message.term:
