@@ -186,14 +186,17 @@ class Run:
         silent = [a for a in simulation.cast() if a not in core]
 
         def forgotten() -> bool:
-            # Some of them may have ceased to be members.
-            members = set(core).intersection(simulation.cast())
-            return all(
-                life.table.sessions.of_address(address) is None
-                for life in simulation.lives()
-                if life.host.address in members
-                for address in silent
-            )
+            # Asked after every event. Some of them may have ceased to be members.
+            cast = simulation.cast()
+            for member in core:
+                life = simulation.hosts[member].life
+                if member not in cast or life is None or life.node is None:
+                    continue
+                sessions = life.table.sessions
+                for address in silent:
+                    if sessions.of_address(address) is not None:
+                        return False
+            return True
 
         simulation.run_until(forgotten, _RECOVERY)
 
