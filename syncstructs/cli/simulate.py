@@ -22,11 +22,13 @@ def add_parser(commands: Any) -> None:
         help="torture simulated clusters, and check every step",
         description="Run clusters in virtual time under faults of network, disks, processes and"
         " clocks. Each run follows from a seed; a failing one is made short, and printed with a"
-        " token that replays it. Exit status 1 if any failed.",
+        " token that replays it. Exit status 1 if any failed, 130 if Ctrl-C ended it.",
     )
-    parser.add_argument("--seeds", type=int, metavar="N", help="how many runs (default: no limit)")
     parser.add_argument(
-        "--time", type=seconds, metavar="T", help="for how long, as 90, 90s, 10m or 2h"
+        "--seeds", type=count, metavar="N", help="how many runs (default: no limit)"
+    )
+    parser.add_argument(
+        "--time", type=some_seconds, metavar="T", help="for how long, as 90, 90s, 10m or 2h"
         f" (default: {DEFAULT_SECONDS:.0f}s, or no limit with --seeds)",
     )  # fmt: skip
     parser.add_argument(
@@ -34,7 +36,7 @@ def add_parser(commands: Any) -> None:
         help="all, network, disk, membership, locks or calm; several with commas",
     )
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="where to begin")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: all cores)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument(
         "--shrink", type=seconds, default=30.0, metavar="T",
@@ -51,15 +53,16 @@ def run(options: argparse.Namespace) -> int:
     from ..testing.campaign import Totals, campaign
     from ..testing.plans import PROFILES
 
-    profiles = options.profile.split(",")
+    profiles = [name.strip() for name in options.profile.split(",")]
     unknown = [name for name in profiles if name not in PROFILES]
     if unknown:
-        print(f"profile {unknown[0]!r} is none of {', '.join(PROFILES)}", file=sys.stderr)
+        print(f"profile {unknown[0]!r} is none of {', '.join(PROFILES)}; separate several by"
+              " single commas", file=sys.stderr)  # fmt: skip
         return 2
     limit = options.time
     if limit is None and options.seeds is None:
         limit = DEFAULT_SECONDS
-    totals = Totals()
+    totals, interrupted = Totals(), False
     progress = _progress(options.seeds, limit, quiet=options.json)
     try:
         for result in campaign(
@@ -71,14 +74,29 @@ def run(options: argparse.Namespace) -> int:
                 progress.say(f"seed {result.seed} {result.profile}: {result.failure}")
             progress.show(totals)
     except KeyboardInterrupt:
+        interrupted = True
         progress.say("interrupted; what was done till now:")
     finally:
         progress.close()
     _summarise(totals, as_json=options.json)
+    if interrupted:
+        # As shells have it for a program that Ctrl-C ends.
+        return 130
     if totals.failures:
         _explain(totals.failures[0], options.shrink)
         return 1
-    return 0 if totals.runs else 1
+    return 0
+
+
+def count(text: str) -> int:
+    """Return the number that `text` stands for.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, or below 1.
+    """
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def seconds(text: str) -> float:
@@ -91,6 +109,18 @@ def seconds(text: str) -> float:
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write it as 90s, 10m or 2h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def some_seconds(text: str) -> float:
+    """Return the seconds that `text` stands for, as `seconds` does.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no time, or none at all.
+    """
+    value = seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} leaves no time for a run")
+    return value
 
 
 def _replay(token: str) -> int:

@@ -74,13 +74,34 @@ def test_simulate_replays_a_token_as_a_story():
     ("options", "why"),
     [
         ("--profile everything", "none of all"), ("--time soon", "no time"),
-        ("--replay abc", "no replay token"),
+        ("--replay abc", "no replay token"), ("--jobs -1", "from 1 on"),
+        ("--seeds 0", "from 1 on"), ("--time 0", "no time for a run"),
+        ("--profile disk,", "separate several"),
     ],
 )  # fmt: skip
 def test_simulate_refuses_what_it_does_not_know(options, why):
     done = run([*COMMAND, "simulate", *options.split()])
     assert done.returncode == 2
     assert why in done.stderr
+
+
+def test_ctrl_c_ends_a_campaign_with_its_figures_and_status_130():
+    options = ["--time", "300s", "--jobs", "1", "--profile", "calm", "--json"]
+    campaign = subprocess.Popen(
+        [*COMMAND, "simulate", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals,
+    )  # fmt: skip
+    try:
+        # The first progress is said after ten seconds.
+        assert "runs" in campaign.stderr.readline()
+        campaign.send_signal(signal.SIGINT)
+        figures, errors = campaign.communicate(timeout=30)
+    finally:
+        campaign.kill()
+    assert campaign.returncode == 130, errors
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert json.loads(figures)["runs"] > 0
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
