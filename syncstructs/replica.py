@@ -369,9 +369,10 @@ class Replica(Generic[C]):
         if self._installing is not None:
             return False
         applied = self.table.applied_index
-        if applied - self._snapshot_index >= self.config.snapshot_log_entries:
-            return True
         grown = self.core.log.size_bytes - self.config.log_keep_bytes
+        if applied - self._snapshot_index >= self.config.snapshot_log_entries:
+            # Whoever is being sent one could never have it, if newer ones always took its place.
+            return grown >= self._snapshot_size or not self.core.sends_snapshot
         return (
             grown >= self.config.snapshot_log_bytes
             and grown >= self._snapshot_size

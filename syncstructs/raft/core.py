@@ -219,6 +219,11 @@ class RaftCore:
         return self._recovery is not None
 
     @property
+    def sends_snapshot(self) -> bool:
+        """Whether a snapshot is on its way from here to somebody who answers."""
+        return self._leading is not None and self._leading.sends_snapshot(self._now)
+
+    @property
     def unlike_members(self) -> dict[str, tuple[str, ...]]:
         """Which of the others were started with another list of members, while none has begun."""
         return {} if self._recovery is None else self._recovery.unlike(self._membership)

@@ -343,6 +343,11 @@ class Leading:
         del self._transfers[peer]
         self.peers[peer].caught_up()
 
+    def sends_snapshot(self, now: float) -> bool:
+        """Whether a snapshot is on its way to a peer that is heard."""
+        patience = self._config.election_timeout_max
+        return any(now - self.peers[peer].heard < patience for peer in self._transfers)
+
     def chunk_missing(
         self, peer: str, missing: SnapshotMeta, newest: SnapshotMeta | None, now: float
     ) -> None:
