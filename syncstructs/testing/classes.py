@@ -7,20 +7,18 @@ makes failures short; the simulator makes each of them repeatable.
 
 from __future__ import annotations
 
-import os
+import itertools
 import sys
 import time
 import unittest
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
-from math import inf
+from collections.abc import Callable, Hashable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..codec import encode
 from ..objects.replicated import Replicated
-from .class_runs import ClassFailure, ClassPlan, ClassRun, PlannedCall
+from .budgets import Watch, budget, watch_time
+from .class_runs import ClassPlan, ClassRun, PlannedCall
 from .contract import OtherCopies, check_contract
 from .plans import Fault, Plan, draw_plan
 from .quiet import QuietCluster
@@ -30,17 +28,20 @@ from .subjects import CallSpec, Made, Subject
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-BUDGET_VARIABLE: Final = "SYNCSTRUCTS_TEST_SECONDS"
-"""The environment variable that gives all classes another budget, in seconds per class."""
-_SECONDS: Final = 4.0
-# Parts of the budget. The other processes of the contract take what they take to import the class.
+# Parts of the budget. The other process of the contract takes what it takes to import the class.
 _CONTRACT, _SEQUENTIAL, _CLUSTER = 0.15, 0.3, 0.55
 _EXAMPLES_PER_SECOND: Final = 100
 _WITHIN: Final = 2.0
 _WAITS: Final = (0.0, 0.0, 0.01, 0.1, 0.5)
 _CALLS_PER_CALLER: Final = 8
-_SHRINKING: Final = 5.0
-"""Seconds of real time for making a failure short, and a quarter of the budget; 30 at the most."""
+_LEAST_RUNS: Final = 12
+"""Runs with enough calls that `test_cluster` makes at the least, however long they take."""
+_LEAST_TRIES: Final = 5
+"""Of calls one after the other: sequences that are not empty."""
+_ENOUGH_CALLS: Final = 5
+_POOR_RUNS: Final = 5
+"""Of the runs with fewer calls, or without a fault, only so many are made: what failed last time is
+among the first. The others say little, and Hypothesis draws many of them before it draws more."""
 
 
 class ReplicatedTest(unittest.TestCase):
@@ -73,7 +74,7 @@ class ReplicatedTest(unittest.TestCase):
         """One call after another, on any member of a quiet cluster, is as on a plain copy."""
         package = hypothesis()
         machine = _machine(self.subject, self.nodes)
-        with _watch_time(self._budget(_SEQUENTIAL)) as watch:
+        with watch_time(self._budget(_SEQUENTIAL), _LEAST_TRIES) as watch:
             machine.watch = watch
             package.stateful.run_state_machine_as_test(
                 machine,
@@ -82,25 +83,25 @@ class ReplicatedTest(unittest.TestCase):
 
     def test_cluster(self) -> None:
         """Many callers under faults see what they could have seen on one copy."""
-        failures: dict[str, ClassFailure] = {}
-        shrunk_by = inf
-
-        def check(plan: ClassPlan) -> None:
-            nonlocal shrunk_by
-            token = plan.token()
-            if token in failures:
-                raise failures[token]
-            if time.monotonic() > shrunk_by:
-                return  # short enough: only what is known to fail still does
-            try:
+        search = _ClusterSearch(self._run, self._is_rich)
+        test = hypothesis().given(plan=self._plans())(search.check)
+        with watch_time(self._budget(_CLUSTER), _LEAST_RUNS) as search.watch:
+            self._settings(_CLUSTER)(test)()
+        pool = self._pool() if search.watch.tried < _LEAST_RUNS else []
+        for seed in itertools.count():
+            if search.watch.tried >= _LEAST_RUNS:
+                return
+            plan = self._plan_of(seed, pool)
+            if self._is_rich(plan):
                 self._run(plan)
-            except ClassFailure as failure:
-                failures[token] = failure
-                shrunk_by = min(shrunk_by, time.monotonic() + min(_SHRINKING + budget / 4, 30.0))
-                raise
+                search.watch.tried += 1
 
-        budget = self._budget(_CLUSTER)
-        self._search(hypothesis().given(plan=self._plans())(check), _CLUSTER)
+    @classmethod
+    def _is_rich(cls, plan: ClassPlan) -> bool:
+        """Return whether a run has enough calls, of several callers, and faults if it may."""
+        calling = [calls for calls in plan.callers if calls]
+        enough = sum(map(len, calling)) >= _ENOUGH_CALLS and len(calling) >= min(2, cls.clients)
+        return enough and (not cls.kinds or bool(plan.plan.faults))
 
     @classmethod
     def soak(cls, seconds: float = 60.0, *, first_seed: int = 0) -> int:
@@ -208,9 +209,7 @@ class ReplicatedTest(unittest.TestCase):
 
     @classmethod
     def _budget(cls, part: float) -> float:
-        asked = os.environ.get(BUDGET_VARIABLE)
-        seconds = float(asked) if asked else cls.seconds
-        return (_SECONDS if seconds is None else seconds) * part
+        return budget(cls.seconds) * part
 
     @classmethod
     def _settings(cls, part: float, **more: Any) -> Any:
@@ -228,59 +227,47 @@ class ReplicatedTest(unittest.TestCase):
     def _search(self, test: Callable[[], None], part: float) -> None:
         """Let Hypothesis look for a failure until the budget is spent."""
         inner = test.hypothesis.inner_test  # type: ignore[attr-defined]
-        with _watch_time(self._budget(part)) as watch:
+        with watch_time(self._budget(part)) as watch:
             test.hypothesis.inner_test = watch.over(inner)  # type: ignore[attr-defined]
             self._settings(part)(test)()
 
 
-class _TimeIsUp(unittest.SkipTest):
-    """Ends a search of Hypothesis, which passes on what skips a test."""
+class _ClusterSearch:
+    """The runs that `test_cluster` makes of the plans it is given."""
 
+    watch: Watch
 
-class _Watch:
-    """Ends a search in time, unless it has found something: making that short may take longer."""
+    def __init__(
+        self, run: Callable[[ClassPlan], None], is_rich: Callable[[ClassPlan], bool]
+    ) -> None:
+        self._run = run
+        self._is_rich = is_rich
+        self._poor_runs = 0
+        self._failures: dict[str, Exception] = {}
 
-    def __init__(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
-        self.found: BaseException | None = None
-        """The last failure."""
-
-    def look(self) -> None:
-        """Raise `_TimeIsUp` if it is."""
-        if self.found is None and time.monotonic() > self._deadline:
-            raise _TimeIsUp("the budget is spent")
-
-    def over(self, test: Callable[..., None]) -> Callable[..., None]:
-        """Return the test, which ends the search when time is up."""
-
-        @wraps(test)
-        def timed(**arguments: Any) -> None:
-            self.look()
-            try:
-                test(**arguments)
-            except BaseException as error:
-                self.found = error
-                raise
-
-        return timed
-
-
-@contextmanager
-def _watch_time(seconds: float) -> Iterator[_Watch]:
-    watch = _Watch(seconds)
-    try:
-        yield watch
-    except _TimeIsUp:
-        return
-    except hypothesis().errors.Flaky as error:
-        # What failed went well the next time: something is not a function of what was drawn.
-        if not isinstance(watch.found, AssertionError):
+    def check(self, plan: ClassPlan) -> None:
+        """Carry the plan out, if it is worth it."""
+        self.watch.look()
+        token = plan.token()
+        if token in self._failures:
+            raise self._failures[token]
+        if not self._is_worth_it(plan):
+            return
+        try:
+            self._run(plan)
+        except Exception as failure:
+            self._failures[token] = failure
+            self.watch.failed(failure)
             raise
-        watch.found.add_note(
-            "The same calls do not fail each time: the class depends on something besides its"
-            " state, its arguments and its context."
-        )
-        raise watch.found from error
+
+    def _is_worth_it(self, plan: ClassPlan) -> bool:
+        if self.watch.found is not None:
+            return True  # it is being made short
+        if self._is_rich(plan):
+            self.watch.tried += 1
+            return True
+        self._poor_runs += any(plan.callers)
+        return any(plan.callers) and self._poor_runs <= _POOR_RUNS
 
 
 def _planned(wait: float, pick: float, made: Made) -> PlannedCall:
@@ -312,27 +299,33 @@ def _machine(subject: Subject, nodes: int) -> Any:
     base: Any = stateful.RuleBasedStateMachine
 
     class Machine(base):  # type: ignore[misc]
-        watch: ClassVar[_Watch]
+        watch: ClassVar[Watch]
 
         def __init__(self) -> None:
             super().__init__()
             self.cluster = QuietCluster(subject, nodes)
+            self.has_failed = False
 
         def make(self, member: int, made: Made) -> None:
             try:
                 self.cluster.make(member, made)
             except BaseException as error:
-                self.watch.found = error
+                self._failed(error)
                 raise
 
         def teardown(self) -> None:
             try:
-                self.cluster.close()
+                self.cluster.close(compare=not self.has_failed)
             except BaseException as error:
-                self.watch.found = error
+                self._failed(error)
                 raise
+            self.watch.tried += bool(self.cluster.made)
             # Not earlier: an end before all is drawn would look like a whim of this machine.
             self.watch.look()
+
+        def _failed(self, error: BaseException) -> None:
+            self.has_failed = True
+            self.watch.failed(error)
 
     def rule_of(spec: CallSpec) -> Any:
         def step(self: Machine, member: int, arguments: dict[str, Any]) -> None:
@@ -369,7 +362,7 @@ def replicated_test(
     `partition`: given a call (`method`, `args` by name), returns which part of the state it
     concerns, if no call concerns two; makes the search for an order faster. `faults`: "default",
     "network", "none", or a list of kinds of faults (methods of `nemesis.Nemesis`). `seconds`: of
-    real time for all tests of the class (None: 4, or what the environment variable
+    CPU time for all tests of the class (None: 4, or what the environment variable
     SYNCSTRUCTS_TEST_SECONDS says, which has the last word).
 
     Raises:
