@@ -17,6 +17,7 @@ from .models import (
     SetModel,
 )
 from .plans import Fault, Plan, draw_plan
+from .planted import Hunt, PlantedBug, selftest
 from .runs import Failure, Report, run_plan
 from .sequential import FunctionModel, Model
 from .simulator import Simulation, Stuck
@@ -39,12 +40,14 @@ __all__ = [
     "Fault",
     "FunctionModel",
     "History",
+    "Hunt",
     "ListModel",
     "LockManagerModel",
     "LockModel",
     "Model",
     "Op",
     "Plan",
+    "PlantedBug",
     "PriorityQueueModel",
     "QueueModel",
     "Raised",
@@ -65,5 +68,6 @@ __all__ = [
     "plans",
     "replicated_test",
     "run_plan",
+    "selftest",
     "tell",
 ]
