@@ -7,14 +7,17 @@ same time as the simulation: where such a method waits for a command, virtual ti
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..codec import copy
 from ..errors import NotApplied, SyncError, Unserializable
+from .guards import ends_process
 from .history import History, plain
 from .subjects import Made, Subject
+from .violation import Violation
 
 if TYPE_CHECKING:
     from ..futures import Future
@@ -48,6 +51,7 @@ class SteppedThread:
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._abandoned = False
+        self._is_lost = False
         self.ended = False
 
     def step(self) -> None:
@@ -55,7 +59,9 @@ class SteppedThread:
         if not self._thread.is_alive() and not self.ended:
             self._thread.start()
         self._go.release()
+        self._is_lost = True  # unless it comes back: its function may never return
         self._back.acquire()
+        self._is_lost = False
 
     def wait(self) -> None:
         """Wait for the next step; to be called in the thread."""
@@ -67,8 +73,12 @@ class SteppedThread:
             raise _Abandoned
 
     def abandon(self) -> None:
-        """End it where it waits."""
-        if not self.ended and self._thread.is_alive():
+        """End it where it waits, or soon if it does not come back."""
+        if self._is_lost and self._thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._thread.ident), ctypes.py_object(_Abandoned)
+            )
+        elif not self.ended and self._thread.is_alive():
             self._abandoned = True
             self.step()
             self._thread.join()
@@ -247,6 +257,11 @@ class Caller:
                 # With a command of it refused, those before it may be applied: nothing is known.
                 if len(attempt.calls) < 2 or not isinstance(error, NotApplied):
                     self._history.fail(attempt.number, error)
+            except (SystemExit, KeyboardInterrupt) as error:
+                # Nobody presses Ctrl-C in this thread: the method has raised it.
+                checks = self._simulation.checks
+                told = ends_process(self._subject, attempt.made.method, error)
+                checks.violation = checks.violation or Violation(told)
 
         attempt.thread = SteppedThread(run)
         self._step(attempt)

@@ -22,6 +22,7 @@ from ..objects.context import PARKED, current_context
 from ..objects.image import encode_state
 from ..objects.replicated import Replicated
 from .callers import OBJECT, Attempt, Caller
+from .guards import ends_process, is_own
 from .history import NOT_APPLIED, UNKNOWN, History, Op, Raised
 from .linearizability import Verdict, check
 from .nemesis import Nemesis
@@ -78,8 +79,9 @@ class ClassPlan(msgspec.Struct, frozen=True, array_like=True):
             packed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
             plain = zlib.decompressobj().decompress(packed, 10_000_000)
             form, plan = msgspec.msgpack.decode(plain, type=tuple[int, cls])  # type: ignore[valid-type]
-        except (ValueError, zlib.error, msgspec.MsgspecError) as error:
-            raise ValueError(f"{token[:40]!r} is no replay token of a class: {error}") from error
+        except (TypeError, ValueError, zlib.error, msgspec.MsgspecError) as error:
+            begin = repr(token)[:40]
+            raise ValueError(f"{begin} is no replay token of a class: {error}") from error
         if form != _FORMAT:
             raise ValueError(f"the token is of format {form}; this version reads {_FORMAT}")
         plan_: ClassPlan = plan
@@ -137,6 +139,12 @@ class Judge:
             except Exception as error:
                 outcome = Raised.of(error)
                 raise
+            except (SystemExit, KeyboardInterrupt) as error:
+                if not is_own(error):
+                    raise
+                violation = self._fail(ends_process(self.subject, name, error))
+                # As an outcome: the engine lets the other one end the member, and all else.
+                raise violation from error
             finally:
                 self._note(target, name, outcome)
 
@@ -182,10 +190,11 @@ class Judge:
                 return life.host.address
         return "a member"
 
-    def _fail(self, what: str) -> None:
+    def _fail(self, what: str) -> Violation:
         """Have the run fail at the next event; what a command raises would be its outcome."""
         checks = self._simulation.checks
         checks.violation = checks.violation or Violation(what)
+        return checks.violation
 
 
 class ClassModel(SequentialModel):
@@ -222,7 +231,18 @@ class ClassModel(SequentialModel):
     def keys(self, op: Op) -> Collection[Hashable] | None:
         """Return the part that the user's function names."""
         partition = self._subject.partition
-        return None if partition is None else (partition(self._made[op.id]),)
+        if partition is None:
+            return None
+        made = self._made[op.id]
+        try:
+            part = partition(made)
+            hash(part)
+        except Exception as error:
+            raise Violation(
+                f"partition= raised {error!r} for the call {made}; it must return something"
+                " hashable for every call in calls="
+            ) from error
+        return (part,)
 
     def describe(self, state: Any) -> str:
         """Return the attributes."""
@@ -266,7 +286,7 @@ class ClassRun:
             with quietly(), self.judge.watching():
                 self._run()
             self._check_history()
-        except AssertionError as error:
+        except Exception as error:
             first = self.simulation.checks.violation or error
             raise ClassFailure(self._story(first)) from error
         finally:
@@ -399,7 +419,8 @@ class ClassRun:
 
     def _story(self, error: BaseException) -> str:
         plan = self.plan.plan
-        lines = [f"{self.subject.name} under faults: {error}", ""]
+        what = error if isinstance(error, AssertionError) else repr(error)
+        lines = [f"{self.subject.name} under faults: {what}", ""]
         lines.append(f"{plan.size} members, {len(plan.faults)} faults, seed {plan.seed}")
         begin = self.simulation.schedule.begin
         if self.nemesis is not None:

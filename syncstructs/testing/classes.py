@@ -16,10 +16,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..codec import encode
+from ..errors import Unserializable
 from ..objects.replicated import Replicated
-from .budgets import Watch, budget, watch_time
+from .budgets import Watch, budget, checked_seconds, watch_time
 from .class_runs import ClassPlan, ClassRun, PlannedCall
 from .contract import OtherCopies, check_contract
+from .guards import guarded
 from .plans import Fault, Plan, draw_plan
 from .quiet import QuietCluster
 from .strategies import fault_kinds, fault_lists, hypothesis
@@ -55,6 +57,10 @@ class ReplicatedTest(unittest.TestCase):
 
     def test_contract(self) -> None:
         """Equal calls have equal effects in every copy, restored or in another process."""
+        with guarded(self.subject):
+            self._test_contract()
+
+    def _test_contract(self) -> None:
         given = hypothesis().given
         other = OtherCopies(self.subject)
         made: list[list[Made]] = []
@@ -72,6 +78,10 @@ class ReplicatedTest(unittest.TestCase):
 
     def test_sequential(self) -> None:
         """One call after another, on any member of a quiet cluster, is as on a plain copy."""
+        with guarded(self.subject):
+            self._test_sequential()
+
+    def _test_sequential(self) -> None:
         package = hypothesis()
         machine = _machine(self.subject, self.nodes)
         with watch_time(self._budget(_SEQUENTIAL), _LEAST_TRIES) as watch:
@@ -83,6 +93,10 @@ class ReplicatedTest(unittest.TestCase):
 
     def test_cluster(self) -> None:
         """Many callers under faults see what they could have seen on one copy."""
+        with guarded(self.subject):
+            self._test_cluster()
+
+    def _test_cluster(self) -> None:
         search = _ClusterSearch(self._run, self._is_rich)
         test = hypothesis().given(plan=self._plans())(search.check)
         with watch_time(self._budget(_CLUSTER), _LEAST_RUNS) as search.watch:
@@ -115,9 +129,10 @@ class ReplicatedTest(unittest.TestCase):
         pool = cls._pool()
         deadline = time.monotonic() + seconds
         seed = first_seed
-        while time.monotonic() < deadline:
-            cls._run(cls._plan_of(seed, pool))
-            seed += 1
+        with guarded(cls.subject):
+            while time.monotonic() < deadline:
+                cls._run(cls._plan_of(seed, pool))
+                seed += 1
         return seed - first_seed
 
     @classmethod
@@ -126,9 +141,17 @@ class ReplicatedTest(unittest.TestCase):
 
         Raises:
             ClassFailure: the plan has failed again.
-            ValueError: this is no token of a plan.
+            ValueError: this is no token of a plan, or one of another class or version of it.
         """
-        cls._run(ClassPlan.from_token(token))
+        plan = ClassPlan.from_token(token)
+        for planned in itertools.chain(*plan.callers):
+            if not cls.subject.accepts(planned.made):
+                raise ValueError(
+                    f"the token is of another class than {cls.subject.name}, or of another version"
+                    f" of its tests: they do not call {planned.made}"
+                )
+        with guarded(cls.subject):
+            cls._run(plan)
 
     @classmethod
     def _run(cls, plan: ClassPlan) -> None:
@@ -271,7 +294,12 @@ class _ClusterSearch:
 
 
 def _planned(wait: float, pick: float, made: Made) -> PlannedCall:
-    return PlannedCall(wait, round(pick, 2), made.method, encode(dict(made.args)))
+    try:
+        arguments = encode(dict(made.args))
+    except Unserializable as error:
+        # For the codec they are a dict, which nobody has passed.
+        raise AssertionError(f"the arguments of {made} cannot be sent: {error}") from error
+    return PlannedCall(wait, round(pick, 2), made.method, arguments)
 
 
 def _calls(subject: Subject) -> SearchStrategy[Made]:
@@ -370,9 +398,13 @@ def replicated_test(
         ValueError: a setting makes no sense.
         ImportError: Hypothesis is not installed: `pip install 'syncstructs[test]'`.
     """
-    if nodes < 1 or clients < 1:
-        raise ValueError(f"nodes={nodes} and clients={clients} must be at least 1")
+    for name, number in (("nodes", nodes), ("clients", clients)):
+        if type(number) is not int or number < 1:
+            raise ValueError(f"{name}={number!r} must be a whole number, at least 1")
+    if seconds is not None:
+        checked_seconds(seconds)
     subject = Subject(cls, calls, args=args, invariant=invariant, partition=partition)
+    subject.check_constructor()
     caller = sys._getframe(1).f_globals.get("__name__", __name__)
     return type(
         f"Test{cls.__name__}",

@@ -7,6 +7,7 @@ told with its likely cause.
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
@@ -18,9 +19,10 @@ from typing import Any, Final
 from ..codec import decode, encode
 from ..errors import DecodeError, Unserializable
 from ..objects.replicated import Replicated
-from .copies import OtherProcess, Step, Unreachable
+from .copies import OtherProcess, Step, Unreachable, steps_of
 from .history import Raised
 from .subjects import Copy, Made, Subject, encoding, listed, shown
+from .violation import Violation
 
 _Point = tuple[bytes | str, bytes]
 """What a call came to: its outcome and the state after it, encoded."""
@@ -61,7 +63,16 @@ def _first_pass(
             what = f"argument {name!r} of {subject.name}.{made.method}()"
             _check_codec(what, value, calls, number)
         before, commands = state, one.command_count
-        value = one.make(made)
+        try:
+            value = one.make(made)
+        except Violation as violation:
+            raise ContractBroken(f"{violation}{_after(calls, number)}") from violation
+        if one.gave_generator and subject.is_command(made.method):
+            raise ContractBroken(
+                f"{subject.name}.{made.method}() is a command that returns a generator: it would"
+                f" run when its caller asks for items, on one member, after other commands."
+                f" Return a list{_after(calls, number)}"
+            )
         state = _state_of(one, f"the state after {made}", calls, number)
         if subject.is_command(made.method) and not isinstance(value, Raised):
             _check_codec(f"the result of {subject.name}.{made.method}()", value, calls, number)
@@ -208,7 +219,14 @@ def _cause(subject: Subject, calls: Sequence[Made], restored: bool, hashes: bool
     if hashes:
         return (
             "the order of a set of strings, or hash(): they follow PYTHONHASHSEED, another one in"
-            " every process. Sort, or use a dict as an ordered set"
+            " every process (sort, or use a dict as an ordered set); or the process itself: its"
+            " environment, working directory, time zone or locale"
+        )
+    if restored and subject.local:
+        names = ", ".join(repr(name) for name in sorted(subject.local))
+        return (
+            f"results or state depend on what LOCAL names ({names}): each member keeps its own, and"
+            " no snapshot has it"
         )
     if restored:
         return (
@@ -241,7 +259,7 @@ _WORLD: Final = frozenset({"time", "random", "uuid", "secrets", "_random", "posi
 _TELLTALE: Final = frozenset({
     "id", "hash", "now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns",
     "perf_counter", "perf_counter_ns", "urandom", "getrandom", "getpid", "gethostname", "localtime",
-    "gmtime", "ctime", "strftime", "getenv", "uname",
+    "gmtime", "ctime", "strftime", "getenv", "uname", "getcwd", "getcwdb", "getlogin", "getuid",
 })  # fmt: skip
 _CHANCE: Final = frozenset({"random", "getrandbits"})
 
@@ -279,6 +297,8 @@ def _watcher(
             if asked and frame.f_code.co_filename in ours:
                 seen[f"{method} calls {asked}"] = None
         elif event == "call" and frame.f_back is not None:
+            if frame.f_locals.get("self") is os.environ:
+                seen[f"{method} reads os.environ"] = None
             module = frame.f_globals.get("__name__")
             mine = frame.f_back.f_code.co_filename in ours
             if mine and module in ("random", "uuid", "secrets", "tempfile"):
@@ -310,21 +330,24 @@ def _shared_random() -> object:
 
 
 class OtherCopies:
-    """The copies in other processes: two, or none if the class cannot be imported there."""
+    """The copy in another process, if the class can be imported there; compared with one here.
+
+    One process is enough, as what differs among processes differs from this one.
+    """
 
     def __init__(self, subject: Subject) -> None:
-        """Start them; they import while the caller goes on."""
+        """Start the process; it imports while the caller goes on."""
         self.subject = subject
         self._initial = Copy(subject).state()
-        self._processes: list[OtherProcess] = []
+        self._process: OtherProcess | None = None
         try:
-            for number in (1, 2):
-                self._processes.append(OtherProcess(subject, number))
+            number = 2 if os.environ.get("PYTHONHASHSEED") == "1" else 1
+            self._process = OtherProcess(subject, number)
         except Unreachable as error:
             self._warn(error)
 
     def check(self, sequences: Sequence[Sequence[Made]], *, seconds: float = 5.0) -> None:
-        """Make all these calls in both processes, and compare.
+        """Make all these calls here and there, and compare.
 
         Raises:
             ContractBroken: a call came to another result or state; the sequence is cut short
@@ -332,34 +355,37 @@ class OtherCopies:
         """
         try:
             at = self._first_difference(sequences)
-            if at is None:
+            if at is None or self._process is None:
                 return
             shortest, number = self._shrunk(sequences[at[0]][: at[1]], time.monotonic() + seconds)
-            one, two = self._steps([shortest])
+            one, two = self._steps(self._process, [shortest])
         except Unreachable as error:
             self.close()
             self._warn(error)
             return
-        names = ("one process", "another one")
+        names = ("this process", "another one")
         raise ContractBroken(
             _difference(self.subject, shortest, number, names, _point(one[0][number - 1]),
                         _point(two[0][number - 1]), hashes=True)
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the processes."""
-        for process in self._processes:
-            process.close()
-        self._processes.clear()
+        """End the process."""
+        if self._process is not None:
+            self._process.close()
+        self._process = None
 
-    def _steps(self, sequences: Sequence[Sequence[Made]]) -> list[list[list[Step]]]:
-        return [process.run(self._initial, sequences) for process in self._processes]
+    def _steps(
+        self, process: OtherProcess, sequences: Sequence[Sequence[Made]]
+    ) -> tuple[list[list[Step]], list[list[Step]]]:
+        mine = [steps_of(self.subject, self._initial, calls) for calls in sequences]
+        return mine, process.run(self._initial, sequences)
 
     def _first_difference(self, sequences: Sequence[Sequence[Made]]) -> tuple[int, int] | None:
         """Return which sequence, and after which of its calls; the shortest one, or None."""
-        if not self._processes:
+        if self._process is None:
             return None
-        one, two = self._steps(sequences)
+        one, two = self._steps(self._process, sequences)
         found = [
             (number, which)
             for which, (mine, its) in enumerate(zip(one, two, strict=True))

@@ -26,6 +26,8 @@ from .subjects import Copy, Made, Subject, encoding
 
 _SIZE: Final = struct.Struct(">I")
 _READY: Final = True
+_NEEDED: Final = frozenset({"PATH", "PATHEXT", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "TZ"})
+"""Environment variables that are left as they are: without them much does not work."""
 _PATIENCE: Final = 60.0
 """Seconds of real time for an answer; then the process is killed."""
 
@@ -152,6 +154,7 @@ def main() -> None:
     for part in name.split("."):
         found = getattr(found, part)
     subject = Subject(found, [], args=args, methods=methods)
+    _move_surroundings()
     _write(answers, _READY)
     while (request := _receive(requests)) is not None:
         initial, sequences = request
@@ -167,6 +170,17 @@ def _move_clocks(number: int) -> None:
         real_ns = getattr(time, f"{name}_ns")
         setattr(time, name, lambda real=real: real() + seconds)
         setattr(time, f"{name}_ns", lambda real=real_ns: real() + int(seconds * 1e9))
+
+
+def _move_surroundings() -> None:
+    """Have another working directory and environment; after the import, which may need them."""
+    root = os.path.abspath(os.sep)
+    directory = tempfile.gettempdir() if os.getcwd() == root else root
+    os.chdir(directory)
+    for name in os.environ:
+        if name not in _NEEDED:
+            os.environ[name] += "-elsewhere"
+    os.environ.update(HOME=directory, USER="somebody", HOSTNAME="elsewhere", PWD=directory)
 
 
 def _import(name: str, file: str) -> Any:

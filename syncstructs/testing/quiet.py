@@ -58,7 +58,13 @@ class QuietCluster:
         before = len(self.judge.applied)
         planned = [(0.0, (member + 0.5) / len(simulation.addresses), made)]
         caller = Caller("test", simulation, self.subject, self.history, planned)
-        self._run(lambda: simulation.run_until(lambda: caller.is_done))
+        try:
+            self._run(lambda: simulation.run_until(lambda: caller.is_done))
+        except BaseException:
+            for attempt in caller.attempts:
+                if attempt.thread is not None:
+                    attempt.thread.abandon()
+            raise
         op = list(self.history)[-1]
         parked = op.outcome is UNKNOWN and self.judge.parked
         if (op.outcome in (UNKNOWN, NOT_APPLIED) or op.end == inf) and not parked:

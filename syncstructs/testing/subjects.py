@@ -22,12 +22,18 @@ from ..objects.context import PARKED, Context, _current
 from ..objects.image import encode_state
 from ..objects.port import Binding, Steps
 from ..objects.replicated import Replicated, operation, type_name
+from .guards import ends_process, is_own
 from .history import Raised, plain
+from .violation import Violation
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 _RAISED: Final = "\0raised"
+_FUNCTIONS: Final = {
+    "invariant": "invariant=lambda object: object.count >= 0",
+    "partition": 'partition=lambda made: made.args["key"]',
+}
 
 WAITS: Final = Raised("it waits")
 """Outcome of a command that parks its call: another command has to resume it."""
@@ -91,15 +97,26 @@ class Subject:
             raise TypeError(
                 f"replicated_test() takes a class that inherits from Replicated, not {cls!r}"
             )
+        if not _is_list(calls):
+            raise TypeError(f"calls={calls!r} must be a list; write calls=[{calls!r}]")
+        if not _is_list(args):
+            raise TypeError(f"args={args!r} must be a list of arguments; write args=[{args!r}]")
+        for name, function in (("invariant", invariant), ("partition", partition)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name}={function!r} must be a function; write {_FUNCTIONS[name]}")
         if not calls and not methods:
             raise ValueError(
                 f"replicated_test({cls.__name__}, calls=[]) has nothing to call; give it"
                 ' call("method", argument=strategy) for each method that matters'
             )
         self.cls = cls
-        self.args = copy(list(args))
+        try:
+            self.args = copy(list(args))
+        except Unserializable as error:
+            raise TypeError(f"args={args!r} must be values that can be sent: {error}") from error
         self.calls = list(calls)
         self.commands = cls._commands
+        self.local = cls._local - Replicated._local
         self.invariant = invariant
         self.partition = partition
         self._parameters: dict[str, list[inspect.Parameter]] = {}
@@ -124,6 +141,28 @@ class Subject:
     def make(self) -> Replicated:
         """Return a new object of the class."""
         return self.cls(*copy(self.args))
+
+    def check_constructor(self) -> None:
+        """Make an object.
+
+        Raises:
+            TypeError: the constructor raised something.
+        """
+        try:
+            self.make()
+        except Exception as error:
+            raise TypeError(
+                f"{self.name}() cannot be made with args={self.args!r}, it raised {error!r}; give"
+                f" the arguments of its constructor by args=[...]"
+            ) from error
+
+    def accepts(self, made: Made) -> bool:
+        """Return whether the method is one that may be called, and takes these arguments."""
+        parameters = self._parameters.get(made.method)
+        if parameters is None:
+            return False
+        names = {parameter.name for parameter in parameters}
+        return made.args.keys() <= names or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     def is_command(self, method: str) -> bool:
         """Return whether the method is marked `@replicated`."""
@@ -206,6 +245,10 @@ class Subject:
         return type_name(self.cls)
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
 class Moment(NamedTuple):
     """Where in the log a command was applied: what `current_context()` said there."""
 
@@ -230,6 +273,8 @@ class Copy:
         """How many commands were applied here."""
         self.moments: deque[Moment] = deque()
         """What the next commands shall see; made up when there is none."""
+        self.gave_generator = False
+        """Whether the last call has returned one."""
         self._serials = itertools.count(1)
         self._tickets = itertools.count(1)
         self.target = subject.make()
@@ -258,10 +303,15 @@ class Copy:
             value = getattr(self.target, method)
             if callable(value):
                 value = value(*args, **kwargs)
+            self.gave_generator = inspect.isgenerator(value)
             # Inside the try: what an iterator gives is part of the result.
             return plain(value)
         except Exception as error:
             return Raised.of(error)
+        except (SystemExit, KeyboardInterrupt) as error:
+            if not is_own(error):
+                raise
+            raise Violation(ends_process(self.subject, method, error)) from error
 
     # As objects see it (`objects.port.Port`)
 

@@ -5,6 +5,7 @@ In a file of their own so that another process can import them.
 
 import copy
 import itertools
+import os
 import random
 import time
 import uuid
@@ -273,3 +274,57 @@ class Stale(Stock):
 
     def left(self, article):
         return self.seen.setdefault(article, self.pieces.get(article, 0))
+
+
+class Environment(Stock):
+    """Wrong: depends on the environment of its process."""
+
+    @replicated
+    def add(self, article, count=1):
+        self.pieces[article] = os.environ.get("HOSTNAME", "")
+        return os.environ.get("PATIENCE", "none")
+
+
+class Directory(Stock):
+    """Wrong: depends on where its process was started."""
+
+    @replicated
+    def add(self, article, count=1):
+        self.pieces[article] = os.getcwd()
+
+
+class Lazy(Stock):
+    """Wrong: the caller runs what a command returns, whenever it likes."""
+
+    @replicated
+    def add(self, article, count=1):
+        self.pieces[article] = count
+        return (pieces for pieces in self.pieces.values())
+
+
+class Endless(Stock):
+    """Wrong: a command and a plain method that do not return."""
+
+    @replicated
+    def add(self, article, count=1):
+        while count == 3:
+            pass
+
+    def left(self, article):
+        while article == "bolt":
+            pass
+
+
+class Exits(Stock):
+    """Wrong: ends the process that applies it."""
+
+    @replicated
+    def add(self, article, count=1):
+        raise SystemExit(3)
+
+
+class Interrupts(Stock):
+    """Wrong: ends the process that calls it."""
+
+    def left(self, article):
+        raise KeyboardInterrupt

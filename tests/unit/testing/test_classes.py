@@ -1,5 +1,7 @@
 """`replicated_test`: each of its tests catches what it is there for, and leaves the right alone."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ from syncstructs.testing import (
     budgets,
     call,
     classes,
+    guards,
     plans,
     replicated_test,
     run_plan,
@@ -104,12 +107,15 @@ def test_no_alarm_for_what_is_right(cls, calls, args):
         (stocks.ClassAttribute, "state outside the object"),
         (stocks.Unkept, "attribute 'pieces'"),
         (stocks.Unsent, "the result of Unsent.add() cannot be sent"),
-        (stocks.Forgetful, "a snapshot keeps neither"),
+        (stocks.Forgetful, "depend on what LOCAL names ('added')"),
         (stocks.Twins, "two parts of the state are one object"),
         (stocks.Leaky, "returns a part of the state itself"),
         (stocks.SecretChange, "is not marked @replicated"),
         (stocks.Negative, "the invariant does not hold"),
         (stocks.Restored, "is another one after it was restored"),
+        (stocks.Environment, "add() reads os.environ"),
+        (stocks.Directory, "add() calls posix.getcwd()" if os.name == "posix" else "getcwd()"),
+        (stocks.Lazy, "Lazy.add() is a command that returns a generator"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -196,9 +202,93 @@ def test_a_plan_ends_in_the_same_way_every_time():
 
 def test_a_token_of_something_else_is_refused():
     tests = replicated_test(stocks.Stock, STOCK)
-    for token in ("", "nonsense", "eJwDAAAAAAE"):
+    for token in ("", "nonsense", "eJwDAAAAAAE", 123, None):
         with pytest.raises(ValueError, match="no replay token"):
             tests.replay(token)
+
+
+def test_a_token_of_another_class_is_refused():
+    token = replicated_test(stocks.Journal, JOURNAL)._plan(0, (), ((), ())).token()
+    replicated_test(stocks.Stock, STOCK).replay(token)  # it has no calls
+    tests = replicated_test(stocks.Booking, BOOKING)
+    token = tests._plan_of(3, tests._pool()).token()
+    with pytest.raises(ValueError, match=r"of another class than Stock.* do not call (book|free)"):
+        replicated_test(stocks.Stock, STOCK).replay(token)
+
+
+def test_a_partition_that_raises_does_not_hide_the_run():
+    def partition(made):
+        return made.args["place"]
+
+    tests = replicated_test(stocks.Race, STOCK, partition=partition)
+    with pytest.raises(ClassFailure, match="partition= raised KeyError") as caught:
+        tests.soak(20.0)
+    assert ".replay('" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["test_contract", "test_sequential", "test_cluster"])
+@pytest.mark.parametrize(
+    ("cls", "says"),
+    [
+        (stocks.Exits, r"Exits.add\(\) raised SystemExit\(3\), which ends the process"),
+        (stocks.Interrupts, r"Interrupts.left\(\) raised KeyboardInterrupt\(\), which ends"),
+    ],
+)
+def test_what_ends_the_process_is_named(cls, says, name):
+    with pytest.raises(AssertionError, match=says):
+        replicated_test(cls, STOCK)(name).debug()
+
+
+def test_ctrl_c_ends_the_tests(monkeypatch):
+    tests = replicated_test(stocks.Stock, STOCK, invariant=lambda stock: signal.raise_signal(2))
+    for name in ("test_contract", "test_sequential", "test_cluster"):
+        with pytest.raises(KeyboardInterrupt):
+            tests(name).debug()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.fixture
+def free_alarm():
+    """Take the alarm from pytest-timeout."""
+    if not hasattr(signal, "SIGALRM"):
+        pytest.skip("there is no alarm")
+    rest, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, rest)
+
+
+def test_who_uses_the_alarm_keeps_it(free_alarm):
+    def ring(number, frame):
+        pass
+
+    signal.signal(signal.SIGALRM, ring)
+    replicated_test(stocks.Stock, STOCK, seconds=0.01)("test_sequential").debug()
+    assert signal.getsignal(signal.SIGALRM) is ring
+
+
+@pytest.mark.parametrize("name", ["test_contract", "test_sequential", "test_cluster"])
+@pytest.mark.parametrize(
+    ("calls", "says"), [(STOCK[:1], r"Endless.add\(\)"), (STOCK[2:], r"Endless.left\(\)")]
+)
+@pytest.mark.usefixtures("free_alarm")
+def test_what_never_returns_is_named(calls, says, name, monkeypatch):
+    monkeypatch.setattr(guards, "_LOOKS", 0.3)
+    tests = replicated_test(stocks.Endless, calls)
+    with pytest.raises(AssertionError, match=f"^{says} has not returned for 0.3 seconds"):
+        tests(name).debug()
+    used = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - used < 0.1, "a thread goes on"
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_an_argument_that_cannot_be_sent_is_named_with_its_call():
+    calls = [call("add", article=st.builds(object))]
+    told = failure_of(replicated_test(stocks.Stock, calls), "test_cluster")
+    assert "the arguments of add(article=<object" in told
 
 
 def test_the_budget_is_kept(monkeypatch):
@@ -327,6 +417,35 @@ def test_wrong_use_is_refused(cls, calls, error, says):
         replicated_test(cls, calls)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        ({"partition": "k"}, TypeError, "partition='k' must be a function; write partition="),
+        ({"invariant": 3}, TypeError, "invariant=3 must be a function; write invariant="),
+        ({"seconds": -1}, ValueError, "seconds=-1 must be a number of seconds above 0"),
+        ({"seconds": "2"}, ValueError, "seconds='2' must be a number of seconds above 0"),
+        ({"nodes": "3"}, ValueError, "nodes='3' must be a whole number, at least 1"),
+        ({"clients": 1.5}, ValueError, "clients=1.5 must be a whole number, at least 1"),
+        ({"args": 3}, TypeError, r"args=3 must be a list of arguments; write args=\[3\]"),
+        ({"args": [1, 2]}, TypeError, r"cannot be made with args=\[1, 2\].*give the arguments"),
+        ({"args": [object()]}, TypeError, "args=.* must be values that can be sent"),
+        ({"calls": call("take", article=ARTICLE)}, TypeError, r"write calls=\[call\('take'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_settings_are_refused(wrong, error, says):
+    with pytest.raises(error, match=says):
+        replicated_test(stocks.Stock, **{"calls": STOCK, **wrong})
+
+
+def test_a_budget_that_is_no_number_is_refused(monkeypatch):
+    tests = replicated_test(stocks.Stock, STOCK)
+    for wrong in ("abc", "-1", "nan"):
+        monkeypatch.setenv("SYNCSTRUCTS_TEST_SECONDS", wrong)
+        with pytest.raises(ValueError, match=f"SYNCSTRUCTS_TEST_SECONDS='{wrong}' is no number"):
+            tests("test_cluster").debug()
+
+
 def test_unknown_faults_are_refused():
     with pytest.raises(ValueError, match="'everything' is none of default"):
         replicated_test(stocks.Stock, STOCK, faults="everything")
@@ -372,3 +491,10 @@ def test_plans_of_no_profile_are_refused():
 def test_broken_contracts_are_assertions():
     assert issubclass(ContractBroken, AssertionError)
     assert issubclass(ClassFailure, AssertionError)
+
+
+def test_the_bugs_of_the_engine_can_be_planted_by_anybody():
+    from syncstructs.testing import planted, selftest
+
+    (hunt,) = selftest(bugs=planted.BUILT_IN[-1:])
+    assert hunt.is_caught
