@@ -19,8 +19,8 @@ from .strategies import hypothesis
 BUDGET_VARIABLE: Final = "SYNCSTRUCTS_TEST_SECONDS"
 """The environment variable that gives all classes another budget, in CPU seconds per class."""
 _SECONDS: Final = 4.0
-_SHRINKING: Final = 0.5
-_SHRINKING_MAX: Final = 20.0
+_SHRINKING: Final = 1.5
+_SHRINKING_MAX: Final = 10.0
 
 
 def budget(seconds: float | None) -> float:
@@ -62,7 +62,7 @@ class Watch:
     def __init__(self, seconds: float, least: int = 1) -> None:
         """Take the budget, and how often to try however long it takes."""
         self._deadline = time.process_time() + seconds
-        self._shrinking = min(_SHRINKING + seconds, _SHRINKING_MAX)
+        self._shrinking = min(_SHRINKING + seconds / 4, _SHRINKING_MAX)
         self._least = least
         self.tried = 0
         """How many tries there were that might have found something."""
