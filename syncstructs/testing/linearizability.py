@@ -12,6 +12,7 @@ application is wrong even where another order would do.
 Both count steps, never seconds: the same history gets the same verdict everywhere.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from enum import Enum
 from itertools import islice
@@ -19,14 +20,17 @@ from itertools import islice
 import msgspec
 
 from .history import NOT_APPLIED, UNKNOWN, Op
+from .origins import Origins
 from .search import Search
-from .sequential import Model
+from .sequential import Impossible, Model
 from .windows import Window, timeline, window_of
 
 BUDGET = 2_000_000
 """Steps of a check, unless it is told otherwise: some ten seconds, and a few hundred MB."""
 _FIRST_SHARE = 10_000
 _WINDOW_BUDGET = 200_000
+_TOLD, _TOLD_BUDGET = 100, 2_000
+"""How many operations, and in how many steps, are searched for no more than a better story."""
 _EXCERPTS = 100
 """How many small parts of the history are tried where the whole takes long."""
 
@@ -85,7 +89,12 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     if budget < 1:
         raise ValueError(f"the budget must be positive, not {budget}")
     model, ops = model.prepare([op for op in history if _counts(op, model)])
-    searches = [Search(part, model) for part in partitions(ops, model)]
+    first = Counter(model.holds())
+    parts = [(part, Origins(part, model, first)) for part in partitions(ops, model)]
+    searches = [Search(origins.settled(), model, whole=part) for part, origins in parts]
+    impossible = _impossible(model, ops, [origins for _, origins in parts])
+    if impossible is not None:
+        return _refuted_at_once(impossible, searches, model, len(ops))
     open_searches = sorted(searches, key=lambda search: len(search.ops))
     share, left = _FIRST_SHARE, budget
     while open_searches and left > 0:
@@ -105,12 +114,57 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     steps = sum(search.steps for search in searches)
     if not open_searches:
         return Result(verdict=Verdict.LINEARIZABLE, operation_count=len(ops), steps=steps)
-    largest = max(len(search.ops) for search in open_searches)
+    largest = max(open_searches, key=lambda search: len(search.ops))
     return Result(
         verdict=Verdict.UNDECIDED, operation_count=len(ops), steps=steps,
         reason=f"the budget of {budget} steps was used up; {len(open_searches)} of {len(searches)}"
-        f" parts are open, the largest of {largest} operations",
+        f" parts are open, the largest of {len(largest.ops)} operations"
+        f"{_name_of(largest, model)}; {_where(largest)}",
     )  # fmt: skip
+
+
+def _impossible(model: Model, ops: Sequence[Op], parts: Iterable[Origins]) -> Impossible | None:
+    """Return the first to end of what cannot be explained for certain, if it is easy to see."""
+    found = [model.impossible(ops), *(origins.fault() for origins in parts)]
+    return min(filter(None, found), key=lambda one: one.culprit.end, default=None)
+
+
+def _refuted_at_once(
+    impossible: Impossible, searches: Sequence[Search], model: Model, count: int
+) -> Result:
+    culprit, involved, why = impossible
+    whole = next(search.whole for search in searches if culprit in search.whole)
+    if len(whole) <= _TOLD:
+        # A search tells the states before it too, and finds what is wrong even earlier.
+        search = Search(whole, model)
+        if search.run(_TOLD_BUDGET) is False:
+            return _refuted(search, model, count, search.steps, _WINDOW_BUDGET)
+    running = {op.id for op in whole if op.end >= culprit.call and op.call <= culprit.end}
+    window = Window(
+        culprit=culprit, ops=tuple(sorted(involved, key=lambda op: (op.call, op.id))),
+        start=culprit.call, end=culprit.end,
+        hidden_count=len(running - {op.id for op in involved}),
+    )  # fmt: skip
+    return Result(
+        verdict=Verdict.NOT_LINEARIZABLE, operation_count=count, steps=0,
+        reason=f"nothing explains {culprit} by {culprit.process}: {why}", window=window,
+    )
+
+
+def _name_of(search: Search, model: Model) -> str:
+    """Return which part of the state it is about, to follow its size."""
+    keys: dict[Hashable, None] = {}
+    for op in search.ops:
+        keys.update(dict.fromkeys(model.keys(op) or ()))
+    names = [repr(key) for key in keys]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" on {', '.join(names[:3])}{more}" if names else ""
+
+
+def _where(search: Search) -> str:
+    """Return how far the search got."""
+    stuck = search.furthest
+    return f"no order gets past {stuck} by {stuck.process}, which ended at {stuck.end:g}, so far"
 
 
 def _counts(op: Op, model: Model) -> bool:
@@ -128,6 +182,10 @@ def _suspect(model: Model, ops: Sequence[Op]) -> Search | None:
 
 def _refuted(search: Search, model: Model, count: int, steps: int, budget: int) -> Result:
     budget = min(budget, _WINDOW_BUDGET)
+    # What follows from the operations is not told: the story is of what callers saw.
+    plain = Search(search.whole, model)
+    if search.whole is not search.ops and plain.run(_FIRST_SHARE) is False:
+        search = plain
     window = window_of(search, model, budget)
     if not window.states:
         suspect = _suspect(model, search.ops)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from . import twins
 from .excerpts import (
     GETS,
+    PUTS,
     Item,
     by_item,
     distinct_items,
@@ -20,7 +21,18 @@ from .excerpts import (
     passed_over,
 )
 from .history import UNKNOWN, Op, Raised
-from .sequential import BLOCKED, ILLEGAL, Frozen, Model, Transition, TwinModel, frozen, thawed
+from .origins import out_of_range
+from .sequential import (
+    BLOCKED,
+    ILLEGAL,
+    Frozen,
+    Impossible,
+    Model,
+    Transition,
+    TwinModel,
+    frozen,
+    thawed,
+)
 
 
 class RegisterModel(TwinModel):
@@ -42,6 +54,30 @@ class RegisterModel(TwinModel):
     def freeze(self, twin: Any) -> Hashable:
         """Return the register's value."""
         return frozen(twin.value)
+
+    def holds(self) -> Collection[Hashable]:
+        """Return the first value."""
+        return (self._initial,)
+
+    def brings(self, op: Op) -> Collection[Hashable] | None:
+        """Return the value that `op` sets."""
+        if self.is_read(op):
+            return ()
+        if op.method == "compare_and_set":
+            return (frozen(op.argument(1, "value")),)
+        return self.writes(op) or None
+
+    def shows(self, op: Op) -> Collection[Hashable]:
+        """Return the value that `op` saw."""
+        return (frozen(op.outcome),) if op.method in self.READS and _has_result(op) else ()
+
+    def writes(self, op: Op) -> Collection[Hashable]:
+        """Return the value that `op` sets."""
+        return (frozen(op.argument(0, "value")),) if op.method in ("set", "write") else ()
+
+    def is_telling(self, op: Op) -> bool:
+        """Return whether it is no `compare_and_set`, which depends on what it does not show."""
+        return op.method != "compare_and_set"
 
 
 class CounterModel(TwinModel):
@@ -65,6 +101,13 @@ class CounterModel(TwinModel):
         """Return the counter's value."""
         return int(twin.value)
 
+    def impossible(self, ops: Sequence[Op]) -> Impossible | None:
+        """Return who saw more or less than all additions that may have happened give."""
+        changes = [(op, _change(op)) for op in ops if not self.is_read(op)]
+        if any(change is None for _, change in changes):
+            return None
+        return out_of_range(ops, [(op, change or 0) for op, change in changes], self._initial)
+
 
 class DictModel(TwinModel):
     """`ReplDict`: by key, as long as nothing asks for the whole (`len`, `items`, `popitem`)."""
@@ -79,6 +122,10 @@ class DictModel(TwinModel):
     })  # fmt: skip
 
     ALL_OR_NOTHING = _BY_KEY
+    _REMOVERS = frozenset({"delete", "__delitem__", "pop", "popitem", "clear"})
+    _TELLING = frozenset({
+        "get", "__getitem__", "__contains__", "setdefault", "delete", "__delitem__",
+    })  # fmt: skip
 
     def __init__(self, content: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = ()) -> None:
         self._initial = self.freeze(dict(content))
@@ -110,6 +157,75 @@ class DictModel(TwinModel):
                 return ()
         return None
 
+    def holds(self) -> Collection[Hashable]:
+        """Return the first keys, and the first values under them."""
+        return [part for key, value in self.thaw(self._initial).items() for part in _at(key, value)]
+
+    def brings(self, op: Op) -> Collection[Hashable] | None:
+        """Return the keys that `op` may set, and the values under them."""
+        method = op.method
+        if method in self._REMOVERS or self.is_read(op):
+            return ()
+        if method in ("set", "__setitem__", "setdefault"):
+            return _at(op.argument(0, "key"), op.argument(1, _SECOND.get(method, "value")))
+        if method == "compare_and_set":
+            return _at(op.argument(0, "key"), op.argument(2, "value"))
+        if method in ("update", "__ior__", "reset"):
+            try:
+                pairs = dict(op.args[0] if op.args else (), **op.kwargs).items()
+            except (TypeError, ValueError):
+                # An update that fails midway has set some.
+                return None
+            return [part for key, value in pairs for part in _at(key, value)]
+        return None
+
+    def shows(self, op: Op) -> Collection[Hashable]:
+        """Return the keys that `op` saw, and the values under them."""
+        method, seen = op.method, op.outcome
+        if not _has_result(op):
+            return ()
+        if method in ("get", "__getitem__", "setdefault"):
+            return () if self._is_default(op) else _at(op.argument(0, "key"), seen)
+        if method in ("delete", "__delitem__") or (
+            method in ("__contains__", "compare_and_set") and seen is True
+        ):
+            return _at(op.argument(0, "key"))
+        return _shown_of_all(method, seen)
+
+    def takes(self, op: Op) -> Collection[Hashable]:
+        """Return the value that `op` took away, under its key."""
+        if not _has_result(op):
+            return ()
+        if op.method == "pop":
+            return () if self._is_default(op) else _at(op.argument(0, "key"), op.outcome)[1:]
+        pair: Any = op.outcome
+        is_pair = type(pair) is tuple and len(pair) == 2
+        return _at(*pair)[1:] if op.method == "popitem" and is_pair else ()
+
+    def writes(self, op: Op) -> Collection[Hashable]:
+        """Return what a plain assignment brings in.
+
+        Not if it is None: a `get` that saw None does not tell that from an absent key.
+        """
+        value = op.argument(1, "value")
+        plain = op.method in ("set", "__setitem__") and value is not None
+        return _at(op.argument(0, "key"), value) if plain else ()
+
+    def is_telling(self, op: Op) -> bool:
+        """Return whether `op` only sets one key, or clears it, or saw what is there."""
+        if op.method in ("get", "pop") and len(op.args) + len(op.kwargs) > 1:
+            return not self._is_default(op)
+        if op.method in ("set", "__setitem__", "update", "__ior__", "pop"):
+            return True
+        return op.method in self._TELLING and op.outcome is not UNKNOWN
+
+    def _is_default(self, op: Op) -> bool:
+        """Return whether `op` may have seen the default it was given, and no value."""
+        if op.method == "pop" and len(op.args) < 2:
+            return False
+        default = op.argument(1, "default")
+        return op.method in ("get", "pop") and frozen(op.outcome) == frozen(default)
+
     def describe(self, state: Any) -> str:
         """Return the content as a dictionary is written."""
         return repr(dict(state))
@@ -124,6 +240,7 @@ class ListModel(TwinModel):
     })  # fmt: skip
 
     ALL_OR_NOTHING = frozenset({"append", "insert", "pop", "remove"})
+    _REORDERS = frozenset({"pop", "remove", "delete", "__delitem__", "clear", "reverse", "sort"})
 
     def __init__(self, elements: Iterable[Any] = ()) -> None:
         self._initial = self.freeze(elements)
@@ -139,6 +256,39 @@ class ListModel(TwinModel):
     def freeze(self, twin: Any) -> Hashable:
         """Return the elements of the list."""
         return tuple(map(frozen, twin))
+
+    def holds(self) -> Collection[Hashable]:
+        """Return the first elements."""
+        return self._initial  # type: ignore[return-value]
+
+    def brings(self, op: Op) -> Collection[Hashable] | None:
+        """Return the elements that `op` may add."""
+        method = op.method
+        if method in self._REORDERS or self.is_read(op):
+            return ()
+        if method == "append":
+            return (frozen(op.argument(0, "value")),)
+        at = op.argument(0, "index")
+        if method == "insert" or (method in ("set", "__setitem__") and type(at) is int):
+            return (frozen(op.argument(1, "value")),)
+        if method in ("extend", "__iadd__", "reset"):
+            values = op.argument(0, "values", ())
+            return list(map(frozen, values)) if isinstance(values, Collection) else None
+        return None
+
+    def shows(self, op: Op) -> Collection[Hashable]:
+        """Return the elements that `op` saw."""
+        seen: Any = op.outcome
+        if not _has_result(op):
+            return ()
+        if op.method in ("get", "__getitem__") and type(op.argument(0, "index")) is int:
+            return (frozen(seen),)
+        whole = op.method in ("get", "__getitem__", "copy", "__iter__", "__reversed__")
+        return list(map(frozen, seen)) if whole and type(seen) is list else ()
+
+    def takes(self, op: Op) -> Collection[Hashable]:
+        """Return the element that `op` took out."""
+        return (frozen(op.outcome),) if op.method == "pop" and _has_result(op) else ()
 
     def describe(self, state: Any) -> str:
         """Return the elements as a list is written."""
@@ -156,6 +306,9 @@ class SetModel(TwinModel):
     _BY_ELEMENT = frozenset({"add", "remove", "discard", "__contains__"})
 
     ALL_OR_NOTHING = _BY_ELEMENT | {"pop"}
+    _REMOVERS = frozenset({
+        "remove", "discard", "pop", "clear", "difference_update", "intersection_update",
+    })  # fmt: skip
 
     def __init__(self, elements: Iterable[Any] = ()) -> None:
         self._initial = self.freeze(twins.Set(elements))
@@ -184,6 +337,49 @@ class SetModel(TwinModel):
                 return ()
         return None
 
+    def holds(self) -> Collection[Hashable]:
+        """Return the first elements."""
+        return self.thaw(self._initial).items
+
+    def brings(self, op: Op) -> Collection[Hashable] | None:
+        """Return the elements that `op` may add."""
+        method = op.method
+        if method in self._REMOVERS or self.is_read(op):
+            return ()
+        if method == "add":
+            return _hashable_only((op.argument(0, "element"),))
+        if method in ("update", "symmetric_difference_update", "reset"):
+            try:
+                return set(chain.from_iterable([*op.args, *op.kwargs.values()]))
+            except TypeError:
+                return None
+        return None
+
+    def shows(self, op: Op) -> Collection[Hashable]:
+        """Return the elements that `op` saw."""
+        seen: Any = op.outcome
+        if not _has_result(op):
+            return ()
+        if op.method == "remove" or (op.method == "__contains__" and seen is True):
+            return self.keys(op) or ()
+        whole = op.method in ("copy", "__iter__") and type(seen) in (set, list)
+        return _hashable_only(seen) if whole else ()
+
+    def takes(self, op: Op) -> Collection[Hashable]:
+        """Return the element that a `pop` took out."""
+        taken = op.method == "pop" and _has_result(op)
+        return _hashable_only((op.outcome,)) if taken else ()
+
+    def writes(self, op: Op) -> Collection[Hashable]:
+        """Return what an `add` adds."""
+        return _hashable_only((op.argument(0, "element"),)) if op.method == "add" else ()
+
+    def is_telling(self, op: Op) -> bool:
+        """Return whether `op` only sets or clears one element, or saw whether it is there."""
+        if op.method in ("add", "discard"):
+            return True
+        return op.method in ("remove", "__contains__") and op.outcome is not UNKNOWN
+
     def describe(self, state: Any) -> str:
         """Return the elements as a set is written, in its order."""
         return f"{{{', '.join(map(repr, state))}}}"
@@ -196,6 +392,7 @@ class QueueModel(TwinModel):
         "qsize", "empty", "full", "maxsize", "unfinished_tasks", "is_shutdown", "join",
     })  # fmt: skip
     ALL_OR_NOTHING = frozenset({"put", "get", "put_nowait", "get_nowait", "task_done"})
+    _PUTS_NOTHING = frozenset({*GETS, "task_done", "shutdown", "_put_back"})
     TWIN: ClassVar[type[twins.Queue]] = twins.Queue
     IS_FIFO: ClassVar[bool] = True
 
@@ -304,6 +501,16 @@ class QueueModel(TwinModel):
         same = super().identity(op)
         return (same, op.id) if self.may_be_undone(op) else same
 
+    def brings(self, op: Op) -> Collection[Hashable] | None:
+        """Return the item that `op` may put."""
+        if op.method in PUTS:
+            return () if self.is_read(op) else (frozen(op.argument(0, "item")),)
+        return () if op.method in self._PUTS_NOTHING or op.method in self.READS else None
+
+    def takes(self, op: Op) -> Collection[Hashable]:
+        """Return the item that `op` got."""
+        return (frozen(op.outcome),) if op.method in GETS and _has_result(op) else ()
+
     def hidden_order(self, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
         """Order the puts as their items came out, where these differ and none was put back."""
         if not self.IS_FIFO or not self._is_certain(ops):
@@ -355,6 +562,44 @@ class PriorityQueueModel(QueueModel):
 
 
 _EMPTY, _FULL = Raised.of(Empty()), Raised.of(Full())
+
+
+_SECOND: Mapping[str, str] = {"setdefault": "default"}
+"""The name of the second argument, where it is not `value`."""
+
+
+def _has_result(op: Op) -> bool:
+    return op.outcome is not UNKNOWN and not isinstance(op.outcome, Raised)
+
+
+def _at(key: Any, *value: Any) -> Sequence[Hashable]:
+    """Return the key as a part of a dictionary, and the value under it; none if it is no key."""
+    try:
+        hash(key)
+    except TypeError:
+        return ()
+    return [(key,), *((key, frozen(v)) for v in value)]
+
+
+def _shown_of_all(method: str, seen: Any) -> Collection[Hashable]:
+    """Return what a look at a whole dictionary has shown."""
+    if method in ("keys", "__iter__", "__reversed__") and type(seen) is list:
+        return [part for key in seen for part in _at(key)]
+    if method == "copy" and type(seen) is dict:
+        seen = list(seen.items())
+    pairs = seen if method in ("copy", "items") and type(seen) is list else ()
+    pairs = [pair for pair in pairs if type(pair) is tuple and len(pair) == 2]
+    return [part for key, value in pairs for part in _at(key, value)]
+
+
+def _change(op: Op) -> int | None:
+    """Return what `op` adds to a counter, whatever it is; None: that depends on the state."""
+    if op.method in ("inc", "dec"):
+        return 1 if op.method == "inc" else -1
+    amount = op.argument(0, "amount")
+    if type(amount) is not int or op.method not in ("add", "sub", "__iadd__", "__isub__"):
+        return None
+    return amount if op.method in ("add", "__iadd__") else -amount
 
 
 def _hashable_only(values: Iterable[Any]) -> Collection[Hashable]:

@@ -53,12 +53,15 @@ class Search:
         initial: Hashable | None = None,
         until: float = inf,
         hidden: bool = True,
+        whole: Sequence[Op] | None = None,
     ) -> None:
         """Explain what ended by `until`; what did not is optional.
 
-        Without `hidden`, do not look ahead (see `Model.hidden_order`).
+        Without `hidden`, do not look ahead (see `Model.hidden_order`). The operations may be what
+        is left to explain of a `whole`.
         """
         self.ops = ops
+        self.whole = ops if whole is None else whole
         self.steps = 0
         self.stuck: Op | None = None
         """Of the operations whose end no order could pass, the one that ended last."""
@@ -161,6 +164,14 @@ class Search:
         self._links = [(self._next_call, self._prev_call), (self._next_end, self._prev_end)]
         self._all_links = [*self._links, (self._next_hidden, self._prev_hidden)]
         self._is_blocker = [self._hidden[i][1] < inf for i in range(len(self._all))]
+
+    @property
+    def furthest(self) -> Op:
+        """The operation whose end the search has not passed in any order so far."""
+        blocker = self._next_end[0] - 1
+        if self.stuck is None or self._end_rank[blocker] > self._deepest:
+            return self._all[blocker]
+        return self.stuck
 
     def run(self, budget: int) -> bool | None:
         """Go on for `budget` steps; return whether there is an order, None if that is not known."""

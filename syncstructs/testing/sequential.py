@@ -8,7 +8,7 @@ seen. States are hashable and never change, so that a search can remember which 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from ..codec import encode
 from ..errors import Unserializable
@@ -24,6 +24,15 @@ ILLEGAL: Final = _Illegal.ILLEGAL
 
 Transition: TypeAlias = Callable[[Any], Hashable]
 """From a state of the model to the next one, or to `ILLEGAL`. Changes nothing."""
+
+
+class Impossible(NamedTuple):
+    """An operation that nothing can explain, as is seen without a search."""
+
+    culprit: Op
+    ops: tuple[Op, ...]
+    """Those that contradict each other, the culprit among them."""
+    why: str
 
 
 class Frozen:
@@ -145,6 +154,49 @@ class Model(ABC):
         They are searched first: those in which a fault is suspected.
         """
         return ()
+
+    def impossible(self, ops: Sequence[Op]) -> Impossible | None:
+        """Return an operation that the others cannot explain for certain, if that is easy to see.
+
+        Beside what `brings`, `shows` and `takes` tell: that is looked at anyway.
+        """
+        return None
+
+    def holds(self) -> Collection[Hashable]:
+        """Return the parts of the state before all operations: see `brings`."""
+        return ()
+
+    def brings(self, op: Op) -> Collection[Hashable] | None:
+        """Return the parts that `op` may bring into the state, each as often; None: any part.
+
+        A part is whatever can be seen in a state and comes from the arguments of calls: a value,
+        or a value under a key. It must not miss any; a model that changes what its parent's
+        methods do has to change this too.
+        """
+        return None
+
+    def shows(self, op: Op) -> Collection[Hashable]:
+        """Return parts that certainly were in the state, or that `op` brought itself."""
+        return ()
+
+    def takes(self, op: Op) -> Collection[Hashable]:
+        """Return parts that certainly were in the state, and that `op` took out of it.
+
+        Each of them can be taken only as often as it has been brought.
+        """
+        return ()
+
+    def writes(self, op: Op) -> Collection[Hashable]:
+        """Return the parts that `op` brings in whatever the state is, if it does nothing else."""
+        return ()
+
+    def is_telling(self, op: Op) -> bool:
+        """Return whether `op` shows what was written before it, or does not depend on it.
+
+        If it holds for all operations with a part of the state in common, then a write that
+        nobody has seen makes no difference to any of them.
+        """
+        return False
 
     def replay(self, ops: Collection[Op]) -> "Replay":
         """Return what takes the operations of a history one after another, in a known order."""

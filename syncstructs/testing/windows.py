@@ -35,7 +35,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """When it ended."""
     states: tuple[str, ...] = ()
     """All that the state could be at the start, as text, leaving out what was running then. Empty
-    if that was too dear to find out: then `ops` are all that ran in the window."""
+    if that was too dear to find out: then `ops` are all that ran in the window. Empty too where
+    `ops` contradict each other whatever the state was."""
     before: tuple[Op, ...] = ()
     """The last that took effect before nothing did any more, in one possible order."""
     hidden_count: int = 0

@@ -311,10 +311,10 @@ def test_a_bad_key_is_found_among_keys_that_nobody_can_decide() -> None:
         for key in range(3)
         for op in ops_of(*[
             (f"p{i}", "set", (f"k{key}", i), 1, 100, None) for i in range(14)
-        ], ("q", "get", (f"k{key}",), 101, 102, -1))
+        ], ("q", "get", (f"k{key}",), 101, 102, 1), ("q", "get", (f"k{key}",), 103, 104, 2))
     ]  # fmt: skip
     ops = [replace(op, id=number) for number, op in enumerate(hopeless)]
-    assert check(ops[:15], DictModel(), budget=5_000).verdict is Verdict.UNDECIDED
+    assert check(ops[:16], DictModel(), budget=5_000).verdict is Verdict.UNDECIDED
     bad = ops_of(("a", "get", ("bad",), 1, 2, 7))
     result = check([*ops, replace(bad[0], id=999)], DictModel(), budget=30_000)
     assert result.verdict is BAD
