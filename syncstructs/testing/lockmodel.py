@@ -15,6 +15,10 @@ its session gives up its locks. A history has to say so, or the lock counts as h
 - by `LockModel(expiry=True)`: any owner may lose its lock at any time, and a node that is not sure
   of its session may be refused a free lock.
 
+An acquire with a time-out may return False although nobody ever held the lock: its time may have
+run out before the cluster saw the request, and the grant that came then was withdrawn before the
+call returned. Calls that do not wait find a cluster that refuses free locks; these do not.
+
 What remains certain: a release that succeeded was its owner's, from its acquire to its release.
 """
 

@@ -20,6 +20,7 @@ from .excerpts import (
     overtaken,
     passed_over,
 )
+from .guesses import stacking
 from .history import UNKNOWN, Op, Raised
 from .origins import out_of_range
 from .sequential import (
@@ -290,6 +291,10 @@ class ListModel(TwinModel):
         """Return the element that `op` took out."""
         return (frozen(op.outcome),) if op.method == "pop" and _has_result(op) else ()
 
+    def urgency(self, ops: Sequence[Op]) -> dict[int, float]:
+        """Return what is best tried first, if the list is used as a stack or as a queue."""
+        return stacking(ops)
+
     def describe(self, state: Any) -> str:
         """Return the elements as a list is written."""
         return repr(list(state))
@@ -511,13 +516,22 @@ class QueueModel(TwinModel):
         """Return the item that `op` got."""
         return (frozen(op.outcome),) if op.method in GETS and _has_result(op) else ()
 
+    def urgency(self, ops: Sequence[Op]) -> dict[int, float]:
+        """Try what took an unknown item before what put one that nobody is known to have got."""
+        got = {frozen(op.outcome) for op in ops if op.method in GETS}
+        return {op.id: -inf for op in ops if op.method in GETS and op.outcome is UNKNOWN} | {
+            op.id: inf
+            for op in ops
+            if op.method in PUTS and op.optional and frozen(op.argument(0, "item")) not in got
+        }
+
     def hidden_order(self, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
         """Order the puts as their items came out, where these differ and none was put back."""
-        if not self.IS_FIFO or not self._is_certain(ops):
+        if not self.IS_FIFO or not self._is_final(ops):
             return {}
         # What was taken after the queue was found empty was put after that.
         spans = {op.id: (-inf, op.end) for op in ops if self._found_empty(op)}
-        for item in distinct_items(by_item(ops)):
+        for item in self._followed(ops, by_item(ops)):
             spans[item.put.id] = item.left_after, item.left_by
         return spans
 
@@ -525,22 +539,27 @@ class QueueModel(TwinModel):
         """Yield what was done with items that came out wrongly, as far as that is easy to see."""
         groups = by_item(ops)
         yield from out_of_nowhere(groups)
-        if not self._is_certain(ops):
+        if not self._is_final(ops):
             return
-        items = distinct_items(groups)
+        items = self._followed(ops, groups)
         yield from missed(items, [op for op in ops if self._found_empty(op)])
         yield from self._disordered(items)
+
+    def _followed(self, ops: Sequence[Op], groups: dict[Hashable, list[Op]]) -> list[Item]:
+        """Return the items of which it is known when they left, or that they did not."""
+        items = distinct_items(groups)
+        if any(op.method in GETS and op.outcome is UNKNOWN for op in ops):
+            # What nobody is known to have got may be what these got.
+            items = [item for item in items if item.get is not None]
+        return items
 
     def _disordered(self, items: Sequence[Item]) -> Iterator[list[Op]]:
         return overtaken(items)
 
-    def _is_certain(self, ops: Sequence[Op]) -> bool:
-        """Return whether what left the queue is known, and left it for good."""
+    def _is_final(self, ops: Sequence[Op]) -> bool:
+        """Return whether what left the queue was got, by whomever, and left it for good."""
         return not any(
-            op.method in ("shutdown", "_put_back")
-            or self.may_be_undone(op)
-            or (op.method in GETS and op.outcome is UNKNOWN)
-            for op in ops
+            op.method in ("shutdown", "_put_back") or self.may_be_undone(op) for op in ops
         )
 
     def _found_empty(self, op: Op) -> bool:

@@ -7,7 +7,8 @@ shortcuts keep it small; none of them can miss an order:
 - A read that fits takes effect at once: it is in nobody's way.
 - Of equal operations that could be next, the one that ends first goes first.
 - An operation that may never have happened is tried when nothing else is left to try. What failed
-  without it fails with it too, where it leads to the same state.
+  without it fails with it too, where it leads to the same state. At first only few of them are
+  tried in a row, as most orders need no more; the search is over when none was left out.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,6 +22,10 @@ from .sequential import ILLEGAL, Model
 
 _MEMORY = 1_000_000
 """How many nodes a search remembers. Beyond that it may visit some again; its budget ends it."""
+_RUNS = (1, 3)
+"""How many operations that may never have happened are tried in a row, in the first turns."""
+_TURN = 2_000
+"""Steps of such a turn. Without them, all subsets are tried at the first order that is wrong."""
 _PATH = 6
 """How many operations before the culprit are told, as the end of one possible order."""
 
@@ -38,6 +43,8 @@ class _Node(msgspec.Struct):
     """Which of the loose ones have."""
     candidates: list[int]
     """What could be next and was not tried yet, the best last."""
+    run: int = 0
+    """How many loose ones took effect last, without a bound one between them."""
     taken: int = -1
     """Which of them takes effect here now."""
 
@@ -85,10 +92,27 @@ class Search:
         self._link_hidden(model.hidden_order(self._all) if hidden else {})
         self._placed = [False] * len(self._all)
         self._memory: dict[Hashable, list[int]] = {}
+        self._nodes: list[_Node] = []
         self._deepest = -1
         self._answer: bool | None = None
-        state = model.initial() if initial is None else initial
-        self._nodes = [_Node(state, 0, 0, 0, self._candidates())]
+        self._start = model.initial() if initial is None else initial
+        self._turn = -1
+        self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        """Start from the beginning, with another bound on loose operations in a row."""
+        for node in reversed(self._nodes[:-1]):
+            self._take_back(node.taken)
+        self._turn += 1
+        has_loose = self._bound_count < len(self._all)
+        if has_loose and self._turn < len(_RUNS):
+            self._most = _RUNS[self._turn]
+            self._turn_end: float = self.steps + max(_TURN, 4 * len(self._all))
+        else:
+            self._most, self._turn_end = len(self._all), inf
+        self._was_cut = False
+        self._memory = {}
+        self._nodes = [_Node(self._start, 0, 0, 0, self._candidates(0))]
 
     def _rank(self, bound: Sequence[Op], loose: Sequence[Op]) -> None:
         """Order calls and ends, and link what is left to do; 0 is the head of both lists."""
@@ -182,6 +206,15 @@ class Search:
         return self._answer
 
     def _run(self, limit: int) -> bool | None:
+        while True:
+            found = self._search(min(limit, self._turn_end))
+            if found or (found is False and not self._was_cut):
+                return found
+            if found is None and self.steps >= limit:
+                return None
+            self._begin_turn()
+
+    def _search(self, limit: float) -> bool | None:
         nodes, transitions = self._nodes, self._transitions
         while self._next_end[0]:
             node = nodes[-1]
@@ -199,8 +232,8 @@ class Search:
                     return False
         return True
 
-    def _candidates(self) -> list[int]:
-        """Return what could take effect next, the best last."""
+    def _candidates(self, run: int) -> list[int]:
+        """Return what could take effect next, the best last; `run` loose ones did before it."""
         first = self._next_end[0]
         if not first:
             return []
@@ -213,6 +246,9 @@ class Search:
             node = next_call[node]
         for i in range(self._bound_count, len(self._all)):
             if rank[i] > first_end:
+                break
+            if run >= self._most:
+                self._was_cut = True
                 break
             if not placed[i]:
                 found.append(i)
@@ -247,7 +283,8 @@ class Search:
         self._placed[i] = True
         if i < self._bound_count:
             self._unlink(i + 1)
-        self._nodes.append(_Node(after, base, mask, loose, self._candidates()))
+        run = node.run + 1 if i >= self._bound_count else 0
+        self._nodes.append(_Node(after, base, mask, loose, self._candidates(run), run))
         return True
 
     def _remember(self, key: Hashable, loose: int) -> bool:
@@ -275,11 +312,13 @@ class Search:
         nodes.pop()
         if not nodes:
             return False
-        i = nodes[-1].taken
+        self._take_back(nodes[-1].taken)
+        return True
+
+    def _take_back(self, i: int) -> None:
         self._placed[i] = False
         if i < self._bound_count:
             self._relink(i + 1)
-        return True
 
     def _unlink(self, node: int) -> None:
         for after, before in self._lists_of(node):

@@ -1,13 +1,15 @@
-"""What is decided without a search: values out of nowhere, writes that must or cannot matter."""
+"""What is known before a search: values out of nowhere, and a good order to try first."""
 
 from collections import Counter
 from math import inf
+from queue import Empty
 from random import Random
 from typing import Any
 
 import pytest
 
-from syncstructs.testing.history import UNKNOWN, Op
+from syncstructs.testing import twins
+from syncstructs.testing.history import UNKNOWN, Op, Raised
 from syncstructs.testing.linearizability import Verdict, check
 from syncstructs.testing.models import (
     CounterModel,
@@ -145,3 +147,52 @@ def _drawn(random: Random, number: int) -> Op:
     out = UNKNOWN if lost else random.choice(outs)
     return Op(id=number, process=f"p{number}", method=method, args=args, call=call, end=end,
               outcome=out)  # fmt: skip
+
+
+class _Stack:
+    """A list used at both ends, of which some callers never learn the outcome."""
+
+    def __init__(self) -> None:
+        self.elements: list[int] = []
+
+    def append(self, value: int) -> None:
+        self.elements.append(value)
+
+    def insert(self, index: int, value: int) -> None:
+        self.elements.insert(index, value)
+
+    def pop(self) -> int:
+        return self.elements.pop()
+
+
+def recorded(target: Any, calls: Any, count: int, lost: float, seed: int = 0) -> list[Op]:
+    """Let eight callers at a time use `target`; every effect is somewhere within its call."""
+    random = Random(seed)
+    ops = []
+    for number in range(count):
+        method, args = random.choice(calls(number))
+        try:
+            out = getattr(target, method)(*args)
+        except (IndexError, Empty) as error:
+            out = Raised.of(error)
+        call, end = number - random.random() * 8, number + random.random() * 8
+        if random.random() < lost:
+            out, end = UNKNOWN, inf
+        ops.append(op(number, method, *args, at=call, end=end, out=out))
+    return ops
+
+
+@pytest.mark.parametrize("lost", [0, 0.02])
+def test_the_elements_of_a_stack_are_added_in_the_order_that_the_pops_tell(lost: float) -> None:
+    calls = lambda i: [("append", (i,)), ("pop", ()), ("insert", (0, i))]  # noqa: E731
+    ops = recorded(_Stack(), calls, 300, lost, seed=1)
+    result = check(ops, ListModel(), budget=5_000)
+    assert result.verdict is GOOD, str(result)
+
+
+def test_a_queue_with_unknown_gets_takes_few_steps() -> None:
+    calls = lambda i: [("put_nowait", (i,)), ("get_nowait", ())]  # noqa: E731
+    ops = recorded(twins.Queue(), calls, 300, 0.01)
+    assert any(o.method == "get_nowait" and o.outcome is UNKNOWN for o in ops)
+    result = check(ops, QueueModel(), budget=5_000)
+    assert result.verdict is GOOD, str(result)
