@@ -13,6 +13,7 @@ from .violation import Violation
 if TYPE_CHECKING:
     from ..storage.base import LogStore
     from .hosts import Life
+    from .simdisk import SimDisk
 
 
 class Durable:
@@ -28,6 +29,10 @@ class Durable:
         """By term, the highest index that was there in it; later ones may have taken it back."""
         self.writing: Sequence[Append] = ()
         """Handed to the store, which has not returned: any part of it may be there."""
+        self.last_write: tuple[str, int, int] | None = None
+        """The newest write with anything in it, on a disk: the file, where it begins and ends."""
+        self.is_closed = False
+        """Whether the log was closed since then, and nothing went wrong."""
 
     @property
     def last(self) -> int:
@@ -143,16 +148,24 @@ class WatchedLog:
                 f"{self._life.host.address} takes itself for whole, though it was recovering"
             )
         self._durable.begin(restored)
+        self._durable.last_write, self._durable.is_closed = None, False
         return restored
 
     def append(self, appends: Sequence[Append]) -> None:
         """Append, and note that it is durable."""
         durable, inner = self._durable, self._inner
         durable.writing = [*durable.writing, *appends]
+        before = inner._segments[-1] if isinstance(inner, Wal) else None
+        begin = 0 if before is None else before.size
         inner.append(appends)
         durable.writing = ()
         durable.take(appends)
         if isinstance(inner, Wal):
+            segment = inner._segments[-1]
+            if segment is not before:
+                begin = 0
+            if segment.size > begin:
+                durable.last_write = (segment.name, begin, segment.size)
             indexes = [append.entries[-1].index for append in appends if append.entries]
             position = inner._position
             if position is not None and position.hard_state != durable.hard_state:
@@ -189,5 +202,16 @@ class WatchedLog:
                 )
 
     def close(self) -> None:
-        """Close."""
-        self._inner.close()
+        """Close, and note whether all is whole, so that a start can tell later damage."""
+        inner, disk = self._inner, self._life.host.disk
+        if not isinstance(inner, Wal) or disk is None or inner._file is None:
+            inner.close()
+            return
+        could = inner._failure is None
+        failures = _failures(disk)
+        inner.close()
+        self._durable.is_closed = could and _failures(disk) == failures
+
+
+def _failures(disk: SimDisk) -> int:
+    return disk.counts["write failed"] + disk.counts["sync failed"] + disk.counts["full"]

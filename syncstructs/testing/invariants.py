@@ -23,6 +23,7 @@ from ..codec import decode, decode_many, encode
 from ..errors import NodeClosed
 from ..node.calls import Call
 from ..objects.batches import Group, decode_groups
+from ..objects.context import CallId
 from ..objects.digest import digest_bytes
 from ..objects.image import encode_state
 from ..objects.intake import Intake
@@ -188,7 +189,7 @@ class Invariants(Watcher):
         "_referee_at", "_rules", "_tokens", "_transfers", "_votes", "_wanted_at", "active",
         "call_type", "check_count", "clock", "committed", "digest_every", "election_count",
         "leaders", "may_fail", "membership", "membership_index", "memberships", "on_committed",
-        "on_elected", "simulation", "skipped", "violation", "wanted",
+        "on_elected", "on_opening", "simulation", "skipped", "violation", "wanted",
     )  # fmt: skip
 
     def __init__(self, simulation: Simulation, *, active: bool = True) -> None:
@@ -235,9 +236,11 @@ class Invariants(Watcher):
         self._ended: dict[int, int] = {}
         self._numbered: dict[Call, tuple[int, int]] = {}
         self._commit_times: dict[int, int] = {}
+        self.on_opening: Callable[[Life, str], object] | None = None
+        """Called with every life that asks a leader to open its session, and with that leader."""
         self.memberships = Memberships(simulation.config, self.committed, self._fail)
         self._rules = Rules(simulation.config, self.memberships, self._fail)
-        self._transfers = Transfers(self.committed, self._fail)
+        self._transfers = Transfers(self.committed, self._fail, self._settles)
 
     # What hosts report
 
@@ -338,6 +341,14 @@ class Invariants(Watcher):
     def ended(self, life: Life) -> None:
         life.view = None
 
+    def closed_write(self, host: Host) -> tuple[str, int, int] | None:
+        """Return the last write to the log of a host, if that was closed in an orderly way.
+
+        File, begin and end; damage in it cannot be taken for what a crash has torn.
+        """
+        durable = self._durable.get(host.address)
+        return durable.last_write if durable is not None and durable.is_closed else None
+
     def erased(self, host: Host) -> None:
         """Note that a host has lost its disk."""
         durable = self._durable.pop(host.address, None)
@@ -404,6 +415,8 @@ class Invariants(Watcher):
             return
         if kind is Forward:
             self._rules.forwards(life, peer, message)
+            if not message.session and self.on_opening is not None:
+                self.on_opening(life, peer)
             return
         address = life.host.address
         durable = self._durable[address]
@@ -502,6 +515,9 @@ class Invariants(Watcher):
         replica = life.replica
         if not replica._leading and (replica._intake.size_bytes or replica._intake._accepted):
             self._fail(life, f"has calls of another term to propose: {replica._intake._accepted}")
+        if not replica._leading and replica._expiring:
+            # As a leader it would never end those: it would believe that to be under way.
+            self._fail(life, f"has sessions to end in another term: {replica._expiring}")
 
     def _persisted(self, life: Life, view: _View, core: Any) -> None:
         index = view.persisted = core.log.persisted_index
@@ -823,6 +839,7 @@ class Invariants(Watcher):
         self._rules.answers_in_time(life, life.core)
         self._rules.sureness.check(life)
         self._transfers.check(life)
+        self._settles(life)
         self.memberships.check(life, life.core)
         self._compare_logs(life)
         self._compare_locks(life)
@@ -833,6 +850,24 @@ class Invariants(Watcher):
         excused = isinstance(failure, NodeClosed) or life.host in self.may_fail
         if failure is not None and not excused:
             self._fail(life, f"the node has stopped: {failure}")
+
+    def _settles(self, life: Life) -> None:
+        """Look whether a node can get a session, and whether its calls that are parked can end."""
+        replica, table = life.replica, life.table
+        session, parked = replica.outbox.session, replica.outbox.parked
+        if not session:
+            known = table.sessions.last_attempt(life.host.address, replica._incarnation)
+            if known >= replica._attempt:
+                self._fail(
+                    life,
+                    f"asks for a session by attempt {replica._attempt}, but {known} was made before"
+                    " it: it will never get one",
+                )
+        for sequence in parked:
+            if not table.is_parked(CallId(session, sequence)):
+                self._fail(
+                    life, f"takes call {sequence} of session {session} for one that waits; none is"
+                )
 
     def _compare_logs(self, life: Life) -> None:
         """Log matching: if two logs agree on an index and its term, all before it is equal."""

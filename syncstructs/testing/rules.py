@@ -4,7 +4,8 @@ Who hears of a higher term takes it up (5.1). A vote goes to a log that is not b
 is given or promised by who hears a leader (dissertation, 4.2.3 and 9.6), and who leads has the
 votes of a majority in that very term (5.2). Who does not lead stands for election within an
 election timeout, unless it hears of somebody (5.2). Whoever follows answers every round that it
-hears, and a leader does not send again what a refusal tells to be in vain (5.3). A barrier passes
+hears, and acknowledges nothing without waiting for what it has not on its disk; a leader does not
+send again what a refusal tells to be in vain (5.3). A barrier passes
 when all is applied that was committed anywhere before it began, and a leader answers a read by a
 round that began after it had come, knowing all by then that was committed before (dissertation,
 6.4). Calls are sent again only for a reason, and reasons are few.
@@ -143,6 +144,7 @@ class Rules:
         core._count_vote = watched_count_vote
         self._watch_reads(life)
         self._watch_votes(life)
+        self._watch_acknowledgements(life)
         self.sureness.watch(life)
 
     def _watch_votes(self, life: Life) -> None:
@@ -176,6 +178,25 @@ class Rules:
 
         core._up_to_date, core._send = watched_up_to_date, watched_send
 
+    def _watch_acknowledgements(self, life: Life) -> None:
+        core: Any = life.core
+        acknowledge = core._acknowledge
+
+        def watched_acknowledge(following: Any, index: int, ticket: int = 0) -> None:
+            log = core.log
+            if index > log.persisted_index:
+                # What it waits for besides, a new term, mostly comes later than that: by chance.
+                late = [p for p in log._pending if p[0] > ticket and p[1] <= index]
+                if late or not ticket:
+                    self._fail(
+                        life,
+                        f"acknowledges {index} as soon as append {ticket} is durable; by now it has"
+                        f" {log.persisted_index}, and (append, first, last) to come are {late}",
+                    )
+            acknowledge(following, index, ticket)
+
+        core._acknowledge = watched_acknowledge
+
     def _watch_reads(self, life: Life) -> None:
         core: Any = life.core
         lead, answer = core._lead_read, core._answer_read
@@ -187,6 +208,11 @@ class Rules:
             round = rounds.current + (not rounds.fresh)
             needs.setdefault(read, (core.term, round, self.greatest_commit))
             lead(read)
+            held = core._leading.reads._held
+            if held and held[-1][2] is read and held[-1][0] < round:
+                self._fail(
+                    life, f"holds {read} until round {held[-1][0]}; it came before round {round}"
+                )
 
         def watched_answer(read: Read, index: int) -> None:
             needed = needs.pop(read, None)

@@ -187,12 +187,29 @@ class SimDisk:
         if not found:
             return None
         path, inode = self._random.choice(found)
-        at = self._random.randrange(inode.settled)
+        self._flip(inode, self._random.randrange(inode.settled))
+        return path
+
+    def rot_between(self, name: str, begin: int, end: int) -> bool:
+        """Flip a bit in that part of a file; return whether it is there."""
+        for path, inode in self._names.items():
+            if os.path.basename(path) == name and end <= len(inode.durable):
+                self._flip(inode, self._random.randrange(begin, end))
+                return True
+        return False
+
+    def _flip(self, inode: _Inode, at: int) -> None:
         bit = 1 << self._random.randrange(8)
         inode.content[at] ^= bit
         inode.durable[at] ^= bit
         self.counts["rot"] += 1
-        return path
+
+    def peek(self, name: str) -> bytes | None:
+        """Return what processes see in the file of that name, without any fault; None: no file."""
+        for path, inode in self._names.items():
+            if os.path.basename(path) == name:
+                return bytes(inode.content)
+        return None
 
     def durable_names(self) -> tuple[str, ...]:
         """Return the names of the files that no crash can take any more, nor any of their bytes."""

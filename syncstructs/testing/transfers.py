@@ -1,19 +1,25 @@
 """Snapshots, where they are taken, sent and taken over: each says truly what it is.
 
 Index, term and time are those of the entry that was committed there; a receiver claims only what
-it has stored, and asks for what its store lacks; and what is taken over is what was sent. Of the
-calls that a snapshot covers nobody knows a result.
+it has stored, and asks for what its store lacks; and what is kept and taken over is what was sent.
+A log that is equal up to there keeps what follows (section 7): it may have been acknowledged. Of
+the calls that a snapshot covers nobody knows a result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
+
+from ..storage.memory import MemorySnapshots
+from ..storage.snapshots import _name
 
 if TYPE_CHECKING:
     from ..raft.effects import ChunkWrite
     from ..raft.messages import Entry, EntryId, SnapshotMeta, SnapshotReply
+    from ..storage.base import SnapshotStore
     from .hosts import Life
 
 
@@ -21,10 +27,15 @@ class Transfers:
     """The rules, for all lives of a simulation; `fail(life, what)` raises."""
 
     def __init__(
-        self, committed: Mapping[int, Entry], fail: Callable[[Life, str], object]
+        self,
+        committed: Mapping[int, Entry],
+        fail: Callable[[Life, str], object],
+        installed: Callable[[Life], object],
     ) -> None:
+        """`installed`: called with every life that has taken over a snapshot."""
         self._committed = committed
         self._fail = fail
+        self._installed = installed
         # By life: how many bytes of each snapshot its store has said to have.
         self._stored: dict[Life, dict[EntryId, int]] = {}
 
@@ -42,6 +53,7 @@ class Transfers:
             for _, outcome in progress.ended:
                 if outcome.error is None:
                     self._fail(life, f"gives a call a result out of {snapshot}: {outcome.value!r}")
+            self._installed(life)
             return progress
 
         def watched_written(chunk: ChunkWrite, next_offset: int, ok: bool, now: float) -> None:
@@ -62,6 +74,40 @@ class Transfers:
                 )
 
         replica.install, replica.chunk_written = watched_install, watched_written
+        self._watch_log(life)
+        self._watch_store(life)
+
+    def _watch_store(self, life: Life) -> None:
+        store: Any = life._snapshots
+        # A store in memory outlives its node.
+        finish = partial(type(store).finish, store)
+
+        def watched_finish(snapshot: SnapshotMeta) -> bool:
+            whole: bool = finish(snapshot)
+            if whole:
+                kept = _image(life, store, snapshot)
+                if kept is None or crc32(kept) != snapshot.checksum:
+                    self._fail(life, f"keeps bytes as {snapshot} that are not what was sent")
+            return whole
+
+        store.finish = watched_finish
+
+    def _watch_log(self, life: Life) -> None:
+        core: Any = life.core
+        reset = core._reset_log
+
+        def watched_reset(snapshot: SnapshotMeta) -> int:
+            log = core.log
+            if log.has(snapshot.id):
+                self._fail(
+                    life,
+                    f"drops its log up to {log.last_id}, which is equal to that of {snapshot}"
+                    " as far as that reaches (section 7)",
+                )
+            ticket: int = reset(snapshot)
+            return ticket
+
+        core._reset_log = watched_reset
 
     def answers(self, life: Life, message: SnapshotReply) -> None:
         """Look at what a receiver claims to have."""
@@ -100,3 +146,13 @@ class Transfers:
                 f"would take a snapshot that says {index}, term {term}, time {time}; its state is"
                 f" that of {applied}, where {entry} was committed",
             )
+
+
+def _image(life: Life, store: SnapshotStore, snapshot: SnapshotMeta) -> bytes | None:
+    """Return what a store keeps as the image of a snapshot, whatever its disk makes of reads."""
+    if isinstance(store, MemorySnapshots):
+        return store._find(snapshot)
+    disk = life.host.disk
+    assert disk is not None, life.host.address
+    content = disk.peek(_name(snapshot))
+    return None if content is None else content[max(0, len(content) - snapshot.size_bytes) :]
