@@ -121,6 +121,9 @@ class Host:
         """Whether it ever lost what it had."""
         self.cut_power: bool | None = None
         """Whether the next crash is a power cut; None: chance tells."""
+        self.garbles = 0.0
+        """How often a piece of a snapshot that is read for another node has a bit flipped; see
+        `Nemesis.garble`."""
 
     @property
     def is_up(self) -> bool:

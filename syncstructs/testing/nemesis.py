@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from .simulator import Simulation
 
 T = TypeVar("T")
+
+_CROWD: Final = 100
+"""Reads at once; a leader opens 64 rounds for them."""
+
 
 class Nemesis:
     """The faults of one run. Each method named in a `Fault` is one kind of them."""
@@ -43,6 +48,8 @@ class Nemesis:
         simulation.checks.on_elected = self._elected
         simulation.checks.on_committed = self._committed
         self._on_hand_over: list[Callable[[Life, str], None]] = []
+        self._on_opening: list[Callable[[Life, str], None]] = []
+        simulation.checks.on_opening = self._opens_session
         self._when_left: list[Callable[[Life], None]] = []
         simulation.checks.memberships.on_joint = self._joint
         simulation.checks.memberships.on_left = self._left_joint
@@ -59,6 +66,7 @@ class Nemesis:
         self._when_joint.clear()
         self._when_left.clear()
         self._on_hand_over.clear()
+        self._on_opening.clear()
 
     @property
     def changes_are_done(self) -> bool:
@@ -123,6 +131,12 @@ class Nemesis:
         waiting, self._on_hand_over = self._on_hand_over, []
         for strike in waiting:
             strike(life, successor)
+
+    def _opens_session(self, life: Life, leader: str) -> None:
+        if self._on_opening:
+            waiting, self._on_opening = self._on_opening, []
+            for strike in waiting:
+                strike(life, leader)
 
     # Nodes
 
@@ -220,6 +234,27 @@ class Nemesis:
         if life.alive:
             life.host.crash()
             self.start(life.host)
+
+    def strand_opening(self, fault: Fault) -> None:
+        """Kill a node; when a node next asks for a session, let it hear nothing until that is over.
+
+        So its session is opened and ends, and all that it may ever see of it is in a snapshot.
+        """
+        config = self.simulation.config
+        longer = replace(
+            fault,
+            span=fault.span + 2 * config.session_ttl + config.election_timeout_max,
+            size=max(fault.size, 0.2),
+        )
+
+        def strand(life: Life, _: str) -> None:
+            self._note(f"{life.host.address} hears nobody, as it asks for a session")
+            for other in self.simulation.addresses:
+                if other != life.host.address:
+                    self._cut(other, life.host.address, longer)
+
+        self._on_opening.append(strand)
+        self.crash(replace(fault, span=fault.span / 4))
 
     def jump(self, fault: Fault) -> None:
         """Let a node's clock leap forward, by more than an election takes."""
@@ -418,6 +453,42 @@ class Nemesis:
                 if other != host.address:
                     self._cut(other, host.address, fault)
 
+    def falter(self, fault: Fault) -> None:
+        """Let a node that has much to write take its leader for lost, and then follow it again.
+
+        Meanwhile its disk finishes nothing: what it hears then, it has, but not for good.
+        """
+        host, leader = self._host(fault), self.simulation.leader()
+        if leader == host.address:
+            host = self.simulation.hosts[self._other(host, fault) or leader]
+        if leader in (None, host.address):
+            return
+        assert leader is not None
+        patience = self.simulation.config.election_timeout_max
+        # Until it has taken in what is left by the slow disk and by the cut.
+        self.stall_disk(replace(fault, span=4 * patience), host)
+        host.disk_times.mean = self.simulation.config.heartbeat_interval
+        self._until(6 * patience, setattr, host.disk_times, "mean", 0.0005)
+        longer = replace(fault, span=(1.0 + fault.pick) * patience)
+        self._until(fault.size * patience / 2, self._cut, leader, host.address, longer)
+
+    def crowd(self, fault: Fault) -> None:
+        """Ask the leader for more reads than it opens rounds for, while messages are slow."""
+        host = self._leader(fault)
+        if host is None or host.life is None or host.life.node is None:
+            return
+        life = host.life
+        self._note(f"{host.address} is asked to read {_CROWD} times, and all messages are slow")
+        self._network.faults.delay = 0.04 + fault.size * 0.06
+        self._until(fault.span + 0.1, self._mend, "delay")
+
+        def ask() -> None:
+            with contextlib.suppress(SyncError):
+                life.node.barrier.submit()
+
+        for number in range(_CROWD):
+            self._schedule.at(self._schedule.now + 0.0005 * number, life.execute, ask)
+
     def cut(self, fault: Fault) -> None:
         """Cut one direction between two nodes."""
         host = self._host(fault)
@@ -556,6 +627,68 @@ class Nemesis:
         if path is not None:
             simulation.atlas.damaged(host.address)
             self._note(f"a bit of {path} of {host.address} flips")
+
+    def rot_closed(self, fault: Fault) -> None:
+        """Close a node in an orderly way, and flip a bit in the last that it has written.
+
+        It must not take that for what a crash has torn. Never on more than a minority of all.
+        """
+        host = self._running(fault)
+        if host is None or host.life is None or host.life.node is None or host.disk is None:
+            return
+        if not self.simulation.spares and self.simulation.atlas.may_damage(host.address):
+            life = host.life
+            self._note(f"{host.address} closes, and its disk is to rot")
+            life.soon(lambda: self._close(life))
+            self._until(fault.span + 2.0, self._rot_closed, life)
+
+    def _rot_closed(self, life: Life) -> None:
+        simulation, host = self.simulation, life.host
+        if not life.alive:
+            return
+        host.crash()
+        write = simulation.checks.closed_write(host)
+        assert host.disk is not None
+        if (
+            not host.is_up
+            and write is not None
+            and simulation.atlas.may_damage(host.address)
+            and host.disk.rot_between(*write)
+        ):
+            self._note(f"a bit of {write[0]} of {host.address} flips")
+            simulation.atlas.damaged(host.address)
+            host.disk.heal()
+            self.start(host)
+            if host.is_up:
+                raise Violation(
+                    f"{host.address} starts with a log that was damaged after it was closed:"
+                    f" {write}"
+                )
+        self.start(host)
+
+    def garble(self, fault: Fault) -> None:
+        """Let the leader's disk give pieces of its snapshot that are not what was written.
+
+        Only of those that it sends to others: whoever starts with such a snapshot must refuse to.
+        """
+        host = self._leader(fault)
+        if host is None or host.life is None or host.life._snapshots is None:
+            return
+        self._note(f"{host.address} reads snapshots with bits that were flipped")
+        host.garbles = 0.2 + 0.8 * fault.size
+        self._until(fault.span, setattr, host, "garbles", 0.0)
+        store: Any = host.life._snapshots
+        # A store in memory outlives its node.
+        read = partial(type(store).read, store)
+
+        def garbled(snapshot: object, offset: int, size: int) -> bytes | None:
+            piece: bytes | None = read(snapshot, offset, size)
+            if not piece or host.random.random() >= host.garbles:
+                return piece
+            at = host.random.randrange(len(piece))
+            return piece[:at] + bytes([piece[at] ^ 1 << host.random.randrange(8)]) + piece[at + 1 :]
+
+        store.read = garbled
 
     def stall_disk(self, fault: Fault, host: Host | None = None) -> None:
         """Let a disk finish nothing for a while."""

@@ -348,6 +348,7 @@ class Simulation:
     def _heal(host: Host) -> None:
         host.go_on()
         host.crash_after = -1
+        host.garbles = 0.0
         host.disk_times = DiskTimes()
         if host.disk is not None:
             host.disk.heal()
