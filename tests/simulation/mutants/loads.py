@@ -134,3 +134,37 @@ SPLIT_SEGMENTS: dict[str, Any] = SPLIT_VOTES | {
 
 # Members that stand for election while all others hear the leader.
 HASTY: dict[str, Any] = {"faults": faults(("jump", "cut"), every=0.3, span=0.3, count=25)}
+
+# Followers that have what a snapshot covers, but not yet on their disk, when it is sent to them.
+SLOW_SNAPSHOTS: dict[str, Any] = SMALL_SNAPSHOTS | {
+    "faults": faults(("stall_disk", "reset", "reset", "reset"), every=0.12, span=0.4, count=60),
+}  # fmt: skip
+
+# Snapshots of which pieces come with bits flipped, to nodes that were cut off.
+GARBLED: dict[str, Any] = SMALL_SNAPSHOTS | {
+    "faults": faults(("isolate", "garble"), every=0.25, span=0.5, count=30),
+}  # fmt: skip
+
+# Nodes that were closed in an orderly way, and whose disks then rot.
+CLOSED: dict[str, Any] = {
+    "size": 3, "faults": faults(("rot_closed",), every=1.0, span=0.1, count=4)
+}  # fmt: skip
+
+# Nodes whose session was opened and has ended, before they hear of either, in a snapshot.
+STRANDED: dict[str, Any] = {
+    "size": 3, "think": 0.05, "clients": 3,
+    "settings": SHORT_SESSIONS["settings"] | {"snapshot_log_entries": 4, "chunk_bytes": 2000},
+    "faults": faults(("strand_opening",), every=1.5, span=0.2, count=5),
+}  # fmt: skip
+
+# Leaders that are asked for very many reads at once, while all messages are slow.
+CROWDS: dict[str, Any] = {
+    "size": 3, "faults": faults(("crowd", "isolate"), every=0.5, span=0.2, count=10)
+}
+
+# Followers that have much to write and take their leader for lost meanwhile.
+FALTERING: dict[str, Any] = {
+    "size": 3, "think": 0.05, "clients": 3, "mixes": {"pipeline": 1.0},
+    "settings": _TIMES | {"append_bytes": 1, "append_window_bytes": 300, "batch_bytes": 60},
+    "faults": faults(("falter",), every=1.5, span=0.2, count=6),
+}  # fmt: skip

@@ -3,13 +3,19 @@
 from functools import partial
 
 from loads import (
+    CLOSED,
     CROWDED,
+    CROWDS,
     FAILED_CHUNKS,
+    FALTERING,
+    GARBLED,
     PARTED,
     SKIPPED_LOCKS,
     SLOW_DISKS,
+    SLOW_SNAPSHOTS,
     SMALL_SNAPSHOTS,
     SPLIT_SEGMENTS,
+    STRANDED,
     SWEEPS,
     TORN,
 )
@@ -733,5 +739,91 @@ BUGS = (
             "self.hard_state.term else self.hard_state",
         ),
         fields=SPLIT_SEGMENTS,
+    ),
+    bug(
+        "late_ack_unsynced",
+        "What a former leader sent is acknowledged before it is durable.",
+        (
+            "raft.core:RaftCore._acknowledge_late",
+            "min(following.verified_index, self.log.persisted_index)",
+            "following.verified_index",
+        ),
+        fields=FALTERING,
+    ),
+    bug(
+        "install_always_resets",
+        "A snapshot replaces all of the log, also what follows it and was acknowledged.",
+        (
+            "raft.core:RaftCore._install",
+            "if self.log.has(snapshot.id):",
+            "if False:",
+        ),
+        profiles=("all", "network", "disk", "locks"),
+    ),
+    bug(
+        "done_while_entries_pending",
+        "A snapshot whose entries came by the log counts as there before they are durable.",
+        (
+            "raft.core:RaftCore._reply_snapshot",
+            "if done and self.log.persisted_index < snapshot.index:",
+            "if False:",
+        ),
+        fields=SLOW_SNAPSHOTS,
+    ),
+    network_bug(
+        "crowded_read_joins_old_round",
+        "A read joins a round that began before it, once very many are open.",
+        (
+            "raft.leading:Leading.hold_read",
+            "self.reads.hold(read, commit_index, self.rounds.current + 1)",
+            "self.reads.hold(read, commit_index, self.rounds.current)",
+        ),
+        fields=CROWDS,
+    ),
+    lock_bug(
+        "attempt_unknown_after_snapshot",
+        "A node asks again and again for a session that was opened and has ended unseen.",
+        (
+            "replica:Replica._settle_skipped",
+            "self._attempt = max(self._attempt, known + 1)",
+            "pass",
+        ),
+        fields=STRANDED,
+    ),
+    lock_bug(
+        "counter_of_parked_lost",
+        "A call that waited, and was served by what a snapshot covers, never ends.",
+        (
+            "replica:Replica._settle_skipped",
+            "if not self.table.is_parked(CallId(session, sequence)):\n"
+            "                call = self.outbox.parked.pop(sequence)",
+            "if False:\n                call = self.outbox.parked.pop(sequence)",
+        ),
+        fields=SKIPPED_LOCKS,
+    ),
+    lock_bug(
+        "expiring_forgotten_never",
+        "Who leads again believes that it has asked for the end of sessions, and never does.",
+        ("replica:Replica._follow", "self._expiring.clear()", "pass"),
+    ),
+    disk_bug(
+        "clean_close_leaves_no_mark",
+        "After an orderly close, damage in the last write is taken for a torn tail and cut off.",
+        (
+            "storage.wal:Wal.close",
+            "if self._unmarked and self._failure is None:",
+            "if False:",
+        ),
+        fields=CLOSED,
+    ),
+    disk_bug(
+        "received_image_not_verified",
+        "A received snapshot is kept if it is only as long as it should be.",
+        (
+            "storage.snapshots:DiskSnapshots.finish",
+            "if arrived != (snapshot.size_bytes, snapshot.checksum):",
+            "if arrived[0] != snapshot.size_bytes:",
+        ),
+        fields=GARBLED,
     ),
 )
