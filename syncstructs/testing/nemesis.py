@@ -472,6 +472,16 @@ class Nemesis:
         longer = replace(fault, span=(1.0 + fault.pick) * patience)
         self._until(fault.size * patience / 2, self._cut, leader, host.address, longer)
 
+    def outrun(self, fault: Fault) -> None:
+        """Let a node's disk finish nothing, and break its connection to the leader meanwhile.
+
+        So it may be sent a snapshot of what it has, but not yet for good.
+        """
+        host, leader = self._host(fault), self.simulation.leader()
+        if leader is not None and leader != host.address:
+            self.stall_disk(replace(fault, span=0.6 + fault.span), host)
+            self._until(0.2 + 0.4 * fault.size, self._network.reset, host.address, leader)
+
     def crowd(self, fault: Fault) -> None:
         """Ask the leader for more reads than it opens rounds for, while messages are slow."""
         host = self._leader(fault)
@@ -667,16 +677,20 @@ class Nemesis:
         self.start(host)
 
     def garble(self, fault: Fault) -> None:
-        """Let the leader's disk give pieces of its snapshot that are not what was written.
+        """Let the leader read pieces of its snapshot that are not what it wrote; one node needs it.
 
         Only of those that it sends to others: whoever starts with such a snapshot must refuse to.
         """
         host = self._leader(fault)
         if host is None or host.life is None or host.life._snapshots is None:
             return
+        other, longer = self._other(host, fault), replace(fault, span=fault.span + 0.3)
+        if other is not None:
+            # So that it will need one.
+            self.isolate(longer, self.simulation.hosts[other])
         self._note(f"{host.address} reads snapshots with bits that were flipped")
         host.garbles = 0.2 + 0.8 * fault.size
-        self._until(fault.span, setattr, host, "garbles", 0.0)
+        self._until(longer.span + 0.5, setattr, host, "garbles", 0.0)
         store: Any = host.life._snapshots
         # A store in memory outlives its node.
         read = partial(type(store).read, store)

@@ -162,6 +162,26 @@ _CHANCES: Final = {
     "snapshots": 1.0,
 }  # fmt: skip
 
+_SMALL_SNAPSHOTS: Final = {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300}
+_RARITIES: Final[dict[str, tuple[dict[str, float], dict[str, Any]]]] = {
+    # Faults, and fields of a plan under which they do harm to what is wrong.
+    "crowds": ({"crowd": 2.0, "isolate": 1.0}, {}),
+    "faltering": ({"falter": 1.0}, {
+        "size": 3, "think": 0.1, "clients": 2, "mixes": {"pipeline": 2.0, "count": 1.0},
+        "settings": {"append_bytes": 1, "append_window_bytes": 300, "batch_bytes": 60},
+    }),
+    "outrun": ({"outrun": 1.0}, {"think": 0.1, "settings": _SMALL_SNAPSHOTS}),
+    "garbled": ({"garble": 1.0}, {"think": 0.1, "settings": _SMALL_SNAPSHOTS}),
+    "stranded": ({"strand_opening": 1.0}, {
+        "size": 3, "think": 0.1,
+        "settings":
+            _FLAVOURS["sessions"]["settings"] | _SMALL_SNAPSHOTS | {"chunk_bytes": 2000},
+    }),
+    "closed": ({"rot_closed": 1.0}, {}),
+}  # fmt: skip
+"""What befalls a cluster hardly ever by chance: laid over one plan of some."""
+_RARE: Final = 0.12
+
 PROFILES: Final = ("all", "network", "disk", "membership", "locks", "calm")
 
 
@@ -207,7 +227,28 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     )  # fmt: skip
     more = {**flavour, "settings": plan.settings | flavour.get("settings", {})}
     plan = msgspec.structs.replace(plan, **more)
-    return _with_members(random, plan) if profile == "membership" else plan
+    plan = _with_members(random, plan) if profile == "membership" else plan
+    return plan if profile == "calm" else _with_rarity(plan)
+
+
+def _with_rarity(plan: Plan) -> Plan:
+    """Return the plan, or now and then one with something more that is rare by itself."""
+    # By a generator of its own: all else is what it would be without.
+    random = Random(f"{plan.seed}/rarity")
+    if random.random() >= _RARE:
+        return plan
+    names = list(_RARITIES)
+    if not plan.disks or plan.spares:
+        names.remove("closed")
+    weights, fields = _RARITIES[random.choice(names)]
+    faults, kinds, chances = list(plan.faults), list(weights), list(weights.values())
+    at, interval = 0.0, random.choice((0.15, 0.4, 1.0))
+    while (at := at + random.expovariate(1 / interval)) < plan.chaos:
+        kind = random.choices(kinds, chances)[0]
+        faults.append(Fault(_short(at), kind, _short(random.random() / 2), *_two_parts(random)))
+    faults.sort(key=lambda fault: fault.at)
+    more = {**fields, "settings": plan.settings | fields.get("settings", {})}
+    return msgspec.structs.replace(plan, **more, faults=tuple(faults))
 
 
 def _with_members(random: Random, plan: Plan) -> Plan:
