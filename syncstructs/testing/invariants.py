@@ -41,6 +41,7 @@ from ..raft.messages import (
     VoteRequest,
 )
 from ..raft.wire import decode as decode_message
+from ..storage.snapshots import _name
 from ..structs.grants import Grants
 from ..structs.locks import ReplLock
 from ..structs.queues import ReplPriorityQueue
@@ -248,7 +249,15 @@ class Invariants(Watcher):
         if not self.active:
             return log
         durable = self._durable.setdefault(life.host.address, Durable())
+        self._begins_with(life)
         return WatchedLog(log, durable, life, self._fail)
+
+    def _begins_with(self, life: Life) -> None:
+        """Look whether the snapshot that a start found is there for good: older ones may go."""
+        store, disk = life._snapshots, life.host.disk
+        latest = None if store is None else store.latest()
+        if latest is not None and disk is not None and not disk.has_for_good(_name(latest)):
+            self._fail(life, f"goes by {latest}, whose file has its name only until a power cut")
 
     def started(self, life: Life) -> None:
         """Watch what the node of a life applies from now on."""

@@ -219,6 +219,13 @@ class SimDisk:
             if self._names.get(path) is inode and inode.is_durable_to(len(inode.content))
         )
 
+    def has_for_good(self, name: str) -> bool:
+        """Return whether no crash can take the file of that name; its content is not looked at."""
+        return any(
+            os.path.basename(path) == name and self._names.get(path) is inode
+            for path, inode in self._durable.items()
+        )
+
     def digest(self) -> int:
         """Return a checksum of what is durable."""
         sum_ = 0

@@ -168,3 +168,8 @@ FALTERING: dict[str, Any] = {
     "settings": _TIMES | {"append_bytes": 1, "append_window_bytes": 300, "batch_bytes": 60},
     "faults": faults(("falter",), every=1.5, span=0.2, count=6),
 }  # fmt: skip
+
+# Processes that are killed as they write snapshots, and find what they wrote when they start.
+KILLED_WITH_SNAPSHOTS: dict[str, Any] = SMALL_SNAPSHOTS | {
+    "faults": faults(("crash_twice", "crash_soon"), every=0.3, span=0.05, count=30),
+}  # fmt: skip

@@ -9,6 +9,7 @@ from loads import (
     FAILED_CHUNKS,
     FALTERING,
     GARBLED,
+    KILLED_WITH_SNAPSHOTS,
     PARTED,
     SKIPPED_LOCKS,
     SLOW_DISKS,
@@ -825,5 +826,26 @@ BUGS = (
             "if arrived[0] != snapshot.size_bytes:",
         ),
         fields=GARBLED,
+    ),
+    disk_bug(
+        "snapshot_names_not_synced_at_start",
+        "A start removes older snapshots, though the name of a newer one may not be durable.",
+        (
+            "storage.snapshots:DiskSnapshots._find",
+            "self._directory.sync()\n",
+            "pass\n",
+        ),
+        fields=KILLED_WITH_SNAPSHOTS,
+    ),
+    disk_bug(
+        "settle_without_name_sync",
+        "A start relies on a segment whose name may not be durable.",
+        (
+            "storage.wal:Wal._settle",
+            "self._directory.sync()",
+            "pass",
+        ),
+        equivalent="the store of snapshots is opened before the log is loaded, and has synced the"
+        " same directory; the log does it all the same, as it cannot know",
     ),
 )
