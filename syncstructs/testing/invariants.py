@@ -381,8 +381,10 @@ class Invariants(Watcher):
             view.state = state
             self._changed(life, view, core, applied)
         session = view.replica.outbox.session
-        if session in self._ended and view.replica.sure_until() > life.now():
-            self._fail(life, f"is sure of session {session}, which is over")
+        if session in self._ended:
+            if view.replica.sure_until() > life.now():
+                self._fail(life, f"is sure of session {session}, which is over")
+            self._relies_on_nothing(life, session)
         view.touches += 1
         if not view.touches & 63:
             self._now_and_then(life)
@@ -681,6 +683,22 @@ class Invariants(Watcher):
             if replica.outbox.session == session and replica.sure_until() > life.now():
                 seconds = replica.sure_until() - life.now()
                 self._fail(life, f"is sure for {seconds:.3f} s of session {session}, which is over")
+            self._relies_on_nothing(life, session)
+
+    def _relies_on_nothing(self, life: Life, session: int) -> None:
+        """What a session held that has ended may be somebody else's: no node may rely on it.
+
+        That of a process that stands still counts as well: it asks as soon as it goes on.
+        """
+        for name, locks in life.consumers.items():
+            if isinstance(locks, Grants) and locks._grants:
+                for key, grant in locks._grants.items():
+                    if grant.session == session and locks._held(key):
+                        self._fail(
+                            life,
+                            f"relies on {key or name!r} with token {grant.token} although its"
+                            f" session {session} is over",
+                        )
 
     def _referee(self, upto: int) -> None:
         """Note where each call of each session came first, in order: there it must be applied."""
@@ -916,6 +934,25 @@ class Invariants(Watcher):
                         f"is sure of {key or name!r} with token {grant.token}; by the log its"
                         f" holder (session, ticket, token) is {holder}",
                     )
+
+    def relies(self, life: Life, name: str, key: object, token: int) -> None:
+        """Note that somebody relies now on a lock: whoever is further in the log has it so."""
+        applied = life.table.applied_index
+        for other in self.simulation.lives():
+            locks: Any = other.table.objects.get(name)
+            if locks is None:
+                # What it was started with is not attached yet.
+                continue
+            holder = locks._holders.get(key)
+            is_known = holder is not None and holder[2] == token
+            if not is_known and (
+                other.table.applied_index >= applied or (holder is not None and holder[2] > token)
+            ):
+                self._fail(
+                    life,
+                    f"relies on {key or name!r} with token {token}; for {other.host.address}, which"
+                    f" is further, its holder (session, ticket, token) is {holder}",
+                )
 
     def holds(self, life: Life, name: str, token: int | None) -> None:
         """Note that a node is sure now to hold a lock, under this token."""

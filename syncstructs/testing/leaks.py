@@ -17,7 +17,7 @@ from .violation import Violation
 
 if TYPE_CHECKING:
     from .hosts import Life
-    from .workload import Load
+    from .workload import Load, Record
 
 _PATIENCE: Final = 5.0
 """Seconds within which a healthy cluster has carried out what cleans up."""
@@ -90,5 +90,14 @@ def _pending(load: Load, life: Life) -> Counter[tuple[str, str]]:
         (name, record.method.removesuffix("_nowait"))
         for name, records in load.recorder.records.items()
         for record in records
-        if record.process.startswith(prefix) and record.call is not None and not record.call.done()
+        if _waits(record, prefix)
+    ) + Counter(
+        (name, record.method.removesuffix("_nowait"))
+        for name, record in load.recorder.made
+        if _waits(record, prefix)
     )
+
+
+def _waits(record: Record, prefix: str) -> bool:
+    call = record.call
+    return call is not None and record.process.startswith(prefix) and not call.done()

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import Cancelled, NodeFailed, OutcomeUnknown, ResultLost, SessionExpired
+from ..errors import (
+    Cancelled,
+    NodeFailed,
+    ObjectNotFound,
+    OutcomeUnknown,
+    ResultLost,
+    SessionExpired,
+)
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -21,6 +28,10 @@ Number = tuple[int, int]
 
 # What a caller may see in place of the answer, whatever that was.
 _LOST: Final = (Cancelled, NodeFailed, OutcomeUnknown, ResultLost)
+_COMMANDS: Final = frozenset({
+    "_put", "put_nowait", "_take", "get_nowait", "_put_back", "task_done", "_join", "shutdown",
+    "_stop_getting", "_stop_putting", "_stop_joining",
+})  # fmt: skip
 
 
 class QueueTwin:
@@ -29,6 +40,8 @@ class QueueTwin:
     def __init__(self, maxsize: int, *, ordered: bool) -> None:
         self.items: list[Any] = []
         self.unfinished = 0
+        self.is_shutdown = False
+        self.is_drained = False
         self.answers: dict[Number, tuple[str, Any]] = {}
         """("value", the value) or ("error", the name of its class)."""
         self.began: dict[Number, str] = {}
@@ -52,7 +65,9 @@ class QueueTwin:
                 self._error(wait[0], SessionExpired)
 
     def put(self, number: Number, item: Any, ticket: int | None) -> None:
-        if self._take_in(item):
+        if self.is_shutdown:
+            self._error(number, "ShutDown")
+        elif self._take_in(item):
             self._value(number, True)
         elif ticket is None:
             self._value(number, None)
@@ -60,7 +75,9 @@ class QueueTwin:
             self._putters.append((number, ticket, item))
 
     def put_nowait(self, number: Number, item: Any) -> None:
-        if self._take_in(item):
+        if self.is_shutdown:
+            self._error(number, "ShutDown")
+        elif self._take_in(item):
             self._value(number, None)
         else:
             self._error(number, "Full")
@@ -68,6 +85,8 @@ class QueueTwin:
     def take(self, number: Number, ticket: int | None) -> None:
         if self.items:
             self._value(number, [self._hand_out()])
+        elif self.is_shutdown:
+            self._error(number, "ShutDown")
         elif ticket is None:
             self._value(number, None)
         else:
@@ -77,12 +96,14 @@ class QueueTwin:
         if self.items:
             self._value(number, self._hand_out())
         else:
-            self._error(number, "Empty")
+            self._error(number, "ShutDown" if self.is_shutdown else "Empty")
 
     def put_back(self, number: Number, item: Any) -> None:
         self._value(number, None)
         if self._getters:
             self._value(self._getters.pop(0)[0], [item])
+        elif self.is_drained:
+            self._done(min(1, self.unfinished))
         else:
             before = len([i for i in self.items if i < item]) if self._ordered else 0
             self.items.insert(before, item)
@@ -92,7 +113,21 @@ class QueueTwin:
             self._error(number, "ValueError")
             return
         self._value(number, None)
-        self.unfinished -= 1
+        self._done(1)
+
+    def shutdown(self, number: Number, immediate: bool = False) -> None:
+        self._value(number, None)
+        self.is_shutdown = True
+        if immediate:
+            self.is_drained = True
+            count, self.items = len(self.items), []
+            self._done(min(count, self.unfinished))
+        for waiting in [w[0] for w in self._getters] + [w[0] for w in self._putters]:
+            self._error(waiting, "ShutDown")
+        self._getters, self._putters = [], []
+
+    def _done(self, count: int) -> None:
+        self.unfinished -= count
         if not self.unfinished:
             for waiting, _ in self._joiners:
                 self._value(waiting, True)
@@ -150,8 +185,14 @@ class QueueTwin:
         self.answers[number] = ("error", kind if isinstance(kind, str) else kind.__name__)
 
 
-def check_queue_log(simulation: Simulation, queues: Mapping[str, Callable[[], QueueTwin]]) -> int:
+def check_queue_log(
+    simulation: Simulation,
+    queues: Mapping[str, Callable[[], QueueTwin]],
+    other: Callable[[], QueueTwin],
+) -> int:
     """Compare every answer of the queues' commands with their twins'; return how many.
+
+    `other` is the twin of each queue that was made meanwhile, and may be gone again.
 
     Nothing is compared if no node has seen some part of the log, as all took a snapshot instead.
 
@@ -162,15 +203,19 @@ def check_queue_log(simulation: Simulation, queues: Mapping[str, Callable[[], Qu
     records = life.table._directory.records
     names = {key: name for name in queues for key in (name, records[name].id)}
     twins = {name: make() for name, make in queues.items()}
+    made: dict[int | str, QueueTwin] = {}
     commands = simulation.checks.commands()
     if commands is None:
         return 0
     for command in commands:
         if command.ends is not None:
-            for twin in twins.values():
+            for twin in (*twins.values(), *made.values()):
                 twin.expire(command.ends)
         elif command.target in names:
             twin = twins[names[command.target]]
+            twin.command((command.session, command.sequence), command.method, command.args)
+        elif command.method in _COMMANDS:
+            twin = made.setdefault(command.target, other())
             twin.command((command.session, command.sequence), command.method, command.args)
     for name, twin in twins.items():
         holds = list(life.consumers[name]._items)
@@ -181,6 +226,7 @@ def check_queue_log(simulation: Simulation, queues: Mapping[str, Callable[[], Qu
                 f"{name!r} counts {life.consumers[name].unfinished_tasks} tasks as unfinished; by"
                 f" its log they are {twin.unfinished}"
             )
+    twins.update((f"queue {target}", twin) for target, twin in made.items())
     return sum(_compare(simulation, name, twin) for name, twin in twins.items())
 
 
@@ -191,7 +237,7 @@ def _compare(simulation: Simulation, name: str, twin: QueueTwin) -> int:
         answer = twin.answers.get(number)
         if number in twin.began and call.done() and not call.cancelled():
             error = call.exception()
-            if isinstance(error, _LOST):
+            if isinstance(error, (*_LOST, ObjectNotFound)):
                 continue
             count += 1
             told = ("value", call.result()) if error is None else ("error", type(error).__name__)

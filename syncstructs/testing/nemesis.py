@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from msgspec.structs import replace
 
 from ..errors import SyncError
+from ..structs.grants import Grants
 from .plans import Fault, Plan
 from .violation import Violation
 
@@ -213,6 +214,28 @@ class Nemesis:
     def pause_leader(self, fault: Fault) -> None:
         """Stop the leader."""
         self.pause(fault, self._leader(fault))
+
+    def pause_holder(self, fault: Fault) -> None:
+        """Stop a process that holds a lock, for longer than its session may be silent."""
+        self.pause(self._for_a_session(fault), self._holder(fault))
+
+    def isolate_holder(self, fault: Fault) -> None:
+        """Cut off a node that holds a lock, for longer than its session may be silent."""
+        self.isolate(self._for_a_session(fault), self._holder(fault))
+
+    def _holder(self, fault: Fault) -> Host | None:
+        """Return a host whose process holds a lock, as it believes itself; else any."""
+        holders = [
+            life.host
+            for life in self.simulation.lives()
+            if any(isinstance(o, Grants) and o._grants for o in life.consumers.values())
+        ]
+        return _one(holders, fault.pick) if holders else self._running(fault)
+
+    def _for_a_session(self, fault: Fault) -> Fault:
+        # Long sessions would stop the work of a node for most of the chaos.
+        silence = min(self.simulation.config.session_ttl, 2.0)
+        return replace(fault, span=silence * (0.5 + fault.size) + fault.span / 2)
 
     def close(self, fault: Fault) -> None:
         """Close a node in an orderly way, and start it again."""

@@ -106,6 +106,7 @@ _MEMBERS: Final = {
     "change_members": 4.0, "add_member": 2.0, "remove_member": 2.0, "remove_leader": 2.0,
     "sever_joint": 2.0, "silence_removal": 1.0, "strand_successor": 1.0,
 }
+_HOLDERS: Final = {"pause_holder": 2.5, "isolate_holder": 1.0}
 _FORGETTING: Final = {"forget": 2.0, "forget_leader": 1.0}
 _DATAGRAMS: Final = {"lossy": 2.0, "doubling": 2.0, "shuffling": 2.0}
 _DISKS: Final = {
@@ -116,9 +117,11 @@ _SLOW_DISKS: Final = {"slow_disk": 1.5, "stall_disk": 1.0}
 
 _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
-    "pipeline": 3.0, "batch": 1.0, "sweep": 0.5,
+    "pipeline": 3.0, "batch": 1.0, "sweep": 1.0,
 }  # fmt: skip
-_QUEUES: Final = {"put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3}
+_QUEUES: Final = {
+    "put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3, "shift": 0.3,
+}  # fmt: skip
 _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
@@ -151,6 +154,12 @@ _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
         "give_up": 0.6, "think": 0.1, "clients": 3,
         "mixes": {"put": 1.0, "get": 1.0, "hold": 0.3, "hold_key": 0.3},
     },
+    # Methods that change much of an object at once, on little else.
+    "sweeps": {
+        "think": 0.1, "mixes": {"sweep": 4.0, "change_list": 1.0, "change_set": 1.0, "read": 1.5},
+    },
+    # Queues that are shut down while others wait for their items, and for the end of these.
+    "closing": {"think": 0.1, "clients": 3, "mixes": {"shift": 1.0, "count": 1.0}},
     # Followers that get snapshots in small pieces.
     "snapshots": {
         "settings": {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
@@ -159,7 +168,7 @@ _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
 """What makes rare things frequent: laid over what was drawn."""
 _CHANCES: Final = {
     "plain": 12.0, "reading": 1.0, "sessions": 1.0, "elections": 1.0, "impatience": 1.0,
-    "snapshots": 1.0,
+    "sweeps": 1.0, "closing": 1.0, "snapshots": 1.0,
 }  # fmt: skip
 
 _SMALL_SNAPSHOTS: Final = {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300}
@@ -304,7 +313,7 @@ def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
 def _draw_mixes(random: Random, profile: str) -> dict[str, float]:
     pools = [_CALLS, _QUEUES, _LOCKS, _CHURN]
     if profile == "locks":
-        pools = [_QUEUES, _LOCKS, {"count": 1.0, "read": 1.0}]
+        pools = [_LOCKS, _QUEUES, {"count": 1.0, "read": 1.0}]
     mixes: dict[str, float] = {}
     for pool in pools:
         if random.random() < 0.75 or pool is pools[0]:
@@ -319,6 +328,8 @@ def _draw_faults(
     pools = [(_NODES, 0.8), (_NETWORK, 0.8), (_DISKS if disks else _SLOW_DISKS, 0.6)]
     if datagrams:
         pools.append((_DATAGRAMS, 0.8))
+    if profile == "all":
+        pools.append((_HOLDERS, 0.6))
     weights: dict[str, float] = {}
     for pool, chance in pools:
         favoured = (pool is _NETWORK and profile == "network") or (
@@ -329,6 +340,7 @@ def _draw_faults(
                 weights[kind] = weight * (4.0 if favoured else 1.0)
     if profile == "locks":
         weights |= {"pause": 3.0, "pause_leader": 2.0, "isolate": 3.0, "isolate_leader": 2.0}
+        weights |= {kind: weight * 2 for kind, weight in _HOLDERS.items()}
     if not weights:
         weights = {"crash": 1.0}
     interval = random.choice((0.04, 0.1, 0.2, 0.4, 1.0))

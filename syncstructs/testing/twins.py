@@ -150,6 +150,18 @@ class List(list[Any]):
     def reset(self, values: Iterable[Any] = ()) -> None:
         self[:] = in_order(values)
 
+    def _sort(self, key: None, reverse: bool) -> None:
+        super().sort(reverse=reverse)
+
+    def _set_slice(self, bounds: list[int | None], values: list[Any]) -> None:
+        self[slice(*bounds)] = values
+
+    def _delete_slice(self, bounds: list[int | None]) -> None:
+        del self[slice(*bounds)]
+
+    def _repeat(self, count: int) -> None:
+        self[:] = self * count
+
     def __iadd__(self, values: Iterable[Any]) -> None:  # type: ignore[misc,override]
         self.extend(values)
 

@@ -12,6 +12,7 @@ from ..structs.queues import ReplQueue
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised
 from .linearizability import Result, Verdict, check, check_witness
 from .lockmodel import LockManagerModel, LockModel
+from .locktwins import check_lock_log
 from .logtwins import QueueTwin, check_queue_log
 from .models import (
     CounterModel,
@@ -37,7 +38,8 @@ def check_histories(load: Load) -> int:
     """
     histories = load.histories()
     check_queues(load)
-    check_queue_log(load.simulation, QUEUE_TWINS)
+    check_queue_log(load.simulation, QUEUE_TWINS, MADE_TWIN)
+    check_lock_log(load)
     check_order_of_items(load)
     check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
@@ -51,7 +53,7 @@ def check_histories(load: Load) -> int:
         if not any(map(was_given_up, ops)):
             ended = (op for op in ops if not ran_out(op))
             judge(name, check(ended, queue_model, budget=SEARCH_STEPS))
-    return sum(map(len, histories.values()))
+    return sum(map(len, histories.values())) + len(load.recorder.made)
 
 
 def check_order(ops: Iterable[Op]) -> None:
@@ -148,6 +150,8 @@ QUEUE_TWINS: Final = {
     "jobs": partial(QueueTwin, 3, ordered=False),
     "ranks": partial(QueueTwin, 0, ordered=True),
 }
+MADE_TWIN: Final = partial(QueueTwin, 2, ordered=False)
+"""Of every queue that callers make for a while; in those for which it is too small, nobody puts."""
 LOCK_MODELS: Final[dict[str, Model]] = {
     "lock": LockModel(expiry=True),
     "locks": LockManagerModel(expiry=True),

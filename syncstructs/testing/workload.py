@@ -69,6 +69,8 @@ CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
 """The objects of every run, as every node makes them."""
 
 
+_CLOSING: Final = 2
+"""How many items a queue holds that is made to be shut down."""
 _LATE: Final = 0.3
 """How many lives of nodes attach an object late."""
 _LONGEST_THOUGHT: Final = 30.0
@@ -80,6 +82,7 @@ class Record:
 
     __slots__ = (
         "args", "began", "call", "end", "method", "outcome", "part", "place", "process", "session",
+        "token",
     )  # fmt: skip
 
     def __init__(self, process: str, method: str, args: tuple[Any, ...], began: int) -> None:
@@ -96,6 +99,8 @@ class Record:
         """Who owns what a lock's method is about: the life of a node."""
         self.place: int | None = None
         """For a read: the greatest place whose effect it may see."""
+        self.token: int | None = None
+        """For the release of a lock: under which token its node had it then."""
 
 
 class Recorder:
@@ -104,11 +109,19 @@ class Recorder:
     def __init__(self) -> None:
         self.clock = itertools.count(1).__next__
         self.records: dict[str, list[Record]] = {name: [] for name in CONSUMERS}
+        self.made: list[tuple[str, Record]] = []
+        """The calls of queues that were made for a while, by the names of these."""
 
     def begin(self, process: str, name: str, method: str, *args: Any) -> Record:
         """Record that a call is about to be made."""
         record = Record(process, method, args, self.clock())
         self.records[name].append(record)
+        return record
+
+    def begin_made(self, process: str, name: str, method: str, *args: Any) -> Record:
+        """Record that a call of a queue is about to be made that is there for a while only."""
+        record = Record(process, method, args, self.clock())
+        self.made.append((name, record))
         return record
 
     def follow(self, record: Record, future: Future[Any]) -> None:
@@ -136,7 +149,7 @@ class Recorder:
         record.end = self.clock()
 
     def __len__(self) -> int:
-        return sum(map(len, self.records.values()))
+        return sum(map(len, self.records.values())) + len(self.made)
 
 
 class Fence:
@@ -159,6 +172,37 @@ class Fence:
         self.greatest = max(self.greatest, token)
 
 
+class Handles:
+    """What the callers of one node were told of its locks: what they had, and what was lost.
+
+    Who had a lock that was lost is told so by its release, once; who had none, that it had none.
+    """
+
+    def __init__(self, puzzled: list[BaseException]) -> None:
+        self._puzzled = puzzled
+        self._held: dict[tuple[str, object], int] = {}
+        self._lost: dict[tuple[str, object], int | None] = {}
+
+    def acquire(self, name: str, key: object, token: int) -> None:
+        """Note that a caller was given a lock."""
+        self._held[name, key] = token
+
+    def lose(self, name: str, key: object) -> None:
+        """Note that the node has told its user of a loss."""
+        self._lost[name, key] = self._held.pop((name, key), None)
+
+    def refused(self, name: str, key: object, error: BaseException | None, who: str) -> None:
+        """Judge how a release has ended that found nothing to release."""
+        if (name, key) in self._lost:
+            del self._lost[name, key]
+            wanted: type[SyncError] = LockLost
+        else:
+            wanted = NotOwner
+        if type(error) is not wanted:
+            what = f"{who} was told {error!r} of {key or name!r}; it had to be {wanted.__name__}"
+            self._puzzled.append(Violation(what))
+
+
 class Load:
     """The callers of all nodes of one simulation, by its plan."""
 
@@ -167,6 +211,8 @@ class Load:
         self.plan = plan
         self.recorder = Recorder()
         self.fences: dict[object, Fence] = {}
+        self.handles: dict[int, Handles] = {}
+        """What the callers of each life were told of its locks, by its id."""
         self.is_open = True
         """Whether callers go on calling."""
         self.read_only = False
@@ -190,6 +236,9 @@ class Load:
     def join(self, life: Life) -> None:
         """Let callers begin on a node that has just been made."""
         loop = life.event_loop
+        handles = self.handles[life.id] = Handles(self.puzzled)
+        life.consumers["lock"].on_lost = lambda: handles.lose("lock", None)
+        life.consumers["locks"].on_lost = lambda key: handles.lose("locks", key)
         if life.late:
             self._tasks.append((loop, loop.create_task(Client(self, life, -1).attach())))
         for number in range(self.plan.clients):
@@ -322,12 +371,12 @@ class Client:
 
     async def count(self) -> None:
         random = self.random
-        method = random.choice(("inc", "inc", "add", "dec", "get_and"))
+        method = random.choice(("inc", "inc", "add", "dec", "sub", "set", "get_and"))
         if method == "get_and":
             value = self._objects["hits"].value
             await self._call("hits", "compare_and_set", value, value + 10)
-        elif method == "add":
-            await self._call("hits", "add", random.randrange(1, 9))
+        elif method in ("add", "sub", "set"):
+            await self._call("hits", method, random.randrange(1, 9))
         else:
             await self._call("hits", method)
 
@@ -376,23 +425,41 @@ class Client:
         return method, () if method == "pop" else (self.random.randrange(self.load.plan.keys),)
 
     async def sweep(self) -> None:
-        """Change much of an object at once."""
+        """Change much of an object at once; some do so several times, without waiting."""
+        last = None
+        for _ in range(self.random.choice((1, 2, 6))):
+            name, method, args = self._sweeping_change()
+            last = self._submit(name, method, *args) or last
+        if last is not None:
+            await self._await(last)
+
+    def _sweeping_change(self) -> tuple[str, str, tuple[Any, ...]]:
         random, number = self.random, self.load.number
         some = [random.randrange(self.load.plan.keys) for _ in range(random.randrange(4))]
-        name, method, args = random.choice((
+        few = len(self._objects["items"]) <= 10
+        first, last = random.randrange(-3, 4), random.choice((None, random.randrange(-3, 6)))
+        step = random.choice((None, None, 1, 2, -1))
+        changes: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
             ("users", "update", ({self._key(): self._value() for _ in some},)),
             ("users", "popitem", ()),
             ("users", "clear", ()),
+            ("users", "reset", ({self._key(): self._value() for _ in some},)),
             ("items", "extend", ([number() for _ in some],)),
             ("items", "delete", (random.randrange(-2, 4),)),
             ("items", "sort", ()),
+            ("items", "_sort", (None, True)),
+            ("items", "_repeat", (random.choice((0, 1, 2 if few else 1, 3 if few else 1)),)),
+            ("items", "_set_slice", ([first, last, step], [number() for _ in some])),
+            ("items", "_delete_slice", ([first, last, step],)),
             ("items", "reset", ([number() for _ in some],)),
             ("tags", "update", (some,)),
             ("tags", "difference_update", (some,)),
             ("tags", "symmetric_difference_update", (some,)),
+            ("tags", "intersection_update", (some, some[1:] or range(self.load.plan.keys))),
+            ("tags", "reset", (some[::-1],)),
             ("tags", "clear", ()),
-        ))  # fmt: skip
-        await self._call(name, method, *args)
+        )  # fmt: skip
+        return random.choice(changes)
 
     async def write_key(self) -> None:
         method, args = self._key_change()
@@ -453,13 +520,9 @@ class Client:
         if random.random() < 0.1 and "ledger" in self.life.table.objects:
             name = "ledger"
         key = self._key() if name == "users" else random.randrange(self.load.plan.keys)
-        method, args = {
-            "hits": ("get", ()),
-            "users": ("get", (key,)),
-            "items": ("copy", ()),
-            "ledger": ("copy", ()),
-            "tags": ("__contains__", (key,)),
-        }[name]
+        method, args = random.choice(_READS[name])
+        if args:
+            args = (key,)
         record = recorder.begin(self.name, name, method, *args)
         try:
             await self.life.node.barrier.submit(5.0)
@@ -541,6 +604,57 @@ class Client:
             self.load.puzzled.append(Violation(f"{self.name} took {item}, which nobody has put"))
         taken[item] = self.name
 
+    async def shift(self) -> None:
+        """Work for a while at a queue that is made for that, until somebody shuts it down."""
+        node, random = self.life.node, self.random
+        name = f"y{random.randrange(2)}"
+        future = node.create.submit(name, ReplQueue, _CLOSING)
+        if not await self._await(future) or _error_of(future) is not None:
+            return
+        queue = future.result()
+        ended = None
+        # By turns more is put than taken, and more done than there is.
+        puts, takes = random.choice(((4, 1), (1, 1), (1, 4)))
+        methods = random.choices(
+            ("put", "put_nowait", "get", "get_nowait", "task_done", "join"),
+            (puts, 1, takes, 1, 2, 2), k=random.randrange(1, 9),
+        )  # fmt: skip
+        closes = random.random() < 0.4
+        if closes:
+            last = random.choices(("get_nowait", "put_nowait", "get", "put"), k=3)
+            methods += ["shutdown", *last]
+        for method in methods:
+            args = self._made_args(method)
+            ended = self._submit_made(name, queue, method, *args) or ended
+            if method == "join" and ended is not None:
+                self.life.event_loop.call_later(random.expovariate(1.0), ended.cancel)
+        if ended is not None and not await self._await(ended):
+            ended.cancel()
+        if closes:
+            # What is dropped can be made anew; until then, others find it shut down.
+            await asyncio.sleep(random.expovariate(1.0) * self.load.plan.think)
+            await self._await(node.drop.submit(name))
+
+    def _made_args(self, method: str) -> tuple[Any, ...]:
+        if method in ("put", "put_nowait"):
+            return (self.load.number(), True, 1.0)[: 1 if method == "put_nowait" else 3]
+        if method == "shutdown":
+            return (self.random.random() < 0.5,)
+        return (True, 0.5) if method == "get" else ()
+
+    def _submit_made(
+        self, name: str, queue: ReplQueue[int], method: str, *args: Any
+    ) -> Future[Any] | None:
+        recorder = self.load.recorder
+        record = recorder.begin_made(self.name, name, method, *args)
+        try:
+            future: Future[Any] = getattr(queue, method).submit(*args)
+        except SyncError as error:
+            recorder.fail(record, error)
+            return None
+        recorder.follow(record, future)
+        return future
+
     # Locks
 
     async def hold(self) -> None:
@@ -557,9 +671,12 @@ class Client:
         named = () if key is None else (key,)
         record = recorder.begin(self.name, name, "acquire", *named, *arguments)
         record.session = self.life.id
-        future = lock.acquire.submit(*arguments)
+        if key is not None and arguments == (False,):
+            future = self._objects[name].try_acquire.submit(key)
+        else:
+            future = lock.acquire.submit(*arguments)
         recorder.follow(record, future)
-        future.add_done_callback(lambda ended: self._acquired(ended, lock))
+        future.add_done_callback(lambda ended: self._acquired(ended, name, key, lock))
         if not await self._await(future) or _error_of(future) is not None:
             if not future.done():
                 future.cancel()
@@ -567,27 +684,57 @@ class Client:
         token = lock.token
         if not future.result() or token is None:
             return
-        for _ in range(random.randrange(4)):
-            sure = lock.held and lock.token == token
-            who = f"{self.name} of {key or name}"
-            self.load.fence(key).write(token, sure=sure, who=who)
+        # Some hold it for longer than a session may be silent.
+        for _ in range(random.choice((0, 1, 2, 3, 8))):
+            self._use(name, key, lock, token)
             await asyncio.sleep(random.expovariate(1.0) * 0.3)
         if random.random() < 0.1:
             return  # never released, as by a careless program, until the node ends
+        await self._release(name, key, lock)
+
+    async def _release(self, name: str, key: str | None, lock: Any) -> None:
+        named = () if key is None else (key,)
+        recorder = self.load.recorder
         record = recorder.begin(self.name, name, "release", *named)
         record.session = self.life.id
-        try:
-            future = lock.release.submit()
-        except (LockLost, NotOwner) as error:
-            recorder.fail(record, error)
-            return
+        record.token = lock.token
+        future = lock.release.submit()
         recorder.follow(record, future)
+        if record.token is None:
+            # It is known at once then, and nobody need be asked.
+            assert future.done(), f"{lock!r} is not held, and yet its release goes on"
+            handles = self.load.handles[self.life.id]
+            handles.refused(name, key, _error_of(future), self.name)
+            again = lock.release.submit()
+            handles.refused(name, key, _error_of(again), self.name)
         await self._await(future)
 
-    def _acquired(self, future: Future[Any], lock: Any) -> None:
-        if _error_of(future) is None and future.result() and not lock.held:
+    def _use(self, name: str, key: str | None, lock: Any, token: int) -> None:
+        """Write to what the lock protects, with its token, and see what the node says of it."""
+        life = self.life
+        sure = lock.held and lock.token == token
+        self.load.fence(key).write(token, sure=sure, who=f"{self.name} of {key or name}")
+        if not sure:
+            return
+        self.load.simulation.checks.relies(life, name, key, token)
+        lock.ensure_held()
+        whole = self._objects["locks"]
+        held = whole.keys()
+        if not lock.locked() or (
+            key is not None and (key not in held or whole.holders()[key].token != token)
+        ):
+            what = f"{self.name} holds {lock!r} with token {token}, and its node does not say so"
+            self.load.puzzled.append(Violation(what))
+
+    def _acquired(self, future: Future[Any], name: str, key: str | None, lock: Any) -> None:
+        if _error_of(future) is not None or not future.result():
+            return
+        if not lock.held:
             what = f"{self.name} was told that it has {lock!r}, of which its node is not sure"
             self.load.puzzled.append(Violation(what))
+            return
+        self.load.handles[self.life.id].acquire(name, key, lock.token)
+        self.load.simulation.checks.relies(self.life, name, key, lock.token)
 
     # Objects that come and go
 
@@ -626,6 +773,16 @@ class Client:
 
     async def drop(self) -> None:
         await self._await(self.life.node.drop.submit(f"x{self.random.randrange(3)}"))
+
+
+_READS: Final[dict[str, tuple[tuple[str, tuple[Any, ...]], ...]]] = {
+    "hits": (("get", ()),),
+    "users": (("get", (0,)), ("get", (0,)), ("get", (0,)), ("__contains__", (0,)), ("copy", ())),
+    "items": (("copy", ()), ("copy", ()), ("__len__", ()), ("count", (0,))),
+    "ledger": (("copy", ()),),
+    "tags": (("__contains__", (0,)), ("__contains__", (0,)), ("copy", ()), ("__len__", ())),
+}
+"""How each object is read; who has an argument is asked for a key."""
 
 
 def _kept(value: object) -> object:
