@@ -96,6 +96,12 @@ RIVALS: dict[str, Any] = {
     "mixes": {"hold": 1.0, "hold_key": 1.0}, "give_up": 0.6, "think": 0.05, "clients": 3, "keys": 1,
 }  # fmt: skip
 
+# Nodes that stand still, or are cut off, for longer than the session by which they hold a lock.
+HELD: dict[str, Any] = SHORT_SESSIONS | {
+    "mixes": {"hold": 1.0, "hold_key": 1.0}, "think": 0.05, "clients": 2, "keys": 2,
+    "faults": faults(("isolate_holder", "pause_holder"), every=0.7, span=0.3, count=10),
+}  # fmt: skip
+
 # Followers that take snapshots while their callers wait for locks.
 SKIPPED_LOCKS: dict[str, Any] = SMALL_SNAPSHOTS | {
     "mixes": {"hold": 1.0, "hold_key": 1.0}, "think": 0.05, "clients": 3, "keys": 2,

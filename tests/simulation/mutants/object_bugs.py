@@ -1,6 +1,6 @@
 """Bugs to plant in what is replicated: sessions, calls, the object table, the types, the locks."""
 
-from loads import CUT_OFF, IMPATIENT, LATE_ITEMS, RIVALS, SMALL_SNAPSHOTS
+from loads import CUT_OFF, HELD, IMPATIENT, LATE_ITEMS, RIVALS, SMALL_SNAPSHOTS, SWEEPS
 
 from syncstructs.testing.planted import SHORT_SESSIONS, bug
 
@@ -418,4 +418,216 @@ TYPES = (
     ),
 )
 
-BUGS = (*CALLS, *SESSIONS_AND_LOCKS, *TYPES)
+HANDLES = (
+    bug(
+        "held_though_unsure",
+        "A lock counts as held for as long as the session is the same, sure or not.",
+        (
+            GRANTS + "_is_sure",
+            "return grant.session == port.session and port.now() < port.sure_until()",
+            "return grant.session == port.session",
+        ),
+        profiles=("locks", "all"),
+    ),
+    bug(
+        "lost_not_reported_twice",
+        "Who releases a lock that was lost is told that he never had it.",
+        (GRANTS + "_not_held", "if lost is not None and token in (None, lost):", "if False:"),
+        profiles=("locks", "all"),
+    ),
+    bug(
+        "loss_is_reported_for_ever",
+        "A loss that was reported is reported again by each release of what is not held.",
+        (GRANTS + "_not_held", "self._lost.pop(key, None)", "pass"),
+        profiles=("locks", "all"),
+    ),
+    bug(
+        "loss_not_told",
+        "A lock is forgotten when the node is sure no more, and its user hears nothing of it.",
+        (GRANTS + "on_session_lost", "self._tell_lost(key)", "pass"),
+        profiles=("locks", "all"),
+    ),
+    bug(
+        "release_of_lost_succeeds",
+        "The release of a lock that was taken meanwhile says that all is well.",
+        (GRANTS + "_releasing", "if not freed:", "if False:"),
+        profiles=("locks", "all"),
+        fields=HELD,
+    ),
+    bug(
+        "release_says_lost",
+        "A release that freed the lock, and passed it on, says that it had been lost.",
+        (GRANTS + "_release", "self._free(key)\n        return True",
+         "self._free(key)\n        return key not in self._holders"),
+        profiles=("locks", "all"),
+    ),
+    bug(
+        "locks_forget_their_keys",
+        "What holders() of the manager tells is the token of another lock.",
+        (
+            "structs.locks:ReplLockManager.holders",
+            "return {key: Holder(*holder) for key, holder in self._holders.items()}",
+            "return dict(zip(self._holders, map(Holder._make, reversed(self._holders.values()))))",
+        ),
+        profiles=("locks", "all"),
+    ),
+    bug(
+        "try_acquire_always_succeeds",
+        "try_acquire() of the manager says that it has a lock that somebody else holds.",
+        ("structs.locks:ReplLockManager.try_acquire", "is not None", "is not False"),
+        profiles=("locks", "all"),
+    ),
+)
+
+SHUTDOWN = (
+    bug(
+        "shutdown_leaves_putters",
+        "Who waits for room when a queue is shut down goes on waiting.",
+        (QUEUE + "shutdown", "self._putters.refuse_all(ShutDown())", "pass"),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "shutdown_leaves_getters",
+        "Who waits for an item when a queue is shut down is told that there is none.",
+        (
+            QUEUE + "shutdown",
+            "self._getters.refuse_all(ShutDown())",
+            "self._getters.refuse_all(Empty())",
+        ),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "closed_queue_says_empty",
+        "get_nowait() of a queue that was shut down says that it is empty.",
+        (QUEUE + "get_nowait", "raise ShutDown if self._closed else Empty", "raise Empty"),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "closed_queue_takes_items",
+        "A queue that was shut down goes on taking items.",
+        (QUEUE + "_add", "if self._closed:", "if self._drained:"),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "closed_queue_is_emptied",
+        "What is left in a queue that was shut down cannot be had any more.",
+        (QUEUE + "_take", "if self._items:", "if self._items and not self._closed:"),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "dropped_items_unfinished",
+        "Items that shutdown() throws away count as unfinished for ever.",
+        (QUEUE + "shutdown", "self._finish(min(dropped, self._unfinished))", "pass"),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "one_joiner_woken",
+        "Of several that wait for all items to be done only the first is told.",
+        (QUEUE + "_finish", "while self._joiners:", "if self._joiners:"),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "joiners_woken_early",
+        "Who waits for all items to be done is told so when one is left.",
+        (QUEUE + "_finish", "if self._unfinished == 0:", "if self._unfinished <= 1:"),
+        profiles=("all", "locks"),
+    ),
+    bug(
+        "joiner_never_leaves",
+        "Who gives up waiting for all items to be done stays in the line.",
+        (QUEUE + "_stop_joining", "self._joiners.cancel(ticket)", "pass"),
+        profiles=("all", "locks"),
+    ),
+)
+
+WHOLES = (
+    bug(
+        "repeat_once_too_often",
+        "A list that is repeated is repeated once more.",
+        ("structs.lists:ReplList._repeat", "range(count - 1)", "range(count)"),
+        fields=SWEEPS,
+    ),
+    bug(
+        "slice_without_step",
+        "A slice of a list is deleted with everything between.",
+        (
+            "structs.lists:ReplList._delete_slice",
+            "slice(*bounds)",
+            "slice(*bounds[:2])",
+        ),
+        fields=SWEEPS,
+    ),
+    bug(
+        "slice_keeps_what_it_replaces",
+        "What is put in place of a slice of a list is put before it.",
+        (
+            "structs.lists:ReplList._set_slice",
+            "self._items[slice(*bounds)] = values",
+            "slice(*bounds)\n        self._items[bounds[0] : bounds[0]] = values",
+        ),
+        fields=SWEEPS,
+    ),
+    bug(
+        "sort_ignores_reverse",
+        "A list is sorted in ascending order always.",
+        ("structs.lists:ReplList._sort", "reverse=reverse", "reverse=False"),
+        fields=SWEEPS,
+    ),
+    bug(
+        "counter_sub_adds",
+        "A counter that less is to be taken from counts up.",
+        (
+            "structs.counters:ReplCounter.sub",
+            "self._value -= _whole(amount)",
+            "self._value += _whole(amount)",
+        ),
+    ),
+    bug(
+        "counter_set_keeps_greater",
+        "A counter can't be set to less than it has.",
+        (
+            "structs.counters:ReplCounter.set",
+            "self._value = _whole(value)",
+            "self._value = max(self._value, _whole(value))",
+        ),
+    ),
+    bug(
+        "cas_of_counter_always",
+        "compare_and_set() of a counter sets, whatever it had.",
+        ("structs.counters:ReplCounter.compare_and_set", "return False\n", "pass\n"),
+    ),
+    bug(
+        "dict_reset_updates",
+        "reset() of a dictionary keeps what is not named.",
+        ("structs.dicts:ReplDict._reset", "self._items = dict(items)", "self._items.update(items)"),
+        fields=SWEEPS,
+    ),
+    bug(
+        "set_keeps_the_others",
+        "intersection_update() keeps what is in none of the others.",
+        ("structs.sets:ReplSet._keep", "if element in wanted", "if element not in wanted"),
+        fields=SWEEPS | {"mixes": {"sweep": 3.0, "change_set": 2.0, "read": 2.0}},
+    ),
+    bug(
+        "intersection_of_the_first",
+        "intersection_update() heeds the first of its arguments only.",
+        (
+            "structs.sets:ReplSet.intersection_update",
+            "common = set(others[0]).intersection(*others[1:])",
+            "common = set(others[0])",
+        ),
+        fields=SWEEPS | {"mixes": {"sweep": 3.0, "change_set": 2.0, "read": 2.0}},
+    ),
+    bug(
+        "set_reset_adds",
+        "reset() of a set keeps what was in it.",
+        (
+            "structs.sets:ReplSet._reset",
+            "self._items = dict.fromkeys(elements)",
+            "self._items.update(dict.fromkeys(elements))",
+        ),
+        fields=SWEEPS | {"mixes": {"sweep": 3.0, "change_set": 2.0, "read": 2.0}},
+    ),
+)
+
+BUGS = (*CALLS, *SESSIONS_AND_LOCKS, *TYPES, *HANDLES, *SHUTDOWN, *WHOLES)
