@@ -427,7 +427,7 @@ class Client:
     async def sweep(self) -> None:
         """Change much of an object at once; some do so several times, without waiting."""
         last = None
-        for _ in range(self.random.choice((1, 2, 6))):
+        for _ in range(self.random.choice((1, 3, 8))):
             name, method, args = self._sweeping_change()
             last = self._submit(name, method, *args) or last
         if last is not None:
@@ -685,7 +685,7 @@ class Client:
         if not future.result() or token is None:
             return
         # Some hold it for longer than a session may be silent.
-        for _ in range(random.choice((0, 1, 2, 3, 8))):
+        for _ in range(random.choice((0, 0, 1, 1, 2, 2, 3, 8))):
             self._use(name, key, lock, token)
             await asyncio.sleep(random.expovariate(1.0) * 0.3)
         if random.random() < 0.1:

@@ -476,6 +476,7 @@ HANDLES = (
         "try_acquire() of the manager says that it has a lock that somebody else holds.",
         ("structs.locks:ReplLockManager.try_acquire", "is not None", "is not False"),
         profiles=("locks", "all"),
+        fields=RIVALS,
     ),
 )
 

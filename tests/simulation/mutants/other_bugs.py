@@ -11,6 +11,7 @@ from loads import (
     GARBLED,
     KILLED_WITH_SNAPSHOTS,
     PARTED,
+    RIVALS,
     SKIPPED_LOCKS,
     SLOW_DISKS,
     SLOW_SNAPSHOTS,
@@ -480,6 +481,7 @@ BUGS = (
             "return not self.frees",
             "return True",
         ),
+        fields=RIVALS,
     ),
     bug(
         "abandoned_wait_stays",
