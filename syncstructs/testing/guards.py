@@ -142,21 +142,24 @@ _watches: list[object] = []
 @contextmanager
 def _noticing_interrupts() -> Iterator[None]:
     """Note when the user presses Ctrl-C, which goes its way."""
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before) or not _is_main_thread():
+    if not _is_main_thread():
         yield
         return
+    before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: FrameType | None) -> Any:
         _interrupts.append(number)
-        return before(number, frame)
+        return before(number, frame) if callable(before) else None
 
-    signal.signal(signal.SIGINT, handle)
+    # Where it is ignored, as in what a shell runs in the background, none becomes an exception.
+    if callable(before):
+        signal.signal(signal.SIGINT, handle)
     _watches.append(handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if callable(before):
+            signal.signal(signal.SIGINT, before)
         _watches.pop()
         _interrupts.clear()
 

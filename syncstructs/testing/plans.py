@@ -247,7 +247,8 @@ def _with_rarity(plan: Plan) -> Plan:
     if random.random() >= _RARE:
         return plan
     names = list(_RARITIES)
-    if not plan.disks or plan.spares:
+    if not plan.disks or any(fault.kind in _FORGETTING for fault in plan.faults):
+        # What rots and what is forgotten may be more than a minority.
         names.remove("closed")
     weights, fields = _RARITIES[random.choice(names)]
     faults, kinds, chances = list(plan.faults), list(weights), list(weights.values())

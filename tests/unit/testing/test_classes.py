@@ -239,7 +239,15 @@ def test_what_ends_the_process_is_named(cls, says, name):
         replicated_test(cls, STOCK)(name).debug()
 
 
-def test_ctrl_c_ends_the_tests(monkeypatch):
+@pytest.fixture
+def hear_ctrl_c():
+    """Do as if this were run in a terminal: a shell has what it runs behind ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_tests(hear_ctrl_c):
     tests = replicated_test(stocks.Stock, STOCK, invariant=lambda stock: signal.raise_signal(2))
     for name in ("test_contract", "test_sequential", "test_cluster"):
         with pytest.raises(KeyboardInterrupt):
