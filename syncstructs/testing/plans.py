@@ -224,7 +224,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
         settings=settings,
         mixes=_draw_mixes(random, profile),
         clients=random.choice((1, 2, 3)),
-        think=random.choice((0.1, 0.2, 0.4, 0.8)) if profile != "calm" else 15.0,
+        think=random.choice((0.15, 0.3, 0.6, 1.2)) if profile != "calm" else 15.0,
         keys=random.choice((1, 2, 4, 8)),
         give_up=random.choice((0.0, 0.0, 0.05, 0.2)),
         drift=random.choice((0.0, 0.01, 0.02)),
