@@ -9,6 +9,7 @@ replica of its own node applies it.
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec.structs import replace
@@ -91,7 +92,8 @@ class Replica(Generic[C]):
     # twice. The dictionary is for checks, which wrap methods of an instance.
     __slots__ = (
         "__dict__", "__weakref__", "_applied_membership", "_applied_term", "_ask_at", "_attempt",
-        "_barriers", "_committed", "_early", "_early_bytes", "_expiring", "_expiry_at", "_heard",
+        "_barrier_index", "_barriers", "_committed", "_early", "_early_bytes", "_expiring",
+        "_expiry_at", "_heard",
         "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
         "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
         "_snapshot_index", "_snapshot_size", "_sure_until", "_wanted", "address", "config", "core",
@@ -140,6 +142,8 @@ class Replica(Generic[C]):
         self._early_bytes = 0
         self._sends: list[tuple[str, Message]] = []
         self._barriers: dict[int, int] = {}
+        self._barrier_index: float = inf
+        """No barrier passes before this is applied."""
         self._opening = False
         self._leaving = False
         self._refused_from = 0
@@ -250,6 +254,7 @@ class Replica(Generic[C]):
         for ready in effects.reads:
             if ready.request in self._barriers and ready.index:
                 self._barriers[ready.request] = ready.index
+                self._barrier_index = min(self._barrier_index, ready.index)
         if leads and core.role is Role.LEADER and (effects.sends or effects.chunk_reads):
             self._vouch_for_live_sessions_only(effects)
         if self._sends:
@@ -330,10 +335,8 @@ class Replica(Generic[C]):
         if self.table.wanted is not self._wanted:
             self._wanted = self.table.wanted
             progress.membership_changed = True
-        reached = self.table.applied_index
-        for request in [r for r, index in self._barriers.items() if 0 < index <= reached]:
-            del self._barriers[request]
-            progress.barriers.append(request)
+        if self._barrier_passed():
+            progress.barriers = self._take_passed_barriers()
         return progress
 
     def install(self, snapshot: SnapshotMeta, image: bytes) -> Progress[C]:
@@ -711,8 +714,15 @@ class Replica(Generic[C]):
         self._snapshot_index = snapshot.index
 
     def _barrier_passed(self) -> bool:
-        applied = self.table.applied_index
-        return any(0 < index <= applied for index in self._barriers.values())
+        return self._barrier_index <= self.table.applied_index
+
+    def _take_passed_barriers(self) -> list[int]:
+        reached = self.table.applied_index
+        passed = [request for request, index in self._barriers.items() if 0 < index <= reached]
+        for request in passed:
+            del self._barriers[request]
+        self._barrier_index = min(filter(None, self._barriers.values()), default=inf)
+        return passed
 
     def _check(self) -> None:
         self.core._check()

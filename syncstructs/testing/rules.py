@@ -125,7 +125,7 @@ class Rules:
             barrier(request, now)
 
         def watched_apply(limit_bytes: int, now: float) -> Any:
-            indexes = dict(replica._barriers) if replica._barriers else {}
+            indexes = replica._barriers.copy() if replica._barriers else {}
             progress = apply(limit_bytes, now)
             for request in progress.barriers:
                 need, applied = needs.pop(request), life.table.applied_index

@@ -662,14 +662,14 @@ BUGS = (
         "reads_inside_apply_slice",
         "A barrier passes before the slice is applied.",
         (
-            "replica:Replica.apply",
+            "replica:Replica._take_passed_barriers",
             "if 0 < index <= reached",
             "if 0 < index <= reached + 1",
         ),
         (
             "replica:Replica._barrier_passed",
-            "0 < index <= applied",
-            "0 < index <= applied + 1",
+            "<= self.table.applied_index",
+            "<= self.table.applied_index + 1",
         ),
     ),
     disk_bug(

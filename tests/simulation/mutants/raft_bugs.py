@@ -282,8 +282,8 @@ READS = (
     bug(
         "barrier_before_apply",
         "A barrier is passed when its index is known, not when it is applied.",
-        ("replica:Replica.apply", "if 0 < index <= reached", "if 0 < index"),
-        ("replica:Replica._barrier_passed", "0 < index <= applied", "0 < index"),
+        ("replica:Replica._take_passed_barriers", "if 0 < index <= reached", "if 0 < index"),
+        ("replica:Replica._barrier_passed", "<= self.table.applied_index", "< 2**62"),
         fields=READING,
     ),
 )
