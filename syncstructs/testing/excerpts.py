@@ -8,6 +8,7 @@ that overtook each other, an empty queue that certainly held one.
 
 from collections.abc import Hashable, Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import zip_longest
 from math import inf
 from typing import Any, NamedTuple
 
@@ -67,6 +68,27 @@ def distinct_items(groups: dict[Hashable, list[Op]]) -> list[Item]:
         if len(puts) == 1 and len(gets) <= 1 and certain:
             items.append(Item(puts[0], gets[0] if gets else None))
     return items
+
+
+def matched_items(groups: dict[Hashable, list[Op]]) -> list[Item]:
+    """Return all items, of equal ones as if the first that was put was the first taken: a guess."""
+    items = []
+    for group in groups.values():
+        puts = sorted((op for op in group if op.method in PUTS), key=lambda op: op.end)
+        gets = sorted((op for op in group if op.method in GETS), key=lambda op: op.end)
+        for put, get in zip_longest(puts, gets[: len(puts)]):
+            if get is not None or put.outcome is not UNKNOWN:
+                items.append(Item(put, get))
+    return items
+
+
+def all_got(groups: dict[Hashable, list[Op]]) -> set[Hashable]:
+    """Return the items of which each was got by somebody who is known."""
+    return {
+        item
+        for item, group in groups.items()
+        if 2 * sum(op.method in GETS for op in group) >= len(group)
+    }
 
 
 def out_of_nowhere(groups: dict[Hashable, list[Op]]) -> Iterator[list[Op]]:

@@ -31,6 +31,8 @@ _FIRST_SHARE = 10_000
 _WINDOW_BUDGET = 200_000
 _TOLD, _TOLD_BUDGET = 100, 2_000
 """How many operations, and in how many steps, are searched for no more than a better story."""
+_GUESS = 4
+"""How many steps per operation are spent on orders of the likely kind, before all others."""
 _EXCERPTS = 100
 """How many small parts of the history are tried where the whole takes long."""
 
@@ -95,13 +97,18 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     impossible = _impossible(model, ops, [origins for _, origins in parts])
     if impossible is not None:
         return _refuted_at_once(impossible, searches, model, len(ops))
-    open_searches = sorted(searches, key=lambda search: len(search.ops))
-    share, left = _FIRST_SHARE, budget
+    guesses = [_guess(search, model) for search in searches]
+    spent = sum(steps for _, steps in guesses)
+    open_searches = sorted(
+        (search for search, (found, _) in zip(searches, guesses, strict=True) if not found),
+        key=lambda search: len(search.ops),
+    )
+    share, left = _FIRST_SHARE, budget - spent
     while open_searches and left > 0:
         undecided = []
         for search in open_searches:
             found = search.run(min(share, max(left, 0)))
-            left = budget - sum(s.steps for s in searches)
+            left = budget - spent - sum(s.steps for s in searches)
             if found is None:
                 undecided.append(search)
             elif not found:
@@ -111,7 +118,7 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
             if suspect is not None:
                 return _refuted(suspect, model, len(ops), budget - left + suspect.steps, budget)
         open_searches, share = undecided, share * 2
-    steps = sum(search.steps for search in searches)
+    steps = spent + sum(search.steps for search in searches)
     if not open_searches:
         return Result(verdict=Verdict.LINEARIZABLE, operation_count=len(ops), steps=steps)
     largest = max(open_searches, key=lambda search: len(search.ops))
@@ -121,6 +128,15 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
         f" parts are open, the largest of {len(largest.ops)} operations"
         f"{_name_of(largest, model)}; {_where(largest)}",
     )  # fmt: skip
+
+
+def _guess(search: Search, model: Model) -> tuple[bool, int]:
+    """Return whether an order of the likely kind explains the operations, and after what steps."""
+    likely = model.likely(search.ops)
+    if likely is None:
+        return False, 0
+    guess = Search(likely[1], likely[0], hurry=False)
+    return guess.run(_GUESS * len(search.ops)) is True, guess.steps
 
 
 def _impossible(model: Model, ops: Sequence[Op], parts: Iterable[Origins]) -> Impossible | None:

@@ -1,6 +1,7 @@
 """What the replicated types shall do, as if one caller at a time used one copy: their models."""
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import chain, count
 from math import inf
 from queue import Empty, Full
@@ -13,8 +14,10 @@ from .excerpts import (
     GETS,
     PUTS,
     Item,
+    all_got,
     by_item,
     distinct_items,
+    matched_items,
     missed,
     out_of_nowhere,
     overtaken,
@@ -139,12 +142,13 @@ class DictModel(TwinModel):
         """Return a dictionary with that content."""
         twin = twins.Dict()
         for key, value in state:
-            twin[key] = value.value if type(value) is Frozen else value
+            twin[thawed(key)] = value.value if type(value) is Frozen else value
         return twin
 
     def freeze(self, twin: Any) -> Hashable:
         """Return the dictionary's content, in its order."""
-        return tuple([(key, frozen(value)) for key, value in twin.items()])
+        # A key looks like the first that was set of all that are equal to it, such as 1 and True.
+        return tuple([(frozen(key), frozen(value)) for key, value in twin.items()])
 
     def keys(self, op: Op) -> Collection[Hashable] | None:
         """Return the keys that `op` names."""
@@ -403,6 +407,10 @@ class QueueModel(TwinModel):
 
     def __init__(self, maxsize: int = 0) -> None:
         self._maxsize = maxsize
+        self._is_guess = False
+        """Whether it only allows what is likely: see `likely`."""
+        self._wanted: Collection[Hashable] = ()
+        """Items that are left to those who are known to have got them."""
 
     def initial(self) -> Hashable:
         """Return the state of an empty queue."""
@@ -436,6 +444,8 @@ class QueueModel(TwinModel):
 
     def may_be_undone(self, op: Op) -> bool:
         """Return whether `op` may have taken an item that was put back later."""
+        if self._is_guess:
+            return False
         return op.method == "get" and (op.outcome is UNKNOWN or self._ran_out(op))
 
     def _ran_out(self, op: Op) -> bool:
@@ -477,6 +487,8 @@ class QueueModel(TwinModel):
         if op.method == "_put_back":
             return lambda state: self._put_back(state, op.args[0])
         step = super().transition(op)
+        if self._wanted and op.method in GETS and op.outcome is UNKNOWN:
+            return lambda s: ILLEGAL if s[0] and s[0][0] in self._wanted else step(s)
         if not self.may_be_undone(op) or op.outcome is not UNKNOWN:
             return step
 
@@ -517,13 +529,23 @@ class QueueModel(TwinModel):
         return (frozen(op.outcome),) if op.method in GETS and _has_result(op) else ()
 
     def urgency(self, ops: Sequence[Op]) -> dict[int, float]:
-        """Try what took an unknown item before what put one that nobody is known to have got."""
+        """Try what took an unknown item before what put one that nobody is known to have got.
+
+        The later such an item comes, the more calls there are that may have taken it.
+        """
         got = {frozen(op.outcome) for op in ops if op.method in GETS}
         return {op.id: -inf for op in ops if op.method in GETS and op.outcome is UNKNOWN} | {
             op.id: inf
             for op in ops
-            if op.method in PUTS and op.optional and frozen(op.argument(0, "item")) not in got
+            if op.method in PUTS and frozen(op.argument(0, "item")) not in got
         }
+
+    def likely(self, ops: Sequence[Op]) -> tuple[Model, Sequence[Op]]:
+        """Return a model in which nothing is put back, and equal items keep their order."""
+        guess = copy(self)
+        guess._is_guess = True
+        guess._wanted = all_got(by_item(ops))
+        return guess, [op for op in ops if op.method != "_put_back"]
 
     def hidden_order(self, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
         """Order the puts as their items came out, where these differ and none was put back."""
@@ -547,7 +569,7 @@ class QueueModel(TwinModel):
 
     def _followed(self, ops: Sequence[Op], groups: dict[Hashable, list[Op]]) -> list[Item]:
         """Return the items of which it is known when they left, or that they did not."""
-        items = distinct_items(groups)
+        items = (matched_items if self._is_guess else distinct_items)(groups)
         if any(op.method in GETS and op.outcome is UNKNOWN for op in ops):
             # What nobody is known to have got may be what these got.
             items = [item for item in items if item.get is not None]

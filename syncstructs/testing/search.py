@@ -60,12 +60,14 @@ class Search:
         initial: Hashable | None = None,
         until: float = inf,
         hidden: bool = True,
+        hurry: bool = True,
         whole: Sequence[Op] | None = None,
     ) -> None:
         """Explain what ended by `until`; what did not is optional.
 
-        Without `hidden`, do not look ahead (see `Model.hidden_order`). The operations may be what
-        is left to explain of a `whole`.
+        Without `hidden`, do not look ahead (see `Model.hidden_order`). Without `hurry`, there are
+        no first turns, with few operations in a row that may never have happened. The operations
+        may be what is left to explain of a `whole`.
         """
         self.ops = ops
         self.whole = ops if whole is None else whole
@@ -96,7 +98,7 @@ class Search:
         self._deepest = -1
         self._answer: bool | None = None
         self._start = model.initial() if initial is None else initial
-        self._turn = -1
+        self._turn = -1 if hurry else len(_RUNS)
         self._begin_turn()
 
     def _begin_turn(self) -> None:

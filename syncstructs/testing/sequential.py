@@ -148,6 +148,13 @@ class Model(ABC):
         """
         return {}
 
+    def likely(self, ops: Sequence[Op]) -> "tuple[Model, Sequence[Op]] | None":
+        """Return a model and operations of which any order is one of `ops` too, if they have one.
+
+        They may rule out much that is possible: it is tried first whether they are enough.
+        """
+        return None
+
     def excerpts(self, ops: Sequence[Op]) -> Iterable[Sequence[Op]]:
         """Return small parts of the history that can be explained by themselves if the whole can.
 

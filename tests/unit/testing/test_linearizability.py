@@ -570,3 +570,14 @@ def test_a_put_that_took_effect_may_have_found_the_queue_full() -> None:
     )
     assert check(history, QueueModel(1)).ok
     assert not check(history, QueueModel(2)).ok
+
+
+def test_equal_keys_of_different_types_are_different_states() -> None:
+    """Which of them is in the dictionary depends on which was set first."""
+    for first, second, seen in ((1, True, True), (True, 1, True), (1, True, 1), (1, 1.0, 1.0)):
+        ops = ops_of(
+            ("ann", "set", (first, "x"), 1, 4, None),
+            ("bob", "set", (second, "x"), 1, 5, None),
+            ("cid", "keys", (), 6, 7, [seen]),
+        )
+        assert check(ops, DictModel()).ok, f"{first!r}, {second!r}: {seen!r}"

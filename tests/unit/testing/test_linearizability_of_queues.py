@@ -117,3 +117,21 @@ def test_two_items_out_of_order_are_shown_alone() -> None:
     assert result.window is not None
     involved = {str(op) for op in (*result.window.ops, *result.window.before)}
     assert any(str(first) in text or str(second) in text for text in involved), str(result)
+
+
+def lossy(lost: float, seed: int, draw: Any = draw, clients: int = 16) -> list[Op]:
+    """Return what an atomic queue did, without the log, and some calls without an end."""
+    return without_index(record(twins.Queue(), draw, 2_000, seed=seed, clients=clients, lost=lost))
+
+
+def waiting(random: Random) -> tuple[str, tuple[Any, ...]]:
+    method, args = draw(random)
+    return ("get", (True, 0)) if method != "put" and random.random() < 0.5 else (method, args)
+
+
+@pytest.mark.parametrize("draw", [draw, waiting])
+@pytest.mark.parametrize("lost", [0.01, 0.03])
+def test_a_long_queue_with_unknown_outcomes_takes_few_steps(draw: Any, lost: float) -> None:
+    for seed in range(4):
+        result = check(lossy(lost, seed, draw), QueueModel(), budget=4_000)
+        assert result.ok, f"seed {seed}: {result}"
