@@ -6,14 +6,18 @@ look for among countless orders are found at once: an item that came out twice o
 that overtook each other, an empty queue that certainly held one.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import zip_longest
-from math import inf
+from math import inf, nextafter
 from typing import Any, NamedTuple
 
 from .history import UNKNOWN, Op, Raised
 from .sequential import frozen
+
+_PASSES = 5
+"""How often what has to be put before other items is moved before them: these may move too."""
 
 PUTS, GETS = ("put", "put_nowait"), ("get", "get_nowait")
 
@@ -82,15 +86,6 @@ def matched_items(groups: dict[Hashable, list[Op]]) -> list[Item]:
     return items
 
 
-def all_got(groups: dict[Hashable, list[Op]]) -> set[Hashable]:
-    """Return the items of which each was got by somebody who is known."""
-    return {
-        item
-        for item, group in groups.items()
-        if 2 * sum(op.method in GETS for op in group) >= len(group)
-    }
-
-
 def out_of_nowhere(groups: dict[Hashable, list[Op]]) -> Iterator[list[Op]]:
     """Yield what was done with an item that came out more often, or earlier, than it was put."""
     for group in groups.values():
@@ -138,6 +133,70 @@ def passed_over(items: Sequence[Item]) -> Iterator[list[Op]]:
                 aside.append(entry)
         for entry in aside:
             heappush(inside, entry)
+
+
+def due_puts(items: Sequence[Item]) -> dict[int, float]:
+    """Return by id when each item has to be put, so that it can come out before smaller ones.
+
+    A guess for equal items. One that comes out later than a greater one was put after that had
+    come out; so what is greater has to come, and go, before the end of the smaller one's put.
+    """
+    due = {item.put.id: min(item.put.end, item.left_by) for item in items}
+    for _ in range(_PASSES):
+        waiting = sorted(items, key=lambda item: due[item.put.id])
+        ends = [due[item.put.id] for item in waiting]
+        late = {}
+        for item in items:
+            smaller = _first_after(item, waiting, bisect_left(ends, item.put.call), due)
+            if smaller is not None:
+                late[item.put.id] = nextafter(due[smaller.put.id], -inf)
+        due |= late
+        if not late:
+            break
+    return due
+
+
+def _first_after(
+    item: Item, waiting: Sequence[Item], begin: int, due: dict[int, float]
+) -> Item | None:
+    """Return the first to be put of the smaller items that were taken after this one was."""
+    for other in waiting[begin:]:
+        if other.put.id == item.put.id or due[other.put.id] > due[item.put.id]:
+            return None
+        if other.left_after > item.left_by and other.value < item.value:
+            return other
+    return None
+
+
+def left_unseen(
+    items: Sequence[Item], empties: Sequence[Op], takers: Sequence[Op]
+) -> tuple[Op, list[Op]] | None:
+    """Return what shows that more items had left than `takers` can have taken, and all involved.
+
+    An item had left if a later one came out before it, or the queue was found empty. In whatever
+    hands it was: each taker has taken one at most, though it may have put it back.
+    """
+    moments: list[tuple[float, Op, Item | None]] = [
+        (item.put.call, item.get, item) for item in items if item.get is not None
+    ]
+    moments += [(empty.call, empty, None) for empty in empties]
+    moments.sort(key=lambda moment: moment[0])
+    calls = sorted(taker.call for taker in takers)
+    gone: list[tuple[Op, list[Op]]] = []
+    first: tuple[Op, list[Op]] | None = None
+    for item in sorted(items, key=lambda item: item.put.end, reverse=True):
+        while moments and moments[-1][0] > item.put.end:
+            _, seen, other = moments.pop()
+            if first is None or seen.end < first[0].end:
+                first = seen, [seen] if other is None else other.ops()
+        if first is not None and first[0].end < item.left_after:
+            gone.append((first[0], [*item.ops(), *first[1]]))
+    gone.sort(key=lambda entry: entry[0].end)
+    for count, (seen, _) in enumerate(gone, 1):
+        if bisect_right(calls, seen.end) < count:
+            involved = [op for _, ops in gone[:count] for op in ops]
+            return seen, involved + [op for op in takers if op.call <= seen.end]
+    return None
 
 
 class _Longest:

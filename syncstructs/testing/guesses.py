@@ -4,11 +4,14 @@ They only decide what a search tries first. A wrong guess costs steps, never the
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from math import inf, nextafter
 
+from msgspec.structs import replace
+
 from .history import UNKNOWN, Op, Raised
-from .sequential import frozen
+from .sequential import Model, frozen
 
 _PASSES = 20
 """How often what has to be under others is moved before them, which may have been moved too."""
@@ -33,6 +36,56 @@ def stacking(ops: Sequence[Op]) -> dict[int, float]:
     return urgency | _hurried(
         inserted, [pops.get(frozen(op.argument(1, "value"))) for op in inserted], at_front=True
     )
+
+
+def all_taken(ops: Sequence[Op], model: Model) -> set[Hashable]:
+    """Return the parts that are known to have been taken out as often as they were brought in."""
+    left = Counter(model.holds())
+    taken: set[Hashable] = set()
+    for op in ops:
+        brought = model.brings(op)
+        if brought is None:
+            return set()
+        left.update(brought)
+        left.subtract(model.takes(op))
+        taken.update(model.takes(op))
+    return {part for part in taken if left[part] <= 0}
+
+
+def narrowed(ops: Sequence[Op], model: Model) -> list[Op]:
+    """Return the operations with what has no equal brought in, then seen, and then taken out.
+
+    So none of these begins before the ones before it, and none ends after those after it.
+    """
+    brought: dict[Hashable, list[Op]] = {}
+    seen: dict[Hashable, list[Op]] = {}
+    taken: dict[Hashable, list[Op]] = {}
+    for op in ops:
+        for groups, parts in (
+            (brought, model.brings(op) or ()), (seen, model.shows(op)), (taken, model.takes(op)),
+        ):  # fmt: skip
+            for part in parts:
+                groups.setdefault(part, []).append(op)
+    calls = {op.id: op.call for op in ops}
+    ends = {op.id: op.end for op in ops}
+    for part, bringers in brought.items():
+        if len(bringers) > 1:
+            continue
+        call, end = bringers[0].call, inf
+        stages = [bringers, seen.get(part, []), taken.get(part, [])]
+        for stage in stages:
+            for op in stage:
+                calls[op.id] = max(calls[op.id], call)
+            call = max((calls[op.id] for op in stage), default=call)
+        for stage in reversed(stages):
+            for op in stage:
+                ends[op.id] = min(ends[op.id], end)
+            end = min((ends[op.id] for op in stage), default=end)
+    return [
+        op if (op.call, op.end) == (calls[op.id], ends[op.id])
+        else replace(op, call=calls[op.id], end=ends[op.id])
+        for op in ops
+    ]  # fmt: skip
 
 
 def _hurried(

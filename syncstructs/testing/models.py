@@ -14,16 +14,17 @@ from .excerpts import (
     GETS,
     PUTS,
     Item,
-    all_got,
     by_item,
     distinct_items,
+    due_puts,
+    left_unseen,
     matched_items,
     missed,
     out_of_nowhere,
     overtaken,
     passed_over,
 )
-from .guesses import stacking
+from .guesses import all_taken, narrowed, stacking
 from .history import UNKNOWN, Op, Raised
 from .origins import out_of_range
 from .sequential import (
@@ -249,6 +250,8 @@ class ListModel(TwinModel):
 
     def __init__(self, elements: Iterable[Any] = ()) -> None:
         self._initial = self.freeze(elements)
+        self._wanted: Collection[Hashable] = ()
+        """Elements that are left to those who are known to have popped them: see `likely`."""
 
     def initial(self) -> Hashable:
         """Return the first elements."""
@@ -294,6 +297,26 @@ class ListModel(TwinModel):
     def takes(self, op: Op) -> Collection[Hashable]:
         """Return the element that `op` took out."""
         return (frozen(op.outcome),) if op.method == "pop" and _has_result(op) else ()
+
+    def transition(self, op: Op) -> Transition:
+        """Return the function that `op` is."""
+        step = super().transition(op)
+        if not self._wanted or op.method != "pop" or op.outcome is not UNKNOWN:
+            return step
+        at = op.argument(0, "index", -1)
+
+        def spare(state: Any) -> Hashable:
+            after: Any = step(state)
+            is_taken = after is not ILLEGAL and len(after) < len(state)
+            return ILLEGAL if is_taken and state[at] in self._wanted else after
+
+        return spare
+
+    def likely(self, ops: Sequence[Op]) -> tuple[Model, Sequence[Op]]:
+        """Return a model in which nobody else pops what somebody is known to have popped."""
+        guess = copy(self)
+        guess._wanted = all_taken(ops, self)
+        return guess, narrowed(ops, self)
 
     def urgency(self, ops: Sequence[Op]) -> dict[int, float]:
         """Return what is best tried first, if the list is used as a stack or as a queue."""
@@ -544,7 +567,7 @@ class QueueModel(TwinModel):
         """Return a model in which nothing is put back, and equal items keep their order."""
         guess = copy(self)
         guess._is_guess = True
-        guess._wanted = all_got(by_item(ops))
+        guess._wanted = all_taken(ops, self)
         return guess, [op for op in ops if op.method != "_put_back"]
 
     def hidden_order(self, ops: Sequence[Op]) -> Mapping[int, tuple[float, float]]:
@@ -566,6 +589,20 @@ class QueueModel(TwinModel):
         items = self._followed(ops, groups)
         yield from missed(items, [op for op in ops if self._found_empty(op)])
         yield from self._disordered(items)
+
+    def impossible(self, ops: Sequence[Op]) -> Impossible | None:
+        """Return who saw that more items had left than anybody can have taken."""
+        if any(op.method == "shutdown" for op in ops):
+            return None
+        takers = [op for op in ops if op.method in GETS and op.outcome is UNKNOWN]
+        empties = [op for op in ops if self._found_empty(op) and not self.may_be_undone(op)]
+        items = distinct_items(by_item(ops)) if self.IS_FIFO else []
+        found = left_unseen(items, empties, takers)
+        if found is None:
+            return None
+        involved = {op.id: op for op in found[1]}
+        why = "too few calls can have taken what had certainly left by then"
+        return Impossible(found[0], tuple(involved.values()), why)
 
     def _followed(self, ops: Sequence[Op], groups: dict[Hashable, list[Op]]) -> list[Item]:
         """Return the items of which it is known when they left, or that they did not."""
@@ -593,6 +630,15 @@ class PriorityQueueModel(QueueModel):
 
     TWIN = twins.PriorityQueue
     IS_FIFO = False
+
+    def urgency(self, ops: Sequence[Op]) -> dict[int, float]:
+        """Try what took an item at once, and what put one when somebody has to get it."""
+        urgency = {op.id: -inf for op in ops if op.method in GETS}
+        try:
+            return urgency | due_puts(matched_items(by_item(ops)))
+        except TypeError:
+            # Items that have no order.
+            return urgency
 
     def _disordered(self, items: Sequence[Item]) -> Iterator[list[Op]]:
         try:

@@ -135,3 +135,59 @@ def test_a_long_queue_with_unknown_outcomes_takes_few_steps(draw: Any, lost: flo
     for seed in range(4):
         result = check(lossy(lost, seed, draw), QueueModel(), budget=4_000)
         assert result.ok, f"seed {seed}: {result}"
+
+
+def at_once(random: Random) -> tuple[str, tuple[Any, ...]]:
+    return random.choice((("put", (next(_items),)), ("get_nowait", ())))
+
+
+def with_fault(ops: list[Op], fault: str) -> list[Op]:
+    """Return the history with a fault of the queue far behind its middle."""
+    ops = sorted(ops, key=lambda op: op.end)
+    gets = [i for i, op in enumerate(ops) if op.method == "get_nowait" and type(op.outcome) is int]
+    here, there = gets[len(gets) * 3 // 4], gets[len(gets) * 3 // 4 + 40]
+    one, other = ops[here], ops[there]
+    if fault == "early":
+        put = next(op for op in ops if op.method == "put" and op.args[0] == one.outcome)
+        ops[here] = replace(one, call=put.call - 2, end=put.call - 1)
+        return ops
+    ops[there] = replace(other, outcome=one.outcome)
+    if fault == "inverted":
+        ops[here] = replace(one, outcome=other.outcome)
+    return ops
+
+
+@pytest.mark.parametrize("fault", ["twice", "early", "inverted"])
+@pytest.mark.parametrize("lost", [0.01, 0.03])
+def test_a_fault_shows_among_unknown_outcomes(fault: str, lost: float) -> None:
+    for seed in range(4):
+        ops = with_fault(lossy(lost, seed, at_once), fault)
+        result = check(ops, QueueModel(), budget=4_000)
+        assert result.verdict is Verdict.NOT_LINEARIZABLE, f"seed {seed}: {result}"
+        assert result.steps == 0
+        assert result.window is not None
+
+
+@pytest.mark.parametrize("hands", [0, 1, 2, 3])
+def test_no_more_items_had_left_than_hands_can_have_taken(hands: int) -> None:
+    """Three items are gone when the queue is found empty, which some unknown gets may explain."""
+    ops = ops_of(*[("ann", "put", (i,), 2 * i, 2 * i + 1, None) for i in range(3)])
+    ops += [
+        Op(id=100 + i, process=f"p{i}", method="get", args=(), call=10 + i) for i in range(hands)
+    ]
+    empty = Op(id=200, process="bob", method="get_nowait", call=20, end=21, outcome=_EMPTY)
+    late = Op(id=300, process="dan", method="get", call=22)
+    result = check([*ops, empty, late], QueueModel())
+    assert result.ok is (hands == 3)
+
+
+def ranked(random: Random) -> tuple[str, tuple[Any, ...]]:
+    return random.choice((("put", (random.randrange(1_000),)), ("get_nowait", ())))
+
+
+def test_a_long_priority_queue_with_unknown_outcomes_takes_few_steps() -> None:
+    for seed in range(4):
+        twin = twins.PriorityQueue()
+        ops = without_index(record(twin, ranked, 2_000, seed=seed, clients=8, lost=0.01))
+        result = check(ops, PriorityQueueModel(), budget=10_000)
+        assert result.ok, f"seed {seed}: {result}"
