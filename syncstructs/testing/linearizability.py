@@ -97,12 +97,12 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     impossible = _impossible(model, ops, [origins for _, origins in parts])
     if impossible is not None:
         return _refuted_at_once(impossible, searches, model, len(ops))
-    guesses = [_guess(search, model) for search in searches]
-    spent = sum(steps for _, steps in guesses)
-    open_searches = sorted(
-        (search for search, (found, _) in zip(searches, guesses, strict=True) if not found),
-        key=lambda search: len(search.ops),
-    )
+    spent, open_searches = 0, []
+    for search in sorted(searches, key=lambda search: len(search.ops)):
+        found, steps = _guess(search, model, budget - spent)
+        spent += steps
+        if not found:
+            open_searches.append(search)
     share, left = _FIRST_SHARE, budget - spent
     while open_searches and left > 0:
         undecided = []
@@ -130,13 +130,13 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     )  # fmt: skip
 
 
-def _guess(search: Search, model: Model) -> tuple[bool, int]:
+def _guess(search: Search, model: Model, budget: int) -> tuple[bool | None, int]:
     """Return whether an order of the likely kind explains the operations, and after what steps."""
     likely = model.likely(search.ops)
     if likely is None:
         return False, 0
     guess = Search(likely[1], likely[0], hurry=False)
-    return guess.run(_GUESS * len(search.ops)) is True, guess.steps
+    return guess.run(min(_GUESS * len(search.ops), budget)), guess.steps
 
 
 def _impossible(model: Model, ops: Sequence[Op], parts: Iterable[Origins]) -> Impossible | None:

@@ -27,6 +27,7 @@ from .excerpts import (
 from .guesses import all_taken, narrowed, stacking
 from .history import UNKNOWN, Op, Raised
 from .origins import out_of_range
+from .pairing import spans_of
 from .sequential import (
     BLOCKED,
     ILLEGAL,
@@ -574,6 +575,12 @@ class QueueModel(TwinModel):
         """Order the puts as their items came out, where these differ and none was put back."""
         if not self.IS_FIFO or not self._is_final(ops):
             return {}
+        if self._is_guess and self._has_equals(ops):
+            puts = [op for op in ops if op.method in PUTS and not self.is_read(op)]
+            gets = [op for op in ops if self.takes(op)]
+            likely = spans_of(puts, gets, [op for op in ops if self._found_empty(op)])
+            if likely is not None:
+                return likely
         # What was taken after the queue was found empty was put after that.
         spans = {op.id: (-inf, op.end) for op in ops if self._found_empty(op)}
         for item in self._followed(ops, by_item(ops)):
@@ -620,6 +627,10 @@ class QueueModel(TwinModel):
         return not any(
             op.method in ("shutdown", "_put_back") or self.may_be_undone(op) for op in ops
         )
+
+    def _has_equals(self, ops: Sequence[Op]) -> bool:
+        items = [frozen(op.argument(0, "item")) for op in ops if op.method in PUTS]
+        return len(set(items)) < len(items)
 
     def _found_empty(self, op: Op) -> bool:
         return op.method in GETS and op.outcome == _EMPTY

@@ -191,3 +191,15 @@ def test_a_long_priority_queue_with_unknown_outcomes_takes_few_steps() -> None:
         ops = without_index(record(twin, ranked, 2_000, seed=seed, clients=8, lost=0.01))
         result = check(ops, PriorityQueueModel(), budget=10_000)
         assert result.ok, f"seed {seed}: {result}"
+
+
+def few(random: Random) -> tuple[str, tuple[Any, ...]]:
+    return random.choice((("put", (random.randrange(3),)), ("get_nowait", ())))
+
+
+@pytest.mark.parametrize("clients", [8, 16])
+def test_a_queue_of_equal_items_takes_few_steps(clients: int) -> None:
+    for seed in range(4):
+        ops = lossy(0, seed, few, clients)
+        result = check(ops, QueueModel(), budget=4_000)
+        assert result.ok, f"seed {seed}: {result}"
