@@ -23,19 +23,29 @@ def stacking(ops: Sequence[Op]) -> dict[int, float]:
     What can be popped is popped at once. Of two elements, the lower one was added first at the
     end, and last at the front; which is the lower one is known once one of them was popped.
     """
-    pops: dict[Hashable, Op] = {}
+    tops: dict[Hashable, list[Op]] = {}
     urgency: dict[int, float] = {}
     for op in ops:
         if op.method == "pop":
             urgency[op.id] = -inf
-            if op.outcome is not UNKNOWN and not isinstance(op.outcome, Raised):
-                pops[frozen(op.outcome)] = op
+        if _shows_top(op):
+            tops.setdefault(frozen(op.outcome), []).append(op)
     appended = [op for op in ops if op.method == "append"]
-    urgency |= _hurried(appended, [pops.get(frozen(op.argument(0, "value"))) for op in appended])
+    urgency |= _hurried(
+        appended, [tops.get(frozen(op.argument(0, "value")), []) for op in appended]
+    )
     inserted = [op for op in ops if op.method == "insert" and op.argument(0, "index") == 0]
     return urgency | _hurried(
-        inserted, [pops.get(frozen(op.argument(1, "value"))) for op in inserted], at_front=True
+        inserted, [tops.get(frozen(op.argument(1, "value")), []) for op in inserted], at_front=True
     )
+
+
+def _shows_top(op: Op) -> bool:
+    """Return whether `op` saw the last element of a list: popped it, or looked at it."""
+    if op.outcome is UNKNOWN or isinstance(op.outcome, Raised):
+        return False
+    looked = op.method in ("get", "__getitem__") and op.argument(0, "index") == -1
+    return looked or op.method == "pop"
 
 
 def all_taken(ops: Sequence[Op], model: Model) -> set[Hashable]:
@@ -89,7 +99,7 @@ def narrowed(ops: Sequence[Op], model: Model) -> list[Op]:
 
 
 def _hurried(
-    adds: Sequence[Op], pops: Sequence[Op | None], *, at_front: bool = False
+    adds: Sequence[Op], tops: Sequence[Sequence[Op]], *, at_front: bool = False
 ) -> dict[int, float]:
     """Return by when to add each element: by its end, or before those that it has to be under."""
     order = sorted(range(len(adds)), key=lambda i: adds[i].end)
@@ -97,9 +107,11 @@ def _hurried(
     pairs: list[tuple[int, int]] = []
     for place, i in enumerate(order):
         for j in order[bisect_left(ends, adds[i].call) : place]:
-            if _is_first(adds[i], pops[i], pops[j], at_front=at_front):
+            one = _surety(adds[i], tops[i], tops[j], at_front=at_front)
+            other = _surety(adds[j], tops[j], tops[i], at_front=at_front)
+            if one and one >= other:
                 pairs.append((i, j))
-            elif _is_first(adds[j], pops[j], pops[i], at_front=at_front):
+            elif other:
                 pairs.append((j, i))
     due = [op.end for op in adds]
     for _ in range(_PASSES):
@@ -111,9 +123,14 @@ def _hurried(
     return {op.id: due[i] for i, op in enumerate(adds)}
 
 
-def _is_first(op: Op, pop: Op | None, other: Op | None, *, at_front: bool) -> bool:
-    """Return whether `op` seems to have been added before what the `other` popped."""
+def _surety(op: Op, tops: Sequence[Op], others: Sequence[Op], *, at_front: bool) -> int:
+    """Return how sure it is that `op` was added before what the `others` saw at the end: 0 to 2."""
     if at_front:
-        return pop is not None and (other is None or pop.end < other.end)
-    # What ended after the other was popped need not have been under it.
-    return other is not None and op.end < other.call and (pop is None or pop.end > other.end)
+        seen = min((top.end for top in tops), default=inf)
+        return 1 if seen < min((top.end for top in others), default=inf) else 0
+    gone = [top for top in tops if top.method == "pop"]
+    # What ended after the other was seen need not have been under it.
+    over = [other for other in others if op.end < other.call]
+    if any(all(pop.call > other.end for pop in gone) for other in over):
+        return 2
+    return 1 if any(all(pop.end > other.end for pop in gone) for other in over) else 0

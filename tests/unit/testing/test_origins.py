@@ -164,6 +164,9 @@ class _Stack:
     def pop(self) -> int:
         return self.elements.pop()
 
+    def get(self, index: int) -> int:
+        return self.elements[index]
+
 
 def recorded(target: Any, calls: Any, count: int, lost: float, seed: int = 0) -> list[Op]:
     """Let eight callers at a time use `target`; every effect is somewhere within its call."""
@@ -187,6 +190,15 @@ def test_the_elements_of_a_stack_are_added_in_the_order_that_the_pops_tell(lost:
     calls = lambda i: [("append", (i,)), ("pop", ()), ("insert", (0, i))]  # noqa: E731
     ops = recorded(_Stack(), calls, 300, lost, seed=1)
     result = check(ops, ListModel(), budget=5_000)
+    assert result.verdict is GOOD, str(result)
+
+
+@pytest.mark.parametrize(("lost", "seed"), [(0, 1), (0, 3), (0, 4), (0.02, 1)])
+def test_looks_at_the_end_of_a_stack_tell_of_its_order(lost: float, seed: int) -> None:
+    calls = lambda i: [  # noqa: E731
+        ("append", (i,)), ("pop", ()), ("insert", (0, i)), ("get", (-1,)),
+    ]  # fmt: skip
+    result = check(recorded(_Stack(), calls, 1_000, lost, seed), ListModel(), budget=4_000)
     assert result.verdict is GOOD, str(result)
 
 
