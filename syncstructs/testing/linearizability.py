@@ -3,7 +3,9 @@
 `check` believes nothing but what callers saw. It searches for an order of the operations that real
 time allows and the model accepts: depth first, remembering where it has been, as Wing and Gong,
 Lowe ("Testing for linearizability", 2017) and Porcupine do. Operations on different keys are
-checked apart. An operation that never ended may take effect at any later time, or never.
+checked apart. An operation that never ended may take effect at any later time, or never. Orders of
+a kind that is likely (see `Model.likely`) are tried first; a history is refused only when no order
+of any kind explains it.
 
 `check_witness` believes the log's order, and only checks that it explains what callers saw and
 that it agrees with real time. That takes microseconds per operation, and finds that the log or its

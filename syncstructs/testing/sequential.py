@@ -149,9 +149,10 @@ class Model(ABC):
         return {}
 
     def likely(self, ops: Sequence[Op]) -> "tuple[Model, Sequence[Op]] | None":
-        """Return a model and operations of which any order is one of `ops` too, if they have one.
+        """Return a stricter model, and the operations for it; None: there is none.
 
-        They may rule out much that is possible: it is tried first whether they are enough.
+        Any order that explains these must explain all of `ops`. What rules out much that is
+        possible, but seldom happens, is found fast: it is tried first whether that is enough.
         """
         return None
 
