@@ -33,6 +33,8 @@ _FIRST_SHARE = 10_000
 _WINDOW_BUDGET = 200_000
 _TOLD, _TOLD_BUDGET = 100, 2_000
 """How many operations, and in how many steps, are searched for no more than a better story."""
+_FEW = 6
+"""How many operations are easily seen to contradict each other."""
 _GUESS = 4
 """How many steps per operation are spent on orders of the likely kind, before all others."""
 _EXCERPTS = 100
@@ -142,9 +144,14 @@ def _guess(search: Search, model: Model, budget: int) -> tuple[bool | None, int]
 
 
 def _impossible(model: Model, ops: Sequence[Op], parts: Iterable[Origins]) -> Impossible | None:
-    """Return the first to end of what cannot be explained for certain, if it is easy to see."""
+    """Return the first to end of what cannot be explained for certain, if it is easy to see.
+
+    What takes only few operations to show goes before what takes many.
+    """
     found = [model.impossible(ops), *(origins.fault() for origins in parts)]
-    return min(filter(None, found), key=lambda one: one.culprit.end, default=None)
+    return min(
+        filter(None, found), key=lambda one: (len(one.ops) > _FEW, one.culprit.end), default=None
+    )
 
 
 def _refuted_at_once(

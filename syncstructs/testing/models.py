@@ -604,7 +604,10 @@ class QueueModel(TwinModel):
         takers = [op for op in ops if op.method in GETS and op.outcome is UNKNOWN]
         empties = [op for op in ops if self._found_empty(op) and not self.may_be_undone(op)]
         items = distinct_items(by_item(ops)) if self.IS_FIFO else []
-        found = left_unseen(items, empties, takers)
+        # What somebody got in the end can only have been held by who may have put it back.
+        hands = [op for op in takers if self.may_be_undone(op)]
+        got = [item for item in items if item.get is not None]
+        found = left_unseen(got, empties, hands) or left_unseen(items, empties, takers)
         if found is None:
             return None
         involved = {op.id: op for op in found[1]}

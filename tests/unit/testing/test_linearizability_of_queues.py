@@ -166,6 +166,7 @@ def test_a_fault_shows_among_unknown_outcomes(fault: str, lost: float) -> None:
         assert result.verdict is Verdict.NOT_LINEARIZABLE, f"seed {seed}: {result}"
         assert result.steps == 0
         assert result.window is not None
+        assert len(result.window.ops) <= 6
 
 
 @pytest.mark.parametrize("hands", [0, 1, 2, 3])
