@@ -50,6 +50,7 @@ from .fairness import Waits
 from .hosts import Host, Life, Watcher
 from .memberships import Memberships, is_quorum
 from .rules import Rules
+from .serials import expected_serial
 from .transfers import Transfers
 from .violation import Violation
 
@@ -277,7 +278,10 @@ class Invariants(Watcher):
             # What follows from an entry is looked at once; that it does everywhere, by digests.
             is_first = entry.index > self._applied_upto
             waits, wanted = Waits(table) if is_first else None, table.wanted
+            serial = expected_serial(table, entry) if is_first else None
             applied = apply(entry, session)
+            if serial is not None and serial != table.serial:
+                self._fail(life, f"numbers {entry.id} up to {table.serial}, and not {serial}")
             if wanted and entry.kind is not EntryKind.BATCH and table.wanted != wanted:
                 self._fail(life, f"wants {table.wanted} after {entry.id}, which asks for nothing")
             if table.wanted is not self.wanted and entry.index > self._wanted_at:

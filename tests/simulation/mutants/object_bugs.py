@@ -144,6 +144,11 @@ CALLS = (
         ),
     ),
     bug(
+        "batch_serial_not_counted",
+        "The calls of a batch share the number that is to tell them apart.",
+        (TABLE + "_batch", "context.serial += 1\n", "pass\n"),
+    ),
+    bug(
         "batch_ends_with_an_error",
         "What follows in a batch after a call that raised is not done, and said to be done.",
         (
