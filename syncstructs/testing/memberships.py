@@ -361,6 +361,8 @@ class Memberships:
         if life.table.applied_index >= log.base.index:
             point = life.replica.snapshot_point
             self._compare(life, point.index, point.membership, "would take a snapshot with")
+        if core._leading is not None:
+            self._is_heard(life, core, core._leading)
         works = core.role is Role.LEADER and life.node._engine.failure is None
         if works and self._ought_to_leave(life, core):
             overdue = self._overdue[life] = self._overdue.get(life, 0) + 1
@@ -368,6 +370,16 @@ class Memberships:
                 self._fail(life, f"leads on, under {log.membership} (6.2 of the dissertation)")
         else:
             self._overdue.pop(life, None)
+
+    def _is_heard(self, life: Life, core: Any, leading: Any) -> None:
+        """Look who has been heard since the time at which a leader takes it that a quorum was."""
+        since = leading.quorum_heard_at
+        heard = [peer for peer, progress in leading.peers.items() if progress.heard >= since]
+        if not is_quorum(core.membership, [life.host.address, *heard]):
+            self._fail(
+                life, f"takes itself for heard at {since} by a quorum of {core.membership}, and was"
+                f" by {heard} (6.2 of the dissertation)"
+            )
 
     def _compare(self, life: Life, index: int, found: Membership, how: str) -> None:
         known = self._at(index)
