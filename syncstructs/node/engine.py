@@ -64,7 +64,8 @@ class Engine:
         self.calls = CallQueue(config)
         self.blocker = CallBlocker(self.calls, self.block)
         self.reading = self.gate.lock
-        self.active = asyncio.Event()
+        self.active = asyncio.Event() if config.drive == "manual" else None
+        """Whether something has happened since a manual tick began."""
         self.closed: Future[None] = Future(self.blocker)
         self._tickets = itertools.count(1)
         self._requests = itertools.count(1)
@@ -212,7 +213,8 @@ class Engine:
                 _log.critical("the driver of %s was interrupted", self.address, exc_info=True)
                 return
             raise
-        self.active.set()
+        if self.active is not None:
+            self.active.set()
         now = self._world.now()
         if deadline <= now:
             self.wake()
@@ -396,7 +398,8 @@ class Engine:
             await self._close_stores()
         except Exception:
             _log.exception("closing %s did not go cleanly", self.address)
-        self.active.set()
+        if self.active is not None:
+            self.active.set()
         self.closed.finish(None, None)
         self.runner.stopped()
 

@@ -309,6 +309,7 @@ class Node:
             runner.refuse()
         if not isinstance(runner, ManualRunner):
             raise ConfigError("tick() needs a node made with drive='manual'")
+        assert self._engine.active is not None
         runner.tick(timeout, lambda: False, self._engine.active)
 
     @property

@@ -117,7 +117,7 @@ _SLOW_DISKS: Final = {"slow_disk": 1.5, "stall_disk": 1.0}
 
 _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
-    "pipeline": 3.0, "batch": 1.0, "sweep": 1.0,
+    "pipeline": 2.0, "batch": 1.0, "sweep": 1.0,
 }  # fmt: skip
 _QUEUES: Final = {
     "put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3, "shift": 0.3,
@@ -212,7 +212,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     framing = profile != "calm" and random.random() < 0.1
     datagrams = not framing and profile != "calm" and random.random() < 0.3
     size = random.choices((1, 2, 3, 5), (1, 1, 17, 2))[0]
-    chaos = random.choice((4.0, 8.0, 12.0)) if profile != "calm" else 1200.0
+    chaos = random.choice((6.0, 12.0, 18.0)) if profile != "calm" else 1200.0
     settings = _draw_settings(random, profile)
     flavour = {} if profile == "calm" else _draw_flavour(random, profile)
     plan = Plan(
@@ -224,7 +224,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
         settings=settings,
         mixes=_draw_mixes(random, profile),
         clients=random.choice((1, 2, 3)),
-        think=random.choice((0.15, 0.3, 0.6, 1.2)) if profile != "calm" else 15.0,
+        think=random.choice((0.2, 0.4, 0.8, 1.6)) if profile != "calm" else 15.0,
         keys=random.choice((1, 2, 4, 8)),
         give_up=random.choice((0.0, 0.0, 0.05, 0.2)),
         drift=random.choice((0.0, 0.01, 0.02)),

@@ -14,7 +14,6 @@ from contextvars import Context
 from heapq import heappop, heappush
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar, cast
-from weakref import WeakSet
 
 from ..errors import BlockingCall
 from ..futures import Future
@@ -24,6 +23,8 @@ T = TypeVar("T")
 
 _TICK = 1e-7
 """Seconds that a timer takes at least."""
+_COROUTINES = 32
+"""So many coroutines more are kept before those that have begun are dropped."""
 
 
 class Storm(AssertionError):
@@ -137,7 +138,8 @@ class VirtualLoop:
         self._failures: list[BaseException] = []
         self._spawned: list[Coroutine[Any, Any, None]] = []
         # Of tasks; those that never begin have to be closed, or Python complains of them.
-        self._coroutines: WeakSet[Coroutine[Any, Any, Any]] = WeakSet()
+        self._coroutines: list[Coroutine[Any, Any, Any]] = []
+        self._coroutine_count = _COROUTINES
         self.waiter: Callable[[Future[Any], float | None], None] | None = None
         """How what runs at present waits for a future; None: it cannot, as it is the driver."""
         self.over = False
@@ -148,9 +150,9 @@ class VirtualLoop:
         for coroutine in self._spawned:
             coroutine.close()
         self._spawned.clear()
-        for coroutine in self._coroutines:
-            if getcoroutinestate(coroutine) == CORO_CREATED:
-                coroutine.close()
+        for coroutine in filter(_is_new, self._coroutines):
+            coroutine.close()
+        self._coroutines.clear()
 
     # As asyncio has it; names and arguments are those of `asyncio.AbstractEventLoop`
 
@@ -234,7 +236,10 @@ class VirtualLoop:
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, **more: Any
     ) -> "asyncio.Task[T]":
         """Run a coroutine."""
-        self._coroutines.add(coro)
+        if len(self._coroutines) >= self._coroutine_count:
+            self._coroutines = list(filter(_is_new, self._coroutines))
+            self._coroutine_count = 2 * len(self._coroutines) + _COROUTINES
+        self._coroutines.append(coro)
         return asyncio.Task(coro, loop=cast(Any, self), name=name, **more)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -310,6 +315,10 @@ class VirtualLoop:
 
     def abort(self) -> None:
         """Have nothing to release."""
+
+
+def _is_new(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    return getcoroutinestate(coroutine) == CORO_CREATED
 
 
 def _run_through(coroutine: Coroutine[Any, Any, None]) -> None:
