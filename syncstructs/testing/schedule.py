@@ -71,6 +71,10 @@ class Schedule:
 
         It was not (None: it never is) if there are no more events up to the time `until`.
         """
+        # Never in the context of whoever waits: an open batch there is none of an event's.
+        return Context().run(self._run_until, condition, until)
+
+    def _run_until(self, condition: Callable[[], bool] | None, until: float) -> bool:
         # All of it in one loop: what is here is paid for every event.
         heap, due = self._heap, self._due
         next_due = due.popleft
@@ -112,6 +116,12 @@ class Handle:
         return self.function is None
 
 
+def _handle(
+    context: Context | None, callback: Callable[..., object], args: tuple[Any, ...]
+) -> Handle:
+    return Handle(callback, args) if context is None else Handle(context.run, (callback, *args))
+
+
 class VirtualLoop:
     """An event loop in virtual time, for one life of one node and all that runs beside it.
 
@@ -134,7 +144,6 @@ class VirtualLoop:
         self._execute = execute
         self._now = now
         self._rate = rate
-        self._run_in_context = Context().run
         self._failures: list[BaseException] = []
         self._spawned: list[Coroutine[Any, Any, None]] = []
         # Of tasks; those that never begin have to be closed, or Python complains of them.
@@ -176,9 +185,7 @@ class VirtualLoop:
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         """Call `callback(*args)` at the present time, after what is going on."""
-        # Never the context of whoever made the call: an open batch there is none of this one's.
-        run = self._run_in_context if context is None else context.run
-        handle = Handle(run, (callback, *args))
+        handle = _handle(context, callback, args)
         if not self.over:
             self._schedule.soon(self._execute, self._fire, handle)
         return handle
@@ -195,8 +202,7 @@ class VirtualLoop:
         """Call `callback(*args)` so many seconds from now, by the clock of this node."""
         if delay <= 0:
             return self.call_soon(callback, *args, context=context)
-        run = self._run_in_context if context is None else context.run
-        handle = Handle(run, (callback, *args))
+        handle = _handle(context, callback, args)
         if not self.over:
             schedule = self._schedule
             seconds = delay / self._rate
@@ -285,7 +291,7 @@ class VirtualLoop:
         """Call `function` at the present time, after what is going on; False if life is over."""
         if self.over:
             return False
-        self._schedule.soon(self._execute, self._run_in_context, function)
+        self._schedule.soon(self._execute, function)
         return True
 
     def after(self, seconds: float, function: Callable[[], object]) -> Timer:
