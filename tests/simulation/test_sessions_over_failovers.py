@@ -140,13 +140,13 @@ def test_refusals_of_one_gap_make_its_runs_go_out_again_once(start, monkeypatch)
     cluster.run(0.01)
     assert len(outbox.sent) == 30
     sent = []
-    watch = cluster.checks.sends
+    watch = type(cluster.checks).sends
 
-    def record(life, peer, payload):
+    def record(checks, life, peer, payload):
         sent.append((life.host.address, decode(payload)))
-        watch(life, peer, payload)
+        watch(checks, life, peer, payload)
 
-    monkeypatch.setattr(cluster.checks, "sends", record)
+    monkeypatch.setattr(type(cluster.checks), "sends", record)
     for _ in range(30):
         deliver(cluster, leader, origin, ForwardReply(outbox.session, outbox.first))
         cluster.run(0)
