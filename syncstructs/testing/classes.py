@@ -40,6 +40,10 @@ _LEAST_RUNS: Final = 12
 """Runs with enough calls that `test_cluster` makes at the least, however long they take."""
 _LEAST_TRIES: Final = 5
 """Of calls one after the other: sequences that are not empty."""
+_LEAST_LISTS: Final = 30
+"""Lists of calls, not empty, that the contract is tried with at the least: most are short."""
+_LEAST_EXAMPLES: Final = 60
+"""So many are drawn at the least, should the others not be reached."""
 _ENOUGH_CALLS: Final = 5
 _POOR_RUNS: Final = 5
 """Of the runs with fewer calls, or without a fault, only so many are made: what failed last time is
@@ -238,7 +242,7 @@ class ReplicatedTest(unittest.TestCase):
     def _settings(cls, part: float, **more: Any) -> Any:
         package = hypothesis()
         return package.settings(
-            max_examples=max(10, int(cls._budget(part) * _EXAMPLES_PER_SECOND)),
+            max_examples=max(_LEAST_EXAMPLES, int(cls._budget(part) * _EXAMPLES_PER_SECOND)),
             deadline=None,
             suppress_health_check=list(package.HealthCheck),
             report_multiple_bugs=False,
@@ -250,7 +254,7 @@ class ReplicatedTest(unittest.TestCase):
     def _search(self, test: Callable[[], None], part: float) -> None:
         """Let Hypothesis look for a failure until the budget is spent."""
         inner = test.hypothesis.inner_test  # type: ignore[attr-defined]
-        with watch_time(self._budget(part)) as watch:
+        with watch_time(self._budget(part), _LEAST_LISTS) as watch:
             test.hypothesis.inner_test = watch.over(inner)  # type: ignore[attr-defined]
             self._settings(part)(test)()
 
