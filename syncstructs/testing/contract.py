@@ -330,19 +330,20 @@ def _shared_random() -> object:
 
 
 class OtherCopies:
-    """The copy in another process, if the class can be imported there; compared with one here.
+    """The copies in two other processes, if the class can be imported there, and one here.
 
-    One process is enough, as what differs among processes differs from this one.
+    Two, of which the hashes are always the same: whether a set of few strings has another order
+    there than here is a matter of chance, as the hashes of this process are.
     """
 
     def __init__(self, subject: Subject) -> None:
-        """Start the process; it imports while the caller goes on."""
+        """Start the processes; they import while the caller goes on."""
         self.subject = subject
         self._initial = Copy(subject).state()
-        self._process: OtherProcess | None = None
+        self._processes: list[OtherProcess] = []
         try:
-            number = 2 if os.environ.get("PYTHONHASHSEED") == "1" else 1
-            self._process = OtherProcess(subject, number)
+            for number in (1, 2):
+                self._processes.append(OtherProcess(subject, number))
         except Unreachable as error:
             self._warn(error)
 
@@ -355,50 +356,53 @@ class OtherCopies:
         """
         try:
             at = self._first_difference(sequences)
-            if at is None or self._process is None:
+            if at is None:
                 return
-            shortest, number = self._shrunk(sequences[at[0]][: at[1]], time.monotonic() + seconds)
-            one, two = self._steps(self._process, [shortest])
+            deadline = time.monotonic() + seconds
+            shortest, number, process = self._shrunk(sequences[at[0]][: at[1]], at[2], deadline)
+            (one,), (two,) = self._made_here([shortest]), process.run(self._initial, [shortest])
         except Unreachable as error:
             self.close()
             self._warn(error)
             return
         names = ("this process", "another one")
         raise ContractBroken(
-            _difference(self.subject, shortest, number, names, _point(one[0][number - 1]),
-                        _point(two[0][number - 1]), hashes=True)
+            _difference(self.subject, shortest, number, names, _point(one[number - 1]),
+                        _point(two[number - 1]), hashes=True)
         )  # fmt: skip
 
     def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.close()
-        self._process = None
+        """End the processes."""
+        for process in self._processes:
+            process.close()
+        self._processes = []
 
-    def _steps(
-        self, process: OtherProcess, sequences: Sequence[Sequence[Made]]
-    ) -> tuple[list[list[Step]], list[list[Step]]]:
-        mine = [steps_of(self.subject, self._initial, calls) for calls in sequences]
-        return mine, process.run(self._initial, sequences)
+    def _made_here(self, sequences: Sequence[Sequence[Made]]) -> list[list[Step]]:
+        return [steps_of(self.subject, self._initial, calls) for calls in sequences]
 
-    def _first_difference(self, sequences: Sequence[Sequence[Made]]) -> tuple[int, int] | None:
-        """Return which sequence, and after which of its calls; the shortest one, or None."""
-        if self._process is None:
-            return None
-        one, two = self._steps(self._process, sequences)
+    def _first_difference(
+        self, sequences: Sequence[Sequence[Made]]
+    ) -> tuple[int, int, OtherProcess] | None:
+        """Return which sequence, after which of its calls, and where; the shortest, or None."""
+        here = self._made_here(sequences) if self._processes else []
         found = [
-            (number, which)
-            for which, (mine, its) in enumerate(zip(one, two, strict=True))
+            (number, which, at)
+            for at, process in enumerate(self._processes)
+            for which, (mine, its) in enumerate(
+                zip(here, process.run(self._initial, sequences), strict=True)
+            )
             for number, (a, b) in enumerate(zip(mine, its, strict=True), 1)
             if a != b
         ]
         if not found:
             return None
-        number, which = min(found)
-        return which, number
+        number, which, at = min(found)
+        return which, number, self._processes[at]
 
-    def _shrunk(self, calls: Sequence[Made], deadline: float) -> tuple[list[Made], int]:
-        """Leave out calls as long as there is a difference; return them, and after which it is."""
+    def _shrunk(
+        self, calls: Sequence[Made], process: OtherProcess, deadline: float
+    ) -> tuple[list[Made], int, OtherProcess]:
+        """Leave out calls as long as there is a difference; return them, after which, and where."""
         best, number = list(calls), len(calls)
         progress = True
         while progress and time.monotonic() < deadline:
@@ -406,8 +410,8 @@ class OtherCopies:
             at = self._first_difference(fewer) if fewer else None
             progress = at is not None
             if at is not None:
-                best, number = fewer[at[0]][: at[1]], at[1]
-        return best, number
+                best, number, process = fewer[at[0]][: at[1]], at[1], at[2]
+        return best, number, process
 
     def _warn(self, error: Unreachable) -> None:
         warnings.warn(
