@@ -328,6 +328,9 @@ class Replica(Generic[C]):
                 break
             self._take_in(applied, progress)
             self._applied_term = entry.term
+            if applied.successor is not None and self.core.term == entry.term:
+                # Asked of another leader, it is done already.
+                self.core.transfer_leadership(applied.successor or None, now)
             if entry.kind is EntryKind.MEMBERSHIP:
                 self._membership_applied(progress)
         if progress.ended:

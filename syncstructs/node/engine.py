@@ -58,6 +58,7 @@ class Engine:
         self._over = False
         self._ending = False
         self._leaving: HasCancel | None = None
+        self._handing_over = False
         self._world = current_world()
         self.runner: Loop = self._world.loop(config.drive, f"syncstructs-{address}")
         self.gate = ReadGate(self.wake)
@@ -215,6 +216,8 @@ class Engine:
             raise
         if self.active is not None:
             self.active.set()
+        if self._handing_over:
+            self._stop_if_followed()
         now = self._world.now()
         if deadline <= now:
             self.wake()
@@ -277,7 +280,21 @@ class Engine:
             self._ending = True
             self.runner.call_later(2 * self.config.election_timeout_max, self._end_if_removed)
         if self._leaving is not None and not self.session:
-            self.runner.post(lambda: self._stop(self._closed_error()))
+            self.runner.post(self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Let another member lead, if this one does, before the node stops: nobody has to wait."""
+        self._handing_over = self.replica.core.transfer_leadership(None, self._world.now())
+        if self._handing_over:
+            self.wake()
+        else:
+            self._stop(self._closed_error())
+
+    def _stop_if_followed(self) -> None:
+        """Stop once another member leads, which may have needed this one's vote, or none will."""
+        core = self.replica.core
+        if core.leader not in (None, self.address) or (core.leader and not core.hands_over):
+            self._stop(self._closed_error())
 
     def _end_if_removed(self) -> None:
         self._ending = False

@@ -60,6 +60,55 @@ def change_members(
         ) from engine.failure
 
 
+def transfer_leadership(engine: Engine, to: str | None, timeout: float | None) -> Steps[None]:
+    """Have another voter lead: `to`, or any one that is able to; wait until it does.
+
+    It is a command in the log, so that it can be asked for anywhere. A leader gives it up after an
+    election timeout; then it is asked again.
+
+    Raises:
+        ConfigError: `to` is no address.
+        MembershipRefused: `to` has no vote, or nobody else has one.
+        Timeout: nobody else leads after `timeout` seconds; it may still come to it.
+    """
+    successor = "" if to is None else str(parse_address(to, field="to"))
+    deadline = inf if timeout is None else engine.now() + timeout
+    core, config = engine.replica.core, engine.config
+    former, ask_at = core.leader, 0.0
+    while engine.failure is None:
+        leader = core.leader
+        former = former or leader
+        if leader is not None and (leader == successor or (not successor and leader != former)):
+            return
+        now = engine.now()
+        if now >= deadline:
+            raise Timeout(f"{leader or 'nobody'} leads after {timeout} s, and not {_whom(to)}")
+        if now >= ask_at and leader is not None:
+            _check_successor(engine, successor, leader)
+            asked = engine.system("transfer_leadership", successor)
+            if not (yield asked, None if timeout is None else max(0.0, deadline - now)):
+                raise Timeout(f"{leader} was not asked to hand over within {timeout} s")
+            yield asked
+            ask_at = engine.now() + 1.5 * config.election_timeout_max
+        # Ends with the node at the latest, as its timers may not fire any more then.
+        yield engine.membership_change(), config.heartbeat_interval / 4
+    raise engine.failure
+
+
+def _whom(to: str | None) -> str:
+    return "another member" if to is None else to
+
+
+def _check_successor(engine: Engine, successor: str, leader: str) -> None:
+    voters = engine.replica.core.membership.voters
+    if successor and successor not in voters:
+        raise MembershipRefused(
+            f"{successor} has no vote, so it cannot lead; those who have: {', '.join(voters)}"
+        )
+    if voters == (leader,):
+        raise MembershipRefused(f"nobody but {leader} has a vote, so nobody else can lead")
+
+
 def _serves(
     wanted: tuple[str, ...], coming: list[str], leaving: list[str], only: Iterable[str] | None
 ) -> bool:

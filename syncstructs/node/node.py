@@ -34,7 +34,7 @@ from .batch import Batch, current_batch
 from .calls import Call
 from .engine import Engine
 from .forks import CutOffRunner
-from .members import change_members
+from .members import change_members, transfer_leadership
 from .runners import ManualRunner
 
 R = TypeVar("R", bound=Replicated)
@@ -298,6 +298,24 @@ class Node:
             raise ConfigError(f"members {addresses!r} must be a list of addresses, not one string")
         yield from change_members(self._engine, only=list(addresses), timeout=timeout)
 
+    @operation
+    def transfer_leadership(
+        self, to: str | None = None, timeout: float | None = None
+    ) -> Steps[None]:
+        """Have another member lead: the one at `to`, or one that has all; wait until it does.
+
+        On any member. Calls go on meanwhile: those under way wait a round trip, and none fails. A
+        node that is closed does this by itself. If the leader is lost meanwhile, whoever is elected
+        is asked to hand over to `to`; without `to` that one is another leader.
+
+        Raises:
+            ConfigError: `to` is no address.
+            MembershipRefused: `to` has no vote, or nobody else has one.
+            Timeout: not done within `timeout` seconds; it may still come to it.
+            NodeClosed, NodeFailed: this node has ended meanwhile.
+        """
+        yield from transfer_leadership(self._engine, to, timeout)
+
     def tick(self, timeout: float = 0.0) -> None:
         """Run a manually driven node: do what is due, and wait for events `timeout` seconds.
 
@@ -317,9 +335,9 @@ class Node:
         """Close the node: `close(timeout=15)`, or `await close.submit()`; idempotent.
 
         Its session is ended in the cluster, so that its locks pass to the next waiters at once, and
-        its waits are given up. Without an answer from a majority within a second (or
-        `Config.call_timeout` if that is less) it closes all the same, and the others wait until
-        the session has expired (`Config.session_ttl`).
+        its waits are given up. If it leads, it hands over before it stops. Without an answer from a
+        majority within a second (or `Config.call_timeout` if that is less) it closes all the same,
+        and the others wait until the session has expired (`Config.session_ttl`).
 
         Calls that were not sent end with `NodeClosed`. Those that were get their result if it comes
         in that time; else they end with `NodeClosed` if the cluster has ended the session, for then

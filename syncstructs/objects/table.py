@@ -67,6 +67,8 @@ class Applied(msgspec.Struct):
     """Sessions of any node that are no longer live."""
     changed: bool = False
     """Whether objects came or went."""
+    successor: str | None = None
+    """Who is asked to lead from now on; empty: whoever is able to. None: nobody is asked."""
 
 
 class _Round:
@@ -318,6 +320,11 @@ class Table:
         self.wanted = wanted
         return Outcome(list(wanted))
 
+    def _transfer_leadership(self, round_: _Round, to: str) -> Outcome:
+        """Have whoever leads hand over to `to`, or to anybody if that is empty."""
+        round_.applied.successor = to
+        return Outcome()
+
     def _open_session(
         self, round_: _Round, address: str, incarnation: int, attempt: int, ttl: float
     ) -> Outcome:
@@ -537,6 +544,7 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "open_session": (Table._open_session, (str, int, int, int | float)),
     "expire_session": (Table._expire_session, (int,)),
     "change_members": (Table._change_members, (list, list, list | None)),
+    "transfer_leadership": (Table._transfer_leadership, (str,)),
     "attach": (Table._attach, (str, str, dict, object, list)),
     "create": (Table._create, (str, str, list, dict, object, list)),
     "drop": (Table._drop, (str,)),

@@ -224,6 +224,11 @@ class RaftCore:
         return self._leading is not None and self._leading.sends_snapshot(self._now)
 
     @property
+    def hands_over(self) -> bool:
+        """Whether this member leads, and waits for another one to take over."""
+        return self._leading is not None and self._leading.successor is not None
+
+    @property
     def unlike_members(self) -> dict[str, tuple[str, ...]]:
         """Which of the others were started with another list of members, while none has begun."""
         return {} if self._recovery is None else self._recovery.unlike(self._membership)
@@ -336,8 +341,8 @@ class RaftCore:
     def transfer_leadership(self, to: str | None, now: float) -> bool:
         """Let a voter that keeps up lead instead of this leader; return whether it may come to it.
 
-        Nothing is proposed meanwhile. It is given up after an election timeout. `to` None: the
-        voter that has the most of the log.
+        Nothing is proposed meanwhile. It is given up after an election timeout. `to` None: of the
+        voters that are heard, the one that has the most of the log.
         """
         self._now = now
         leading = self._leading
@@ -345,12 +350,13 @@ class RaftCore:
             return leading is not None
         able = [
             peer
-            for peer, progress in leading.peers.items()
-            if peer in self._membership.voters and not progress.recovering and to in (None, peer)
+            for peer in leading.able(now)
+            if peer in self._membership.voters and peer != self.address and to in (None, peer)
         ]
         if not able:
             return False
-        leading.successor = max(able, key=lambda peer: leading.peers[peer].match_index)
+        known = leading.peers
+        leading.successor = max(able, key=lambda peer: (known[peer].match_index, known[peer].heard))
         leading.successor_until = now + self._config.election_timeout_max
         self._hand_over(leading)
         return True

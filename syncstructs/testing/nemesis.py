@@ -343,6 +343,21 @@ class Nemesis:
 
         life.soon(ask)
 
+    def hand_over(self, fault: Fault) -> None:
+        """Ask some node to have another one lead: any, or a certain one, which may be unable to."""
+        asked = self._running(fault)
+        if asked is None or asked.life is None or asked.life.node is None:
+            return
+        life = asked.life
+        to = None if fault.size < 0.5 else _one(self.simulation.addresses, fault.size * 2 - 1)
+        self._note(f"{asked.address} is asked to have {to or 'another one'} lead")
+
+        def ask() -> None:
+            with contextlib.suppress(SyncError):
+                life.node.transfer_leadership.submit(to, timeout=fault.span + 1.0)
+
+        life.soon(ask)
+
     def sever_joint(self, fault: Fault) -> None:
         """When the membership next becomes joint, leave its leader with one half of it only."""
         longer = replace(

@@ -94,7 +94,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _NODES: Final = {
     "crash": 3.0, "crash_leader": 2.0, "crash_all": 0.6, "crash_soon": 4.0, "crash_elected": 2.0,
-    "pause": 1.0, "pause_leader": 1.0, "close": 0.7, "jump": 0.6,
+    "pause": 1.0, "pause_leader": 1.0, "close": 0.7, "hand_over": 0.7, "jump": 0.6,
 }  # fmt: skip
 _NETWORK: Final = {
     "isolate": 1.5, "isolate_leader": 2.0, "isolate_elected": 1.5, "cut": 2.0, "split": 1.5,
