@@ -40,6 +40,7 @@ from .errors import (
 from .futures import Future
 from .node.node import Node
 from .node.syncobj import SyncObj
+from .objects.changes import Change, Subscription
 from .objects.context import Context, current_context
 from .objects.replicated import Replicated, operation, replicated
 from .objects.waiters import Waiters
@@ -58,6 +59,7 @@ __all__ = [
     "BlockingCall",
     "Busy",
     "Cancelled",
+    "Change",
     "Config",
     "ConfigError",
     "Context",
@@ -95,6 +97,7 @@ __all__ = [
     "SessionExpired",
     "ShutDown",
     "StorageError",
+    "Subscription",
     "SyncError",
     "SyncObj",
     "Timeout",

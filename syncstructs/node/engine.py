@@ -24,10 +24,13 @@ from ..errors import (
 )
 from ..futures import Future
 from ..objects.batches import encode_command
+from ..objects.changes import News, tell
 from ..objects.port import Binding, Steps
+from ..objects.replicated import Replicated
 from ..replica import Progress, Replica
 from .batch import Batch, current_batch
 from .calls import Call, CallBlocker, CallQueue
+from .changes import Changes
 from .driver import Driver
 from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
 from .gate import ReadGate
@@ -75,6 +78,7 @@ class Engine:
         self._timer: HasCancel | None = None
         self._timer_at = 0.0
         self._membership_waits: list[Future[None]] = []
+        self.news: News = []
         self._stores = self._open_stores(() if config.join else members)
         try:
             self.replica = self._make_replica(self._stores, members)
@@ -269,6 +273,8 @@ class Engine:
             future = self._barriers.pop(request, None)
             if future is not None:
                 future.finish(None, None)
+        if self.news:
+            tell(self.news)
         if progress.session_lost and self.failure is None:
             self._tell_objects()
         if progress.membership_changed:
@@ -365,7 +371,16 @@ class Engine:
         self._end_calls(refusal)
         if not told:
             self._tell_objects()
+        self._end_watches()
         self.runner.spawn(self._shut_down())
+
+    def _end_watches(self) -> None:
+        """Tell those who are told of changes that there will be none."""
+        with self.gate.lock:
+            for target in self.replica.table.objects.values():
+                if target._watch is not None:
+                    target._watch.end()
+        tell(self.news)
 
     def _loop_ended(self) -> None:
         """End with the asyncio loop, which winds up or was closed under this node."""
@@ -380,6 +395,7 @@ class Engine:
         self.failure = self.failure or error
         self._end_calls(error)
         self._tell_objects()
+        self._end_watches()
 
         def close_stores() -> None:
             try:
@@ -465,6 +481,14 @@ class Engine:
         return self._network.links()
 
     # What objects ask for (see `Port`)
+
+    def rewatch(self, binding: Binding) -> None:
+        """Take note that an object is watched now, or no longer; while nothing is applied."""
+        self.replica.table.rewatch(binding.name)
+
+    def changes(self, target: Replicated, limit: int) -> Changes:
+        """Return an iterator of the changes of an object that is attached here."""
+        return Changes(target, limit, self.blocker)
 
     @property
     def session(self) -> int:

@@ -79,7 +79,7 @@ class Record:
                 " such method, as others do: its state would differ from theirs from here on;"
                 " start this node again with the release of the class that they run"
             )
-        return function
+        return function if target._watch is None else target._watch.command(method, function)
 
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
@@ -149,6 +149,12 @@ class Directory:
         self._offers[name] = (target, copy(target.options()))
         target._binding = Binding(self._owner, name)
         target._dropped = None
+
+    def rewatch(self, name: str) -> None:
+        """Take note that the instance of that name is watched now, or no longer."""
+        record = self.records.get(name)
+        if record is not None and record.live is not None:
+            self._open(record, record.live)
 
     def withdraw(self, name: str) -> None:
         """Take back an offer; without effect once the instance is attached."""
@@ -341,6 +347,8 @@ class Directory:
             else:
                 target.restore_state(decode(record.state))
                 self._replay(record, target)
+            if target._watch is not None:
+                target._watch.replaced(_current.get())
         except (MemoryError, NodeFailed):
             raise
         except Exception as error:
@@ -390,6 +398,9 @@ class Directory:
         """Let the table's inner loop find the commands that the cluster takes."""
         commands = type(target)._commands
         known = {name: commands[name] for name in record.methods if name in commands}
+        watch = target._watch
+        if watch is not None:
+            known = {name: watch.command(name, function) for name, function in known.items()}
         self.live[record.id] = self.live[record.name] = (target, known)
         if len(known) < len(record.methods):
             missing = sorted(set(record.methods) - set(commands))
@@ -435,11 +446,17 @@ def _let_go(record: Record, target: Replicated) -> None:
     # In this order: whoever finds no binding, in another thread, finds out why.
     target._dropped = record.name
     target._binding = None
+    if target._watch is not None:
+        target._watch.end()
+        target._watch = None
 
 
 def _expire(target: Replicated, session: int) -> None:
+    expired: Callable[..., Any] = type(target).on_session_expired
+    if target._watch is not None:
+        expired = target._watch.command("on_session_expired", expired)
     try:
-        target.on_session_expired(session)
+        expired(target, session)
     except MemoryError:
         raise
     except Exception:

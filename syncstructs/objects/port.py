@@ -3,10 +3,12 @@
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from ..futures import Future
+    from .changes import Change, News
+    from .replicated import Replicated
 
 R = TypeVar("R")
 
@@ -41,8 +43,30 @@ def is_cleaning() -> bool:
     return _cleaning.get()
 
 
+class Changes(Protocol):
+    """The changes of an object, as an iterator of both kinds; a context manager."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> "Change": ...
+    def __aiter__(self) -> Self: ...
+    async def __anext__(self) -> "Change": ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def close(self) -> None:
+        """Take no more; whoever waits is told that there are no more."""
+
+
 class Port(Protocol):
     """A node, as its objects see it. All methods may be called from any thread."""
+
+    news: "News"
+    """What subscribers are to be told once nothing is being applied."""
+
+    def rewatch(self, binding: "Binding") -> None:
+        """Take note that an object is watched now, or no longer; while nothing is applied."""
+
+    def changes(self, target: "Replicated", limit: int) -> Changes:
+        """Return an iterator of the changes of an object that is attached here."""
 
     @property
     def reading(self) -> AbstractContextManager[object]:

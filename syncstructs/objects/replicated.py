@@ -24,8 +24,9 @@ from typing import (
 
 from ..codec import copy
 from ..errors import NotAttached, ObjectNotFound
+from .changes import Change, Subscription, Watch, subscribe
 from .context import _current
-from .port import Binding, Port, Steps
+from .port import Binding, Changes, Port, Steps
 from .waiters import Waiters
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _classes: dict[str, type["Replicated"]] = {}
-_NOT_STATE = frozenset({"_binding", "_dropped", "__orig_class__"})
+_NOT_STATE = frozenset({"_binding", "_dropped", "_watch", "__orig_class__"})
 """`typing` sets the last one on what `ReplDict[str, int]()` makes; it is no state."""
 _unattached: AbstractContextManager[object] = nullcontext()
 # What the ends of a `with` block do is known to users by other names.
@@ -67,6 +68,8 @@ class Replicated:
     _binding: Binding | None = None
     _dropped: str | None = None
     """The name under which it was dropped from the cluster, if it was and is attached nowhere."""
+    _watch: Watch | None = None
+    """Who wants to know of its changes here; None: nobody."""
     _local: ClassVar[frozenset[str]] = _NOT_STATE
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     _embeddable: ClassVar[bool] = True
@@ -115,6 +118,35 @@ class Replicated:
         """Give up what `session` holds or waits for. Applied on every member, as a command is."""
         for waiters in self._all_waiters():
             waiters.expire(session)
+
+    def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
+        """Have `callback(change)` called after every change of this object, on this member.
+
+        In the node's driver, in the order of the log, each change exactly once, from those on that
+        are applied after this call. Inside `with node.reading():` the state that is seen and the
+        changes that follow it fit together without a gap. A change that says `resynchronised` takes
+        the place of all that led to a state which was taken over as a whole (from a snapshot, or
+        from the cluster as the object was attached). What the callback raises is logged; it must
+        not block.
+
+        Raises:
+            NotAttached: it is attached to no node.
+            ObjectNotFound: it was dropped from the cluster.
+        """
+        return subscribe(self, bound(self), callback)
+
+    def changes(self, *, limit: int = 10_000) -> "Changes":
+        """Return an iterator of this object's changes here, for `for` and for `async for`.
+
+        As `subscribe`, from this call on. It ends when the object is dropped or the node ends. If
+        more than `limit` changes wait to be taken, one that says `resynchronised` takes the place
+        of all of them.
+
+        Raises:
+            NotAttached: it is attached to no node.
+            ObjectNotFound: it was dropped from the cluster.
+        """
+        return bound(self).port.changes(self, limit)
 
     def on_session_lost(self) -> None:
         """React when this node can no longer be sure of its session. Here only, not replicated."""
@@ -196,6 +228,11 @@ class ReplicatedMethod(Generic[P, R]):
         if target._binding is not None:
             context.check_inline(target._binding, self._name)
         copied = {name: copy(value) for name, value in kwargs.items()}
+        watch = target._watch
+        if watch is not None:
+            return cast(
+                R, watch.run(self._name, self._function, target, tuple(map(copy, args)), copied)
+            )
         return self._function(target, *map(copy, args), **copied)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":

@@ -132,6 +132,10 @@ class Table:
         """Take back an offer; without effect once the instance is attached."""
         self._directory.withdraw(name)
 
+    def rewatch(self, name: str) -> None:
+        """Take note that the instance of that name is watched now, or no longer."""
+        self._directory.rewatch(name)
+
     @property
     def objects(self) -> Mapping[str, Replicated]:
         """The instances attached on this member, by name, oldest object first."""
