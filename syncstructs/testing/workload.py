@@ -323,13 +323,16 @@ class Client:
         """Call again and again, until the load is closed."""
         load, random = self.load, self.random
         while load.is_open:
-            # Not for so long that the load could not be ended.
-            await asyncio.sleep(min(random.expovariate(1.0) * load.plan.think, _LONGEST_THOUGHT))
+            await asyncio.sleep(self._thought())
             if load.read_only:
                 await self._guard(self.read())
                 continue
             (kind,) = random.choices(self._kinds, self._weights)
             await self._guard(getattr(self, kind)())
+
+    def _thought(self) -> float:
+        """Return how many seconds to think; not for so long that the load could not be ended."""
+        return min(self.random.expovariate(1.0) * self.load.plan.think, _LONGEST_THOUGHT)
 
     async def _guard(self, step: Coroutine[Any, Any, None]) -> None:
         try:
@@ -632,7 +635,7 @@ class Client:
             ended.cancel()
         if closes:
             # What is dropped can be made anew; until then, others find it shut down.
-            await asyncio.sleep(random.expovariate(1.0) * self.load.plan.think)
+            await asyncio.sleep(self._thought())
             await self._await(node.drop.submit(name))
 
     def _made_args(self, method: str) -> tuple[Any, ...]:
