@@ -289,7 +289,9 @@ class Engine:
             self.runner.post(self._hand_over)
 
     def _hand_over(self) -> None:
-        """Let another member lead, if this one does, before the node stops: nobody has to wait."""
+        """Let another member lead, if this one does, before the node stops."""
+        if self._over:
+            return
         self._handing_over = self.replica.core.transfer_leadership(None, self._world.now())
         if self._handing_over:
             self.wake()

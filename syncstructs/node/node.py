@@ -304,9 +304,9 @@ class Node:
     ) -> Steps[None]:
         """Have another member lead: the one at `to`, or one that has all; wait until it does.
 
-        On any member. Calls go on meanwhile: those under way wait a round trip, and none fails. A
-        node that is closed does this by itself. If the leader is lost meanwhile, whoever is elected
-        is asked to hand over to `to`; without `to` that one is another leader.
+        On any member. Calls under way wait until the next leader has them, as after any change of
+        leader. A leader that is closed does this by itself. If the leader is lost meanwhile,
+        whoever is elected is asked to hand over to `to`; without `to` that one is another leader.
 
         Raises:
             ConfigError: `to` is no address.
