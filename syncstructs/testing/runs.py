@@ -262,14 +262,22 @@ class Run:
         check_settled(load)
         check_leaks(load)
 
-    def _members_are_settled(self) -> bool:
-        """Start whoever is to be a member, and look whether all is done that was asked for."""
+    def _start_members(self) -> None:
+        """Start whoever is to be a member: also one that was removed, stopped, and is wanted again.
+
+        A change may have been on its way for long.
+        """
         simulation = self.simulation
         for address in simulation.cast():
             host = simulation.hosts[address]
             life = host.life
             if life is None or life.node is None or life.node._engine.failure is not None:
                 simulation.start_again([address])
+
+    def _members_are_settled(self) -> bool:
+        """Start whoever is to be a member, and look whether all is done that was asked for."""
+        simulation = self.simulation
+        self._start_members()
         if not simulation.has_members():
             return False
         if not simulation.removed_know():
@@ -282,6 +290,7 @@ class Run:
     def _members_are_idle(self) -> bool:
         """Whether no caller is at work; who is removed only now is stopped, with its callers."""
         if self.plan.spares:
+            self._start_members()
             self.simulation.retire()
         return self.load.is_idle
 
@@ -290,6 +299,7 @@ class Run:
 
         Who is removed only now is stopped, as what it knew is never going to change.
         """
+        self._start_members()
         self.simulation.retire()
         cast = self.simulation.cast()
         for life in self.simulation.lives():
