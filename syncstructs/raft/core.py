@@ -597,7 +597,13 @@ class RaftCore:
 
     def _on_dismissal(self, message: Dismissal) -> None:
         """Stand for election no more, unless a newer membership is known here."""
-        if 0 != self._membership.genesis != message.genesis:
+        log = self.log
+        if log.term_at(1) == log.last_id.term:
+            # A genesis that nothing but its own term has followed may be that of a first leader
+            # whom nobody followed, so that the cluster has another one.
+            if not self._same_cluster(message.genesis):
+                return
+        elif 0 != self._membership.genesis != message.genesis:
             # It speaks of another life of the cluster.
             return
         if self._leading is None and self.leader is None:

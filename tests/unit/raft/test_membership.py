@@ -618,7 +618,8 @@ def test_a_removed_server_that_stands_is_told_and_stands_no_more(make_bench) -> 
     assert only(sends, Dismissal, "c") == [Dismissal(index, bench.core.membership.genesis)]
     assert not only(bench.step("b", PreVoteRequest(2, EntryId(1, 1), 0)), Dismissal)
 
-    removed = make_bench(restored=Restored(HardState(1), None, (entry(1, 1, m("abc")),)))
+    log = (entry(1, 1, m("abc")), entry(2, 2))
+    removed = make_bench(restored=Restored(HardState(2), None, log))
     removed.time_out()
     assert removed.core.role is Role.PRE_CANDIDATE
     genesis = removed.core.membership.genesis
@@ -629,6 +630,22 @@ def test_a_removed_server_that_stands_is_told_and_stands_no_more(make_bench) -> 
     assert removed.core.is_dismissed
     removed.time_out()
     assert removed.core.role is Role.FOLLOWER
+
+
+def test_a_first_leader_whom_nobody_followed_is_told_by_the_cluster_of_another_one(
+    make_bench,
+) -> None:
+    log = (entry(1, 1, m("abc")), entry(2))
+    alone = make_bench(restored=Restored(HardState(1), None, log))
+    other = Dismissal(7, alone.core.membership.genesis + 1)
+    alone.step("b", other)
+    assert alone.core.is_dismissed
+    followed = make_bench(restored=Restored(HardState(1), None, log))
+    followed.step("b", append(1, EntryId(1, 2), commit=2))
+    followed.core.peer_lost("b", followed.now)
+    followed.time_out()
+    followed.step("c", other)
+    assert not followed.core.is_dismissed, "what it holds is committed"
 
 
 def test_who_knows_a_newer_membership_is_not_dismissed(make_bench) -> None:
