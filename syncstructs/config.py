@@ -43,6 +43,15 @@ def parse_address(text: str, *, field: str = "address") -> Address:
     return Address(host.lower(), int(port))
 
 
+def is_nameless(address: str) -> bool:
+    """Whether this names a node that nobody can call: an observer, which has no address.
+
+    >>> is_nameless("observer-5d41402abc4b2a76"), is_nameless("db1.example:4321")
+    (True, False)
+    """
+    return ":" not in address
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Settings of one node. Times are seconds, sizes bytes; every field has a default that serves.

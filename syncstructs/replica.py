@@ -571,6 +571,7 @@ class Replica(Generic[C]):
                 self._early.append((sender, message))
                 self._early_bytes += len(message.commands)
             return
+        self.core.expect(sender)
         if message.session == 0:
             if self._grants(sender, message):
                 self._intake.offer_system(message.commands)
@@ -638,7 +639,9 @@ class Replica(Generic[C]):
             self._expiry_at = now + self.config.heartbeat_interval
             return
         self._expiry_at = now + self.config.session_ttl
-        for session, (address, ttl) in self.table.sessions.live().items():
+        live = self.table.sessions.live()
+        self.core.forget_departed({address for address, _ in live.values()})
+        for session, (address, ttl) in live.items():
             if address == self.address or session in self._expiring:
                 continue
             silent_since = max(self.core.heard(address), self._leader_since)

@@ -60,7 +60,7 @@ def describe(
             objects[name]["digest"] = found[name]
     return {
         "address": replica.address,
-        "role": core.role.name.lower().replace("_", "-"),
+        "role": "observer" if core.observes else core.role.name.lower().replace("_", "-"),
         "term": core.term,
         "leader": core.leader,
         "members": sorted(core.members),

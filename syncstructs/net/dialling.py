@@ -147,6 +147,7 @@ class Dialler:
             if guest:
                 async with asyncio.timeout(self._config.connect_timeout):
                     await self._guest_lookups.acquire()
+            assert peer.address is not None, peer.name
             peer.lookup = self._spawn(resolve(peer.address))
             if guest:
                 # Not before: it may go on when nobody waits any more.

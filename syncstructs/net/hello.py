@@ -12,7 +12,7 @@ from struct import Struct
 
 import msgspec
 
-from ..config import parse_address
+from ..config import is_nameless, parse_address
 from ..errors import ConfigError, ProtocolError
 
 PROTOCOL_VERSION = 2
@@ -24,6 +24,9 @@ _HEAD = Struct("!12sBH")
 _HELLO, _REFUSAL = 1, 2
 _REASON_LIMIT_BYTES = 1024
 _QUOTED_CHARACTERS = 80
+# What nodes without an address call themselves, with a number that no other one has.
+_NAMELESS = frozenset({"observer", "console"})
+_HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +153,9 @@ def reason_to_refuse(
         return f"{own} dialled {quoted(dialled)}, but reached {peer}"
     if hello.dialled != identity.address:
         return f"{peer} dialled {quoted(hello.dialled)}, but reached {own}"
-    if not _is_address(hello.address):
+    if is_nameless(hello.address) and is_nameless(identity.address):
+        return f"{own} and {peer} have no address, either of them"
+    if not is_name(hello.address) and not _is_address(hello.address):
         return f"{own} cannot call back {peer}, which is no address"
     return None
 
@@ -162,3 +167,23 @@ def _is_address(text: str) -> bool:
     except ConfigError:
         return False
     return text.isprintable() and " " not in text
+
+
+def is_name(text: str) -> bool:
+    """Whether a node may call itself that which has no address, as "observer-5d41402abc4b2a76".
+
+    >>> is_name("observer-5d41402abc4b2a76"), is_name("db1:4321"), is_name("observer-x y")
+    (True, False, False)
+    """
+    kind, _, number = text.partition("-")
+    return kind in _NAMELESS and 0 < len(number) <= 32 and set(number) <= _HEXADECIMAL
+
+
+def dials(own: str, other: str) -> bool:
+    """Whether the node `own` makes the connections of the two: the greater address does.
+
+    Who has none does in any case. Two of those cannot meet.
+    """
+    if is_nameless(own) or is_nameless(other):
+        return is_nameless(own)
+    return own > other

@@ -4,6 +4,7 @@ import asyncio
 
 from ..config import Address, parse_address
 from .connection import Connection
+from .hello import is_name
 from .sockets import Target
 
 
@@ -11,12 +12,15 @@ class Peer:
     """One other node: its link if there is one, and the dial under way if not.
 
     Raises:
-        ConfigError: `name` is no address.
+        ConfigError: `name` is neither an address nor that of a nameless node.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.address: Address = parse_address(name, field="peer")
+        self.address: Address | None = None
+        """None: it can only call."""
+        if not is_name(name):
+            self.address = parse_address(name, field="peer")
         self.connection: Connection | None = None
         # Set exactly while there is no link.
         self.unlinked = asyncio.Event()
@@ -70,6 +74,7 @@ class Peer:
         return self.early_break_count
 
     def _check(self) -> None:
+        assert self.address is not None or self.dialling is None, self.name
         assert self.unlinked.is_set() == (self.connection is None), self.name
 
 

@@ -5,16 +5,29 @@ holds, linked or not. A **guest** is a node of the same cluster that is not amon
 is not a member yet, or any more, or of which this node has not heard yet that it is. It came by
 itself, or was a member, and is known only while there is a link to it or it is being called back.
 
-Whoever knows the name of the cluster can be a guest, so their number is bounded.
+Whoever knows the name of the cluster can be a guest, so their number is bounded. Nameless ones,
+which are observers and consoles, are counted for themselves: there may be hundreds of them.
 """
 
 from collections.abc import Collection
 
+from ..config import is_nameless
 from ..errors import ConfigError
 from .peer import Peer
+from .sockets import open_files_limit
 
 GUEST_COUNT = 256
 """One guest more is turned away. Former members stay beyond this: those are the node's doing."""
+
+# Files that a process needs for other things: its logs, 256 connections that have not greeted, and
+# what the program around the node has open. Nameless guests get the rest.
+_FILES_KEPT = 640
+_NAMELESS_MIN, _NAMELESS_MAX = 256, 4096
+
+
+def nameless_limit() -> int:
+    """Return how many nameless guests a node takes: what the limit of open files leaves."""
+    return min(max(open_files_limit() - _FILES_KEPT, _NAMELESS_MIN), _NAMELESS_MAX)
 
 
 class Peers:
@@ -26,6 +39,7 @@ class Peers:
 
     def __init__(self, own: str, members: Collection[str]) -> None:
         self._own = own
+        self._nameless_count = nameless_limit()
         self.members: dict[str, Peer] = {}
         self.guests: dict[str, Peer] = {}
         self.set_members(members)
@@ -64,7 +78,15 @@ class Peers:
 
     def has_room(self, name: str) -> bool:
         """Return whether `admit` would find or make a peer of that name."""
-        return name in self or len(self.guests) < GUEST_COUNT
+        if name in self:
+            return True
+        nameless = is_nameless(name)
+        count = sum(is_nameless(guest) == nameless for guest in self.guests)
+        return count < self.limit(name)
+
+    def limit(self, name: str) -> int:
+        """Return how many guests like the one of that name there may be."""
+        return self._nameless_count if is_nameless(name) else GUEST_COUNT
 
     def admit(self, name: str) -> Peer | None:
         """Return the peer of that name, as a new guest if it was not known; None: no room."""
@@ -90,7 +112,9 @@ class Peers:
     def _check(self) -> None:
         assert self._own not in self, self._own
         assert not self.members.keys() & self.guests.keys(), (self.members, self.guests)
-        assert sum(not guest.was_member for guest in self.guests.values()) <= GUEST_COUNT
+        named = [guest for guest in self.guests.values() if guest.address is not None]
+        assert sum(not guest.was_member for guest in named) <= GUEST_COUNT
+        assert len(self.guests) - len(named) <= self._nameless_count
         for name, peer in (*self.members.items(), *self.guests.items()):
             assert peer.name == name, (peer.name, name)
             peer._check()

@@ -9,13 +9,25 @@ import errno
 import math
 import os
 import socket
+import sys
 from typing import Any, NamedTuple
 
 from ..config import Address, parse_address
 from ..errors import BindError
 
+if sys.platform != "win32":
+    import resource
+
 BACKLOG = 128
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def open_files_limit() -> int:
+    """Return how many files this process may have open; as much as can be if nothing limits it."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 class Target(NamedTuple):

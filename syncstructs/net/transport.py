@@ -7,7 +7,8 @@ other side knows that it is. Its link is like any other, but nobody here restore
 One connection per pair, and no race for it: **the member with the greater address dials**, and
 only its connections become links. The other one *knocks*: while it has no link it dials too, says
 hello, hears hello, and closes; the knock tells the greater one to dial now instead of after its
-pause. So whichever of the two starts last, they are linked within two round trips. A guest that
+pause. So whichever of the two starts last, they are linked within two round trips. A nameless node,
+such as an observer, listens nowhere and always dials. A guest that
 knocks is called back once per knock, and forgotten if that fails: whatever strangers say, they make
 this node dial no more often than they do.
 
@@ -25,14 +26,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Collection
 
-from ..config import Config
+from ..config import Config, is_nameless
 from ..errors import ProtocolError
 from .connection import Connection
 from .dialling import Dialler
-from .hello import Identity, quoted
+from .hello import Identity, dials, quoted
 from .link import Broken, Event, Greeted, Link, Refused, Side
 from .notices import Notices
-from .peers import GUEST_COUNT, Peers
+from .peers import Peers
 from .sockets import BACKLOG, listen, stop_accepting
 
 _log = logging.getLogger("syncstructs.net")
@@ -107,7 +108,9 @@ class Transport:
             BindError: the address is in use, not of this machine, or its name does not resolve.
         """
         loop = asyncio.get_running_loop()
-        sockets = await listen(self._config.bind or self.address)
+        sockets = []
+        if not is_nameless(self.address):
+            sockets = await listen(self._config.bind or self.address)
         try:
             while sockets and not self._closing:
                 server = await loop.create_server(self._accept, sock=sockets[0], backlog=BACKLOG)
@@ -309,9 +312,9 @@ class Transport:
 
     def _greeted(self, connection: Connection, event: Greeted) -> None:
         name = event.address
-        dials = self.address > name
+        own_dials = dials(self.address, name)
         if connection.link.side == "dialer":
-            if dials:
+            if own_dials:
                 self._adopt(connection, name)
             else:
                 connection.end("the knock was heard")
@@ -322,7 +325,7 @@ class Transport:
         known = self._peers.get(name)
         current = None if known is None else known.connection
         news = current is None or _supersedes(event, current)
-        if dials:
+        if own_dials:
             connection.link.greet(self._next_number())
             connection.end("the knock was heard", flush=True)
             if news:
@@ -341,7 +344,7 @@ class Transport:
 
     def _turn_away(self, connection: Connection, name: str) -> None:
         own = quoted(self.address)
-        reason = f"{own} has {GUEST_COUNT} guests, and no room for {quoted(name)}"
+        reason = f"{own} has {self._peers.limit(name)} guests, and no room for {quoted(name)}"
         connection.link.refuse(reason)
         connection.was_refused = True
         source = f"host {connection.host}"
@@ -409,7 +412,7 @@ class Transport:
                 assert peer.connection.peer == name, (peer.connection.peer, name)
                 assert not peer.connection.has_ended, name
                 assert peer.connection in self._connections, name
-                assert (link.side == "dialer") == (self.address > name), (name, link.side)
+                assert (link.side == "dialer") == dials(self.address, name), (name, link.side)
 
 
 def frame_limit_bytes(config: Config) -> int:

@@ -166,8 +166,12 @@ class Driver(Generic[C]):
         """Return whether stores have to do something."""
         if effects.appends:
             self._appends.extend(effects.appends)
+        encoded, data = None, b""
         for peer, message in effects.sends:
-            self._links.send(peer, encode(message))
+            if message is not encoded:
+                # Observers that are equally far are sent the very same one.
+                encoded, data = message, encode(message)
+            self._links.send(peer, data)
         if effects.peers is not None:
             self._set_peers(effects.peers)
         if effects.dismissed:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar, cast
 
-from ..config import Config
+from ..config import Config, is_nameless
 from ..errors import (
     BlockingCall,
     NodeClosed,
@@ -52,7 +52,10 @@ class Engine:
     """One running member. Its methods may be called from any thread, unless they say otherwise."""
 
     def __init__(self, *, address: str, members: tuple[str, ...], config: Config) -> None:
-        """`members` (with the own address): those to begin with, or to ask if it is to join."""
+        """`members` (with the own address): those to begin with, or to ask if it is to join.
+
+        A nameless node is an observer, and only asks.
+        """
         self.address = address
         self.config = config
         self.failure: SyncError | None = None
@@ -79,7 +82,8 @@ class Engine:
         self._timer_at = 0.0
         self._membership_waits: list[Future[None]] = []
         self.news: News = []
-        self._stores = self._open_stores(() if config.join else members)
+        only_asks = config.join or is_nameless(address)
+        self._stores = self._open_stores(() if only_asks else members)
         try:
             self.replica = self._make_replica(self._stores, members)
         except BaseException:

@@ -36,6 +36,7 @@ from .engine import Engine
 from .forks import CutOffRunner
 from .members import change_members, transfer_leadership
 from .runners import ManualRunner
+from .world import current_world
 
 R = TypeVar("R", bound=Replicated)
 Consumers = Mapping[str, Replicated] | Iterable[Replicated]
@@ -47,8 +48,14 @@ _CLOSE_TIMEOUT = 15.0
 class Node:
     """A member of the cluster made of `address` and `peers`; carries the attached objects.
 
+    Without an address it is an **observer** of the members `peers`: it holds all that they hold,
+    live, and calls, waits and locks as they do, but listens nowhere, has no vote and is no member.
+    So any number of them may come and go. What it is told comes from the leader, in turns that are
+    the rarer the more observers there are; its own calls do not wait for them.
+
     Args:
-        address: where this member listens and how the others call it, as "host:port".
+        address: where this member listens and how the others call it, as "host:port"; None: it is
+            an observer.
         peers: the addresses of the other members; the own one among them is accepted.
         consumers: objects to attach: a mapping of names to objects, or objects alone, which take
             their class's name and their ordinal in it as names ("ReplDict1").
@@ -68,7 +75,7 @@ class Node:
 
     def __init__(
         self,
-        address: str,
+        address: str | None,
         peers: Iterable[str] = (),
         *,
         consumers: Consumers | None = None,
@@ -79,7 +86,11 @@ class Node:
         self._begin(_named(consumers))
 
     def _prepare(
-        self, address: str, peers: Iterable[str], config: Config | None, fields: dict[str, Any]
+        self,
+        address: str | None,
+        peers: Iterable[str],
+        config: Config | None,
+        fields: dict[str, Any],
     ) -> None:
         if isinstance(peers, str):
             raise ConfigError(f"peers {peers!r} must be a list of addresses, not one string")
@@ -89,11 +100,13 @@ class Node:
         settings = config or Config()
         if fields:
             settings = replace(settings, **fields)
-        own = str(parse_address(address))
+        own = _observer_name() if address is None else str(parse_address(address))
         others = {str(parse_address(peer, field="peer")) for peer in peers} - {own}
-        self._engine = Engine(
-            address=own, members=tuple(sorted({own, *others})), config=settings
-        )
+        if address is None:
+            _check_observer(others, settings)
+        else:
+            others.add(own)
+        self._engine = Engine(address=own, members=tuple(sorted(others)), config=settings)
 
     def _begin(self, consumers: dict[str, Replicated]) -> None:
         engine = self._engine
@@ -165,7 +178,7 @@ class Node:
 
     @property
     def address(self) -> str:
-        """This member's address."""
+        """This member's address; of an observer, a name that no other node has."""
         return self._engine.address
 
     @property
@@ -587,6 +600,22 @@ def _named(consumers: Consumers | None) -> dict[str, Replicated]:
         if not isinstance(target, Replicated):
             raise ConfigError(f"consumer {name!r} is a {type(target).__name__}, not a Replicated")
     return named
+
+
+def _observer_name() -> str:
+    return f"observer-{current_world().random_bits(64):016x}"
+
+
+def _check_observer(servers: set[str], config: Config) -> None:
+    if not servers:
+        raise ConfigError("peers is empty: an observer needs the addresses of members")
+    for field in ("data_dir", "bind", "join"):
+        value = getattr(config, field)
+        if value not in (None, False):
+            raise ConfigError(
+                f"{field} {value!r} is for members: an observer keeps nothing, listens nowhere and"
+                " does not become one; leave it out, or give the node an address"
+            )
 
 
 def _check_name(name: str) -> None:

@@ -46,7 +46,7 @@ class SyncObj(Node, Replicated, metaclass=_StartsWhenMade):
 
     def __init__(
         self,
-        address: str,
+        address: str | None,
         partners: Iterable[str] = (),
         *,
         consumers: Consumers | None = None,

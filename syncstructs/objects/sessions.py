@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from ..config import is_nameless
+
 # Former lives of an address that are remembered, so that nothing late can bring them back.
 _FORMER_MAX = 16
 
@@ -85,7 +87,14 @@ class Sessions:
 
     def expire(self, session: int) -> bool:
         """End a session; False if it was not live."""
-        return self._live.pop(session, None) is not None
+        ended = self._live.pop(session, None)
+        if ended is None:
+            return False
+        if is_nameless(ended.address):
+            # An observer's name is used by one life only. At the worst, an opening that comes late
+            # opens a session that nobody uses, and that expires.
+            del self._newest[ended.address]
+        return True
 
     def last(self, session: int) -> int | None:
         """Return the number of the last call applied (0 before the first); None if not live."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from ..config import Config
+from ..config import Config, is_nameless
 from ..errors import ProtocolError
 from .appends import Appends
 from .ballot import Ballot
@@ -44,6 +44,7 @@ from .messages import (
     EntryKind,
     HardState,
     Message,
+    Observe,
     PreVoteReply,
     PreVoteRequest,
     RaftMessage,
@@ -69,6 +70,10 @@ if TYPE_CHECKING:
 # After losing the link to its leader a follower stands within this part of the election timeout
 # (20 ms of the default 0.3 s): soon, but spread, so that two rarely stand at once.
 _LINK_LOST_SPREAD = 1 / 15
+
+
+# An observer is spoken to once in the longest election timeout, so it waits some of them.
+_OBSERVER_PATIENCE = 4
 
 
 class Role(Enum):
@@ -105,6 +110,7 @@ class RaftCore:
         "_leading",
         "_membership",
         "_now",
+        "_observers",
         "_patient",
         "_patient_until",
         "_peers",
@@ -119,6 +125,7 @@ class RaftCore:
         "is_alone",
         "leader",
         "log",
+        "observes",
         "role",
         "term",
         "voted_for",
@@ -138,9 +145,11 @@ class RaftCore:
         """Continue with what the stores held. A lone member is its own leader at once.
 
         `members`: the voters to begin with, where the stores do not tell any; none: it waits until
-        it is made a member. `contacts`: whom it asks meanwhile.
+        it is made a member. `contacts`: whom it asks meanwhile. Without an address it is an
+        observer: it follows whoever leads, and never votes or counts.
         """
         self.address = address
+        self.observes = is_nameless(address)
         self.role = Role.FOLLOWER
         self.term = restored.hard_state.term
         self.voted_for = restored.hard_state.vote
@@ -165,10 +174,11 @@ class RaftCore:
         self._ask_again_at = now
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
+        self._observers: dict[str, None] = {}
         self.is_alone = False
         """Whether this member is a quorum by itself."""
         self._recovery: Recovery | None = None
-        if restored.blank:
+        if restored.blank and not self.observes:
             nonce = random.getrandbits(62) + 1
             self._recovery = Recovery(nonce, lasting=restored.lasting and bool(members))
             self._floor = None
@@ -276,6 +286,15 @@ class RaftCore:
         progress = self._leading.peers.get(peer)
         return progress.heard if progress else self._leading.departed.get(peer, 0.0)
 
+    def forget_departed(self, known: Collection[str]) -> None:
+        """Remember of nobody but `known` when it was heard last, if it is not spoken to any more.
+
+        For whoever calls `heard`; the observers of a year are too many to remember.
+        """
+        if self._leading is not None:
+            departed = self._leading.departed
+            self._leading.departed = {p: heard for p, heard in departed.items() if p in known}
+
     def cluster_time(self, now: float) -> int:
         """Return the cluster time in microseconds; only a leader's advances by itself."""
         return self._leading.cluster_time(now) if self._leading else self.log.last_time
@@ -284,7 +303,8 @@ class RaftCore:
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest; infinite if never."""
-        return self._leading.deadline() if self._leading else self._election_at
+        leading = self._leading
+        return self._election_at if leading is None else leading.deadline(self.commit_index)
 
     def tick(self, now: float) -> None:
         """Do what time demands."""
@@ -411,6 +431,8 @@ class RaftCore:
             self._recovery.forget(peer)
             self._floor = None
             self._send(peer, RecoveryRequest(self._recovery.nonce))
+        if self.observes:
+            self._send(peer, Observe())
         if self._leading is not None:
             if peer in self._leading.peers:
                 self._leading.relinked(peer, now)
@@ -426,7 +448,11 @@ class RaftCore:
     def peer_lost(self, peer: str, now: float) -> None:
         """Note that the link to `peer` is down: if it leads, it may have died."""
         self._now = now
-        if self._leading is not None:
+        if peer in self._observers:
+            del self._observers[peer]
+            if self._leading is not None:
+                self._leading.observe_no_more(peer)
+        elif self._leading is not None:
             if peer in self._leading.peers:
                 self._leading.unlinked(peer)
         elif peer == self.leader and self._following is not None:
@@ -504,6 +530,8 @@ class RaftCore:
                 self._on_dismissal(message)
             case TimeoutNow():
                 self._on_timeout_now(sender, message)
+            case Observe():
+                self._on_observe(sender)
 
     # Effects
 
@@ -527,7 +555,10 @@ class RaftCore:
             or effects.reads
             or effects.peers is not None
             or effects.dismissed
-            or (self._leading is not None and self._leading.has_messages(self.commit_index))
+            or (
+                self._leading is not None
+                and self._leading.has_messages(self.commit_index, self._now)
+            )
         )
 
     def take_effects(self) -> Effects:
@@ -616,6 +647,21 @@ class RaftCore:
         if message.term == self.term and sender == self.leader and self._may_stand:
             self._campaign(transfer=True)
 
+    # Observers
+
+    def expect(self, peer: str) -> None:
+        """Note that a call of `peer` is about to be appended: an observer is told of it at once."""
+        if self._leading is not None:
+            self._leading.observers.expect(peer, self.log.last_index + 1)
+
+    def _on_observe(self, sender: str) -> None:
+        """Speak to an observer from now on, whenever this member leads, until its link is down."""
+        if not is_nameless(sender):
+            raise ProtocolError(f"{sender} has an address, so it is to become a member instead")
+        self._observers[sender] = None
+        if self._leading is not None:
+            self._leading.observe(sender, self.commit_index, self._now)
+
     # Recovery (see `recovery.Recovery`)
 
     def _on_recovery_request(self, sender: str, message: RecoveryRequest) -> None:
@@ -627,7 +673,7 @@ class RaftCore:
             self._voided[sender] = message.nonce
             if self._ballot is not None:
                 self._become_follower(self.term, None)
-        if self._leading is not None and sender in self._leading.peers:
+        if self._leading is not None and sender in self._leading.followers:
             self._leading.begin_recovery(sender, message.nonce)
             self._set_barrier(self._leading)
         reply = RecoveryReply(
@@ -709,6 +755,8 @@ class RaftCore:
         self._election_timeout = self._random.uniform(
             config.election_timeout_min, config.election_timeout_max
         )
+        if self.observes:
+            self._election_timeout *= _OBSERVER_PATIENCE
         self._election_at = self._now + self._election_timeout
 
     def _become_follower(self, term: int, leader: str | None) -> None:
@@ -740,6 +788,7 @@ class RaftCore:
         """
         return (
             self._recovery is None
+            and not self.observes
             and not self.is_dismissed
             and any(
                 membership.is_voter(self.address)
@@ -758,7 +807,10 @@ class RaftCore:
         self._become_follower(self.term, None)
         self._ask_again_at = self._now
         self._ask_for_recovery()
-        if self._recovery is None:
+        if self.observes:
+            for peer in self._peers:
+                self._send(peer, Observe())
+        elif self._recovery is None:
             # Who cannot stand asks whether it is still a member.
             for peer in self._peers:
                 self._send(peer, self._pre_vote_request())
@@ -824,6 +876,8 @@ class RaftCore:
             now=self._now,
         )
         self._leading.begin_round(self._now)
+        for observer in self._observers:
+            self._leading.observe(observer, self.commit_index, self._now)
         # Entries of older terms are committed by committing one of the own (5.4.2).
         if self._membership.genesis:
             self._append_own(EntryKind.NOOP, b"")
@@ -920,7 +974,7 @@ class RaftCore:
             return
         if sender not in leading.peers or leading.is_outlived(sender, message):
             return
-        if message.recovering:
+        if message.recovering and sender in leading.followers:
             leading.begin_recovery(sender, message.recovering)
             self._set_barrier(leading)
         else:

@@ -22,6 +22,7 @@ from .messages import (
     SnapshotMeta,
     SnapshotReply,
 )
+from .observing import Observers
 from .progress import Mode, Progress
 from .quorum import reached_by_majority
 from .reads import HeldReads, Read, Rounds
@@ -55,9 +56,11 @@ class Leading:
         "_time_base",
         "_transfers",
         "departed",
+        "followers",
         "heartbeat_at",
         "is_alone",
         "noop_index",
+        "observers",
         "peers",
         "reads",
         "rounds",
@@ -82,7 +85,10 @@ class Leading:
         self.noop_index = log.last_index + 1
         """The no-op of this term; once it is committed, so is all that was before (5.4.2)."""
         self.peers: dict[str, Progress] = {}
-        """All who are spoken to: the other members, and for a while those that were."""
+        """All who are spoken to: the followers, and the observers."""
+        self.followers: dict[str, Progress] = {}
+        """The other members, and for a while those that were."""
+        self.observers = Observers(config, now)
         self.departed: dict[str, float] = {}
         """When those were heard last that are spoken to no more: their sessions live on."""
         self.rounds = Rounds(now)
@@ -116,45 +122,49 @@ class Leading:
         self.is_alone = membership.is_quorum((self._address,))
         self._quorum_heard_at = None
         for peer in membership.members:
-            progress = self.peers.get(peer)
+            progress = self.followers.get(peer)
             if progress is not None:
                 progress.leaves_at = None
             elif peer != self._address:
-                self.peers[peer] = Progress(self._log.last_index + 1, now)
+                progress = Progress(self._log.last_index + 1, now)
+                self.peers[peer] = self.followers[peer] = progress
                 # Under a round of its own would be too much: it is asked with the next one.
-                self.peers[peer].must_speak = True
-        for peer, progress in self.peers.items():
+                progress.must_speak = True
+        for peer, progress in self.followers.items():
             if progress.leaves_at is None and peer not in membership.members:
                 progress.leaves_at = now + 2 * self._config.election_timeout_max
         self._halves = tuple(
-            tuple(self.peers.get(voter) for voter in half)
+            tuple(self.followers.get(voter) for voter in half)
             for half in (membership.voters, membership.outgoing)
             if half
         )
 
     def dismiss(self, commit_index: int, now: float) -> None:
         """Speak no more to those that left and know that it is committed, or were long silent."""
-        for peer, progress in list(self.peers.items()):
+        for peer, progress in list(self.followers.items()):
             if progress.leaves_at is None or commit_index < self._log.membership_index:
                 continue
             knows = min(progress.match_index, progress.commit_sent) >= self._log.membership_index
             if knows or now >= progress.leaves_at:
-                del self.peers[peer]
-                self.departed[peer] = progress.heard
-                self._transfers.pop(peer, None)
-                self.reads.forget(peer)
+                del self.followers[peer]
+                self._drop(peer)
+
+    def _drop(self, peer: str) -> None:
+        self.departed[peer] = self.peers.pop(peer).heard
+        self._transfers.pop(peer, None)
+        self.reads.forget(peer)
 
     @property
     def departing(self) -> tuple[str, ...]:
         """Those that are spoken to although they are no members any more."""
-        return tuple(p for p, progress in self.peers.items() if progress.leaves_at is not None)
+        return tuple(p for p, progress in self.followers.items() if progress.leaves_at is not None)
 
     def able(self, now: float) -> list[str]:
         """Return who can decide now: this leader, and peers that are heard, count, and know it."""
         patience = self._config.election_timeout_max
         return [self._address] + [
             peer
-            for peer, progress in self.peers.items()
+            for peer, progress in self.followers.items()
             if not progress.recovering
             and not progress.tell_recovered
             and progress.acknowledged_round
@@ -174,6 +184,24 @@ class Leading:
             and 0 < self.settled_index <= progress.match_index
         )
 
+    # Observers
+
+    def observe(self, peer: str, commit_index: int, now: float) -> None:
+        """Have an observer sent what is committed from now on."""
+        progress = self.peers.get(peer)
+        if progress is None:
+            progress = self.peers[peer] = Progress(commit_index + 1, now, observes=True)
+            self.observers.add(peer, progress, now)
+        elif progress.observes:
+            # It asks again as it has not been told of this leader, or the message was lost.
+            progress.must_speak = True
+            self.observers.look_at(peer)
+
+    def observe_no_more(self, peer: str) -> None:
+        """Send no more to an observer whose link is down: it asks again when it is back."""
+        self.observers.drop(peer)
+        self._drop(peer)
+
     def _reached(self, own: float, value: Callable[[Progress], float]) -> float:
         """Return the highest value that a quorum has reached; this leader has reached `own`."""
         lowest = float("inf")
@@ -190,7 +218,7 @@ class Leading:
         elapsed = int((now - self._elected_at) * 1_000_000)
         return max(self._time_base + elapsed, self._log.last_time)
 
-    def deadline(self) -> float:
+    def deadline(self, commit_index: int) -> float:
         """Return when a heartbeat, a retry, or the end of the leader's patience is due."""
         if not self.peers:
             return float("inf")
@@ -200,6 +228,8 @@ class Leading:
         if self._transfers:
             retry_at = min(transfer.retry_at for transfer in self._transfers.values())
             deadline = min(deadline, retry_at)
+        if self.observers:
+            deadline = min(deadline, self.observers.deadline(commit_index))
         return deadline
 
     @property
@@ -218,8 +248,10 @@ class Leading:
         self.rounds.begin(now)
         self.settled_index, self._round_last_index = self._round_last_index, self._log.last_index
         self.heartbeat_at = now + self._config.heartbeat_interval
-        for progress in self.peers.values():
+        for progress in self.followers.values():
             progress.must_speak = True
+        if self.observers:
+            self.observers.begin_round(now)
 
     def hold_read(self, read: Read, commit_index: int, now: float) -> None:
         """Keep a read until a round that begins from now on is confirmed."""
@@ -233,7 +265,7 @@ class Leading:
     def _confirm_rounds(self, now: float) -> None:
         quorum_round = int(self._reached(self.rounds.current, _acknowledged_round))
         if self.rounds.confirm(quorum_round):
-            for progress in self.peers.values():
+            for progress in self.followers.values():
                 progress.confirm(self.rounds.contact)
             if self.reads.awaits_round > self.rounds.current:
                 self.begin_round(now)
@@ -257,22 +289,22 @@ class Leading:
             self._note_recovering()
 
     def _note_recovering(self) -> None:
-        self._recovering = any(p.recovering for p in self.peers.values())
+        self._recovering = any(p.recovering for p in self.followers.values())
 
     def wants_barrier(self) -> bool:
         """Whether an entry must be appended that those who recover have to reach."""
-        return any(progress.awaits_barrier for progress in self.peers.values())
+        return any(progress.awaits_barrier for progress in self.followers.values())
 
     def set_barrier(self, index: int) -> None:
         """Let all recoveries that wait for it be over with entry `index`."""
-        for progress in self.peers.values():
+        for progress in self.followers.values():
             if progress.awaits_barrier:
                 progress.set_barrier(index)
 
     def end_recoveries(self, commit_index: int) -> None:
         """End the recoveries whose entry is committed and persisted by the peer."""
         if self._recovering:
-            for progress in self.peers.values():
+            for progress in self.followers.values():
                 progress.end_recovery(commit_index)
             self._note_recovering()
 
@@ -289,6 +321,9 @@ class Leading:
         progress = self.peers[peer]
         news = reply.round > progress.acknowledged_round
         progress.heard_at(reply.round, reply.sent, now)
+        if progress.observes:
+            self.observers.answered(peer, progress)
+            return
         self._quorum_heard_at = None
         if news:
             self._confirm_rounds(now)
@@ -363,7 +398,10 @@ class Leading:
 
     def relinked(self, peer: str, now: float) -> None:
         """Resume after a new link: what was on the way over an older one may be lost."""
-        self.peers[peer].relinked(now)
+        progress = self.peers[peer]
+        progress.relinked(now)
+        if progress.observes:
+            self.observers.look_at(peer)
         self.reads.forget(peer)
         if peer in self._transfers:
             self._transfers[peer].rewind(now)
@@ -377,9 +415,11 @@ class Leading:
 
     def retry_transfers(self, now: float) -> None:
         """Send chunks again that were not acknowledged in time."""
-        for transfer in self._transfers.values():
+        for peer, transfer in self._transfers.items():
             if now >= transfer.retry_at:
                 transfer.rewind(now)
+                if self.peers[peer].observes:
+                    self.observers.look_at(peer)
 
     def quorum_index(self) -> int:
         """Return the highest index that a majority has persisted (5.3; see also 5.4.2)."""
@@ -387,10 +427,12 @@ class Leading:
 
     # Messages to peers
 
-    def has_messages(self, commit_index: int) -> bool:
+    def has_messages(self, commit_index: int, now: float) -> bool:
         """Whether `compose` would give anything."""
+        if self.observers.has_messages(commit_index, now):
+            return True
         log = self._log
-        for peer, progress in self.peers.items():
+        for peer, progress in self.followers.items():
             if progress.must_speak or (progress.mode is Mode.PROBE and not progress.probe_sent):
                 return True
             if progress.mode is not Mode.SNAPSHOT and progress.next_index <= log.base.index:
@@ -415,7 +457,7 @@ class Leading:
         """Add what is to be sent to each peer now: as few messages as the bounds allow."""
         log = self._log
         first_index, last_index = log.base.index + 1, log.last_index
-        for peer, progress in self.peers.items():
+        for peer, progress in self.followers.items():
             if progress.mode is not Mode.SNAPSHOT and progress.next_index < first_index:
                 assert snapshot is not None, log.base
                 self._begin_transfer(peer, snapshot, now)
@@ -430,12 +472,55 @@ class Leading:
             if progress.must_speak:
                 sends.append((peer, self._heartbeat(progress, commit_index)))
                 progress.must_speak = False
+        if self.observers.has_messages(commit_index, now):
+            self._serve_observers(commit_index, snapshot, sends, chunk_reads, now)
         self.rounds.fresh = False
 
+    def _serve_observers(
+        self,
+        commit_index: int,
+        snapshot: SnapshotMeta | None,
+        sends: list[tuple[str, Message]],
+        chunk_reads: list[ChunkRead],
+        now: float,
+    ) -> None:
+        single, turn = self.observers.take_due(commit_index, now)
+        for peer in single:
+            progress = self.peers[peer]
+            progress.confirm(self.rounds.contact)
+            if progress.mode is not Mode.SNAPSHOT and progress.next_index <= self._log.base.index:
+                assert snapshot is not None, self._log.base
+                self._begin_transfer(peer, snapshot, now)
+            if progress.mode is Mode.SNAPSHOT:
+                self._read_chunks(peer, progress, chunk_reads)
+            elif progress.mode is Mode.REPLICATE:
+                self._replicate(peer, progress, commit_index, sends)
+            elif not progress.probe_sent:
+                self._append(peer, progress, commit_index, sends)
+            if progress.must_speak:
+                sends.append((peer, self._heartbeat(progress, commit_index)))
+                progress.must_speak = False
+        shared: dict[int, tuple[AppendRequest, int]] = {}
+        for peer in turn:
+            progress = self.peers[peer]
+            next_index = progress.next_index
+            if progress.mode is not Mode.REPLICATE or next_index > commit_index:
+                continue
+            if next_index <= self._log.base.index:
+                self.observers.look_at(peer)
+            elif not progress.in_flight_bytes:
+                # One that has not answered yet is served by itself when it does.
+                if next_index not in shared:
+                    # Without an echo, which would be of one of them.
+                    shared[next_index] = self._next_append(progress, commit_index, echo=0.0)
+                message, size_bytes = shared[next_index]
+                self._note_append(progress, message, size_bytes)
+                sends.append((peer, message))
+
     def _has_room(self, progress: Progress) -> bool:
-        return (
-            progress.in_flight_bytes < self._config.append_window_bytes and progress.has_room
-        )
+        config = self._config
+        window = 2 * config.append_bytes if progress.observes else config.append_window_bytes
+        return progress.in_flight_bytes < window and progress.has_room
 
     def _replicate(
         self,
@@ -444,7 +529,8 @@ class Leading:
         commit_index: int,
         sends: list[tuple[str, Message]],
     ) -> None:
-        while progress.next_index <= self._log.last_index and self._has_room(progress):
+        last_index = commit_index if progress.observes else self._log.last_index
+        while progress.next_index <= last_index and self._has_room(progress):
             self._append(peer, progress, commit_index, sends)
         if progress.commit_sent < min(commit_index, progress.next_index - 1):
             # The followers' reads wait for this: they apply what they know to be committed.
@@ -458,11 +544,18 @@ class Leading:
         sends: list[tuple[str, Message]],
     ) -> None:
         """Send entries from `next_index` on, one message full; none if there are none."""
+        message, size_bytes = self._next_append(progress, commit_index, progress.echo)
+        sends.append((peer, message))
+        self._note_append(progress, message, size_bytes)
+
+    def _next_append(
+        self, progress: Progress, commit_index: int, echo: float
+    ) -> tuple[AppendRequest, int]:
+        """Return what is to be sent from `next_index` on, and the size of its entries."""
         first = progress.next_index
+        last = commit_index if progress.observes else self._log.last_index
         entries, size_bytes = (
-            self._log.run(first, self._config.append_bytes)
-            if first <= self._log.last_index
-            else ([], 0)
+            self._log.run(first, self._config.append_bytes, last) if first <= last else ([], 0)
         )
         message = AppendRequest(
             term=self.term,
@@ -470,14 +563,17 @@ class Leading:
             commit_index=commit_index,
             entries=entries,
             round=self.rounds.current,
-            echo=progress.echo,
+            echo=echo,
             genesis=self._membership.genesis,
             recovered=progress.recovered if progress.tell_recovered else 0,
         )
-        sends.append((peer, message))
-        last = first - 1 + len(entries)
+        return message, size_bytes
+
+    @staticmethod
+    def _note_append(progress: Progress, message: AppendRequest, size_bytes: int) -> None:
+        last = message.previous.index + len(message.entries)
         progress.sent(last, size_bytes)
-        progress.commit_sent = min(commit_index, last)
+        progress.commit_sent = min(message.commit_index, last)
         progress.must_speak = False
 
     def _heartbeat(self, progress: Progress, commit_index: int) -> AppendRequest:
@@ -509,7 +605,10 @@ class Leading:
     # Snapshots
 
     def _begin_transfer(self, peer: str, snapshot: SnapshotMeta, now: float) -> None:
-        self.peers[peer].send_snapshot()
+        progress = self.peers[peer]
+        progress.send_snapshot()
+        if progress.observes:
+            self.observers.look_at(peer)
         self._transfers[peer] = Outgoing(
             snapshot,
             chunk_bytes=self._config.chunk_bytes,
@@ -537,6 +636,8 @@ class Leading:
     def _check(self) -> None:
         self.rounds._check()
         self.reads._check()
+        self.observers._check()
+        assert self.peers == {**self.followers, **self.observers.progress}, self.peers
         for peer, progress in self.peers.items():
             progress._check()
             assert progress.match_index <= self._log.last_index, (peer, progress.match_index)

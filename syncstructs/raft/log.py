@@ -128,13 +128,17 @@ class RaftLog:
         start = self.base.index + 1
         return self._entries[first - start : last - start + 1]
 
-    def run(self, first: int, limit_bytes: int) -> tuple[list[Entry], int]:
-        """Return entries from `first` on, at least one, below `limit_bytes`; and their size."""
-        assert self.base.index < first <= self.last_index, (first, self.base, self.last_index)
+    def run(self, first: int, limit_bytes: int, last: int) -> tuple[list[Entry], int]:
+        """Return entries from `first` to `last` at the most, and their size.
+
+        At least one, and no more than `limit_bytes` of them if they are several.
+        """
+        assert self.base.index < first <= last <= self.last_index, (first, last, self.base)
         entries = self._entries
         start = end = first - self.base.index - 1
+        stop = last - self.base.index
         size_bytes = 0
-        while end < len(entries):
+        while end < stop:
             more = entry_bytes(entries[end])
             if end > start and size_bytes + more > limit_bytes:
                 break

@@ -242,6 +242,11 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16)
     term: int
 
 
+class Observe(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
+    """Ask to be sent what is committed, by the receiver or whoever leads after it; for ever, or as
+    long as there is a link. Who asks has no vote, and its log counts for nothing."""
+
+
 RaftMessage: TypeAlias = (
     PreVoteRequest
     | PreVoteReply
@@ -257,5 +262,6 @@ RaftMessage: TypeAlias = (
     | RecoveryReply
     | Dismissal
     | TimeoutNow
+    | Observe
 )
 Message: TypeAlias = RaftMessage | Forward | ForwardReply

@@ -41,13 +41,16 @@ class Progress:
         "mode",
         "must_speak",
         "next_index",
+        "observes",
         "probe_sent",
         "recovered",
         "recovering",
         "tell_recovered",
     )
 
-    def __init__(self, next_index: int, now: float) -> None:
+    def __init__(self, next_index: int, now: float, *, observes: bool = False) -> None:
+        self.observes = observes
+        """Whether it is an observer: it is sent what is committed, and counts for nothing."""
         self.mode = Mode.PROBE
         self.match_index = 0
         """Persisted and equal on the peer, as far as its answers of this term tell."""

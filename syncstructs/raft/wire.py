@@ -152,6 +152,10 @@ def _check_timeout_now(message: m.TimeoutNow) -> None:
     _in_range("term", message.term, least=1)
 
 
+def _check_observe(message: m.Observe) -> None:
+    """Nothing is in it."""
+
+
 def _check_forward(message: m.Forward) -> None:
     _in_range("forward", message.session, message.first_sequence, message.count)
 
@@ -175,6 +179,7 @@ _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.RecoveryReply: _check_recovery_reply,
     m.Dismissal: _check_dismissal,
     m.TimeoutNow: _check_timeout_now,
+    m.Observe: _check_observe,
     m.Forward: _check_forward,
     m.ForwardReply: _check_forward_reply,
 }
