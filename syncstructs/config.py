@@ -43,13 +43,18 @@ def parse_address(text: str, *, field: str = "address") -> Address:
     return Address(host.lower(), int(port))
 
 
+_NAMELESS = ("observer-", "console-")
+
+
 def is_nameless(address: str) -> bool:
-    """Whether this names a node that nobody can call: an observer, which has no address.
+    """Whether this names a node that has no address: an observer, or a console.
+
+    Nobody can call it, and it never has a vote.
 
     >>> is_nameless("observer-5d41402abc4b2a76"), is_nameless("db1.example:4321")
     (True, False)
     """
-    return ":" not in address
+    return address.startswith(_NAMELESS) and ":" not in address
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

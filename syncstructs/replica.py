@@ -640,7 +640,9 @@ class Replica(Generic[C]):
             return
         self._expiry_at = now + self.config.session_ttl
         live = self.table.sessions.live()
-        self.core.forget_departed({address for address, _ in live.values()})
+        # Of one that was heard lately, a session may be about to be opened.
+        lately = now - self.config.session_ttl - self._patience
+        self.core.forget_departed({address for address, _ in live.values()}, lately)
         for session, (address, ttl) in live.items():
             if address == self.address or session in self._expiring:
                 continue

@@ -24,8 +24,6 @@ _HEAD = Struct("!12sBH")
 _HELLO, _REFUSAL = 1, 2
 _REASON_LIMIT_BYTES = 1024
 _QUOTED_CHARACTERS = 80
-# What nodes without an address call themselves, with a number that no other one has.
-_NAMELESS = frozenset({"observer", "console"})
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
@@ -170,13 +168,13 @@ def _is_address(text: str) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """Whether a node may call itself that which has no address, as "observer-5d41402abc4b2a76".
+    """Whether a node without an address may call itself so: its kind, and a number.
 
     >>> is_name("observer-5d41402abc4b2a76"), is_name("db1:4321"), is_name("observer-x y")
     (True, False, False)
     """
-    kind, _, number = text.partition("-")
-    return kind in _NAMELESS and 0 < len(number) <= 32 and set(number) <= _HEXADECIMAL
+    number = text.partition("-")[2]
+    return is_nameless(text) and 0 < len(number) <= 32 and set(number) <= _HEXADECIMAL
 
 
 def dials(own: str, other: str) -> bool:

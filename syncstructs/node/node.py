@@ -100,7 +100,7 @@ class Node:
         settings = config or Config()
         if fields:
             settings = replace(settings, **fields)
-        own = _observer_name() if address is None else str(parse_address(address))
+        own = current_world().name() if address is None else str(parse_address(address))
         others = {str(parse_address(peer, field="peer")) for peer in peers} - {own}
         if address is None:
             _check_observer(others, settings)
@@ -600,10 +600,6 @@ def _named(consumers: Consumers | None) -> dict[str, Replicated]:
         if not isinstance(target, Replicated):
             raise ConfigError(f"consumer {name!r} is a {type(target).__name__}, not a Replicated")
     return named
-
-
-def _observer_name() -> str:
-    return f"observer-{current_world().random_bits(64):016x}"
 
 
 def _check_observer(servers: set[str], config: Config) -> None:

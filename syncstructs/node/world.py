@@ -54,6 +54,9 @@ class World(Protocol):
     def random_bits(self, count: int) -> int:
         """Return a number of so many bits that nobody can foresee."""
 
+    def name(self) -> str:
+        """Return what a node without an address is to call itself; no other one ever does."""
+
     def loop(self, drive: Drive, name: str) -> Loop:
         """Return what will run the node's callbacks."""
 
@@ -93,6 +96,10 @@ class Machine:
     def random_bits(self, count: int) -> int:
         """Return bits of the operating system."""
         return secrets.randbits(count)
+
+    def name(self) -> str:
+        """Return a name by chance, of 64 bits."""
+        return f"observer-{secrets.token_hex(8)}"
 
     def loop(self, drive: Drive, name: str) -> Loop:
         """Return a thread, the running asyncio loop, or one for `tick`."""

@@ -43,6 +43,7 @@ from .messages import (
     EntryId,
     EntryKind,
     HardState,
+    Introduction,
     Message,
     Observe,
     PreVoteReply,
@@ -107,6 +108,7 @@ class RaftCore:
         "_floor",
         "_following",
         "_incoming",
+        "_introduced_index",
         "_leading",
         "_membership",
         "_now",
@@ -175,6 +177,7 @@ class RaftCore:
         self._contacts = tuple(contact for contact in contacts if contact != address)
         self._peers: tuple[str, ...] = ()
         self._observers: dict[str, None] = {}
+        self._introduced_index = 0
         self.is_alone = False
         """Whether this member is a quorum by itself."""
         self._recovery: Recovery | None = None
@@ -286,14 +289,16 @@ class RaftCore:
         progress = self._leading.peers.get(peer)
         return progress.heard if progress else self._leading.departed.get(peer, 0.0)
 
-    def forget_departed(self, known: Collection[str]) -> None:
-        """Remember of nobody but `known` when it was heard last, if it is not spoken to any more.
+    def forget_departed(self, known: Collection[str], before: float) -> None:
+        """Forget when those were heard that are spoken to no more, as the observers of a year.
 
-        For whoever calls `heard`; the observers of a year are too many to remember.
+        Not of those that are `known`, and of those that were heard `before` only.
         """
         if self._leading is not None:
-            departed = self._leading.departed
-            self._leading.departed = {p: heard for p, heard in departed.items() if p in known}
+            departed = self._leading.departed.items()
+            self._leading.departed = {
+                peer: heard for peer, heard in departed if peer in known or heard >= before
+            }
 
     def cluster_time(self, now: float) -> int:
         """Return the cluster time in microseconds; only a leader's advances by itself."""
@@ -532,6 +537,8 @@ class RaftCore:
                 self._on_timeout_now(sender, message)
             case Observe():
                 self._on_observe(sender)
+            case Introduction():
+                self._on_introduction(message)
 
     # Effects
 
@@ -661,6 +668,16 @@ class RaftCore:
         self._observers[sender] = None
         if self._leading is not None:
             self._leading.observe(sender, self.commit_index, self._now)
+        else:
+            self._send(sender, Introduction(self.log.membership_index, self._membership))
+
+    def _on_introduction(self, message: Introduction) -> None:
+        """Ask the members as they are now, if this observer was cut off while they changed."""
+        known, told = self._membership, message.membership
+        news = message.index > max(self.log.membership_index, self._introduced_index)
+        if self.observes and news and told.voters and known.genesis in (0, told.genesis):
+            self._introduced_index = message.index
+            self._peers = self._effects.peers = told.members
 
     # Recovery (see `recovery.Recovery`)
 

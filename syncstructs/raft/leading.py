@@ -484,10 +484,12 @@ class Leading:
         chunk_reads: list[ChunkRead],
         now: float,
     ) -> None:
+        # Nobody answers a lone leader whose rounds could be confirmed.
+        contact = now if self.is_alone else self.rounds.contact
         single, turn = self.observers.take_due(commit_index, now)
         for peer in single:
             progress = self.peers[peer]
-            progress.confirm(self.rounds.contact)
+            progress.confirm(contact)
             if progress.mode is not Mode.SNAPSHOT and progress.next_index <= self._log.base.index:
                 assert snapshot is not None, self._log.base
                 self._begin_transfer(peer, snapshot, now)

@@ -247,6 +247,13 @@ class Observe(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
     long as there is a link. Who asks has no vote, and its log counts for nothing."""
 
 
+class Introduction(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
+    """Tell an observer who the members are, as of entry `index`: one of them may lead."""
+
+    index: int
+    membership: Membership
+
+
 RaftMessage: TypeAlias = (
     PreVoteRequest
     | PreVoteReply
@@ -263,5 +270,6 @@ RaftMessage: TypeAlias = (
     | Dismissal
     | TimeoutNow
     | Observe
+    | Introduction
 )
 Message: TypeAlias = RaftMessage | Forward | ForwardReply

@@ -156,6 +156,11 @@ def _check_observe(message: m.Observe) -> None:
     """Nothing is in it."""
 
 
+def _check_introduction(message: m.Introduction) -> None:
+    _in_range("index", message.index)
+    check_membership(message.membership)
+
+
 def _check_forward(message: m.Forward) -> None:
     _in_range("forward", message.session, message.first_sequence, message.count)
 
@@ -180,6 +185,7 @@ _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.Dismissal: _check_dismissal,
     m.TimeoutNow: _check_timeout_now,
     m.Observe: _check_observe,
+    m.Introduction: _check_introduction,
     m.Forward: _check_forward,
     m.ForwardReply: _check_forward_reply,
 }

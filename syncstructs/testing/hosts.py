@@ -319,6 +319,10 @@ class Life:
         """Return bits that follow from the seed."""
         return self.host.random.getrandbits(count)
 
+    def name(self) -> str:
+        """Return that of the host, which has one life only if it has no address."""
+        return self.host.address
+
     def loop(self, drive: Drive, name: str) -> VirtualLoop:
         """Return the virtual loop, however the node was to be driven."""
         return self.event_loop

@@ -92,7 +92,7 @@ class Nemesis:
     # Who
 
     def _host(self, fault: Fault) -> Host:
-        return _one(list(self.simulation.hosts.values()), fault.pick)
+        return _one(self.simulation.machines, fault.pick)
 
     def _running(self, fault: Fault) -> Host | None:
         up = [host for host in self.simulation.hosts.values() if host.is_up]

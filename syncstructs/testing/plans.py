@@ -40,6 +40,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     datagrams: bool = False
     spares: int = 0
     """Nodes besides that may become members."""
+    observers: int = 0
+    """Nodes without an address."""
     forgetful: bool = False
     """Whether a node that stops loses all it had; only so many as a minority do at a time."""
     settings: dict[str, Any] = {}
@@ -237,7 +239,14 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     more = {**flavour, "settings": plan.settings | flavour.get("settings", {})}
     plan = msgspec.structs.replace(plan, **more)
     plan = _with_members(random, plan) if profile == "membership" else plan
-    return plan if profile == "calm" else _with_rarity(plan)
+    return plan if profile == "calm" else _with_observers(_with_rarity(plan))
+
+
+def _with_observers(plan: Plan) -> Plan:
+    """Return the plan, or now and then one with observers."""
+    # By a generator of its own: all else is what it would be without.
+    observers = Random(f"{plan.seed}/observers").choice((0, 0, 0, 1, 2))
+    return msgspec.structs.replace(plan, observers=observers)
 
 
 def _with_rarity(plan: Plan) -> Plan:

@@ -313,7 +313,7 @@ class Rules:
 
     def stands(self, life: Life, core: RaftCore) -> None:
         """Look whether a member will stand for election if it hears nothing more."""
-        if core.role is Role.LEADER:
+        if core.role is Role.LEADER or core.observes:
             return
         seconds = core.deadline() - life.now()
         if seconds > self._patience + 1e-6:

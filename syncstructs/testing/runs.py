@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
+from ..config import is_nameless
 from ..errors import NotApplied
 from .hosts import Host
 from .leaks import check_leaks
@@ -85,6 +86,7 @@ class Run:
             datagrams=plan.datagrams,
             spares=plan.spares,
             forgetful=plan.forgetful,
+            observers=plan.observers,
             check=check,
             **plan.settings,
         )
@@ -127,7 +129,7 @@ class Run:
 
     def _all_recovered(self) -> bool:
         """Whether nobody needs a quorum of others because it has lost what it had."""
-        return all(map(self._may_decide, self.simulation.hosts.values()))
+        return all(map(self._may_decide, self.simulation.machines))
 
     def _core_goes_on(self) -> None:
         """Leave a majority alone with itself: it must serve, whatever the others do."""
@@ -229,7 +231,7 @@ class Run:
         simulation.start_again()
         simulation.run_until(self._leader_holds_all, _RECOVERY)
         leader = simulation.leader()
-        for host in simulation.hosts.values():
+        for host in simulation.machines:
             if host.address != leader:
                 host.crash(silently=chance < _MOST_FORGET / 2, forced=True)
         simulation.start_again()
@@ -304,7 +306,7 @@ class Run:
         cast = self.simulation.cast()
         for life in self.simulation.lives():
             for session in life.table.sessions._live.values():
-                if session.address not in cast:
+                if session.address not in cast and not is_nameless(session.address):
                     return False
         return True
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from ..config import Config
-from ..net.hello import Identity
+from ..net.hello import Identity, dials
 from ..net.link import Broken, FrameReceived, Greeted, Link, Refused
 from ..net.transport import frame_limit_bytes
 
@@ -315,8 +315,8 @@ class Connection:
     __slots__ = ("_ends", "_lanes", "_links", "_network", "broken")
 
     def __init__(self, network: SimNetwork, one: SimLinks, other: SimLinks) -> None:
-        # As in the real transport, the greater address dials.
-        dialer, acceptor = (one, other) if one.address > other.address else (other, one)
+        one_dials = dials(one.address, other.address)
+        dialer, acceptor = (one, other) if one_dials else (other, one)
         self._network = network
         self._ends = (dialer, acceptor)
         self._links: dict[str, Link] = {}

@@ -12,7 +12,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from ..config import Config
+from ..config import Config, is_nameless
 from ..errors import DataDirDamaged, StorageError
 from ..node.node import Node
 from ..node.world import inside
@@ -39,7 +39,8 @@ class Simulation:
     `consumers` makes the objects, anew for every life of every node. `disks`: run the real stores
     on simulated disks; otherwise in memory that keeps exactly what was persisted, or, if
     `forgetful`, nothing; then a node can be stopped only while so many members hold all that a
-    majority is left. `spares`: so many nodes more that may become members. `framing` and
+    majority is left. `spares`: so many nodes more that may become members. `observers`: so many
+    besides that have no address; each of them lives once, and then another one comes. `framing` and
     `datagrams`: see `SimNetwork`. Further arguments are fields of `Config`.
 
     >>> from syncstructs import ReplCounter
@@ -65,6 +66,7 @@ class Simulation:
         datagrams: bool = False,
         spares: int = 0,
         forgetful: bool = False,
+        observers: int = 0,
         check: bool = True,
         **settings: Any,
     ) -> None:
@@ -80,6 +82,7 @@ class Simulation:
         """The members to begin with."""
         self._first = Membership(self.seeds)
         self.spares = spares
+        self.observers = observers
         self.forgetful = forgetful
         self.config = Config(**{"data_dir": "/data" if disks else None, **settings})
         self.checks = Invariants(self, active=check)
@@ -101,6 +104,7 @@ class Simulation:
             if host.disk is not None:
                 host.disk.crashpoint = host.effect_at
                 host.disk.in_order = "log-" if check else None
+        self._succeeded: set[str] = set()
         self.refused: dict[str, StorageError] = {}
         """Why a node could not be started, by address: its disk was full, or damaged."""
         self.atlas = FaultAtlas(self.addresses)
@@ -119,8 +123,48 @@ class Simulation:
         for address in addresses or self.seeds:
             if not self.hosts[address].is_up:
                 self._start(self.hosts[address])
+        if not addresses:
+            self.start_observers()
+
+    @property
+    def machines(self) -> list[Host]:
+        """The hosts that have an address, in order: all but observers."""
+        return [self.hosts[address] for address in self.addresses]
+
+    def start_observers(self) -> None:
+        """Have as many observers as there are to be."""
+        running = 0
+        for host in list(self.hosts.values()):
+            if is_nameless(host.address) and host.is_up:
+                life = host.life
+                assert life is not None
+                if life.node is not None and life.node._engine.failure is not None:
+                    host.crash()
+                else:
+                    running += 1
+        for _ in range(self.observers - running):
+            self._start(self._next_observer())
+
+    def _next_observer(self) -> Host:
+        number = len(self.hosts) + 1
+        name = f"observer-{number:04x}"
+        host = self.hosts[name] = Host(
+            name,
+            number=number,
+            schedule=self.schedule,
+            network=self.network,
+            random=Random(f"{self.seed}/{name}"),
+            watcher=self.checks,
+            disk=None,
+        )
+        return host
 
     def _start(self, host: Host) -> None:
+        if host.life_count and is_nameless(host.address):
+            if host.address in self._succeeded:
+                return
+            self._succeeded.add(host.address)
+            host = self._next_observer()
         life = host.boot()
         self.refused.pop(host.address, None)
         life.execute(self._make_node, life)
@@ -133,9 +177,9 @@ class Simulation:
         early = {name: target for name, target in consumers.items() if name not in life.late}
         try:
             with inside(life):
-                life.made(
-                    Node(host.address, self.cast(), consumers=early, config=self._config_of(life))
-                )
+                address = None if is_nameless(host.address) else host.address
+                config = self._config_of(life)
+                life.made(Node(address, self.cast(), consumers=early, config=config))
         except StorageError as error:
             if isinstance(error, DataDirDamaged):
                 if host.address not in self.atlas:
@@ -154,6 +198,8 @@ class Simulation:
     def _config_of(self, life: Life) -> Config:
         """Return the settings of a node: who comes later, or empty, is not to found a cluster."""
         host = life.host
+        if is_nameless(host.address):
+            return replace(self.config, data_dir=None)
         is_begun = self.checks.membership is not None
         founds = host.address in self.seeds and (life.number == 1 or not is_begun)
         if not self.spares:
@@ -242,7 +288,7 @@ class Simulation:
         """Stop all nodes that are no members."""
         cast = self.cast()
         for host in self.hosts.values():
-            if host.address not in cast:
+            if host.address not in cast and not is_nameless(host.address):
                 host.crash(forced=True)
 
     def end(self) -> None:
@@ -327,6 +373,8 @@ class Simulation:
                 host.crash()
             if not host.is_up and address not in self.damaged:
                 self._start(host)
+        if not addresses:
+            self.start_observers()
 
     def heal(self) -> None:
         """End all faults of network, disks and processes."""
@@ -359,13 +407,17 @@ class Simulation:
         What waits for an item or a lock may go on waiting.
         """
         cast = self.cast()
-        lives = [life for life in self.lives() if life.host.address in cast]
+        lives = [
+            life
+            for life in self.lives()
+            if life.host.address in cast or is_nameless(life.host.address)
+        ]
         leader = self.leader()
         if any(life.node._engine.failure is not None for life in lives):
             # A sync that failed before all was healed may be heard of only now.
             self.start_again()
             return False
-        if leader is None or len(lives) + len(self.damaged) < len(cast):
+        if leader is None or len(lives) + len(self.damaged) < len(cast) + self.observers:
             return False
         last = self.hosts[leader].life.core.log.last_id  # type: ignore[union-attr]
         return all(

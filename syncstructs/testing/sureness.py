@@ -127,11 +127,11 @@ class Sureness:
             arrivals.popleft()
         if not arrivals or arrivals[0][0] != echo:
             self._fail(life, f"echoes to {sender} the time {echo}, which it was not told")
-        elif arrivals[0][1] > leading.rounds.contact + _ROUNDING:
+        elif arrivals[0][1] > life.core.quorum_contact + _ROUNDING:
             self._fail(
                 life,
                 f"echoes to {sender} what it heard at {arrivals[0][1]}; a quorum has followed it up"
-                f" to {leading.rounds.contact} only",
+                f" to {life.core.quorum_contact} only",
             )
 
     def check(self, life: Life) -> None:
