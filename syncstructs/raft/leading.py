@@ -246,6 +246,9 @@ class Leading:
     def begin_round(self, now: float) -> None:
         """Let every peer be spoken to at once, under a new round."""
         self.rounds.begin(now)
+        if self.is_alone:
+            # Nobody else has to answer, and observers want to hear that it leads.
+            self.rounds.confirm(self.rounds.current)
         self.settled_index, self._round_last_index = self._round_last_index, self._log.last_index
         self.heartbeat_at = now + self._config.heartbeat_interval
         for progress in self.followers.values():
@@ -484,12 +487,10 @@ class Leading:
         chunk_reads: list[ChunkRead],
         now: float,
     ) -> None:
-        # Nobody answers a lone leader whose rounds could be confirmed.
-        contact = now if self.is_alone else self.rounds.contact
         single, turn = self.observers.take_due(commit_index, now)
         for peer in single:
             progress = self.peers[peer]
-            progress.confirm(contact)
+            progress.confirm(self.rounds.contact)
             if progress.mode is not Mode.SNAPSHOT and progress.next_index <= self._log.base.index:
                 assert snapshot is not None, self._log.base
                 self._begin_transfer(peer, snapshot, now)

@@ -21,7 +21,7 @@ from transports import (
 from syncstructs.config import Config
 from syncstructs.errors import ConfigError
 from syncstructs.net.frames import frame_header
-from syncstructs.net.hello import Hello, encode_hello
+from syncstructs.net.hello import Hello, Identity, encode_hello, reason_to_refuse
 from syncstructs.net.peers import GUEST_COUNT, Peers
 
 pytestmark = [
@@ -563,3 +563,86 @@ def test_a_name_is_a_member_or_a_guest_or_unknown_and_keeps_its_peer():
     peers.forget(left[0])
     assert "a:1" not in peers
     peers._check()
+
+
+# Nodes without an address
+
+
+def test_a_nameless_node_listens_nowhere_and_always_dials(run):
+    async def main():
+        (address,) = addresses(1)
+        for name in ("observer-0", "console-f"):
+            async with Member(address, []) as member, Member(name, [address]) as observer:
+                await observer.until_linked(address)
+                await member.until_linked(name)
+                assert not observer.transport._servers
+                assert member.transport.guests() == (name,)
+                await exchange(member, observer)
+                assert not member.transport._dialler.tasks
+
+    run(main)
+
+
+def test_a_nameless_node_dials_again_and_is_never_called_back(run):
+    async def main():
+        (address,) = addresses(1)
+        async with Member("observer-0", [address]) as observer:
+            async with Member(address, []) as member:
+                await observer.until_linked(address)
+                await member.until_linked("observer-0")
+            await observer.until(lambda: not observer.transport.connected(address))
+            async with Member(address, []) as member:
+                await observer.until_linked(address)
+                await exchange(member, observer)
+                # Its link is broken under it: the member waits to be dialled.
+                observer.transport._peers[address].connection.abort()
+                await member.until(lambda: ups_and_downs(member) == ["up", "down", "up"])
+                assert not member.transport._dialler.tasks
+
+    run(main)
+
+
+def test_two_nodes_without_an_address_cannot_meet(run):
+    one = Hello(
+        cluster=FAST.cluster, address="observer-1", dialled="observer-2", incarnation=1, number=1,
+        limit_bytes=100,
+    )  # fmt: skip
+    identity = Identity(
+        cluster=FAST.cluster, address="observer-2", incarnation=2, limit_bytes=100
+    )
+    assert "have no address" in str(reason_to_refuse(one, identity=identity))
+
+
+@pytest.mark.parametrize(
+    "name", ["observer-", "observer-xyz", "observer-" + "a" * 33, "observer", "observer-1\n", "o-1"]
+)
+def test_what_a_nameless_node_may_be_called_is_narrow(run, caplog, name):
+    async def main():
+        (own,) = addresses(1)
+        async with Member(own, []) as member:
+            reader, writer = await greet_by_hand(own, name)
+            await reader.read()
+            writer.close()
+            assert not member.transport._peers.guests
+            await logged(caplog, "is no address")
+
+    run(main)
+
+
+def test_nameless_guests_do_not_take_the_room_of_others():
+    peers = Peers("a:1", [])
+    limit = peers.limit("observer-0")
+    assert 256 <= limit <= 4096
+    for number in range(limit):
+        assert peers.admit(f"observer-{number:x}") is not None
+    assert peers.admit(f"observer-{limit:x}") is None
+    assert peers.admit("b:1") is not None
+    for number in range(GUEST_COUNT - 1):
+        assert peers.admit(f"c{number}:1") is not None
+    assert peers.admit("d:1") is None
+
+
+def test_there_are_no_more_nameless_guests_than_files_to_spare(monkeypatch):
+    for files, expected in ((1024, 384), (300, 256), (10**9, 4096)):
+        monkeypatch.setattr("syncstructs.net.peers.open_files_limit", lambda files=files: files)
+        assert Peers("a:1", []).limit("observer-0") == expected
