@@ -13,6 +13,8 @@ import msgspec
 
 from ..config import is_nameless
 
+# Observers without a session that are remembered.
+_OBSERVERS_MAX = 1024
 # Former lives of an address that are remembered, so that nothing late can bring them back.
 _FORMER_MAX = 16
 
@@ -91,10 +93,23 @@ class Sessions:
         if ended is None:
             return False
         if is_nameless(ended.address):
-            # An observer's name is used by one life only. At the worst, an opening that comes late
-            # opens a session that nobody uses, and that expires.
-            del self._newest[ended.address]
+            self._forget_observers(ended.address)
         return True
+
+    def _forget_observers(self, gone: str) -> None:
+        """Remember of the observers that have no session only those that lost theirs last.
+
+        Their names are used once, and there may be any number of them in a year. If one is
+        forgotten before it knows that its session has ended, and comes back, it has another one.
+        """
+        self._newest[gone] = self._newest.pop(gone)
+        idle = [
+            address
+            for address, newest in self._newest.items()
+            if is_nameless(address) and newest.session not in self._live
+        ]
+        for address in idle[:-_OBSERVERS_MAX]:
+            del self._newest[address]
 
     def last(self, session: int) -> int | None:
         """Return the number of the last call applied (0 before the first); None if not live."""

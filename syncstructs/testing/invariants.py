@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ..codec import decode, decode_many, encode
+from ..config import is_nameless
 from ..errors import NodeClosed
 from ..node.calls import Call
 from ..objects.batches import Group, decode_groups
@@ -427,7 +428,9 @@ class Invariants(Watcher):
         if not self.active:
             return
         kind = _BY_TAG[payload[1]]
-        if kind is None or (kind is AppendRequest and not life.replica._expiring):
+        if kind is None or (
+            kind is AppendRequest and not life.replica._expiring and not is_nameless(peer)
+        ):
             return
         message: Any = decode_message(payload)
         if kind is AppendRequest:

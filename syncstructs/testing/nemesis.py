@@ -92,7 +92,9 @@ class Nemesis:
     # Who
 
     def _host(self, fault: Fault) -> Host:
-        return _one(self.simulation.machines, fault.pick)
+        machines = self.simulation.machines
+        observers = [h for h in self.simulation.hosts.values() if h.is_up and h not in machines]
+        return _one([*machines, *observers], fault.pick)
 
     def _running(self, fault: Fault) -> Host | None:
         up = [host for host in self.simulation.hosts.values() if host.is_up]

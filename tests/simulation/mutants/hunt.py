@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import disk_bugs
 import membership_bugs
 import object_bugs
+import observer_bugs
 import other_bugs
 import raft_bugs
 
@@ -36,7 +37,7 @@ from syncstructs.testing.runs import Failure, run_plan
 ALL = by_name(
     bug
     for bugs in (BUILT_IN, raft_bugs.BUGS, object_bugs.BUGS, disk_bugs.BUGS, other_bugs.BUGS,
-                 membership_bugs.BUGS)
+                 membership_bugs.BUGS, observer_bugs.BUGS)
     for bug in bugs
 )
 """Every bug there is, by name; those that can do no harm as well."""

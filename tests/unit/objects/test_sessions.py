@@ -118,3 +118,28 @@ def test_sessions_restored_from_their_state_go_on_as_the_original(
             sessions._check()
         assert answers[0] == answers[1]
     assert left.state() == right.state()
+
+
+def test_of_observers_only_those_that_went_last_are_remembered() -> None:
+    sessions = Sessions()
+    count = 1200
+    for number in range(count):
+        sessions.open(f"observer-{number:x}", 1, 1, 5.0, number + 1)
+    sessions.open("a:1", 1, 1, 5.0, count + 1)
+    live = 7
+    for number in range(count):
+        if number != live:
+            sessions.expire(number + 1)
+    sessions.expire(count + 1)
+    sessions._check()
+    restored = Sessions()
+    restored.restore(sessions.state())
+    for table in (sessions, restored):
+        assert table.last_attempt("a:1", 1) == 1, "of a member for ever"
+        assert table.of_address(f"observer-{live:x}") == live + 1
+        known = [number for number in range(count) if table.last_attempt(f"observer-{number:x}", 1)]
+        assert known == [live, *range(count - 1024, count)]
+    # What the replicas forget next is the same, wherever their state came from.
+    for table in (sessions, restored):
+        table.expire(live + 1)
+    assert sessions.state() == restored.state()
