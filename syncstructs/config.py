@@ -91,9 +91,12 @@ class Config:
     max_command_bytes: int = 16 * 1024 * 1024
     """Largest encoded call; larger ones raise `TooLarge` before they are sent."""
     max_pending_calls: int = 262_144
-    """Calls of this node that may be unfinished at once; more raise `Busy`."""
+    """Calls of this node that may be unfinished at once; for more, see `when_busy`."""
     max_pending_bytes: int = 256 * 1024 * 1024
     """The same bound in bytes of encoded calls."""
+    when_busy: Literal["raise", "wait"] = "raise"
+    """What becomes of a call beyond these bounds: it raises `Busy`, or the thread that makes it
+    waits for room, up to `call_timeout`, with `submit` too. Event loop and callbacks never wait."""
     batch_bytes: int = 128 * 1024
     """An entry takes queued commands up to this size (at least one command)."""
     append_window_bytes: int = 4 * 1024 * 1024
@@ -134,6 +137,8 @@ class Config:
             raise ConfigError(f"cluster {self.cluster!r} must be a name of 1 to 255 bytes")
         if self.drive not in ("thread", "asyncio", "manual"):
             raise ConfigError(f"drive {self.drive!r} must be 'thread', 'asyncio' or 'manual'")
+        if self.when_busy not in ("raise", "wait"):
+            raise ConfigError(f"when_busy {self.when_busy!r} must be 'raise' or 'wait'")
         if self.bind is not None:
             parse_address(self.bind, field="bind")
         for field in fields(self):

@@ -57,6 +57,7 @@ class CallQueue:
         self._count = 0
         self._size_bytes = 0
         self._refusal: NodeClosed | NodeFailed | None = None
+        self._room: list[Future[None]] = []
 
     def put(self, call: Call) -> None:
         """Queue a call.
@@ -107,15 +108,25 @@ class CallQueue:
                 return False
             call.queued = False
             self.waiting.remove(call)
-            self._count -= 1
-            self._size_bytes -= len(call.command)
-            return True
+        self.ended(1, len(call.command))
+        return True
 
     def ended(self, count: int, size_bytes: int) -> None:
         """Make room: so many calls have ended."""
         with self._lock:
             self._count -= count
             self._size_bytes -= size_bytes
+            room, self._room = self._room, []
+        for future in room:
+            future.finish(None, None)
+
+    def wait_for_room(self, future: Future[None]) -> None:
+        """Finish `future` when a call ends next, or none is taken any more."""
+        with self._lock:
+            if self._refusal is None and self._count:
+                self._room.append(future)
+                return
+        future.finish(None, None)
 
     def close(self, refusal: NodeClosed | NodeFailed) -> list[Call]:
         """Refuse all further calls, and return those that were never taken."""
@@ -125,7 +136,10 @@ class CallQueue:
             self.waiting.clear()
             for call in queued:
                 call.queued = False
-            return queued
+            room, self._room = self._room, []
+        for future in room:
+            future.finish(None, None)
+        return queued
 
     def __len__(self) -> int:
         return self._count

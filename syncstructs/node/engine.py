@@ -9,12 +9,14 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
+from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
 
 from ..config import Config, is_nameless
 from ..errors import (
     BlockingCall,
+    Busy,
     NodeClosed,
     NodeFailed,
     NodeRemoved,
@@ -530,9 +532,38 @@ class Engine:
         if batch is not None:
             return batch.add(command)
         call = Call(self.blocker, command)
-        self.calls.put(call)
-        self.wake()
+        self._queue(call)
         return call
+
+    def _queue(self, call: Call) -> None:
+        """Queue a call for the driver; wait for room where that is wanted and possible.
+
+        Raises:
+            TooLarge, Busy, NodeClosed, NodeFailed
+        """
+        deadline = None
+        while True:
+            try:
+                self.calls.put(call)
+            except Busy:
+                now, timeout = self.now(), self.config.call_timeout
+                if deadline is None:
+                    deadline = inf if timeout is None else now + timeout
+                if self.config.when_busy == "raise" or now >= deadline:
+                    raise
+                room: Future[None] = Future(self.blocker)
+                self.calls.wait_for_room(room)
+                try:
+                    self.block(room, None if timeout is None else deadline - now)
+                except BlockingCall:
+                    # The very thread that would make room.
+                    raise Busy(
+                        f"{len(self.calls)} calls are pending on this node, and here nobody may"
+                        " wait for room: call in another thread, or await some of the calls first"
+                    ) from None
+            else:
+                self.wake()
+                return
 
     def call(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
@@ -675,6 +706,5 @@ class Engine:
     def system(self, method: str, *args: object) -> Future[Any]:
         """Queue a command to the object table itself, outside of any batch."""
         call = Call(self.blocker, encode_command(0, method, args, {}))
-        self.calls.put(call)
-        self.wake()
+        self._queue(call)
         return call

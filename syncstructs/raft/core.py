@@ -608,6 +608,7 @@ class RaftCore:
             return
         self._membership = membership
         self.is_alone = membership.is_quorum((self.address,))
+        self._introduced_index = 0
         self._peers = tuple(m for m in membership.members if m != self.address)
         if not membership.voters:
             self._peers = self._contacts

@@ -6,7 +6,7 @@ import pytest
 
 from syncstructs.errors import ProtocolError
 from syncstructs.raft.core import RaftCore, Role
-from syncstructs.raft.membership import Membership
+from syncstructs.raft.membership import Membership, encode_membership
 from syncstructs.raft.messages import (
     AppendReply,
     AppendRequest,
@@ -321,6 +321,13 @@ def test_an_introduction_tells_it_whom_to_ask(observe) -> None:
     assert observe.core.take_effects().peers == ("c:1", "d:1")
     observe.core.step("b:1", Introduction(3, Membership(("e:1",), genesis=8)), observe.now)
     assert observe.core.take_effects().peers is None, "older"
+    # Its log tells of an older membership, as far as it goes: then it has to hear again.
+    older = Membership(("b:1",), genesis=8)
+    entry = Entry(3, 1, 5, EntryKind.MEMBERSHIP, encode_membership(older))
+    observe.core.step("b:1", AppendRequest(3, NOTHING, 1, [entry], 1, 0.0, 8), observe.now)
+    assert observe.core.take_effects().peers == ("b:1",)
+    observe.core.step("b:1", Introduction(4, Membership(("c:1", "d:1"), genesis=8)), observe.now)
+    assert observe.core.take_effects().peers == ("c:1", "d:1")
 
 
 def test_a_member_takes_no_introduction(make_bench) -> None:

@@ -1,0 +1,165 @@
+"""More calls than a node may have under way: refused, or made to wait, as its owner chose."""
+
+import asyncio
+import threading
+
+import pytest
+
+from syncstructs import Busy, ConfigError, Node, NodeClosed, ReplCounter
+from syncstructs.cli.processes import free_addresses
+
+
+@pytest.fixture
+def node_of():
+    nodes = []
+
+    def make(**settings):
+        (address,) = free_addresses(1)
+        node = Node(address, consumers={"hits": ReplCounter()}, max_pending_calls=8, **settings)
+        nodes.append(node)
+        node.wait_ready(30)
+        return node
+
+    yield make
+    for node in nodes:
+        node.close()
+
+
+def test_by_default_a_call_too_many_is_refused(node_of):
+    node = node_of()
+    hits = node.objects["hits"]
+    with node.reading():
+        # Nothing is applied meanwhile, so that no call ends.
+        futures = [hits.inc.submit() for _ in range(8)]
+        with pytest.raises(Busy, match="max_pending_calls"):
+            hits.inc.submit()
+    for future in futures:
+        future.result(30)
+    assert hits.inc() == 9
+
+
+def test_a_call_too_many_waits_until_there_is_room(node_of):
+    node = node_of(when_busy="wait")
+    hits = node.objects["hits"]
+    futures = []
+    started = threading.Event()
+
+    def submit_many():
+        for _ in range(500):
+            futures.append(hits.inc.submit())
+            started.set()
+
+    threads = [threading.Thread(target=submit_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert started.wait(30)
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert sorted(future.result(30) for future in futures) == list(range(1, 2001))
+    assert len(node._engine.calls) == 0
+
+
+def test_it_waits_no_longer_than_a_call_may_take(node_of):
+    node = node_of(when_busy="wait", call_timeout=0.2)
+    hits = node.objects["hits"]
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with node.reading():
+            held.set()
+            go_on.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    try:
+        futures = [hits.inc.submit() for _ in range(8)]
+        with pytest.raises(Busy):
+            hits.inc.submit()
+    finally:
+        go_on.set()
+        holder.join(30)
+    for future in futures:
+        future.result(30)
+
+
+def test_who_waits_hears_that_the_node_is_closed(node_of):
+    node = node_of(when_busy="wait")
+    hits = node.objects["hits"]
+    held, go_on, errors = threading.Event(), threading.Event(), []
+
+    def hold():
+        with node.reading():
+            held.set()
+            go_on.wait(30)
+
+    def call():
+        try:
+            hits.inc.submit()
+        except Exception as error:
+            errors.append(error)
+
+    holder, caller = threading.Thread(target=hold), threading.Thread(target=call)
+    holder.start()
+    assert held.wait(30)
+    for _ in range(8):
+        hits.inc.submit()
+    caller.start()
+    while not node._engine.calls._room:
+        assert caller.is_alive()
+    closing = node.close.submit()
+    caller.join(30)
+    go_on.set()
+    holder.join(30)
+    closing.result(30)
+    assert [type(error) for error in errors] == [NodeClosed]
+
+
+def test_where_nobody_may_wait_a_call_too_many_is_refused(node_of):
+    node = node_of(when_busy="wait")
+    hits = node.objects["hits"]
+    refused = []
+
+    async def main():
+        async with Node(
+            free_addresses(1)[0], consumers={"hits": ReplCounter()}, drive="asyncio",
+            when_busy="wait", max_pending_calls=8,
+        ) as here:  # fmt: skip
+            mine = here.objects["hits"]
+            futures = [mine.inc.submit() for _ in range(8)]
+            with pytest.raises(Busy, match="nobody may wait"):
+                mine.inc.submit()
+            for future in futures:
+                await future
+
+    asyncio.run(main())
+
+    def in_callback(_):
+        try:
+            while True:
+                hits.inc.submit()
+        except Busy as error:
+            refused.append(error)
+
+    hits.inc.submit().add_done_callback(in_callback)
+    hits.inc()
+    node.barrier(30)
+    assert len(refused) == 1
+
+
+def test_batches_and_barriers_get_through_a_busy_node(node_of):
+    node = node_of(when_busy="wait")
+    hits = node.objects["hits"]
+    for _ in range(50):
+        hits.inc.submit()
+        with node.batch():
+            hits.inc()
+            hits.inc()
+    node.barrier(30)
+    assert hits.inc() == 151
+
+
+def test_another_word_is_refused():
+    with pytest.raises(ConfigError, match="when_busy 'block' must be 'raise' or 'wait'"):
+        Node("127.0.0.1:1", when_busy="block")
