@@ -228,7 +228,7 @@ class Leading:
         if self._transfers:
             retry_at = min(transfer.retry_at for transfer in self._transfers.values())
             deadline = min(deadline, retry_at)
-        if self.observers:
+        if self.observers.progress:
             deadline = min(deadline, self.observers.deadline(commit_index))
         return deadline
 
@@ -253,7 +253,7 @@ class Leading:
         self.heartbeat_at = now + self._config.heartbeat_interval
         for progress in self.followers.values():
             progress.must_speak = True
-        if self.observers:
+        if self.observers.progress:
             self.observers.begin_round(now)
 
     def hold_read(self, read: Read, commit_index: int, now: float) -> None:
@@ -432,7 +432,7 @@ class Leading:
 
     def has_messages(self, commit_index: int, now: float) -> bool:
         """Whether `compose` would give anything."""
-        if self.observers.has_messages(commit_index, now):
+        if self.observers.progress and self.observers.has_messages(commit_index, now):
             return True
         log = self._log
         for peer, progress in self.followers.items():
@@ -475,7 +475,7 @@ class Leading:
             if progress.must_speak:
                 sends.append((peer, self._heartbeat(progress, commit_index)))
                 progress.must_speak = False
-        if self.observers.has_messages(commit_index, now):
+        if self.observers.progress and self.observers.has_messages(commit_index, now):
             self._serve_observers(commit_index, snapshot, sends, chunk_reads, now)
         self.rounds.fresh = False
 

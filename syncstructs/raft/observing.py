@@ -28,6 +28,7 @@ class Observers:
 
     def __init__(self, config: Config, now: float) -> None:
         self.progress: dict[str, Progress] = {}
+        """Each of them, by name; the other methods are for when there are any."""
         self._heartbeat_interval = config.election_timeout_max
         # When all of them are spoken to, if only to hear that they are there.
         self._heartbeat_at = now
@@ -39,9 +40,6 @@ class Observers:
         self._expected: dict[str, int] = {}
         # Until when the new ones are spoken to in every round: they wait to be sure of a session.
         self._young: dict[str, float] = {}
-
-    def __len__(self) -> int:
-        return len(self.progress)
 
     def add(self, peer: str, progress: Progress, now: float) -> None:
         """Serve one more."""
@@ -84,8 +82,6 @@ class Observers:
 
     def has_messages(self, commit_index: int, now: float) -> bool:
         """Whether any of them is to be looked at now."""
-        if not self.progress:
-            return False
         if self._due or (commit_index > self._served_index and now >= self._turn_at):
             return True
         return any(index <= commit_index for index in self._expected.values())
