@@ -35,9 +35,10 @@ class Observers:
         self._turn_at = now
         # The commit index that the last turn brought.
         self._served_index = 0
-        # Who is to be looked at out of turn, and who as soon as an index is committed.
+        # Who is to be looked at out of turn; and who with every commit up to an index, with the
+        # commit index at which that was done last.
         self._due: dict[str, None] = {}
-        self._expected: dict[str, int] = {}
+        self._expected: dict[str, tuple[int, int]] = {}
         # Until when the new ones are spoken to in every round: they wait to be sure of a session.
         self._young: dict[str, float] = {}
 
@@ -55,9 +56,10 @@ class Observers:
         self._young.pop(peer, None)
 
     def expect(self, peer: str, index: int) -> None:
-        """Serve one as soon as `index` is committed: a call of its own may be there."""
+        """Serve one with every commit up to that of `index`: there are calls of its own."""
         if peer in self.progress:
-            self._expected[peer] = index
+            _, looked = self._expected.get(peer, (0, 0))
+            self._expected[peer] = (index, looked)
 
     def look_at(self, peer: str) -> None:
         """Serve one with the next messages, whatever there is for it."""
@@ -84,15 +86,17 @@ class Observers:
         """Whether any of them is to be looked at now."""
         if self._due or (commit_index > self._served_index and now >= self._turn_at):
             return True
-        return any(index <= commit_index for index in self._expected.values())
+        return any(commit_index > looked for _, looked in self._expected.values())
 
     def take_due(self, commit_index: int, now: float) -> tuple[Iterable[str], Iterable[str]]:
         """Return who is to be served now by itself, and who in the turn of all."""
         single, self._due = self._due, {}
-        if self._expected:
-            for peer in [p for p, index in self._expected.items() if index <= commit_index]:
-                del self._expected[peer]
+        for peer, (index, looked) in list(self._expected.items()):
+            if commit_index > looked:
                 single[peer] = None
+                self._expected[peer] = (index, commit_index)
+            if commit_index >= index:
+                del self._expected[peer]
         if commit_index <= self._served_index or now < self._turn_at:
             return single, ()
         self._served_index = commit_index

@@ -135,6 +135,17 @@ def test_who_has_a_call_under_way_is_served_out_of_turn(make_bench) -> None:
     sends = commit(bench, b"y")
     assert [m.entries[0].payload for m in appends(sends, WATCHER)] == [b"y"]
     assert not appends(sends, OTHER)
+    # One call after the other, each made before the one before is committed.
+    for payload in (b"1", b"2", b"3"):
+        bench.core.expect(WATCHER)
+        bench.core.propose(payload, bench.now)
+    first = bench.core.commit_index + 1
+    bench.flush()
+    for index in range(first, first + 3):
+        bench.core.expect(WATCHER)
+        sends = bench.accept("b", index)
+        assert [entry.index for m in appends(sends, WATCHER) for entry in m.entries] == [index]
+        assert not appends(sends, OTHER)
 
 
 def test_one_that_is_far_behind_is_sent_window_after_window(make_bench) -> None:
