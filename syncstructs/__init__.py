@@ -35,6 +35,7 @@ from .errors import (
     TooLarge,
     UnknownType,
     Unserializable,
+    VersionRefused,
     Withdrawn,
 )
 from .futures import Future
@@ -104,6 +105,7 @@ __all__ = [
     "TooLarge",
     "UnknownType",
     "Unserializable",
+    "VersionRefused",
     "Waiters",
     "Withdrawn",
     "current_context",

@@ -8,6 +8,7 @@
     │   ├── NodeClosed              (RuntimeError)  the node was closed before the call was sent
     │   │   └── NodeRemoved                         it was removed from the cluster, and has ended
     │   ├── MembershipRefused       (ValueError)    there can be no such membership
+    │   ├── VersionRefused          (RuntimeError)  a version that is not known, or not in force yet
     │   ├── Withdrawn               (TimeoutError)  time ran out and the call was taken back unsent
     │   ├── Busy                    (RuntimeError)  too many calls of this node are pending
     │   ├── BlockingCall            (RuntimeError)  would block the loop or the driver's thread
@@ -65,6 +66,10 @@ class NodeRemoved(NodeClosed):
 
 class MembershipRefused(NotApplied, ValueError):
     """The change would leave no voter, or was replaced by another one before it was done."""
+
+
+class VersionRefused(NotApplied, RuntimeError):
+    """A member does not know the version, or the method has no body up to the one in force."""
 
 
 class Withdrawn(NotApplied, TimeoutError):

@@ -30,6 +30,8 @@ class Status(TypedDict):
     """The other members to which there is a link now."""
     commit_index: int
     applied_index: int
+    version: int
+    """The version of replicated methods that is in force; see `Node.set_version`."""
     log_entries: int
     log_bytes: int
     snapshot_index: int
@@ -67,6 +69,7 @@ def describe(
         "connected": sorted(connected),
         "commit_index": core.commit_index,
         "applied_index": replica.table.applied_index,
+        "version": replica.table.versions.in_force,
         "log_entries": core.log.last_index - core.log.base.index,
         "log_bytes": core.log.size_bytes,
         "snapshot_index": replica.snapshot_index,

@@ -13,8 +13,7 @@ from queue import Empty, Full
 from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from ..errors import NotOwner
-from ..objects.replicated import Replicated
-from ..objects.replicated import replicated as _replicated
+from ..objects.replicated import Replicated, ReplicatedDescriptor
 from ..structs import counters, dicts, lists, locks, queues, sets
 from .calls import Callback, Options, Sendable, Take, perform, plainly
 
@@ -29,7 +28,7 @@ class Battery(Generic[N]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, member in vars(cls).items():
-            if isinstance(member, _replicated):
+            if isinstance(member, ReplicatedDescriptor):
                 raise TypeError(
                     f"{cls.__name__}.{name} cannot be replicated: inherit from SyncObjConsumer,"
                     " or from the structure of the same name in syncstructs"

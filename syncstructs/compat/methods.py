@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from ..futures import Future
-from ..objects.replicated import Replicated, ReplicatedMethod
-from ..objects.replicated import replicated as _replicated
+from ..objects.replicated import Replicated, ReplicatedDescriptor, ReplicatedMethod
 from .calls import Callback, inside_command, perform
 
 S = TypeVar("S", bound=Replicated)
@@ -58,7 +57,7 @@ class AsyncMethod(Generic[P, R]):
         return self._command.submit(*args, **kwargs)
 
 
-class _Command(_replicated[S, P, R]):
+class _Command(ReplicatedDescriptor[S, P, R]):
     """A replicated method with PySyncObj's calling convention."""
 
     def __init__(

@@ -28,7 +28,8 @@ from ..futures import Future
 from ..objects.batches import encode_command
 from ..objects.changes import News, tell
 from ..objects.port import Binding, Steps
-from ..objects.replicated import Replicated
+from ..objects.replicated import Replicated, known_bodies
+from ..objects.versions import RELEASE
 from ..replica import Progress, Replica
 from .batch import Batch, current_batch
 from .calls import Call, CallBlocker, CallQueue
@@ -84,6 +85,8 @@ class Engine:
         self._timer_at = 0.0
         self._membership_waits: list[Future[None]] = []
         self.news: News = []
+        self._told: tuple[int, int, dict[str, list[str]]] = (1, 1, {})
+        """What the cluster was told of the bodies of methods that this node has."""
         only_asks = config.join or is_nameless(address)
         self._stores = self._open_stores(() if only_asks else members)
         try:
@@ -702,6 +705,18 @@ class Engine:
                 self.replica.forget_barrier(request)
 
         self.runner.post(forget)
+
+    def tell_bodies(self, *classes: type[Replicated]) -> Future[Any] | None:
+        """Tell the cluster which bodies of methods this node has, these classes' too.
+
+        To be called before anything of them is attached. None: there is nothing new to tell.
+        """
+        version, bodies = known_bodies(classes)
+        told = version, RELEASE, self._told[2] | bodies
+        if told == self._told:
+            return None
+        self._told = told
+        return self.system("know", *told)
 
     def system(self, method: str, *args: object) -> Future[Any]:
         """Queue a command to the object table itself, outside of any batch."""

@@ -29,6 +29,7 @@ from ..objects.replicated import (
     operation,
     type_name,
 )
+from ..objects.versions import VERSION_MAX
 from ..status import Status, describe
 from .batch import Batch, current_batch
 from .calls import Call
@@ -113,10 +114,10 @@ class Node:
         try:
             for name, target in consumers.items():
                 engine.replica.table.offer(name, target)
-            attaching = [
-                (name, engine.system("attach", *attach_arguments(name, target)))
-                for name, target in consumers.items()
-            ]
+            told = engine.tell_bodies(*map(type, consumers.values()))
+            attaching = [] if told is None else [("", told)]
+            for name, target in consumers.items():
+                attaching.append((name, engine.system("attach", *attach_arguments(name, target))))
             engine.start_running()
         except BaseException:
             # The objects may be attached to another node now, or to this one again.
@@ -329,6 +330,47 @@ class Node:
         """
         yield from transfer_leadership(self._engine, to, timeout)
 
+    # Versions of methods
+
+    @property
+    def version(self) -> int:
+        """The version of replicated methods that is in force, as of what is applied here."""
+        return self._engine.replica.table.versions.in_force
+
+    @operation
+    def set_version(self, version: int, timeout: float | None = None) -> Steps[None]:
+        """Put the bodies of `@replicated(version=...)` up to `version` in force, on all members.
+
+        At one place of the log: calls before it run the bodies of before, calls behind it the new
+        ones, wherever and whenever they were made. A cluster begins with version 1; what is in
+        force is kept with its state. Once in force, a version cannot be taken back, and a node
+        whose classes lack a body of it stops with `NodeFailed`. Any member may ask, and again. If
+        the leader is lost meanwhile, the next one is asked; it counts once.
+
+        Raises:
+            ConfigError: `version` is no whole number from 1 on.
+            VersionRefused: a member does not know that version: it has not been started with a
+                release that has it, or not at all since. Or a later one is in force.
+            Timeout: not done within `timeout` seconds; it may yet be.
+            NodeClosed, NodeFailed: this node has ended before it was sent.
+            OutcomeUnknown: it has ended meanwhile; it may have been done, or may yet be.
+        """
+        if type(version) is not int or not 1 <= version <= VERSION_MAX:
+            raise ConfigError(
+                f"version {version!r} must be a whole number from 1 to {VERSION_MAX}"
+            )
+        switched = self._engine.system("set_version", version)
+        if not (yield switched, timeout):
+            raise Timeout(
+                f"version {version} was not put in force within {timeout} s; it may yet be"
+            )
+        try:
+            yield switched
+        except ResultLost:
+            # A snapshot has covered the answer, and tells what there was to answer.
+            if self.version < version:
+                raise
+
     def tick(self, timeout: float = 0.0) -> None:
         """Run a manually driven node: do what is due, and wait for events `timeout` seconds.
 
@@ -400,12 +442,14 @@ class Node:
         If the cluster has an object of that name, `target` takes over its state.
 
         Raises:
-            ObjectMismatch: it has another type, or other constructor arguments.
+            ObjectMismatch: it has another type, or other constructor arguments; or its class has a
+                new body whose version is in force already, and others do not have it.
             ObjectExists: `target` is attached elsewhere.
         """
         _check_name(name)
         engine = self._engine
         arguments = attach_arguments(name, target)
+        yield from self._tell_bodies(type(target))
         with engine.gate.lock:
             engine.replica.table.offer(name, target)
         try:
@@ -436,11 +480,17 @@ class Node:
                 " one that members would make; give them different names"
             )
         model = cls(*args)
+        yield from self._tell_bodies(cls)
         yield self._engine.system("create", *create_arguments(name, model, args))
         found = self.objects.get(name)
         if not isinstance(found, cls):
             raise ObjectExists(f"{name!r} was dropped or replaced in the same moment")
         return found
+
+    def _tell_bodies(self, cls: type[Replicated]) -> Steps[None]:
+        told = self._engine.tell_bodies(cls)
+        if told is not None:
+            yield told
 
     @operation
     def drop(self, name: str) -> Steps[None]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ..config import Config
-from ..objects.replicated import Replicated, replicated
+from ..objects.replicated import Replicated, ReplicatedDescriptor
 from .engine import Engine
 from .node import Consumers, Node, _named
 
@@ -37,7 +37,7 @@ class SyncObj(Node, Replicated, metaclass=_StartsWhenMade):
         super().__init_subclass__(**kwargs)
         for name, member in vars(cls).items():
             # Who overrides `close` to do more is welcome; a command of that name would end nothing.
-            hides = name.startswith("_") or isinstance(member, replicated)
+            hides = name.startswith("_") or isinstance(member, ReplicatedDescriptor)
             if name in _OWN or (hides and not name.startswith("__") and hasattr(Node, name)):
                 raise TypeError(
                     f"{cls.__name__}.{name} would hide what every node has under this name; give it"

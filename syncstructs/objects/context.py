@@ -53,6 +53,7 @@ class Context:
         "serial",
         "session",
         "time",
+        "version",
     )  # fmt: skip
 
     def __init__(self, *, index: int, time: float, owner: object, random_type: type["Random"]):
@@ -63,6 +64,8 @@ class Context:
         self.owner = owner
         self.serial = 0
         """Number of this command in the life of the cluster: unique, and growing for ever."""
+        self.version = 1
+        """The version in force here; see `Node.set_version`."""
         self.session = 0
         self.sequence = 0
         self.parked: list[CallId] = []

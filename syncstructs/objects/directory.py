@@ -7,7 +7,7 @@ commands since, and an instance that comes later is given both.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..codec import STATE_DEPTH, copy, decode, encode
@@ -15,7 +15,8 @@ from ..errors import NodeFailed, ObjectExists
 from .context import Context, _current
 from .image import ObjectImage, encode_state
 from .port import Binding, Port
-from .replicated import Replicated, find_class, type_name
+from .replicated import Replicated, find_body, find_class, type_name
+from .versions import Versions, body_name, split_body
 
 if TYPE_CHECKING:
     from random import Random
@@ -34,8 +35,8 @@ class Record:
     """An object as the cluster knows it, and its instance on this member."""
 
     __slots__ = (
-        "adopted", "args", "backlog", "id", "live", "methods", "name", "options", "state",
-        "type_name",
+        "adopted", "args", "backlog", "bodies", "id", "live", "methods", "name", "options",
+        "state", "type_name",
     )  # fmt: skip
 
     def __init__(
@@ -62,17 +63,19 @@ class Record:
         """Detached: the state as bytes, before `backlog`. Empty while there is an instance."""
         self.backlog = backlog
         self.methods = methods
-        """Names of the commands that the cluster takes for it, sorted: those of every class that
-        was attached or created under the name. Replicated, so that what is refused is refused by
-        all members, whichever release of the class each of them has."""
+        """Names of the commands of version 1 that the cluster takes for it, sorted: those of every
+        class that was attached or created under the name. Replicated, so that what is refused is
+        refused by all members, whichever release of the class each of them has."""
+        self.bodies: dict[str, str] = {}
+        """Which body a call of each method runs now. Follows from `methods` and the versions."""
 
-    def command(self, target: Replicated, method: str) -> Callable[..., Any]:
+    def command(self, target: Replicated, method: str, body: str) -> Callable[..., Any]:
         """Return the command of that name, which the cluster takes.
 
         Raises:
-            LacksMethod: the class on this member has none.
+            LacksMethod: the class on this member has no such body.
         """
-        function = type(target)._commands.get(method)
+        function = find_body(type(target), body)
         if function is None:
             raise LacksMethod(
                 f"{method}() was called on {self}, and the {self.type_name} of this member has no"
@@ -80,6 +83,25 @@ class Record:
                 " start this node again with the release of the class that they run"
             )
         return function if target._watch is None else target._watch.command(method, function)
+
+    def refuse_lacking(self, target: Replicated, bodies: Mapping[str, str]) -> None:
+        """Check that a method of several versions runs here what it runs on other members.
+
+        All bodies, before any of them is called: a command that calls another one could catch the
+        error that this would be later, and go its own way with it.
+
+        Raises:
+            LacksMethod: the class on this member lacks a body.
+        """
+        cls = type(target)
+        for method, body in bodies.items():
+            version = split_body(body)[1]
+            if (version > 1 or method in cls._versions) and find_body(cls, body) is None:
+                raise LacksMethod(
+                    f"{self} runs version {version} of {method}(), which the {self.type_name} of"
+                    " this member does not have: its state would differ from the others' from here"
+                    " on; start this node again with a release of the class that has that version"
+                )
 
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
@@ -111,13 +133,17 @@ class Directory:
         "_offers",
         "_owner",
         "_random_type",
+        "_versions",
         "backlog_bytes",
         "live",
         "records",
     )  # fmt: skip
 
-    def __init__(self, owner: Port, random_type: type["Random"], detached_bytes: int) -> None:
+    def __init__(
+        self, owner: Port, random_type: type["Random"], detached_bytes: int, versions: Versions
+    ) -> None:
         self._owner = owner
+        self._versions = versions
         self._random_type = random_type
         self._detached_bytes = detached_bytes
         self.records: dict[str, Record] = {}
@@ -176,6 +202,7 @@ class Directory:
         Return what the instance offered here raised when it was given its state.
         """
         assert record.name not in self.records, record.name
+        self._choose_bodies(record)
         self.records[record.name] = record
         self._by_id[record.id] = record
         self.backlog_bytes += sum(map(len, record.backlog))
@@ -203,8 +230,27 @@ class Directory:
         union = sorted({*record.methods, *methods})
         if union != record.methods:
             record.methods = union
+            self._choose_bodies(record)
             if record.live is not None:
                 self._open(record, record.live)
+
+    def knows_type(self, type_name: str) -> bool:
+        """Return whether the cluster has an object of that class. O(number of objects)."""
+        return any(record.type_name == type_name for record in self.records.values())
+
+    def switch(self) -> None:
+        """Run the bodies of the version that is in force now, of all objects.
+
+        Raises:
+            LacksMethod: the class of one of them lacks such a body on this member.
+        """
+        for record in self.records.values():
+            self._choose_bodies(record)
+            if record.live is not None:
+                self._open(record, record.live)
+
+    def _choose_bodies(self, record: Record) -> None:
+        record.bodies = self._versions.bodies_in_force(record.type_name, record.methods)
 
     def remove(self, record: Record) -> None:
         """Take an object out; calls of its instance raise `ObjectNotFound` from then on."""
@@ -243,7 +289,8 @@ class Directory:
             NodeFailed: more than `detached_bytes` of commands would be kept.
         """
         at = [context.index, context.time, context.serial, context.session, context.sequence]
-        kept = encode([*at, method, args, kwargs], max_depth=STATE_DEPTH)
+        parts = [*at, method, args, kwargs, *_at_version(record, context)]
+        kept = encode(parts, max_depth=STATE_DEPTH)
         if self.backlog_bytes + len(kept) > self._detached_bytes:
             raise NodeFailed(
                 f"over {self._detached_bytes} bytes of commands wait for {record}, which is not"
@@ -290,6 +337,7 @@ class Directory:
                 image.id, image.name, image.type_name, image.options, image.args, image.state,
                 image.backlog, image.methods,
             )  # fmt: skip
+            self._choose_bodies(record)
             old = former.get(record.name)
             if old is not None and old.live is not None and old.id == record.id:
                 self._refill(record, old.live)
@@ -340,6 +388,7 @@ class Directory:
         before = target._binding
         bound = Binding(self._owner, record.name)
         bound.target = record.id
+        bound.bodies = record.bodies
         target._binding = bound
         try:
             if record.live is not None:
@@ -359,18 +408,23 @@ class Directory:
     def _replay(self, record: Record, target: Replicated) -> None:
         """Apply the commands that were kept, each in its own time; nobody waits for results."""
         for kept in record.backlog:
-            index, time, serial, session, sequence, method, args, kwargs = decode(kept)
+            index, time, serial, session, sequence, method, args, kwargs, *then = decode(kept)
             context = _Replay(
                 index=index, time=time, owner=self._owner, random_type=self._random_type
             )
             context.name, context.crossed = record.name, None
             context.serial, context.session, context.sequence = serial, session, sequence
+            context.version, bodies = _bodies_then(record, then)
+            record.refuse_lacking(target, bodies)
+            assert target._binding is not None, record
+            target._binding.bodies = bodies
             token = _current.set(context)
             try:
                 if method is _EXPIRED:
                     _expire(target, *args)
                 else:
-                    record.command(target, method)(target, *args, **kwargs)
+                    command = record.command(target, method, bodies.get(method, method))
+                    command(target, *args, **kwargs)
             except (MemoryError, KeyboardInterrupt, SystemExit, LacksMethod):
                 raise
             except BaseException as error:
@@ -395,21 +449,30 @@ class Directory:
         self._open(record, target)
 
     def _open(self, record: Record, target: Replicated) -> None:
-        """Let the table's inner loop find the commands that the cluster takes."""
-        commands = type(target)._commands
-        known = {name: commands[name] for name in record.methods if name in commands}
-        watch = target._watch
-        if watch is not None:
-            known = {name: watch.command(name, function) for name, function in known.items()}
-        self.live[record.id] = self.live[record.name] = (target, known)
-        if len(known) < len(record.methods):
-            missing = sorted(set(record.methods) - set(commands))
+        """Let the table's inner loop find the commands that the cluster takes.
+
+        Raises:
+            LacksMethod: see `Record.refuse_lacking`.
+        """
+        record.refuse_lacking(target, record.bodies)
+        assert target._binding is not None, record
+        target._binding.bodies = record.bodies
+        known = {
+            method: function
+            for method, body in record.bodies.items()
+            if (function := find_body(type(target), body)) is not None
+        }
+        if len(known) < len(record.bodies):
             _log.warning(
                 "%s has no method %s here, as on other members: this member will stop if it is"
                 " called; run the same release everywhere",
                 record,
-                ", ".join(f"{name}()" for name in missing),
+                ", ".join(f"{name}()" for name in sorted(record.bodies.keys() - known.keys())),
             )
+        watch = target._watch
+        if watch is not None:
+            known = {name: watch.command(name, function) for name, function in known.items()}
+        self.live[record.id] = self.live[record.name] = (target, known)
 
     def _check(self) -> None:
         ids = [record.id for record in self.records.values()]
@@ -423,6 +486,8 @@ class Directory:
             assert offered.name == name, (name, offered.name)
         for name, record in self.records.items():
             assert record.name == name, (name, record.name)
+            bodies = self._versions.bodies_in_force(record.type_name, record.methods)
+            assert record.bodies == bodies, (record, record.bodies, bodies)
             self._check_instance(record)
         assert len(self.live) == 2 * sum(r.live is not None for r in self.records.values())
 
@@ -436,9 +501,24 @@ class Directory:
         binding = found[0]._binding
         assert binding is not None, record
         assert binding.port is self._owner, record
+        assert binding.bodies == record.bodies, record
         assert (binding.name, binding.target) == (record.name, record.id), record
         assert record.state == b"", record
         assert record.backlog == [], record
+
+
+def _at_version(record: Record, context: Context) -> Iterator[object]:
+    """Yield what a kept command has behind its parts, if another version than 1 is in force."""
+    if context.version > 1:
+        yield context.version
+        yield {method: split_body(body)[1] for method, body in record.bodies.items() if ":" in body}
+
+
+def _bodies_then(record: Record, then: list[Any]) -> tuple[int, dict[str, str]]:
+    """Return the version that was in force when a command was kept, and what calls ran."""
+    version, numbers = then or (1, {})
+    later = {method: body_name(method, number) for method, number in numbers.items()}
+    return version, {method: method for method in record.methods} | later
 
 
 def _let_go(record: Record, target: Replicated) -> None:

@@ -12,7 +12,10 @@ from ..codec import STATE_DEPTH, decode, encode
 from ..errors import DecodeError, NodeFailed, Unserializable
 from .replicated import Replicated, type_name
 
-_VERSION = 1
+# What is written has the lowest format whose readers overlook nothing of it: 2 has the versions of
+# methods. Whatever a reader must not overlook raises it, or that member would go its own way.
+_FORMATS = {1: frozenset({"serial", "time", "applied_index", "sessions", "wanted", "objects"})}
+_FORMATS[2] = _FORMATS[1] | {"versions"}
 
 
 class ObjectImage(msgspec.Struct, array_like=True):
@@ -41,25 +44,27 @@ class Image(msgspec.Struct):
     wanted: tuple[str, ...]
     """Who is to have a vote."""
     objects: list[ObjectImage]
+    versions: list[Any] | None = None
+    """See `Versions.state`."""
 
 
 def encode_image(image: Image) -> bytes:
     """Return an image as bytes; `decode_image` of any later release reads them."""
-    return encode(
-        {
-            "version": _VERSION,
-            "serial": image.serial,
-            "time": image.time,
-            "applied_index": image.applied_index,
-            "sessions": image.sessions,
-            "wanted": list(image.wanted),
-            "objects": [
-                [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog, o.methods]
-                for o in image.objects
-            ],
-        },
-        max_depth=STATE_DEPTH,
-    )
+    fields = {
+        "version": 1 if image.versions is None else 2,
+        "serial": image.serial,
+        "time": image.time,
+        "applied_index": image.applied_index,
+        "sessions": image.sessions,
+        "wanted": list(image.wanted),
+        "objects": [
+            [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog, o.methods]
+            for o in image.objects
+        ],
+    }
+    if image.versions is not None:
+        fields["versions"] = image.versions
+    return encode(fields, max_depth=STATE_DEPTH)
 
 
 def decode_image(image: bytes) -> Image:
@@ -70,8 +75,10 @@ def decode_image(image: bytes) -> Image:
     """
     try:
         fields = decode(image)
-        version = fields["version"]
-        if version == _VERSION:
+        version = fields.pop("version")
+        if version in _FORMATS:
+            if unknown := sorted(fields.keys() - _FORMATS[version]):
+                raise DecodeError(f"{unknown[0]!r} is no part of format {version}")
             return Image(
                 serial=fields["serial"],
                 time=fields["time"],
@@ -80,12 +87,13 @@ def decode_image(image: bytes) -> Image:
                 # Releases that could not change members did not say it.
                 wanted=tuple(fields.get("wanted", ())),
                 objects=[ObjectImage(*row) for row in fields["objects"]],
+                versions=fields["versions"] if version > 1 else None,
             )
-    except (DecodeError, LookupError, TypeError) as error:
+    except (DecodeError, LookupError, TypeError, AttributeError) as error:
         raise NodeFailed(f"a snapshot of {len(image)} bytes cannot be read: {error}") from error
     raise NodeFailed(
-        f"a snapshot has format {version!r}, but this release reads format {_VERSION} only; run"
-        " this member with the release that the others run"
+        f"a snapshot has format {version!r}, but this release reads formats up to {max(_FORMATS)}"
+        " only; run this member with the release that the others run"
     )
 
 

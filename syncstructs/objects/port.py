@@ -1,6 +1,6 @@
 """How a call leaves an object: what an attached object asks of its node, as a protocol."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
@@ -124,10 +124,12 @@ class Port(Protocol):
 class Binding:
     """Where an object is attached: to which node, and under which name and id."""
 
-    __slots__ = ("name", "port", "target")
+    __slots__ = ("bodies", "name", "port", "target")
 
     def __init__(self, port: Port, name: str) -> None:
         self.port = port
         self.name = name
+        self.bodies: Mapping[str, str] = {}
+        """Which body of each method is in force, by its name; see `versions`."""
         self.target: int | str = name
         """What its commands carry: the id given by the cluster, the name until that is known."""

@@ -1,11 +1,13 @@
 """`Replicated`, the base of everything a node carries, and the two decorators of its methods.
 
 `@replicated` marks a method as a command: a call of it goes through the log and runs on every
-member. `@operation` marks a generator that composes commands on the calling side, such as "take,
-or wait at most so long, then withdraw". Both give the method a typed `.submit`.
+member. It may have several bodies, each with a version. `@operation` marks a generator that
+composes commands on the calling side, such as "take, or wait at most so long, then withdraw". Both
+give the method a typed `.submit`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import (
     TYPE_CHECKING,
@@ -23,10 +25,11 @@ from typing import (
 )
 
 from ..codec import copy
-from ..errors import NotAttached, ObjectNotFound
+from ..errors import NotAttached, ObjectNotFound, VersionRefused
 from .changes import Change, Subscription, Watch, subscribe
-from .context import _current
+from .context import Context, _current
 from .port import Binding, Changes, Port, Steps
+from .versions import VERSION_MAX, body_name, split_body
 from .waiters import Waiters
 
 if TYPE_CHECKING:
@@ -72,21 +75,37 @@ class Replicated:
     """Who wants to know of its changes here; None: nobody."""
     _local: ClassVar[frozenset[str]] = _NOT_STATE
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    """Bodies of version 1 by the names of the methods."""
+    _bodies: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    """Bodies of later versions, by the names of `body_name`."""
+    _versions: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    """All versions of those methods that have later ones, ascending."""
     _embeddable: ClassVar[bool] = True
     """Whether a member may make an instance by itself, of what another member attached."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        commands: dict[str, Callable[..., Any]] = {}
+        methods: dict[str, dict[int, Callable[..., Any]]] = {}
         local = set(_NOT_STATE)
         for base in reversed(cls.__mro__):
             local |= base.__dict__.get("LOCAL", frozenset())
             for name, member in vars(base).items():
-                if isinstance(member, replicated):
-                    commands[name] = member.function
-                else:
-                    commands.pop(name, None)
-        cls._commands = commands
+                before = methods.pop(name, {})
+                if isinstance(member, ReplicatedDescriptor):
+                    # What it overrides is gone; but a later version leaves the earlier ones.
+                    lowest = min(member.versions)
+                    kept = {number: body for number, body in before.items() if number < lowest}
+                    methods[name] = kept | member.versions
+        cls._commands = {name: found[1] for name, found in methods.items() if 1 in found}
+        cls._bodies = {
+            body_name(name, number): body
+            for name, found in methods.items()
+            for number, body in found.items()
+            if number > 1
+        }
+        cls._versions = {
+            name: tuple(sorted(found)) for name, found in methods.items() if max(found) > 1
+        }
         cls._local = frozenset(local)
         _classes[type_name(cls)] = cls
 
@@ -204,6 +223,57 @@ def find_class(name: str) -> type[Replicated] | None:
     return _classes.get(name)
 
 
+def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[str, list[str]]]:
+    """Return the highest version of a body in this process, and the later bodies by class name.
+
+    Those of all classes that are imported, and of `classes`.
+    """
+    found = {
+        type_name(cls): sorted(cls._bodies)
+        for cls in (*_classes.values(), *classes)
+        if cls._bodies
+    }
+    numbers = (split_body(body)[1] for bodies in found.values() for body in bodies)
+    return max(numbers, default=1), found
+
+
+def find_body(cls: type[Replicated], name: str) -> Callable[..., Any] | None:
+    """Return the body of that name (see `body_name`) that the class has, or None."""
+    return cls._commands.get(name) or cls._bodies.get(name)
+
+
+def _in_force(
+    target: Replicated, method: str, function: Callable[..., Any], context: Context
+) -> Callable[..., Any]:
+    """Return the body of a method that another command runs inline.
+
+    That the class here has it was seen to when the version was put in force.
+
+    Raises:
+        VersionRefused: the method has none up to the version in force.
+    """
+    cls = type(target)
+    if method not in cls._versions:
+        return function
+    if target._binding is not None:
+        name = target._binding.bodies.get(method, method)
+    else:
+        known = cls._versions[method]
+        name = body_name(method, max((n for n in known if n <= context.version), default=1))
+    body = find_body(cls, name)
+    if body is None:
+        raise VersionRefused(not_in_force(method, cls._versions[method][0], context.version))
+    return body
+
+
+def not_in_force(method: str, first: int, version: int) -> str:
+    """Return the sentence that refuses a call of a method which is not in force yet."""
+    return (
+        f"{method}() begins with version {first}, and version {version} is in force: once all"
+        f" members know it, call node.set_version({first})"
+    )
+
+
 class ReplicatedMethod(Generic[P, R]):
     """A command bound to its object: call it to wait for the result, or `submit` it."""
 
@@ -227,13 +297,12 @@ class ReplicatedMethod(Generic[P, R]):
             return cast(R, binding.port.call(binding, self._name, args, kwargs))
         if target._binding is not None:
             context.check_inline(target._binding, self._name)
+        function = _in_force(target, self._name, self._function, context)
         copied = {name: copy(value) for name, value in kwargs.items()}
         watch = target._watch
         if watch is not None:
-            return cast(
-                R, watch.run(self._name, self._function, target, tuple(map(copy, args)), copied)
-            )
-        return self._function(target, *map(copy, args), **copied)
+            return cast(R, watch.run(self._name, function, target, tuple(map(copy, args)), copied))
+        return cast(R, function(target, *map(copy, args), **copied))
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Queue the command and return a future at once; it is awaitable and has `result()`."""
@@ -246,20 +315,63 @@ class ReplicatedMethod(Generic[P, R]):
 _PAUSES = 0x20 | 0x80 | 0x200
 
 
-class replicated(Generic[S, P, R]):  # noqa: N801  (a decorator is spelled like a function)
-    """Mark a method as a command: it runs on every member, in the same order everywhere."""
+class ReplicatedDescriptor(Generic[S, P, R]):
+    """A command in its class: what `@replicated` makes of a method."""
 
-    def __init__(self, function: Callable[Concatenate[S, P], R]) -> None:
+    def __init__(
+        self,
+        function: Callable[Concatenate[S, P], R],
+        version: int = 1,
+        earlier: Mapping[int, Callable[..., Any]] | None = None,
+    ) -> None:
+        """`earlier`: the bodies of other versions, by version."""
+        self.versions: dict[int, Callable[..., Any]] = dict(earlier or {})
+        self._add(function, version)
+        self.function = function
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    def version(
+        self, number: int
+    ) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
+        """Decorate another body of this method, which counts from version `number` on.
+
+        It has a name of its own, by which nobody calls it::
+
+            @take.version(2)
+            def take_2(self, count): ...
+        """
+
+        def decorate(body: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+            if body.__name__ == self.name:
+                raise TypeError(
+                    f"{body.__qualname__}() would hide the method itself: give the body another"
+                    f" name, such as {self.name}_{number}, or write @replicated(version={number})"
+                )
+            self._add(body, number)
+            return body
+
+        return decorate
+
+    def _add(self, function: Callable[..., Any], version: int) -> None:
         code = getattr(function, "__code__", None)
         if code is not None and code.co_flags & _PAUSES:
             raise TypeError(
                 f"{function.__qualname__}() is a coroutine or a generator: a command runs at once"
                 " and to its end on every member, so it must be a plain function"
             )
-        self.function = function
-        self.name = function.__name__
-        self.__doc__ = function.__doc__
-        self.__wrapped__ = function
+        if type(version) is not int or not 1 <= version <= VERSION_MAX:
+            raise ValueError(
+                f"{function.__qualname__}() has version {version!r}; versions are whole numbers"
+                f" from 1 to {VERSION_MAX}"
+            )
+        if version in self.versions:
+            raise TypeError(
+                f"{function.__qualname__}() is the second body of version {version}: members that"
+                " run the first one would part from those that run this; give it a higher version"
+            )
+        self.versions[version] = function
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -274,6 +386,58 @@ class replicated(Generic[S, P, R]):  # noqa: N801  (a decorator is spelled like 
         if instance is None:
             return self
         return ReplicatedMethod(instance, self.name, self.function)
+
+
+@overload
+def replicated(
+    function: Callable[Concatenate[S, P], R], /
+) -> ReplicatedDescriptor[S, P, R]: ...
+@overload
+def replicated(
+    *, version: int
+) -> Callable[[Callable[Concatenate[S, P], R]], ReplicatedDescriptor[S, P, R]]: ...
+def replicated(function: Any = None, /, *, version: int = 1) -> Any:
+    """Mark a method as a command: it runs on every member, in the same order everywhere.
+
+    To change what a method does without stopping the cluster, leave its body as it is and write the
+    new one below it, under the same name, with the next version. All members go on with the old
+    body until `Node.set_version` puts the new one in force, at one place of the log. A method that
+    is new takes a version, too; calls of it are refused with `VersionRefused` until then. The new
+    body must take the arguments of the old one, as calls that are under way run it as well::
+
+        class Stock(Replicated):
+            @replicated
+            def take(self, count): ...
+
+            @replicated(version=2)  # type: ignore[no-redef]
+            def take(self, count): ...  # noqa: F811
+
+    Type checkers and linters take it for a slip, so they want the comments, and may lose the types.
+    Where they matter, decorate another name instead: `@take.version(2)` above `def take_2`.
+
+    Of one class, a version is said once: whatever is added later takes a version above all before.
+    An old body may go once every member has a snapshot (or an empty log) from after the switch.
+
+    Raises:
+        TypeError: a coroutine or a generator, or a second body of that version.
+        ValueError: `version` is no whole number from 1 on.
+    """
+    if function is None:
+        return lambda decorated: _declared(decorated, version, sys._getframe(1).f_locals)
+    return _declared(function, version, sys._getframe(1).f_locals)
+
+
+def _declared(
+    function: Callable[..., Any], version: int, body_of_class: Mapping[str, object]
+) -> ReplicatedDescriptor[Any, Any, Any]:
+    """Return the command that `function` is, with the bodies that stand above it in the class."""
+    above = body_of_class.get(function.__name__)
+    if (
+        isinstance(above, ReplicatedDescriptor)
+        and above.function.__qualname__ == function.__qualname__
+    ):
+        return ReplicatedDescriptor(function, version, above.versions)
+    return ReplicatedDescriptor(function, version)
 
 
 class HasPort(Protocol):
@@ -375,7 +539,8 @@ def _refuse_to_wait(target: HasPort, name: str) -> None:
 def attach_arguments(name: str, target: Replicated) -> tuple[object, ...]:
     """Return the arguments of the command that attaches `target`: what the cluster records."""
     cls = type(target)
-    return name, type_name(cls), target.options(), target.snapshot_state(), sorted(cls._commands)
+    methods = sorted([*cls._commands, *cls._bodies])
+    return name, type_name(cls), target.options(), target.snapshot_state(), methods
 
 
 def create_arguments(name: str, model: Replicated, args: tuple[object, ...]) -> tuple[object, ...]:

@@ -25,6 +25,7 @@ from ..errors import (
     ResultLost,
     UnknownType,
     Unserializable,
+    VersionRefused,
 )
 from ..raft.membership import MEMBER_COUNT_MAX, decode_membership, sorted_members
 from ..raft.messages import Entry, EntryKind
@@ -34,8 +35,9 @@ from .digest import digest_bytes
 from .directory import Directory, Record
 from .image import Image, decode_image, encode_image, encode_state
 from .port import Port
-from .replicated import Replicated
+from .replicated import Replicated, not_in_force
 from .sessions import Sessions
+from .versions import RELEASE, VERSION_MAX, Versions, split_bodies
 
 if TYPE_CHECKING:
     from random import Random
@@ -112,10 +114,11 @@ class Table:
         self.sessions = Sessions()
         self.wanted: tuple[str, ...] = ()
         """Who is to have a vote, sorted: what the leader changes the membership towards."""
+        self.versions = Versions()
         self._torn: str | None = None
         self._owner = owner
         self._random_type = random_type
-        self._directory = Directory(owner, random_type, detached_bytes)
+        self._directory = Directory(owner, random_type, detached_bytes, self.versions)
 
     # Local instances
 
@@ -174,6 +177,7 @@ class Table:
         try:
             groups = decode_groups(entry.payload)
         except DecodeError as error:
+            self._stop_if_older(error)
             _log.error("entry %d is skipped, on every member: %s", entry.index, error)
             return round_.applied
         # Also an interrupt in the midst of an entry, such as Ctrl-C under manual drive, leaves it
@@ -210,6 +214,7 @@ class Table:
             # Other members may know the class: skipping what they apply would part this replica.
             raise NodeFailed(f"entry {context.index} cannot be applied here: {error}") from error
         except DecodeError as error:
+            self._stop_if_older(error)
             _log.error("%d commands of entry %d are skipped: %s", count, context.index, error)
             if group.session == round_.own:
                 outcome = Outcome(None, error)
@@ -272,9 +277,13 @@ class Table:
             record = self._directory.find(target)
             if record is None:
                 raise ObjectNotFound(f"the cluster has no object {target!r}, or it was dropped")
-            if method not in record.methods:
-                raise NotReplicated(f"{method}() of {record} is not marked @replicated")
-        except (DecodeError, ObjectNotFound, NotReplicated) as error:
+            body = record.bodies.get(method)
+            if body is None:
+                raise self._no_body(record, method)
+        except DecodeError as error:
+            self._stop_if_older(error)
+            return Outcome(None, error)
+        except (ObjectNotFound, NotReplicated, VersionRefused) as error:
             return Outcome(None, error)
         if record.live is None:
             self._directory.keep(record, round_.context, method, args, kwargs)
@@ -282,7 +291,7 @@ class Table:
                 None,
                 ResultLost(f"applied, but {record} is not attached on this node: no result"),
             )
-        command = record.command(record.live, method)
+        command = record.command(record.live, method, body)
         try:
             value = command(record.live, *args, **kwargs)
         except _FATAL:
@@ -291,17 +300,44 @@ class Table:
             return _raised(error)
         return _settled(value, round_)
 
+    def _no_body(self, record: Record, method: str) -> NotReplicated | VersionRefused:
+        """Return why no call of that name is taken."""
+        first = self.versions.first_version(record.type_name, method)
+        if first is None:
+            return NotReplicated(f"{method}() of {record} is not marked @replicated")
+        return VersionRefused(not_in_force(method, first, self.versions.in_force))
+
+    def _stop_if_older(self, error: DecodeError) -> None:
+        """Let pass what nobody understands, and is thus skipped or refused by every member.
+
+        Raises:
+            NodeFailed: a node has a later release, which may understand it.
+        """
+        newest = self.versions.newest_release
+        if newest > RELEASE:
+            raise NodeFailed(
+                f"entry {self.applied_index} has no meaning for this release ({error}), and may"
+                " have one for a later release that other nodes run: start this node again with"
+                " the release that they run"
+            ) from error
+
     # Commands of the cluster itself: target 0
 
     def _apply_system(self, round_: _Round, method: str, args: list[Any]) -> Outcome:
         if method not in _SYSTEM:
+            self._stop_if_older(DecodeError(f"{method}() is no command of the cluster"))
             raise NotReplicated(f"{method}() is no command of the cluster")
         handler, shape = _SYSTEM[method]
+        if method == "know":
+            # Whatever a later release has to say besides: how late it is, is all that counts here.
+            args = args[: len(shape)]
         if len(args) != len(shape) or not all(map(isinstance, args, shape)):
             raise DecodeError(f"{method}() with arguments of other types: {args!r:.200}")
         try:
             return handler(self, round_, *args)
         except _REFUSALS as error:
+            if isinstance(error, DecodeError):
+                self._stop_if_older(error)
             return Outcome(None, error)
 
     def _change_members(
@@ -329,15 +365,53 @@ class Table:
         round_.applied.successor = to
         return Outcome()
 
+    def _know(
+        self, round_: _Round, version: int, release: int, bodies: dict[str, Any]
+    ) -> Outcome:
+        """Take note of what the calling node knows: all at once, before it attaches anything.
+
+        A node that counts as one that knows a version has told of all its bodies up to it.
+        """
+        address = self.sessions.owner(round_.context.session)
+        if address is None or not 1 <= version <= VERSION_MAX or not 1 <= release < 2**31:
+            raise DecodeError(f"know({version}, {release}) of {address!r} has no meaning")
+        for type_name, names in bodies.items():
+            if not isinstance(type_name, str) or not isinstance(names, list):
+                raise DecodeError(f"bodies of {type_name!r:.200} are a list, not {names!r:.200}")
+            self._learn(type_name, split_bodies(names)[1])
+        self.versions.know(address, version, release)
+        return _DONE
+
+    def _learn(self, type_name: str, bodies: list[str]) -> None:
+        if bodies:
+            versions, directory = self.versions, self._directory
+            is_new = not versions.has_bodies(type_name) and not directory.knows_type(type_name)
+            versions.learn(type_name, bodies, is_new=is_new)
+
+    def _set_version(self, round_: _Round, version: int) -> Outcome:
+        """Put a version in force, if all who are to have a vote know it."""
+        if not 1 <= version <= VERSION_MAX:
+            raise DecodeError(f"there is no version {version!r}")
+        members = self.wanted or [address for address, _ in self.sessions.live().values()]
+        before = self.versions.in_force
+        self.versions.switch(version, members)
+        if self.versions.in_force != before:
+            round_.context.version = version
+            self._directory.switch()
+        return _DONE
+
     def _open_session(
         self, round_: _Round, address: str, incarnation: int, attempt: int, ttl: float
     ) -> Outcome:
         if not 0 < ttl < inf:
             raise DecodeError(f"a session of {address!r} cannot have a ttl of {ttl!r} seconds")
         older = self.sessions.of_address(address)
+        is_new_life = not self.sessions.last_attempt(address, incarnation)
         session = self.sessions.open(address, incarnation, attempt, ttl, round_.context.serial)
         if session is None:
             return Outcome()
+        if is_new_life:
+            self.versions.forget(address)
         if older is not None:
             self._give_up(round_, older)
         round_.applied.opened.append((address, incarnation, attempt, session))
@@ -404,9 +478,9 @@ class Table:
     ) -> Outcome:
         serial = round_.context.serial
         encoded = encode(state, max_depth=STATE_DEPTH)
-        record = Record(
-            serial, name, type_name, options, args, encoded, [], _method_names(methods)
-        )
+        plain, bodies = split_bodies(methods)
+        self._learn(type_name, bodies)
+        record = Record(serial, name, type_name, options, args, encoded, [], plain)
         error = self._directory.add(record)
         round_.applied.changed = True
         return Outcome(None, error)
@@ -414,7 +488,9 @@ class Table:
     def _join(self, round_: _Round, record: Record, methods: list[Any]) -> Outcome:
         before = record.live
         if methods != record.methods:
-            self._directory.learn(record, _method_names(methods))
+            plain, bodies = split_bodies(methods)
+            self._learn(record.type_name, bodies)
+            self._directory.learn(record, plain)
         error = self._directory.join(record)
         round_.applied.changed |= record.live is not before
         return Outcome(None, error)
@@ -465,6 +541,7 @@ class Table:
                 sessions=self.sessions.state(),
                 wanted=self.wanted,
                 objects=self._directory.image(),
+                versions=self.versions.state(),
             )
         )
 
@@ -478,6 +555,7 @@ class Table:
         self.serial, self.time, self.applied_index = parts.serial, parts.time, parts.applied_index
         self.sessions.restore(parts.sessions)
         self.wanted = parts.wanted
+        self.versions.restore(parts.versions)
         self._torn = "a snapshot was not taken over to its end"
         token = _current.set(self._context())
         try:
@@ -511,7 +589,8 @@ class Table:
             objects += (r.id, r.name, r.type_name, r.options, r.args, r.live is not None)
             objects += r.methods
         numbers = [self.serial, self.time, self.applied_index, *self.wanted]
-        about = [encode(part) for part in (numbers, self.sessions.state(), objects)]
+        parts = (numbers, self.sessions.state(), objects, self.versions.state())
+        about = [encode(part) for part in parts]
         return digest_bytes([*about, *states])
 
     def _refuse_torn(self) -> None:
@@ -526,10 +605,12 @@ class Table:
             random_type=self._random_type,
         )
         context.serial = self.serial
+        context.version = self.versions.in_force
         return context
 
     def _check(self) -> None:
         self.sessions._check()
+        self.versions._check()
         self._directory._check()
         newest = max((r.id for r in self._directory.records.values()), default=0)
         assert max(self.sessions.live(), default=newest) <= self.serial
@@ -540,7 +621,7 @@ _Handler = Callable[..., Outcome]
 
 # How a command of the cluster itself may end without having changed anything.
 _REFUSALS: Final = (
-    DecodeError, MembershipRefused, ObjectExists, ObjectMismatch, ObjectNotFound,
+    DecodeError, MembershipRefused, ObjectExists, ObjectMismatch, ObjectNotFound, VersionRefused,
 )  # fmt: skip
 
 # Names of the commands, and what types their arguments have.
@@ -549,22 +630,13 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "expire_session": (Table._expire_session, (int,)),
     "change_members": (Table._change_members, (list, list, list | None)),
     "transfer_leadership": (Table._transfer_leadership, (str,)),
+    "know": (Table._know, (int, int, dict)),
+    "set_version": (Table._set_version, (int,)),
     "attach": (Table._attach, (str, str, dict, object, list)),
     "create": (Table._create, (str, str, list, dict, object, list)),
     "drop": (Table._drop, (str,)),
     "batch": (Table._batch, (list,)),
 }
-
-
-def _method_names(methods: list[Any]) -> list[str]:
-    """Return the names of an object's commands, sorted.
-
-    Raises:
-        DecodeError: no correct member says this.
-    """
-    if not all(isinstance(name, str) for name in methods):
-        raise DecodeError(f"names of methods are text, not {methods!r:.200}")
-    return sorted(set(methods))
 
 
 def _raised(error: BaseException) -> Outcome:

@@ -76,7 +76,7 @@ def test_an_image_of_another_format_is_refused_with_both_numbers() -> None:
     table = LocalCluster(1).members[0].table
     fields = decode(table.image())
     fields["version"] = 9
-    with pytest.raises(NodeFailed, match=r"format 9.*reads format 1"):
+    with pytest.raises(NodeFailed, match=r"format 9.*formats up to 2"):
         table.restore(encode(fields))
 
 

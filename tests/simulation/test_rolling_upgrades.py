@@ -1,0 +1,249 @@
+"""Members go over to another release one after the other, under load, and then switch versions.
+
+Each call notes itself in the state and says which body it ran. So the state of any member tells the
+order in which all calls were applied, and with what.
+"""
+
+from itertools import count
+
+import pytest
+
+from syncstructs.errors import NodeFailed, SyncError, VersionRefused
+from syncstructs.objects import replicated as module
+from syncstructs.objects.context import current_context
+from syncstructs.objects.replicated import Replicated, replicated, type_name
+from syncstructs.testing.simulator import Simulation
+
+
+def release(number):
+    """Return the class as that release of a user's program has it."""
+
+    class Stock(Replicated):
+        def __init__(self):
+            self.taken = []
+
+        @replicated
+        def take(self, call):
+            self.taken.append((call, 1, current_context().version))
+            return 1
+
+        @replicated
+        def take_inline(self, call):
+            return self.take(call)
+
+        if number >= 2:
+
+            @replicated(version=2)
+            def take(self, call):
+                # What the first body never leaves behind: a member that ran the other one parts.
+                self.newest = call
+                self.taken.append((call, 2, current_context().version))
+                return 2
+
+    Stock.__qualname__ = "Stock"
+    return Stock
+
+
+class Upgrade(Simulation):
+    """A cluster whose nodes are started with the release that stands in `releases`."""
+
+    def __init__(self, seed, *, size=3, **settings):
+        super().__init__(seed, {}, size=size, **settings)
+        self.classes = {number: release(number) for number in (1, 2)}
+        self.releases = dict.fromkeys(self.addresses, 1)
+        self.calls = []
+        """Number, life and future of every call."""
+        self._numbers = count()
+
+    def _make_node(self, life):
+        self.consumers = {"stock": self.classes[self.releases[life.host.address]]}
+        super()._make_node(life)
+
+    def load(self, seconds):
+        """Make calls on all nodes that run, for so long."""
+        until = self.now + seconds
+        while self.now < until:
+            for life in self.lives():
+                if life.node._engine.failure is None:
+                    number = next(self._numbers)
+                    stock = life.consumers["stock"]
+                    method = stock.take_inline if number % 5 == 0 else stock.take
+                    self.calls.append((number, life, method.submit(number)))
+            self.run(self.random.uniform(0.001, 0.03))
+
+    def upgrade(self, address):
+        """Restart a node with the second release: orderly or not."""
+        host = self.hosts[address]
+        if self.random.random() < 0.5:
+            self.node(address).close.submit()
+            self.load(0.3)
+        host.crash(silently=self.random.random() < 0.5)
+        self.releases[address] = 2
+        self.load(self.random.uniform(0.0, 0.5))
+        self.start(address)
+        self.load(0.6)
+
+    def is_ready(self, address):
+        life = self.hosts[address].life
+        return life is not None and life.node._ready.done() and life.node._engine.is_sure
+
+    def await_ready(self):
+        self.run_until(lambda: all(map(self.is_ready, self.addresses)))
+
+    def check_calls(self):
+        """Check that each call was applied once, in order, with the body that its result tells."""
+        states = [life.table.objects["stock"].taken for life in self.lives()]
+        assert all(state == states[0] for state in states)
+        taken = states[0]
+        order = {call: place for place, (call, *_) in enumerate(taken)}
+        assert len(order) == len(taken), "a call was applied twice"
+        versions = [version for _, version, _ in taken]
+        assert versions == sorted(versions), "an old body ran after a new one"
+        assert all(version == in_force for _, version, in_force in taken)
+        last = {}
+        for number, life, future in self.calls:
+            if not life.alive or not future.done():
+                continue
+            if future.exception() is None:
+                assert future.result() == versions[order[number]]
+            elif isinstance(future.exception(), SyncError):
+                continue
+            if number in order:
+                assert order[number] > last.get(life, -1), "calls of a node changed places"
+                last[life] = order[number]
+        return versions
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """Start clusters whose nodes do not count what is imported: both releases are, here."""
+    monkeypatch.setattr(module, "_classes", {})
+    started = []
+
+    def start(seed, **settings):
+        cluster = Upgrade(seed, **settings)
+        monkeypatch.setattr(module, "_classes", {})
+        assert len({type_name(cls) for cls in cluster.classes.values()}) == 1
+        started.append(cluster)
+        cluster.start()
+        cluster.await_ready()
+        return cluster
+
+    yield start
+    for cluster in started:
+        cluster.end()
+
+
+SETTINGS = {
+    "memory": {},
+    "disks": {"disks": True, "snapshot_log_entries": 40, "log_keep_bytes": 1},
+    "snapshots": {"snapshot_log_entries": 20, "log_keep_bytes": 1},
+    "forgetful": {"forgetful": True, "snapshot_log_entries": 60, "log_keep_bytes": 1},
+    "five": {"size": 5},
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_members_upgraded_in_turn_under_load_switch_together(begin, kind, seed):
+    cluster = begin(f"{kind}/{seed}", **SETTINGS[kind])
+    cluster.load(0.5)
+    refusals = 0
+    for address in cluster.random.sample(cluster.addresses, len(cluster.addresses)):
+        early = cluster.node(address).set_version.submit(2)
+        cluster.upgrade(address)
+        # Its own node may have ended before it was told.
+        refusals += early.done() and isinstance(early.exception(), VersionRefused)
+        others = [life for life in cluster.lives() if life.host.address != address]
+        if 1 in cluster.releases.values():
+            asked = others[0].node.set_version.submit(2)
+            cluster.load(0.2)
+            cluster.await_all([asked])
+            assert isinstance(asked.exception(), VersionRefused)
+            refusals += 1
+    assert refusals >= len(cluster.addresses) - 1
+    assert {life.node.version for life in cluster.lives()} == {1}
+    cluster.await_ready()
+
+    asked = [life.node.set_version.submit(2) for life in cluster.lives()[:2]]
+    for _ in range(3):
+        cluster.load(cluster.random.uniform(0.0, 0.05))
+        victim = cluster.leader() if cluster.random.random() < 0.6 else None
+        victim = victim or cluster.random.choice(cluster.addresses)
+        cluster.crash(victim, silently=cluster.random.random() < 0.5)
+        cluster.load(cluster.random.uniform(0.0, 0.3))
+        cluster.start_again([victim])
+    cluster.settle()
+    cluster.await_ready()
+    if {life.node.version for life in cluster.lives()} == {1}:
+        # All who asked had crashed before anybody knew.
+        cluster.await_all([cluster.node(cluster.addresses[0]).set_version.submit(2)])
+    assert all(future.exception() is None for future in asked if future.done())
+    cluster.load(0.3)
+    cluster.settle()
+    assert {life.node.version for life in cluster.lives()} == {2}
+    versions = cluster.check_calls()
+    assert set(versions) == {1, 2}
+
+
+@pytest.mark.parametrize("kind", ["memory", "disks", "snapshots"])
+def test_an_older_node_that_comes_after_the_switch_stops_and_harms_nobody(begin, kind):
+    cluster = begin(kind, **SETTINGS[kind])
+    for address in cluster.addresses:
+        cluster.upgrade(address)
+    cluster.await_ready()
+    cluster.await_all([cluster.node("n2:1").set_version.submit(2)])
+    cluster.load(0.5)
+    cluster.crash("n3:1")
+    cluster.releases["n3:1"] = 1
+    cluster.load(0.5)
+    cluster.start("n3:1")
+    cluster.load(0.5)
+    failed = cluster.node("n3:1")
+    assert isinstance(failed._engine.failure, NodeFailed)
+    assert "runs version 2 of take()" in str(failed._engine.failure)
+    assert failed.wait_ready.submit().exception() is failed._engine.failure
+    cluster.crash("n3:1")
+    cluster.releases["n3:1"] = 2
+    cluster.start("n3:1")
+    cluster.await_ready()
+    cluster.settle()
+    assert set(cluster.check_calls()) == {1, 2}
+
+
+def test_a_member_that_is_down_has_to_come_back_or_be_removed_before_a_switch(begin):
+    cluster = begin("down", size=4)
+    for address in cluster.addresses[:3]:
+        cluster.upgrade(address)
+    cluster.crash("n4:1")
+    asked = cluster.node("n1:1").set_version.submit(2)
+    cluster.await_all([asked])
+    with pytest.raises(VersionRefused, match=r"not known to n4:1 \(up to 1\)"):
+        asked.result()
+    removed = cluster.node("n1:1").remove_member.submit("n4:1")
+    cluster.await_all([removed])
+    asked = cluster.node("n1:1").set_version.submit(2)
+    cluster.await_all([asked])
+    assert asked.exception() is None
+    assert cluster.node("n1:1").version == 2
+
+
+def test_a_switch_whose_answer_a_snapshot_covers_is_done(begin):
+    cluster = begin("covered", snapshot_log_entries=8, log_keep_bytes=1, session_ttl=60.0)
+    for address in cluster.addresses:
+        cluster.upgrade(address)
+    cluster.await_ready()
+    cluster.settle()
+    leader = cluster.leader()
+    deaf, other = [address for address in cluster.addresses if address != leader]
+    for sender in (leader, other):
+        cluster.network.cut(sender, deaf)
+    asked = cluster.node(deaf).set_version.submit(2)
+    for number in range(40):
+        cluster.await_all([cluster.objects(leader)["stock"].take.submit(-number)])
+    assert cluster.node(leader).version == 2
+    cluster.heal()
+    cluster.await_all([asked])
+    assert cluster.hosts[deaf].life in cluster.checks.skipped
+    assert asked.exception() is None
+    assert cluster.node(deaf).version == 2
