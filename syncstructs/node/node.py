@@ -69,6 +69,7 @@ class Node:
         ConfigError: an address or a setting is wrong.
         BindError: the address cannot be had (under asyncio `wait_ready` raises it).
         StorageError: the data directory cannot be used.
+        NodeFailed: its state is of a release that this one cannot go on with.
     """
 
     _engine: Engine

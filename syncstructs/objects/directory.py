@@ -96,7 +96,7 @@ class Record:
         cls = type(target)
         for method, body in bodies.items():
             version = split_body(body)[1]
-            if (version > 1 or method in cls._versions) and find_body(cls, body) is None:
+            if (version > 1 or method in cls._body_versions) and find_body(cls, body) is None:
                 raise LacksMethod(
                     f"{self} runs version {version} of {method}(), which the {self.type_name} of"
                     " this member does not have: its state would differ from the others' from here"

@@ -76,9 +76,9 @@ class Replicated:
     _local: ClassVar[frozenset[str]] = _NOT_STATE
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     """Bodies of version 1 by the names of the methods."""
-    _bodies: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    _later_bodies: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     """Bodies of later versions, by the names of `body_name`."""
-    _versions: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    _body_versions: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     """All versions of those methods that have later ones, ascending."""
     _embeddable: ClassVar[bool] = True
     """Whether a member may make an instance by itself, of what another member attached."""
@@ -97,13 +97,13 @@ class Replicated:
                     kept = {number: body for number, body in before.items() if number < lowest}
                     methods[name] = kept | member.versions
         cls._commands = {name: found[1] for name, found in methods.items() if 1 in found}
-        cls._bodies = {
+        cls._later_bodies = {
             body_name(name, number): body
             for name, found in methods.items()
             for number, body in found.items()
             if number > 1
         }
-        cls._versions = {
+        cls._body_versions = {
             name: tuple(sorted(found)) for name, found in methods.items() if max(found) > 1
         }
         cls._local = frozenset(local)
@@ -134,7 +134,11 @@ class Replicated:
                 mine[name] = value
 
     def on_session_expired(self, session: int) -> None:
-        """Give up what `session` holds or waits for. Applied on every member, as a command is."""
+        """Give up what `session` holds or waits for. Applied on every member, as a command is.
+
+        It has no versions: where it is to do something else in a new release, let it ask
+        `current_context().version`.
+        """
         for waiters in self._all_waiters():
             waiters.expire(session)
 
@@ -229,9 +233,9 @@ def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[st
     Those of all classes that are imported, and of `classes`.
     """
     found = {
-        type_name(cls): sorted(cls._bodies)
+        type_name(cls): sorted(cls._later_bodies)
         for cls in (*_classes.values(), *classes)
-        if cls._bodies
+        if cls._later_bodies
     }
     numbers = (split_body(body)[1] for bodies in found.values() for body in bodies)
     return max(numbers, default=1), found
@@ -239,7 +243,7 @@ def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[st
 
 def find_body(cls: type[Replicated], name: str) -> Callable[..., Any] | None:
     """Return the body of that name (see `body_name`) that the class has, or None."""
-    return cls._commands.get(name) or cls._bodies.get(name)
+    return cls._commands.get(name) or cls._later_bodies.get(name)
 
 
 def _in_force(
@@ -253,16 +257,16 @@ def _in_force(
         VersionRefused: the method has none up to the version in force.
     """
     cls = type(target)
-    if method not in cls._versions:
+    if method not in cls._body_versions:
         return function
     if target._binding is not None:
         name = target._binding.bodies.get(method, method)
     else:
-        known = cls._versions[method]
+        known = cls._body_versions[method]
         name = body_name(method, max((n for n in known if n <= context.version), default=1))
     body = find_body(cls, name)
     if body is None:
-        raise VersionRefused(not_in_force(method, cls._versions[method][0], context.version))
+        raise VersionRefused(not_in_force(method, cls._body_versions[method][0], context.version))
     return body
 
 
@@ -539,7 +543,7 @@ def _refuse_to_wait(target: HasPort, name: str) -> None:
 def attach_arguments(name: str, target: Replicated) -> tuple[object, ...]:
     """Return the arguments of the command that attaches `target`: what the cluster records."""
     cls = type(target)
-    methods = sorted([*cls._commands, *cls._bodies])
+    methods = sorted([*cls._commands, *cls._later_bodies])
     return name, type_name(cls), target.options(), target.snapshot_state(), methods
 
 

@@ -33,6 +33,11 @@ def decode(data: bytes) -> m.Message:
     try:
         message = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if data[:1] in _ARRAYS and data[1:2] and data[1] < 128 and data[1] not in _KINDS:
+            raise ProtocolError(
+                f"a message of kind {data[1]} is not known here; it may be of a later release, and"
+                " this node has to run that as well"
+            ) from error
         raise ProtocolError(f"{len(data)} bytes that are no message: {error}") from error
     _CHECKS[type(message)](message)
     return message
@@ -189,3 +194,7 @@ _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.Forward: _check_forward,
     m.ForwardReply: _check_forward_reply,
 }
+
+_KINDS: Final = frozenset(kind.__struct_config__.tag for kind in _CHECKS)
+_ARRAYS: Final = frozenset(bytes((0x90 + length,)) for length in range(1, 16))
+"""How a short array begins in MessagePack; the kind of a message is its first part."""

@@ -124,8 +124,8 @@ def in_force(cluster: LocalCluster) -> list[int]:
 def test_a_class_has_all_bodies_that_stand_under_one_name() -> None:
     cls = release(3)
     assert sorted(cls._commands) == ["note", "take", "take_twice"]
-    assert sorted(cls._bodies) == ["give:2", "take:2", "take:3"]
-    assert cls._versions == {"give": (2,), "take": (1, 2, 3)}
+    assert sorted(cls._later_bodies) == ["give:2", "take:2", "take:3"]
+    assert cls._body_versions == {"give": (2,), "take": (1, 2, 3)}
     assert cls.take.name == "take"
 
 
@@ -143,11 +143,11 @@ def test_a_subclass_keeps_what_is_earlier_than_all_of_its_own_bodies() -> None:
     class Hidden(release(2)):  # type: ignore[misc]
         take = None
 
-    assert Later._versions["take"] == (1, 2, 3)
-    assert "take" not in Earlier._versions
-    assert sorted(Earlier._bodies) == ["give:2"]
+    assert Later._body_versions["take"] == (1, 2, 3)
+    assert "take" not in Earlier._body_versions
+    assert sorted(Earlier._later_bodies) == ["give:2"]
     assert "take" not in Hidden._commands
-    assert sorted(Hidden._bodies) == ["give:2"]
+    assert sorted(Hidden._later_bodies) == ["give:2"]
 
 
 def test_the_body_of_another_class_under_that_name_is_no_earlier_version() -> None:
@@ -158,7 +158,7 @@ def test_the_body_of_another_class_under_that_name_is_no_earlier_version() -> No
         def take(self) -> int:  # noqa: F811
             return 1
 
-    assert Other._versions == {}
+    assert Other._body_versions == {}
     assert sorted(Other._commands) == ["take"]
 
 
@@ -506,8 +506,9 @@ def test_a_body_that_was_dropped_too_early_stops_a_member_that_has_to_catch_up_w
     stocks[0].take_twice(1)
     switch(cluster, 3)
     dropped = release(3)
-    dropped._bodies = {name: body for name, body in dropped._bodies.items() if name != "take:2"}
-    dropped._versions = {"give": (2,), "take": (1, 3)}
+    later = dropped._later_bodies
+    dropped._later_bodies = {name: later[name] for name in later if name != "take:2"}
+    dropped._body_versions = {"give": (2,), "take": (1, 3)}
     with pytest.raises(NodeFailed, match=r"version 2 of take\(\)"):
         cluster.attach_on(2, "stock", dropped())
 
