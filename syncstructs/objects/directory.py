@@ -69,6 +69,11 @@ class Record:
         self.bodies: dict[str, str] = {}
         """Which body a call of each method runs now. Follows from `methods` and the versions."""
 
+    @property
+    def commands(self) -> dict[str, str]:
+        """Those of `bodies` that can be called; others are what only `super()` leads to."""
+        return {method: body for method, body in self.bodies.items() if "." not in method}
+
     def command(self, target: Replicated, method: str, body: str) -> Callable[..., Any]:
         """Return the command of that name, which the cluster takes.
 
@@ -459,15 +464,15 @@ class Directory:
         target._binding.bodies = record.bodies
         known = {
             method: function
-            for method, body in record.bodies.items()
+            for method, body in record.commands.items()
             if (function := find_body(type(target), body)) is not None
         }
-        if len(known) < len(record.bodies):
+        if len(known) < len(record.commands):
             _log.warning(
                 "%s has no method %s here, as on other members: this member will stop if it is"
                 " called; run the same release everywhere",
                 record,
-                ", ".join(f"{name}()" for name in sorted(record.bodies.keys() - known.keys())),
+                ", ".join(f"{name}()" for name in sorted(record.commands.keys() - known.keys())),
             )
         watch = target._watch
         if watch is not None:

@@ -97,12 +97,13 @@ class Replicated:
                     kept = {number: body for number, body in before.items() if number < lowest}
                     methods[name] = kept | member.versions
         cls._commands = {name: found[1] for name, found in methods.items() if 1 in found}
-        cls._later_bodies = {
+        later = {
             body_name(name, number): body
             for name, found in methods.items()
             for number, body in found.items()
             if number > 1
         }
+        cls._later_bodies = later | dict(_overridden(cls))
         cls._body_versions = {
             name: tuple(sorted(found)) for name, found in methods.items() if max(found) > 1
         }
@@ -241,13 +242,31 @@ def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[st
     return max(numbers, default=1), found
 
 
+def _overridden(cls: type[Replicated]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield later bodies of base classes that only `super()` leads to, by names of their own."""
+    for base in cls.__mro__[1:]:
+        for method, versions in base.__dict__.get("_body_versions", {}).items():
+            hidden = base.__dict__.get(method)
+            if isinstance(hidden, ReplicatedDescriptor) and not _is_own(cls, method, hidden):
+                for number in versions[versions[0] == 1 :]:
+                    body = find_body(base, body_name(method, number))
+                    assert body is not None, (base, method, number)
+                    yield body_name(f"{type_name(base)}.{method}", number), body
+
+
+def _is_own(cls: type, method: str, descriptor: object) -> bool:
+    """Whether a call of the method on an instance of the class finds that descriptor."""
+    found = (vars(base)[method] for base in cls.__mro__ if method in vars(base))
+    return next(found, None) is descriptor
+
+
 def find_body(cls: type[Replicated], name: str) -> Callable[..., Any] | None:
     """Return the body of that name (see `body_name`) that the class has, or None."""
     return cls._commands.get(name) or cls._later_bodies.get(name)
 
 
 def _in_force(
-    target: Replicated, method: str, function: Callable[..., Any], context: Context
+    target: Replicated, descriptor: "ReplicatedDescriptor[Any, Any, Any]", context: Context
 ) -> Callable[..., Any]:
     """Return the body of a method that another command runs inline.
 
@@ -256,17 +275,23 @@ def _in_force(
     Raises:
         VersionRefused: the method has none up to the version in force.
     """
-    cls = type(target)
-    if method not in cls._body_versions:
-        return function
+    owner, method = type(target), descriptor.name
+    known_as = method
+    if not _is_own(owner, method, descriptor):
+        # By super().
+        if descriptor.owner is None:
+            return descriptor.versions[min(descriptor.versions)]
+        owner, known_as = descriptor.owner, f"{type_name(descriptor.owner)}.{method}"
+    versions = owner._body_versions.get(method)
+    if versions is None:
+        return descriptor.function
     if target._binding is not None:
-        name = target._binding.bodies.get(method, method)
+        version = split_body(target._binding.bodies.get(known_as, method))[1]
     else:
-        known = cls._body_versions[method]
-        name = body_name(method, max((n for n in known if n <= context.version), default=1))
-    body = find_body(cls, name)
+        version = max((number for number in versions if number <= context.version), default=1)
+    body = find_body(owner, body_name(method, version))
     if body is None:
-        raise VersionRefused(not_in_force(method, cls._body_versions[method][0], context.version))
+        raise VersionRefused(not_in_force(method, versions[0], context.version))
     return body
 
 
@@ -281,12 +306,20 @@ def not_in_force(method: str, first: int, version: int) -> str:
 class ReplicatedMethod(Generic[P, R]):
     """A command bound to its object: call it to wait for the result, or `submit` it."""
 
-    __slots__ = ("_function", "_name", "_target")
+    __slots__ = ("_descriptor", "_function", "_name", "_target")
 
-    def __init__(self, target: Replicated, name: str, function: Callable[..., R]) -> None:
+    def __init__(
+        self,
+        target: Replicated,
+        name: str,
+        function: Callable[..., R],
+        descriptor: "ReplicatedDescriptor[Any, Any, R] | None" = None,
+    ) -> None:
+        """`descriptor`: where other bodies of the method are to be had than `function`."""
         self._target = target
         self._name = name
         self._function = function
+        self._descriptor = descriptor
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Apply the command on every member and return its result, or raise what it raised.
@@ -301,7 +334,9 @@ class ReplicatedMethod(Generic[P, R]):
             return cast(R, binding.port.call(binding, self._name, args, kwargs))
         if target._binding is not None:
             context.check_inline(target._binding, self._name)
-        function = _in_force(target, self._name, self._function, context)
+        function: Callable[..., Any] = self._function
+        if self._descriptor is not None and type(target)._later_bodies:
+            function = _in_force(target, self._descriptor, context)
         copied = {name: copy(value) for name, value in kwargs.items()}
         watch = target._watch
         if watch is not None:
@@ -333,6 +368,8 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         self._add(function, version)
         self.function = function
         self.name = function.__name__
+        self.owner: type[Replicated] | None = None
+        """The class in whose body it stands; None if that is no `Replicated`."""
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
 
@@ -379,6 +416,8 @@ class ReplicatedDescriptor(Generic[S, P, R]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+        if self.owner is None and issubclass(owner, Replicated):
+            self.owner = owner
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -389,7 +428,7 @@ class ReplicatedDescriptor(Generic[S, P, R]):
     ) -> "Self | ReplicatedMethod[P, R]":
         if instance is None:
             return self
-        return ReplicatedMethod(instance, self.name, self.function)
+        return ReplicatedMethod(instance, self.name, self.function, self)
 
 
 @overload
@@ -418,6 +457,10 @@ def replicated(function: Any = None, /, *, version: int = 1) -> Any:
 
     Type checkers and linters take it for a slip, so they want the comments, and may lose the types.
     Where they matter, decorate another name instead: `@take.version(2)` above `def take_2`.
+
+    A version in a subclass leaves the earlier bodies of its bases in force until then. What is
+    called by `super()` runs the version in force, too (of a base that is no `Replicated`: the
+    first).
 
     Of one class, a version is said once: whatever is added later takes a version above all before.
     An old body may go once every member has a snapshot (or an empty log) from after the switch.

@@ -278,7 +278,7 @@ class Table:
             if record is None:
                 raise ObjectNotFound(f"the cluster has no object {target!r}, or it was dropped")
             body = record.bodies.get(method)
-            if body is None:
+            if body is None or "." in method:
                 raise self._no_body(record, method)
         except DecodeError as error:
             self._stop_if_older(error)
@@ -303,7 +303,7 @@ class Table:
     def _no_body(self, record: Record, method: str) -> NotReplicated | VersionRefused:
         """Return why no call of that name is taken."""
         first = self.versions.first_version(record.type_name, method)
-        if first is None:
+        if first is None or "." in method:
             return NotReplicated(f"{method}() of {record} is not marked @replicated")
         return VersionRefused(not_in_force(method, first, self.versions.in_force))
 
