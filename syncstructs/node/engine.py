@@ -20,6 +20,7 @@ from ..errors import (
     NodeClosed,
     NodeFailed,
     NodeRemoved,
+    ObjectMismatch,
     OutcomeUnknown,
     SyncError,
     Withdrawn,
@@ -716,7 +717,15 @@ class Engine:
         if told == self._told:
             return None
         self._told = told
-        return self.system("know", *told)
+        future = self.system("know", *told)
+        future.add_done_callback(self._on_told)
+        return future
+
+    def _on_told(self, future: Future[Any]) -> None:
+        error = future.exception()
+        if isinstance(error, ObjectMismatch):
+            # Until that is mended, no version can be put in force: it looks as if none was known.
+            _log.error("%s does not count as one that knows its versions: %s", self.address, error)
 
     def system(self, method: str, *args: object) -> Future[Any]:
         """Queue a command to the object table itself, outside of any batch."""

@@ -450,7 +450,7 @@ class Node:
         _check_name(name)
         engine = self._engine
         arguments = attach_arguments(name, target)
-        yield from self._tell_bodies(type(target))
+        engine.tell_bodies(type(target))
         with engine.gate.lock:
             engine.replica.table.offer(name, target)
         try:
@@ -481,17 +481,12 @@ class Node:
                 " one that members would make; give them different names"
             )
         model = cls(*args)
-        yield from self._tell_bodies(cls)
+        self._engine.tell_bodies(cls)
         yield self._engine.system("create", *create_arguments(name, model, args))
         found = self.objects.get(name)
         if not isinstance(found, cls):
             raise ObjectExists(f"{name!r} was dropped or replaced in the same moment")
         return found
-
-    def _tell_bodies(self, cls: type[Replicated]) -> Steps[None]:
-        told = self._engine.tell_bodies(cls)
-        if told is not None:
-            yield told
 
     @operation
     def drop(self, name: str) -> Steps[None]:

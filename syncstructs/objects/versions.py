@@ -18,8 +18,9 @@ VERSION_MAX: Final = 1_000_000
 RELEASE: Final = 1
 """Grows with every release that writes commands, or forms of them, which those before do not know.
 
-Nodes of later releases say it through the log (`know`). So whoever finds something there that has
-no meaning can tell what a later release wrote, which others apply, from what nobody understands.
+Nodes of later releases say it through the log (`know`), before they write anything of that kind. So
+whoever finds something there that has no meaning can tell what a later release wrote, which others
+apply, from what nobody understands.
 """
 
 _UNSAID: Final = (1, 1)

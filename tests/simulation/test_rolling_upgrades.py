@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from syncstructs.errors import NodeFailed, SyncError, VersionRefused
+from syncstructs.errors import ConfigError, NodeFailed, SyncError, Timeout, VersionRefused
 from syncstructs.objects import replicated as module
 from syncstructs.objects.context import current_context
 from syncstructs.objects.replicated import Replicated, replicated, type_name
@@ -247,3 +247,79 @@ def test_a_switch_whose_answer_a_snapshot_covers_is_done(begin):
     assert cluster.hosts[deaf].life in cluster.checks.skipped
     assert asked.exception() is None
     assert cluster.node(deaf).version == 2
+
+
+def test_a_switch_without_a_majority_runs_out_of_time_and_is_done_later(begin):
+    cluster = begin("alone")
+    for address in cluster.addresses:
+        cluster.upgrade(address)
+    cluster.await_ready()
+    cluster.network.cut_off("n1:1")
+    asked = cluster.node("n1:1").set_version.submit(2, 1.5)
+    cluster.run(1.4)
+    assert not asked.done()
+    cluster.run(0.2)
+    with pytest.raises(Timeout, match=r"version 2 was not put in force within 1.5 s"):
+        asked.result()
+    assert {life.node.version for life in cluster.lives()} == {1}
+    cluster.heal()
+    cluster.run_until(lambda: {life.node.version for life in cluster.lives()} == {2})
+
+
+@pytest.mark.parametrize("version", [0, -1, True, "2", 2.0, None, 10**7])
+def test_what_is_no_version_is_refused_at_once(begin, version):
+    cluster = begin("refused")
+    asked = cluster.node("n1:1").set_version.submit(version)
+    with pytest.raises(ConfigError, match=r"must be a whole number from 1"):
+        asked.result()
+
+
+def test_an_object_that_is_attached_late_can_be_called_before_the_cluster_has_it(begin):
+    cluster = begin("late")
+    targets = {address: cluster.classes[2]() for address in cluster.addresses}
+    for address, target in targets.items():
+        attached = cluster.node(address).attach.submit("late", target)
+        called = target.take.submit(address)
+        cluster.await_all([attached, called])
+        assert called.result() == 1
+    cluster.settle()
+    assert [call for call, *_ in targets["n1:1"].taken] == list(cluster.addresses)
+
+
+@pytest.mark.parametrize("creates", [False, True])
+def test_a_version_that_a_class_attached_late_has_counts_from_then_on(begin, creates):
+    cluster = begin("counts")
+    for number, address in enumerate(cluster.addresses):
+        asked = cluster.node("n1:1").set_version.submit(2)
+        cluster.await_all([asked])
+        with pytest.raises(VersionRefused, match=f"not known to {address}"):
+            asked.result()
+        # Of a class that the ones before do not have.
+        other = type(f"Other{number}", (Replicated,), {})
+        late = type(f"Late{number}", (other,), {"act": replicated(version=2)(lambda self: None)})
+        if creates:
+            brought = cluster.node(address).create.submit(f"late{number}", late)
+        else:
+            brought = cluster.node(address).attach.submit(f"late{number}", late())
+        cluster.await_all([brought])
+        assert brought.exception() is None
+    asked = cluster.node("n1:1").set_version.submit(2)
+    cluster.await_all([asked])
+    assert asked.exception() is None
+
+
+def test_a_late_body_of_an_imported_class_is_told_of_and_counts_for_nothing(begin, caplog):
+    cluster = begin("imported")
+    for address in cluster.addresses:
+        cluster.upgrade(address)
+    cluster.await_ready()
+    cluster.await_all([cluster.node("n1:1").set_version.submit(2)])
+    late = type("Stock", (cluster.classes[2],), {"more": replicated(version=2)(lambda self: None)})
+    late.__qualname__ = late.__mro__[1].__qualname__
+    late.__module__ = late.__mro__[1].__module__
+    cluster.hosts["n2:1"].life.node._engine.tell_bodies(late)
+    cluster.load(0.3)
+    assert "n2:1 does not count as one that knows its versions" in caplog.text
+    assert "more() has a body of version 2" in caplog.text
+    cluster.settle()
+    cluster.check_calls()
