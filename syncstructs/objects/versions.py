@@ -65,6 +65,24 @@ def split_bodies(names: Iterable[object]) -> tuple[list[str], list[str]]:
     return sorted(plain), sorted(later)
 
 
+def bodies_up_to(
+    version: int, methods: Iterable[str], later: Iterable[str]
+) -> dict[str, str]:
+    """Return which body a call of each method runs at a version.
+
+    `methods`: those with a body of version 1; `later`: the bodies of later versions.
+
+    >>> bodies_up_to(2, ["put", "take"], ["take:2", "take:3", "give:3"])
+    {'put': 'put', 'take': 'take:2'}
+    """
+    chosen = dict.fromkeys(methods, 1)
+    for body in later:
+        method, number = split_body(body)
+        if number <= version:
+            chosen[method] = max(number, chosen.get(method, 0))
+    return {method: body_name(method, number) for method, number in chosen.items()}
+
+
 class Versions:
     """The version in force, the bodies that the cluster knows, and what each member knows."""
 
@@ -108,12 +126,7 @@ class Versions:
 
     def bodies_in_force(self, type_name: str, methods: Iterable[str]) -> dict[str, str]:
         """Return which body a call of each method runs; `methods`: those that have version 1."""
-        chosen = dict.fromkeys(methods, 1)
-        for body in self._bodies.get(type_name, ()):
-            method, version = split_body(body)
-            if version <= self.in_force:
-                chosen[method] = max(version, chosen.get(method, 0))
-        return {method: body_name(method, version) for method, version in chosen.items()}
+        return bodies_up_to(self.in_force, methods, self._bodies.get(type_name, ()))
 
     def first_version(self, type_name: str, method: str) -> int | None:
         """Return the lowest version from 2 on in which there is such a method, or None."""

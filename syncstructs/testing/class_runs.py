@@ -21,6 +21,7 @@ from ..errors import Unserializable
 from ..objects.context import PARKED, current_context
 from ..objects.image import encode_state
 from ..objects.replicated import Replicated
+from ..objects.versions import split_body
 from .callers import OBJECT, Attempt, Caller
 from .guards import ends_process, is_own
 from .history import NOT_APPLIED, UNKNOWN, History, Op, Raised
@@ -116,23 +117,31 @@ class Judge:
         self._simulation = simulation
         self._clock = clock
         self._names: dict[int, str] = {}
+        self._inside = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Hear of every command of the class during the block."""
         cls = self.subject.cls
-        commands = cls._commands
-        cls._commands = {name: self._watched(name, f) for name, f in commands.items()}
+        commands, later = cls._commands, cls._later_bodies
+        cls._commands = {name: self._watched(name, body) for name, body in commands.items()}
+        cls._later_bodies = {
+            name: self._watched(split_body(name)[0], body) for name, body in later.items()
+        }
         try:
             yield
         finally:
-            cls._commands = commands
+            cls._commands, cls._later_bodies = commands, later
 
     def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def command(target: Replicated, /, *args: Any, **kwargs: Any) -> Any:
+            if self._inside or isinstance(current_context().owner, Copy):
+                # A part of another command, or none of a member.
+                return function(target, *args, **kwargs)
             if self.initial is None:
                 self.initial = encode_state(OBJECT, target)
             outcome: object = None
+            self._inside = True
             try:
                 outcome = function(target, *args, **kwargs)
                 return outcome
@@ -146,6 +155,7 @@ class Judge:
                 # As an outcome: the engine lets the other one end the member, and all else.
                 raise violation from error
             finally:
+                self._inside = False
                 self._note(target, name, outcome)
 
         return command
@@ -264,6 +274,7 @@ class ClassRun:
         self.simulation = Simulation(
             plan.plan.seed,
             {OBJECT: subject.make},
+            version=subject.version,
             size=plan.plan.size,
             disks=plan.plan.disks,
             framing=plan.plan.framing,

@@ -395,7 +395,8 @@ def replicated_test(
     concerns, if no call concerns two; makes the search for an order faster. `faults`: "default",
     "network", "none", or a list of kinds of faults (methods of `nemesis.Nemesis`). `seconds`: of
     CPU time for all tests of the class (None: 4, or what the environment variable
-    SYNCSTRUCTS_TEST_SECONDS says, which has the last word).
+    SYNCSTRUCTS_TEST_SECONDS says, which has the last word). Of methods with several versions the
+    newest bodies are tested.
 
     Raises:
         TypeError: the class is not `Replicated`, or a call does not fit it; says how.

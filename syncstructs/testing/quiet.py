@@ -25,7 +25,9 @@ class QuietCluster:
         self.subject = subject
         self.history = History()
         self.made: list[Made] = []
-        self.simulation = Simulation(0, {OBJECT: subject.make}, size=nodes)
+        self.simulation = Simulation(
+            0, {OBJECT: subject.make}, size=nodes, version=subject.version
+        )
         self.judge = Judge(subject, self.simulation, lambda: 0.0)
         self._watching = ExitStack()
         # From the start: a member looks up the commands of an object when that is attached.

@@ -41,7 +41,8 @@ class Simulation:
     `forgetful`, nothing; then a node can be stopped only while so many members hold all that a
     majority is left. `spares`: so many nodes more that may become members. `observers`: so many
     besides that have no address; each of them lives once, and then another one comes. `framing` and
-    `datagrams`: see `SimNetwork`. Further arguments are fields of `Config`.
+    `datagrams`: see `SimNetwork`. `version`: that of replicated methods with which it begins, as if
+    `set_version` was the first entry of its log. Further arguments are fields of `Config`.
 
     >>> from syncstructs import ReplCounter
     >>> cluster = Simulation(7, {"hits": ReplCounter})
@@ -67,6 +68,7 @@ class Simulation:
         spares: int = 0,
         forgetful: bool = False,
         observers: int = 0,
+        version: int = 1,
         check: bool = True,
         **settings: Any,
     ) -> None:
@@ -84,6 +86,7 @@ class Simulation:
         self.spares = spares
         self.observers = observers
         self.forgetful = forgetful
+        self.version = version
         self.config = Config(**{"data_dir": "/data" if disks else None, **settings})
         self.checks = Invariants(self, active=check)
         self.hosts = {
@@ -191,6 +194,8 @@ class Simulation:
             host.crash()
             return
         life.consumers = consumers
+        if not life.table.applied_index:
+            life.table.versions.in_force = self.version
         self.checks.started(life)
         if self.on_start is not None:
             self.on_start(life)

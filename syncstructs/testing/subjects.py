@@ -21,7 +21,8 @@ from ..futures import Future
 from ..objects.context import PARKED, Context, _current
 from ..objects.image import encode_state
 from ..objects.port import Binding, Steps
-from ..objects.replicated import Replicated, operation, type_name
+from ..objects.replicated import Replicated, find_body, operation, type_name
+from ..objects.versions import bodies_up_to, split_body
 from .guards import ends_process, is_own
 from .history import Raised, plain
 from .violation import Violation
@@ -115,7 +116,15 @@ class Subject:
         except Unserializable as error:
             raise TypeError(f"args={args!r} must be values that can be sent: {error}") from error
         self.calls = list(calls)
-        self.commands = cls._commands
+        numbers = [split_body(body)[1] for body in cls._later_bodies]
+        self.version = max(numbers, default=1)
+        """The version at which it is tested: its newest."""
+        self.bodies = bodies_up_to(self.version, cls._commands, cls._later_bodies)
+        self.commands: dict[str, Callable[..., Any]] = {
+            method: body
+            for method, name in self.bodies.items()
+            if "." not in method and (body := find_body(cls, name)) is not None
+        }
         self.local = cls._local - Replicated._local
         self.invariant = invariant
         self.partition = partition
@@ -210,7 +219,7 @@ class Subject:
         if isinstance(member, property):
             self._parameters[method] = []
             return
-        function = getattr(member, "function", member)
+        function = self.commands.get(method) or getattr(member, "function", member)
         if not inspect.isfunction(function):
             raise TypeError(f"{name} is no method or property of its objects")
         self._parameters[method] = list(inspect.signature(function).parameters.values())[1:]
@@ -280,6 +289,7 @@ class Copy:
         self.target = subject.make()
         self._binding = Binding(cast(Any, self), "object")
         self._binding.target = 1
+        self._binding.bodies = subject.bodies
         self.target._binding = self._binding
         if state is not None:
             self.target.restore_state(decode(state))
@@ -332,6 +342,7 @@ class Copy:
         context.serial, context.session, context.sequence = (
             moment.serial, moment.session, moment.sequence,
         )  # fmt: skip
+        context.version = self.subject.version
         self.command_count = number
         passed = [copy(value) for value in args]
         named = {name: copy(value) for name, value in kwargs.items()}
