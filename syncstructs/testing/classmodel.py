@@ -50,7 +50,10 @@ class ClassModel(SequentialModel):
             ValueError: it has no commands.
             Unserializable: a new object has a state that the codec does not know.
         """
-        methods = sorted(getattr(cls, "_commands", ()))
+        commands: tuple[Collection[str], ...] = (
+            getattr(cls, "_commands", ()), getattr(cls, "_body_versions", ())
+        )  # fmt: skip
+        methods = sorted({*commands[0], *commands[1]})
         self._subject = Subject(cls, (), args=args, methods=methods)
         self._reads = frozenset(reads)
         self._partition = partition

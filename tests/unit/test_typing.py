@@ -51,6 +51,20 @@ class Auction(Replicated):
         self.bids.append(amount)
         return by
 
+    @bid.version(2)
+    def bid_2(self, amount: int, *, by: str = "") -> str:
+        return by.upper()
+
+    @replicated(version=2)
+    def close(self) -> int:
+        return max(self.bids)
+
+    @replicated
+    def open(self) -> None: ...
+
+    @replicated(version=2)  # type: ignore[no-redef]
+    def open(self) -> None: ...
+
 
 def work(node: Node) -> None:
     auction = node.attach("auction", Auction())
@@ -58,6 +72,10 @@ def work(node: Node) -> None:
     assert_type(auction.bid(3, by="ann"), str)
     assert_type(auction.bid.submit(3, by="ann").result(1.0), str)
     assert_type(node.create("other", Auction), Auction)
+    assert_type(auction.close(), int)
+    assert_type(auction.close.submit(), Future[int])
+    assert_type(node.version, int)
+    assert_type(node.set_version.submit(2, timeout=1.0), Future[None])
     assert_type(node.wait_ready.submit(1.0), Future[None])
 
 
@@ -73,6 +91,11 @@ class Auction(Replicated):
     @replicated
     def bid(self, amount: int) -> None: ...
 
+    @replicated(version=2)
+    def close(self, at: int) -> None: ...
+
+Auction().close("now")
+Auction().bid.version("2")
 ReplDict[str, int]().pop(3)
 ReplDict[str, int]().pop.submit(3)
 ReplDict[str, int]().set.submit("ann", "seven")
@@ -108,7 +131,7 @@ def test_a_users_program_has_the_types_that_it_expects(checked):
 
 def test_wrong_arguments_of_a_call_and_of_submit_are_noticed(checked):
     said = checked(MISTAKES)
-    wrong = MISTAKES.splitlines()[-5:]
+    wrong = MISTAKES.splitlines()[-7:]
     first = len(MISTAKES.splitlines()) - len(wrong) + 1
     for number, line in enumerate(wrong, first):
         assert f"program.py:{number}: error" in said, f"{line}\n{said}"

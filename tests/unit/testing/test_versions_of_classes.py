@@ -75,5 +75,6 @@ def test_a_simulation_begins_with_a_version_and_keeps_what_comes_after_it_over_c
 
 def test_a_class_as_a_model_does_what_its_newest_bodies_do():
     model = ClassModel(stocks.Stock)
-    op = Op(id=1, process="a", method="both", args=(2,), call=1.0)
-    assert model.apply(model.initial(), op)[1] == [3, 5]
+    for method, outcome in (("both", [3, 5]), ("give", 7)):
+        op = Op(id=1, process="a", method=method, args=(2,), call=1.0)
+        assert model.apply(model.initial(), op)[1] == outcome
