@@ -113,7 +113,10 @@ class ObjectNotFound(NotApplied, LookupError):
 
 
 class ObjectMismatch(NotApplied, TypeError):
-    """The cluster has an object of that name with another class or other constructor arguments."""
+    """The cluster has an object of that name with another class or other constructor arguments.
+
+    Or the class here has a body of a method that came too late for its version.
+    """
 
 
 class OutcomeUnknown(SyncError):

@@ -212,7 +212,8 @@ class Node:
         Raises:
             Timeout: not ready within `timeout` seconds; it goes on trying. The message names the
                 members to which there is no link.
-            ObjectMismatch: the cluster has an object of that name and another type.
+            ObjectMismatch: the cluster has an object of that name and another type; or a class here
+                has a new body whose version is in force already, and others do not have it.
             BindError: the address cannot be had.
             NodeClosed, NodeFailed: the node has ended.
         """
