@@ -7,6 +7,9 @@ from .errors import ConfigError
 
 Drive = Literal["thread", "asyncio", "manual"]
 
+# These may be None, which means never.
+_OPTIONAL = frozenset({"call_timeout", "digest_interval"})
+
 
 class Address(NamedTuple):
     """Where a member listens: a host name, an IPv4 or an IPv6 address, and a port."""
@@ -119,6 +122,10 @@ class Config:
     detached_bytes: int = 64 * 1024 * 1024
     """Commands kept for an object that is not attached here; beyond it the node stops."""
 
+    digest_interval: float | None = 60.0
+    """How often a leader has all members compare the states of their objects, as long as anything
+    changes. At the most: what takes long is done less often, for 2 % of the time. None: never."""
+
     connect_timeout: float = 3.0
     """How long one attempt to reach a peer may take, its greeting included."""
     reconnect_interval_min: float = 0.02
@@ -144,7 +151,7 @@ class Config:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type in ("float", float, "int", int, float | None, "float | None"):
-                self._check_number(field.name, value, optional=field.name == "call_timeout")
+                self._check_number(field.name, value, optional=field.name in _OPTIONAL)
         if self.election_timeout_max <= self.election_timeout_min:
             raise ConfigError(
                 f"election_timeout_max {self.election_timeout_max!r} must be above"

@@ -6,6 +6,7 @@ are to be told comes back from `apply`. The reply to a call is the log itself: a
 replica of its own node applies it.
 """
 
+import logging
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from .codec import decode
 from .config import Config
 from .errors import DecodeError, NodeFailed, OutcomeUnknown, ResultLost
 from .objects.batches import encode_command
+from .objects.comparison import Asked, Comparisons, Range
 from .objects.context import CallId, Outcome
 from .objects.intake import Intake
 from .objects.outbox import HasCommand, Outbox
@@ -28,6 +30,7 @@ from .raft.effects import ChunkRead, ChunkWrite, Effects
 from .raft.membership import Membership
 from .raft.messages import (
     AppendRequest,
+    DigestReport,
     Entry,
     EntryKind,
     Forward,
@@ -42,11 +45,14 @@ if TYPE_CHECKING:
     from random import Random
 
 C = TypeVar("C", bound=HasCommand)
+_log = logging.getLogger("syncstructs.replica")
 
 # Calls of all nodes that wait to become entries, in append windows.
 _INTAKE_WINDOWS = 5
 # Part of a session's life that its node does not rely on: clocks of two machines differ in rate.
 _DRIFT = 0.05
+# So many seconds of cluster time behind the end of the log, nobody waits for digests any more.
+_HISTORY_SECONDS = 60.0
 _NOTHING = Effects()
 
 
@@ -77,6 +83,8 @@ class Progress(Generic[C]):
     """Another membership has taken effect, or another one is wanted."""
     removed: bool = False
     """This node was a member, and is none any more as far as its log goes."""
+    asked: Asked | None = None
+    """Digests are to be taken of the state as it is now, and given to `digested`."""
     failure: NodeFailed | None = None
     """This replica cannot go on without diverging; it must stop."""
 
@@ -92,8 +100,8 @@ class Replica(Generic[C]):
     # twice. The dictionary is for checks, which wrap methods of an instance.
     __slots__ = (
         "__dict__", "__weakref__", "_applied_membership", "_applied_term", "_ask_at", "_attempt",
-        "_barrier_index", "_barriers", "_committed", "_early", "_early_bytes", "_expiring",
-        "_expiry_at", "_heard",
+        "_barrier_index", "_barriers", "_committed", "_comparisons", "_early", "_early_bytes",
+        "_expiring", "_expiry_at", "_heard",
         "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
         "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
         "_snapshot_index", "_snapshot_size", "_sure_until", "_wanted", "address", "config", "core",
@@ -141,6 +149,7 @@ class Replica(Generic[C]):
         self._early: list[tuple[str, Forward]] = []
         self._early_bytes = 0
         self._sends: list[tuple[str, Message]] = []
+        self._comparisons = Comparisons(config.digest_interval, now)
         self._barriers: dict[int, int] = {}
         self._barrier_index: float = inf
         """No barrier passes before this is applied."""
@@ -175,6 +184,8 @@ class Replica(Generic[C]):
             self._on_forward(sender, message)
         elif type(message) is ForwardReply:
             self._on_forward_reply(sender, message)
+        elif type(message) is DigestReport:
+            self._on_digest_report(sender, message)
         elif type(message) is SnapshotChunk and (self._installing or self.core.installs):
             # The store keeps few snapshots, and the one that is being taken over is needed yet.
             return
@@ -210,6 +221,8 @@ class Replica(Generic[C]):
             self._ask_barriers_again(now)
         if now >= self._expiry_at:
             self._expire_sessions(now)
+        if now >= self._comparisons.due_at:
+            self._compare(now)
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest."""
@@ -222,6 +235,8 @@ class Replica(Generic[C]):
         if core.role is Role.LEADER:
             if self._expiry_at < deadline:
                 deadline = self._expiry_at
+            if self._comparisons.due_at < deadline:
+                deadline = self._comparisons.due_at
             if core.is_alone and self._leading:
                 # Nobody answers a lone leader: time itself has to tell it that it still leads.
                 deadline = min(deadline, self._sure_until - self.config.session_ttl / 2)
@@ -314,7 +329,10 @@ class Replica(Generic[C]):
         )
 
     def apply(self, limit_bytes: int, now: float) -> Progress[C]:
-        """Apply committed entries until `limit_bytes` of payload are passed, at least one."""
+        """Apply committed entries until `limit_bytes` of payload are passed, at least one.
+
+        It ends behind an entry that asks for digests (`Progress.asked`) of what is applied by then.
+        """
         progress: Progress[C] = Progress()
         done_bytes = 0
         while self._committed and done_bytes < limit_bytes and self._installing is None:
@@ -333,6 +351,12 @@ class Replica(Generic[C]):
                 self.core.transfer_leadership(applied.successor or None, now)
             if entry.kind is EntryKind.MEMBERSHIP:
                 self._membership_applied(progress)
+            if applied.noted:
+                self._divergence_noted(entry, applied)
+            if applied.compared is not None:
+                progress.asked = self._comparison_asked(entry, applied.compared, now)
+                if progress.asked is not None:
+                    break
         if progress.ended:
             self._resend_at = now + self._patience
         if self.table.wanted is not self._wanted:
@@ -478,6 +502,7 @@ class Replica(Generic[C]):
             self._early_bytes = 0
             self._expiring.clear()
             self._expiry_at = now
+            self._comparisons.clear()
             self._resend(now)
         leads = core.role is Role.LEADER
         heard = core.quorum_contact if leads else core.leader_echo
@@ -653,6 +678,95 @@ class Replica(Generic[C]):
             else:
                 self._expiry_at = min(self._expiry_at, silent_since + ttl)
 
+    # Comparing the objects of all members
+
+    def _compare(self, now: float) -> None:
+        """Have the objects compared, on a leader; what was told of the last time counts as it is.
+
+        Who has not reported by now may be down.
+        """
+        comparisons = self._comparisons
+        if self.core.role is not Role.LEADER:
+            comparisons.postpone(now)
+        elif not self._leading or comparisons.is_taking:
+            comparisons.postpone(now, self.config.heartbeat_interval)
+        else:
+            self._judge()
+            after = comparisons.next(self.table.serial, differs=bool(self.table.diverged))
+            if after is not None:
+                self._intake.offer_system(encode_command(0, "compare_digests", (after,), {}))
+            comparisons.postpone(now)
+
+    def _comparison_asked(self, entry: Entry, range_: Range, now: float) -> Asked | None:
+        """Return what digests are to be taken of, if whoever asked for them still waits."""
+        comparisons = self._comparisons
+        comparisons.applied(range_, self.table.serial, now)
+        if entry.term != self.core.term or self._is_history(entry):
+            return None
+        comparisons.begin(entry.index, range_, now)
+        return Asked(entry.index, range_)
+
+    def digested(self, asked: Asked, digests: dict[int, bytes] | None, now: float) -> None:
+        """Take in the digests that were asked for; the leader is told, if it is still the same.
+
+        None: they could not be taken, and this member is not compared this time.
+        """
+        leader = self.core.leader
+        if asked.index != self._comparisons.index:
+            return
+        self._comparisons.took(now)
+        if digests is None or leader is None:
+            return
+        report = DigestReport(asked.index, digests)
+        if leader != self.address:
+            self._sends.append((leader, report))
+        else:
+            self._on_digest_report(self.address, report)
+
+    def _on_digest_report(self, sender: str, report: DigestReport) -> None:
+        core, comparisons = self.core, self._comparisons
+        if core.role is not Role.LEADER:
+            return
+        # Only of those that this leader speaks to: so there is a bound to what is kept.
+        if sender in core.members or core.heard(sender):
+            comparisons.report(sender, report)
+            if comparisons.is_complete(core.members):
+                self._judge()
+
+    def _judge(self) -> None:
+        """Have it noted in the log if anything is other than it was with who differs from whom."""
+        core, sessions = self.core, self.table.sessions
+        rows = self._comparisons.news(
+            self.table.diverged,
+            core.membership.voters,
+            lambda node: node in core.members or sessions.of_address(node) is not None,
+        )
+        if rows is not None:
+            self._intake.offer_system(encode_command(0, "note_divergence", (rows,), {}))
+
+    def _is_history(self, entry: Entry) -> bool:
+        """Whether an entry is far behind the end of the log, as on a member that has just started.
+
+        It comes by all comparisons of the time that its log tells of.
+        """
+        return self.core.log.last_time - entry.time > _HISTORY_SECONDS * 1_000_000
+
+    def _divergence_noted(self, entry: Entry, applied: Applied) -> None:
+        self._comparisons.noted(self.table.serial)
+        if self._is_history(entry):
+            return
+        for name, divergence in applied.diverged:
+            _log.error(
+                "%s: object %r is not the same on all members: at index %d its state on %s was"
+                " another one than on most; start %s again empty, and look for a method of it that"
+                " depends on more than its arguments, its state and current_context(), or for"
+                " values that are changed outside of methods",
+                self.address, name, divergence.index, " and ".join(divergence.members),
+                "that member" if len(divergence.members) == 1 else "those members",
+            )  # fmt: skip
+        for name in applied.agreed:
+            _log.info("%s: object %r is the same on all members again", self.address, name)
+
     # What applying means for this node
 
     def _take_in(self, applied: Applied, progress: Progress[C]) -> None:
@@ -736,6 +850,7 @@ class Replica(Generic[C]):
         self.core._check()
         self.outbox._check()
         self._intake._check()
+        self._comparisons._check()
         applied = self.table.applied_index
         if self._installing is None:
             for entry in self._committed:

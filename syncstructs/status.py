@@ -10,12 +10,23 @@ from .replica import Replica
 C = TypeVar("C", bound=HasCommand)
 
 
+class Difference(TypedDict):
+    """That an object is not the same on all members."""
+
+    index: int
+    """Where in the log that was found."""
+    members: list[str]
+    """Who has another state than most; all who were compared, if no state is that of most."""
+
+
 class ObjectStatus(TypedDict):
     """One object, as this node has it."""
 
     type: str
     digest: NotRequired[str]
     """Hex digest of its state; equal on all members that have applied the same index."""
+    diverged: NotRequired[Difference]
+    """Only there if members differ (see `Config.digest_interval`), and then on all of them."""
 
 
 class Status(TypedDict):
@@ -60,6 +71,12 @@ def describe(
         objects[name] = {"type": type_name(type(target))}
         if name in found:
             objects[name]["digest"] = found[name]
+    for name, type_, divergence in replica.table.divergences:
+        # It need not be attached here.
+        objects.setdefault(name, {"type": type_})["diverged"] = {
+            "index": divergence.index,
+            "members": list(divergence.members),
+        }
     return {
         "address": replica.address,
         "role": "observer" if core.observes else core.role.name.lower().replace("_", "-"),

@@ -15,13 +15,14 @@ from msgspec.structs import replace as struct_replace
 
 from ..config import Config
 from ..errors import ConfigError, NodeFailed, SyncError
+from ..objects.comparison import Asked
 from ..objects.outbox import HasCommand
 from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
 from ..raft.messages import SnapshotMeta
 from ..raft.wire import decode, encode
 from ..replica import Progress, Replica
 from ..storage.base import LogStore, SnapshotStore
-from .ports import Calls, Clock, Gate, Links, Snapshotter, Worker
+from .ports import Calls, Clock, Digester, Gate, Links, Snapshotter, Worker
 
 C = TypeVar("C", bound=HasCommand)
 _log = logging.getLogger("syncstructs.node")
@@ -52,6 +53,7 @@ class Driver(Generic[C]):
         log_worker: Worker,
         snapshot_worker: Worker,
         snapshotter: Snapshotter,
+        digester: Digester,
         gate: Gate,
         calls: Calls[C],
         on_progress: Callable[[Progress[C]], Any],
@@ -66,6 +68,7 @@ class Driver(Generic[C]):
         self._log_worker = log_worker
         self._snapshot_worker = snapshot_worker
         self._snapshotter = snapshotter
+        self._digester = digester
         self._gate = gate
         self._calls = calls
         self._on_progress = on_progress
@@ -73,6 +76,7 @@ class Driver(Generic[C]):
         self._appending = False
         self._snapshotting = False
         self._snapshot_after = 0.0
+        self._digesting = False
         self._installing: tuple[SnapshotMeta, bytes] | None = None
         self._sure = False
         self._tick_at = -math.inf
@@ -149,6 +153,9 @@ class Driver(Generic[C]):
             return False
         try:
             progress = self.replica.apply(_SLICE_BYTES, now)
+            if progress.asked is not None and progress.failure is None:
+                # Before the gate opens: a child is to find no lock that a reader holds for ever.
+                self._take_digests(progress.asked)
         except MemoryError as error:
             self._fail(NodeFailed(f"out of memory while applying: {error}"))
             return False
@@ -292,6 +299,31 @@ class Driver(Generic[C]):
         try:
             self._snapshotter.take(self.replica.snapshot_point, self.replica.image, done)
         except (SyncError, MemoryError, OSError) as error:
+            done(error)
+
+    def _take_digests(self, asked: Asked) -> None:
+        """Have digests taken of the state as it is now."""
+        if self._digesting:
+            # Another leader asks, and a child is at it still for the one before.
+            self.replica.digested(asked, None, self._clock.now())
+            return
+        self._digesting = True
+        table, range_ = self.replica.table, asked.range
+
+        def done(result: dict[int, bytes] | BaseException | None) -> None:
+            self._digesting = False
+            if isinstance(result, BaseException):
+                _log.warning("the objects of this member are not compared: %r", result)
+                result = None
+            self.replica.digested(asked, result, self._clock.now())
+
+        try:
+            self._digester.take(
+                lambda: table.digests_in(range_), lambda limit: table.outweighs(range_, limit), done
+            )
+        except Exception as error:
+            # Most likely what an object's own `snapshot_state` raised, which costs no more than
+            # this comparison.
             done(error)
 
     def _compact_log(self, snapshot: SnapshotMeta) -> None:

@@ -165,6 +165,7 @@ class Engine:
             log_worker=stores.log_worker,
             snapshot_worker=stores.snapshot_worker,
             snapshotter=self._world.snapshotter(stores, self.config),
+            digester=self._world.digester(self._post_event),
             gate=self.gate,
             calls=self.calls,
             on_progress=self._on_progress,

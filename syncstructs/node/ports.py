@@ -70,6 +70,22 @@ class Snapshotter(Protocol):
         """
 
 
+class Digester(Protocol):
+    """Somebody who takes digests of this replica's objects."""
+
+    def take(
+        self,
+        digests: Callable[[], dict[int, bytes]],
+        outweigh: Callable[[int], bool],
+        then: Callable[[dict[int, bytes] | BaseException], Any],
+    ) -> None:
+        """Report `digests()` by `then`, in the driver's thread.
+
+        They are those of the moment of the call, whatever is applied afterwards. `outweigh(limit)`
+        tells whether the objects hold more than so many values.
+        """
+
+
 class Gate(Protocol):
     """What keeps a reader from seeing a half-applied command."""
 

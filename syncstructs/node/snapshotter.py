@@ -1,9 +1,7 @@
 """Taking a snapshot of this replica: here if the state is small, in a forked child if not."""
 
 import os
-import signal
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,7 +9,7 @@ from ..errors import StorageError
 from ..raft.messages import SnapshotMeta
 from ..replica import SnapshotPoint
 from ..storage.base import SnapshotStore
-from .forks import sparing_nodes
+from .forks import fork_child
 from .ports import Worker
 
 Then = Callable[[SnapshotMeta | BaseException], Any]
@@ -63,29 +61,13 @@ class ForkSnapshotter:
         if latest is None or latest.size_bytes < self._fork_bytes:
             self._inline.take(point, image, then)
             return
-        with warnings.catch_warnings(), sparing_nodes():
-            # CPython 3.12 warns of forks beside threads; the child below needs none of them.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:
-            self._be_the_child(point, image)
+        child = fork_child(lambda: _save(self._store, point, image()))
         threading.Thread(
             target=self._await,
             args=(child, point, then),
             name="syncstructs-snapshot-child",
             daemon=True,
         ).start()
-
-    def _be_the_child(self, point: SnapshotPoint, image: Callable[[], bytes]) -> None:
-        status = 2
-        try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            # Sockets and the directory's lock must not outlive the parent in its child.
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-            _save(self._store, point, image())
-            status = 0
-        finally:
-            os._exit(status)
 
     def _await(self, child: int, point: SnapshotPoint, then: Then) -> None:
         try:

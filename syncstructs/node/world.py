@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from ..config import Config, Drive
 from ..net.transport import Transport
-from .ports import Links, Snapshotter
+from .digester import make_digester
+from .ports import Digester, Links, Snapshotter
 from .runners import Loop, make_runner
 from .snapshotter import make_snapshotter
 from .stores import Stores, open_stores
@@ -72,6 +73,9 @@ class World(Protocol):
     def snapshotter(self, stores: Stores, config: Config) -> Snapshotter:
         """Return what writes snapshots of the node's state."""
 
+    def digester(self, post: Callable[[Callable[[], object]], object]) -> Digester:
+        """Return what takes digests of the node's objects; `post` as that of `open_stores`."""
+
     def network(
         self,
         *,
@@ -120,6 +124,10 @@ class Machine:
         return make_snapshotter(
             stores.snapshots, stores.snapshot_worker, config.snapshot_fork_bytes
         )
+
+    def digester(self, post: Callable[[Callable[[], object]], object]) -> Digester:
+        """Return one that forks for large states where that is possible."""
+        return make_digester(post)
 
     def network(self, **settings: Any) -> Network:
         """Return links over TCP."""

@@ -10,12 +10,14 @@ import msgspec
 
 from ..codec import STATE_DEPTH, decode, encode
 from ..errors import DecodeError, NodeFailed, Unserializable
+from .comparison import Divergence, divergences_of, rows_of
 from .replicated import Replicated, type_name
 
 # What is written has the lowest format whose readers overlook nothing of it: 2 has the versions of
-# methods. Whatever a reader must not overlook raises it, or that member would go its own way.
+# methods, and what differs between members. Whatever a reader must not overlook raises it, or that
+# member would go its own way.
 _FORMATS = {1: frozenset({"serial", "time", "applied_index", "sessions", "wanted", "objects"})}
-_FORMATS[2] = _FORMATS[1] | {"versions"}
+_FORMATS[2] = _FORMATS[1] | {"versions", "diverged"}
 
 
 class ObjectImage(msgspec.Struct, array_like=True):
@@ -46,12 +48,14 @@ class Image(msgspec.Struct):
     objects: list[ObjectImage]
     versions: list[Any] | None = None
     """See `Versions.state`."""
+    diverged: dict[int, Divergence] = msgspec.field(default_factory=dict)
+    """The objects that are not the same on all members, by id."""
 
 
 def encode_image(image: Image) -> bytes:
     """Return an image as bytes; `decode_image` of any later release reads them."""
     fields = {
-        "version": 1 if image.versions is None else 2,
+        "version": 1 if image.versions is None and not image.diverged else 2,
         "serial": image.serial,
         "time": image.time,
         "applied_index": image.applied_index,
@@ -64,6 +68,8 @@ def encode_image(image: Image) -> bytes:
     }
     if image.versions is not None:
         fields["versions"] = image.versions
+    if image.diverged:
+        fields["diverged"] = rows_of(image.diverged)
     return encode(fields, max_depth=STATE_DEPTH)
 
 
@@ -87,7 +93,8 @@ def decode_image(image: bytes) -> Image:
                 # Releases that could not change members did not say it.
                 wanted=tuple(fields.get("wanted", ())),
                 objects=[ObjectImage(*row) for row in fields["objects"]],
-                versions=fields["versions"] if version > 1 else None,
+                versions=fields.get("versions"),
+                diverged=divergences_of(fields.get("diverged", [])),
             )
     except (DecodeError, LookupError, TypeError, AttributeError) as error:
         raise NodeFailed(f"a snapshot of {len(image)} bytes cannot be read: {error}") from error

@@ -8,6 +8,7 @@ out are `NodeFailed` and `MemoryError`, after which this replica must not go on.
 
 import logging
 from collections.abc import Callable, Mapping
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,16 +29,18 @@ from ..errors import (
     VersionRefused,
 )
 from ..raft.membership import MEMBER_COUNT_MAX, decode_membership, sorted_members
-from ..raft.messages import Entry, EntryKind
+from ..raft.messages import DIGEST_BYTES, REPORT_COUNT_MAX, Entry, EntryKind
 from .batches import Group, command_parts, decode_groups
+from .comparison import Divergence, Range, divergences_of, rows_of
 from .context import PARKED, CallId, Context, Outcome, _current, _Parked
-from .digest import digest_bytes
+from .digest import digest_bytes, digest_of, outweighs
 from .directory import Directory, Record
 from .image import Image, decode_image, encode_image, encode_state
 from .port import Port
 from .replicated import Replicated, not_in_force
 from .sessions import Sessions
 from .versions import RELEASE, VERSION_MAX, Versions, split_bodies
+from .waiters import Waiters
 
 if TYPE_CHECKING:
     from random import Random
@@ -71,6 +74,13 @@ class Applied(msgspec.Struct):
     """Whether objects came or went."""
     successor: str | None = None
     """Who is asked to lead from now on; empty: whoever is able to. None: nobody is asked."""
+    compared: Range | None = None
+    """Which objects all members are to take digests of, as they are now."""
+    noted: bool = False
+    """Whether it was told which objects differ; and by name, which of them are news:"""
+    diverged: list[tuple[str, Divergence]] = msgspec.field(default_factory=list)
+    agreed: list[str] = msgspec.field(default_factory=list)
+    """Which of them are the same on all members again."""
 
 
 class _Round:
@@ -115,6 +125,8 @@ class Table:
         self.wanted: tuple[str, ...] = ()
         """Who is to have a vote, sorted: what the leader changes the membership towards."""
         self.versions = Versions()
+        self.diverged: dict[int, Divergence] = {}
+        """Objects that are not the same on all members, by id; as far as they were compared."""
         self._torn: str | None = None
         self._owner = owner
         self._random_type = random_type
@@ -144,6 +156,12 @@ class Table:
         """The instances attached on this member, by name, oldest object first."""
         records = self._directory.records.values()
         return {record.name: record.live for record in records if record.live is not None}
+
+    @property
+    def divergences(self) -> list[tuple[str, str, Divergence]]:
+        """Name and type of the objects that are not the same on all members, oldest first."""
+        found = ((self._directory.find(id_), d) for id_, d in sorted(self.diverged.items()))
+        return [(r.name, r.type_name, d) for r, d in found if r is not None]
 
     def is_parked(self, call: CallId) -> bool:
         """Return whether some object attached here holds that call. O(number of waits)."""
@@ -400,6 +418,34 @@ class Table:
             self._directory.switch()
         return _DONE
 
+    def _compare_digests(self, round_: _Round, after: int) -> Outcome:
+        """Have every member take digests of the objects behind `after` and send them to the leader.
+
+        Of many objects, the first ones: no report grows without bound.
+        """
+        ids = (r.id for r in self._directory.records.values() if r.id > after)
+        found = list(islice(ids, REPORT_COUNT_MAX + 1))
+        is_end = len(found) <= REPORT_COUNT_MAX
+        last = round_.context.serial if is_end else found[-2]
+        round_.applied.compared = Range(after, last, is_end)
+        return Outcome()
+
+    def _note_divergence(self, round_: _Round, rows: list[Any]) -> Outcome:
+        """Note which objects differ, and on whom: these and no others."""
+        applied, before = round_.applied, self.diverged
+        noted = divergences_of(rows)
+        # One of them may have been dropped meanwhile.
+        self.diverged = {id_: d for id_, d in noted.items() if self._directory.find(id_)}
+        applied.noted = True
+        for id_ in sorted({*before, *self.diverged}):
+            record, now = self._directory.find(id_), self.diverged.get(id_)
+            assert record is not None, id_
+            if now is None:
+                applied.agreed.append(record.name)
+            elif id_ not in before or not {*now.members} <= {*before[id_].members}:
+                applied.diverged.append((record.name, now))
+        return Outcome()
+
     def _open_session(
         self, round_: _Round, address: str, incarnation: int, attempt: int, ttl: float
     ) -> Outcome:
@@ -503,6 +549,7 @@ class Table:
             for waiters in record.live._all_waiters():
                 waiters.refuse_all(ObjectNotFound(f"{name!r} was dropped"))
         self._directory.remove(record)
+        self.diverged.pop(record.id, None)
         round_.applied.changed = True
         return Outcome()
 
@@ -542,6 +589,7 @@ class Table:
                 wanted=self.wanted,
                 objects=self._directory.image(),
                 versions=self.versions.state(),
+                diverged=self.diverged,
             )
         )
 
@@ -556,6 +604,7 @@ class Table:
         self.sessions.restore(parts.sessions)
         self.wanted = parts.wanted
         self.versions.restore(parts.versions)
+        self.diverged = parts.diverged
         self._torn = "a snapshot was not taken over to its end"
         token = _current.set(self._context())
         try:
@@ -579,6 +628,27 @@ class Table:
             for name, target in self.objects.items()
         }
 
+    def digests_in(self, range_: Range) -> dict[int, bytes]:
+        """Return the digest of each object in a range that is attached here, by id.
+
+        Of a state that has no encoding it is zero: that, too, must be the same on all members.
+        """
+        return {id_: _digest(live) for id_, live in self._attached(range_)}
+
+    def outweighs(self, range_: Range, limit: int) -> bool:
+        """Return whether the objects in a range hold more than `limit` values; see `outweighs`."""
+        values = [
+            value.state() if isinstance(value, Waiters) else value
+            for _, live in self._attached(range_)
+            for name, value in list(vars(live).items())
+            if name not in live._local
+        ]
+        return outweighs(values, limit)
+
+    def _attached(self, range_: Range) -> list[tuple[int, Replicated]]:
+        records = self._directory.records.values()
+        return [(r.id, r.live) for r in records if r.live is not None and range_.covers(r.id)]
+
     def digest(self) -> str:
         """Return one digest of everything; comparable between members with the same attached."""
         records = self._directory.records.values()
@@ -589,7 +659,9 @@ class Table:
             objects += (r.id, r.name, r.type_name, r.options, r.args, r.live is not None)
             objects += r.methods
         numbers = [self.serial, self.time, self.applied_index, *self.wanted]
-        parts = (numbers, self.sessions.state(), objects, self.versions.state())
+        parts = (
+            numbers, self.sessions.state(), objects, self.versions.state(), rows_of(self.diverged)
+        )  # fmt: skip
         about = [encode(part) for part in parts]
         return digest_bytes([*about, *states])
 
@@ -615,6 +687,8 @@ class Table:
         newest = max((r.id for r in self._directory.records.values()), default=0)
         assert max(self.sessions.live(), default=newest) <= self.serial
         assert newest <= self.serial, (newest, self.serial)
+        ids = {r.id for r in self._directory.records.values()}
+        assert self.diverged.keys() <= ids, (self.diverged, ids)
 
 
 _Handler = Callable[..., Outcome]
@@ -632,11 +706,20 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "transfer_leadership": (Table._transfer_leadership, (str,)),
     "know": (Table._know, (int, int, dict)),
     "set_version": (Table._set_version, (int,)),
+    "compare_digests": (Table._compare_digests, (int,)),
+    "note_divergence": (Table._note_divergence, (list,)),
     "attach": (Table._attach, (str, str, dict, object, list)),
     "create": (Table._create, (str, str, list, dict, object, list)),
     "drop": (Table._drop, (str,)),
     "batch": (Table._batch, (list,)),
 }
+
+
+def _digest(target: Replicated) -> bytes:
+    try:
+        return digest_of([encode_state("", target)])
+    except Unserializable:
+        return bytes(DIGEST_BYTES)
 
 
 def _raised(error: BaseException) -> Outcome:

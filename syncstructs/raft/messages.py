@@ -254,6 +254,20 @@ class Introduction(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2
     membership: Membership
 
 
+DIGEST_BYTES = 16
+REPORT_COUNT_MAX = 4096
+"""Objects whose digests one report holds at the most, so that it has no more than 100 kB."""
+
+
+@final
+class DigestReport(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=20):
+    """Tell the leader what the objects of the sender are like at `index`, where it asked for it."""
+
+    index: int
+    digests: dict[int, bytes]
+    """By the ids of the objects, of those that are attached on the sender."""
+
+
 RaftMessage: TypeAlias = (
     PreVoteRequest
     | PreVoteReply
@@ -272,4 +286,4 @@ RaftMessage: TypeAlias = (
     | Observe
     | Introduction
 )
-Message: TypeAlias = RaftMessage | Forward | ForwardReply
+Message: TypeAlias = RaftMessage | Forward | ForwardReply | DigestReport

@@ -174,6 +174,15 @@ def _check_forward_reply(message: m.ForwardReply) -> None:
     _in_range("reply", message.session, message.expected)
 
 
+def _check_digest_report(message: m.DigestReport) -> None:
+    _in_range("index", message.index, least=1)
+    if len(message.digests) > m.REPORT_COUNT_MAX:
+        raise ProtocolError(f"a report with digests of {len(message.digests)} objects")
+    _in_range("object", *message.digests, least=1)
+    if any(len(digest) != m.DIGEST_BYTES for digest in message.digests.values()):
+        raise ProtocolError("a report with a digest of another size")
+
+
 _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.PreVoteRequest: _check_request,
     m.PreVoteReply: _check_reply,
@@ -193,6 +202,7 @@ _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.Introduction: _check_introduction,
     m.Forward: _check_forward,
     m.ForwardReply: _check_forward_reply,
+    m.DigestReport: _check_digest_report,
 }
 
 _KINDS: Final = frozenset(kind.__struct_config__.tag for kind in _CHECKS)

@@ -13,7 +13,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, Drive
-from ..node.ports import Snapshotter
+from ..node.digester import InlineDigester
+from ..node.ports import Digester, Snapshotter
 from ..node.snapshotter import InlineSnapshotter
 from ..node.stores import Stores
 from ..storage.disk import open_data_dir
@@ -370,6 +371,10 @@ class Life:
     def snapshotter(self, stores: Stores, config: Config) -> Snapshotter:
         """Return one that never forks."""
         return InlineSnapshotter(stores.snapshots, stores.snapshot_worker)
+
+    def digester(self, post: Callable[[Callable[[], object]], object]) -> Digester:
+        """Return one that never forks."""
+        return InlineDigester()
 
     def network(
         self,

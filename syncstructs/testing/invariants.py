@@ -287,6 +287,8 @@ class Invariants(Watcher):
                 self._fail(life, f"wants {table.wanted} after {entry.id}, which asks for nothing")
             if table.wanted is not self.wanted and entry.index > self._wanted_at:
                 self.wanted, self._wanted_at = table.wanted, entry.index
+            if applied.diverged:
+                self._fail(life, f"takes equal states for different ones: {applied.diverged}")
             self._applied(life, view, entry, session, applied)
             if waits is not None:
                 self._applied_upto = entry.index

@@ -470,6 +470,8 @@ class MyBox(Replicated):
         ({"peers": "host:1"}, "list of addresses"),
         ({"heartbeat": 1}, "'heartbeat' is no setting"),
         ({"heartbeat_interval": -1}, "heartbeat_interval -1"),
+        ({"digest_interval": 0}, "digest_interval 0 must be above 0"),
+        ({"digest_interval": "1"}, "digest_interval '1' must be a number"),
         ({"drive": "magic"}, "drive 'magic'"),
         ({"consumers": {"": ReplDict}}, "object name ''"),
         ({"consumers": {"x": {}}}, "not a Replicated"),

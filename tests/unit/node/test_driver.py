@@ -4,6 +4,7 @@ import pytest
 
 from syncstructs import ReplList
 from syncstructs.node.workers import InlineWorker
+from syncstructs.objects.batches import encode_command
 from syncstructs.testing.simulator import Simulation
 
 
@@ -50,3 +51,79 @@ def test_an_idle_member_asks_for_nothing_but_its_timers(alone):
     cluster, life = alone
     cluster.run(0)
     assert life.node._engine._driver.pump() > life.now()
+
+
+class _Watching:
+    """Takes digests here, and notes of which entry's state, and whether readers are kept out."""
+
+    def __init__(self, life):
+        self.life = life
+        self.seen = []
+
+    def take(self, digests, outweigh, then):
+        gate = self.life.node._engine.gate
+        self.seen.append((self.life.table.applied_index, gate.lock._is_owned()))
+        then(digests())
+
+
+def test_digests_are_taken_right_behind_the_entry_that_asks_for_them_and_while_nobody_reads(alone):
+    cluster, life = alone
+    driver = life.node._engine._driver
+    driver._digester = watching = _Watching(life)
+    asking = encode_command(0, "compare_digests", (0,), {})
+    life.replica._intake.offer_system(asking)
+    put(life, 20, "x" * 100)
+    life.node._engine.wake()
+    cluster.run(1.0)
+    log = life.core.log
+    entries = log.between(log.base.index + 1, log.last_index)
+    [index] = [entry.index for entry in entries if b"compare_digests" in entry.payload]
+    assert log.last_index > index
+    assert watching.seen == [(index, True)]
+    assert life.replica._comparisons.is_complete(life.core.members)
+
+
+class _Failing:
+    def take(self, digests, outweigh, then):
+        raise ZeroDivisionError("what a user wrote")
+
+
+def test_digests_that_cannot_be_taken_cost_no_more_than_the_comparison(alone, caplog):
+    cluster, life = alone
+    life.node._engine._driver._digester = _Failing()
+    for _ in range(2):
+        life.replica._intake.offer_system(encode_command(0, "compare_digests", (0,), {}))
+        life.node._engine.wake()
+        cluster.run(1.0)
+    [call] = put(life, 1, 1)
+    cluster.run(0)
+    assert call.done()
+    assert not life.replica._comparisons.is_taking
+    assert caplog.text.count("ZeroDivisionError") == 2
+
+
+class _Slow:
+    """Takes digests, and reports them when it is told to."""
+
+    def __init__(self):
+        self.taken = []
+
+    def take(self, digests, outweigh, then):
+        self.taken.append((then, digests()))
+
+
+def test_a_leader_waits_for_its_own_digests_before_it_asks_for_more():
+    cluster = Simulation(2, {"box": ReplList}, size=1, check=False, digest_interval=1.0)
+    cluster.start()
+    [life] = cluster.lives()
+    life.node._engine._driver._digester = slow = _Slow()
+    for _ in range(10):
+        cluster.await_all(put(life, 1, 1))
+        cluster.run(1.0)
+    [(then, digests)] = slow.taken
+    life.execute(then, digests)
+    cluster.run(50 * 9.0 - 5.0)
+    assert len(slow.taken) == 1, "for what takes 9 seconds there is a pause of 450"
+    cluster.run(10.0)
+    assert len(slow.taken) == 2
+    cluster.end()

@@ -79,6 +79,11 @@ def requests(draw) -> m.Message:
     return kind(term, draw(ids(term - 1)))
 
 
+digests = st.dictionaries(
+    st.integers(1, _TOP), st.binary(min_size=m.DIGEST_BYTES, max_size=m.DIGEST_BYTES), max_size=3
+)
+
+
 @st.composite
 def replies(draw) -> m.Message:
     term = draw(terms)
@@ -108,6 +113,7 @@ def replies(draw) -> m.Message:
                 ),
                 m.Dismissal(draw(st.integers(1, _TOP))),
                 m.TimeoutNow(term),
+                m.DigestReport(draw(st.integers(1, _TOP)), draw(digests)),
             )
         )
     )  # fmt: skip
@@ -213,6 +219,15 @@ def _request(**changes) -> m.AppendRequest:
         m.ReadReply(1, -1),
         m.Forward(-1, 0, 1, b""),
         m.ForwardReply(1, 2**63),
+        m.DigestReport(0, {}),
+        m.DigestReport(2**63, {}),
+        m.DigestReport(1, {0: bytes(16)}),
+        m.DigestReport(1, {2**63: bytes(16)}),
+        m.DigestReport(1, {1: bytes(15)}),
+        m.DigestReport(1, {1: bytes(16), 2: bytes(17)}),
+        m.DigestReport(1, {"x": bytes(16)}),
+        m.DigestReport(1, {1: "x" * 16}),
+        m.DigestReport(1, {id_: bytes(16) for id_ in range(1, m.REPORT_COUNT_MAX + 2)}),
     ],
 )
 def test_what_no_correct_member_sends_is_refused(bad) -> None:
