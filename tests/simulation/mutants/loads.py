@@ -48,6 +48,9 @@ FAILED_CHUNKS: dict[str, Any] = SMALL_SNAPSHOTS | {
     "faults": faults(("isolate", "failing_disk"), every=0.25, span=0.4, count=30, least=0.5),
 }  # fmt: skip
 
+# Comparisons of the states at every turn.
+COMPARING: dict[str, Any] = {"settings": _TIMES | {"digest_interval": 0.2}}
+
 # Leaders that lead on long after others have been elected, and then reach them.
 STUBBORN: dict[str, Any] = {
     "size": 3, "clients": 2, "think": 0.1,

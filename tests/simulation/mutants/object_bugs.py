@@ -1,6 +1,6 @@
 """Bugs to plant in what is replicated: sessions, calls, the object table, the types, the locks."""
 
-from loads import CUT_OFF, HELD, IMPATIENT, LATE_ITEMS, RIVALS, SMALL_SNAPSHOTS, SWEEPS
+from loads import COMPARING, CUT_OFF, HELD, IMPATIENT, LATE_ITEMS, RIVALS, SMALL_SNAPSHOTS, SWEEPS
 
 from syncstructs.testing.planted import SHORT_SESSIONS, bug
 
@@ -636,4 +636,23 @@ WHOLES = (
     ),
 )
 
-BUGS = (*CALLS, *SESSIONS_AND_LOCKS, *TYPES, *HANDLES, *SHUTDOWN, *WHOLES)
+COMPARISONS = (
+    bug(
+        "digests_of_other_indexes",
+        "States are compared that members had at different places in the log.",
+        ("objects.comparison:Comparisons.news", "if report.index == self.index", "if report.index"),
+        fields=COMPARING,
+    ),
+    bug(
+        "digests_of_a_later_state",
+        "Digests are taken of a state to which more was applied than the leader has asked for.",
+        (
+            REPLICA + "apply",
+            "if progress.asked is not None:\n                    break",
+            "pass",
+        ),
+        fields=COMPARING,
+    ),
+)
+
+BUGS = (*CALLS, *SESSIONS_AND_LOCKS, *TYPES, *HANDLES, *SHUTDOWN, *WHOLES, *COMPARISONS)
