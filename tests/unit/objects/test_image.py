@@ -112,3 +112,28 @@ def test_a_digest_does_not_depend_on_the_order_of_a_set_or_on_the_object() -> No
 
 def test_a_digest_tells_where_one_part_ends() -> None:
     assert digest_bytes([b"ab", b"c"]) != digest_bytes([b"a", b"bc"]) != digest_bytes([b"abc"])
+
+
+def test_an_image_tells_which_objects_differ_and_need_not() -> None:
+    cluster = LocalCluster(2)
+    cluster.attach("note", Note)
+    source = cluster.members[0].table
+    before = decode(source.image())
+    (id_,) = (record.id for record in source._directory.records.values())
+    digest = source.digest()
+    cluster.members[0].system("note_divergence", [[id_, [3, ["a:1", "b:1"]]]])
+    assert source.digest() != digest
+    target = cluster.members[0].new_table()
+    target.restore(source.image())
+    target._check()
+    assert target.diverged == source.diverged
+    assert [(name, d.index, d.members) for name, _, d in target.divergences] == [
+        ("note", 3, ("a:1", "b:1"))
+    ]
+    assert target.digest() == source.digest()
+    # Releases that compared nothing did not say it.
+    del before["diverged"]
+    target.restore(encode(before))
+    assert target.diverged == {}
+    with pytest.raises(NodeFailed, match="differ"):
+        target.restore(encode(before | {"diverged": [5]}))
