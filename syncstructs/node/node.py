@@ -514,7 +514,11 @@ class Node:
         return self._engine.gate.hold()
 
     def status(self, *, digests: bool = False) -> Status:
-        """Return a picture of this node; with `digests` also one of each object's state."""
+        """Return a picture of this node; with `digests` also one of each object's state.
+
+        An object that is not the same on all members is marked `diverged` (see
+        `Config.digest_interval`).
+        """
         engine = self._engine
         with engine.gate.lock:
             return describe(
