@@ -133,7 +133,8 @@ class Comparisons:
     def postpone(self, now: float, seconds: float | None = None) -> None:
         """Let so much time pass before anything is asked for; None: the usual."""
         wait = self._interval if seconds is None else seconds
-        self.due_at = inf if wait is None or self._interval is None else now + wait
+        assert wait is not None, "who asks for none is never due"
+        self.due_at = now + wait
 
     def report(self, address: str, report: DigestReport) -> None:
         """Keep what a node says of its objects, instead of what it said before.

@@ -120,9 +120,7 @@ def test_an_image_tells_which_objects_differ_and_need_not() -> None:
     source = cluster.members[0].table
     before = decode(source.image())
     (id_,) = (record.id for record in source._directory.records.values())
-    digest = source.digest()
     cluster.members[0].system("note_divergence", [[id_, [3, ["a:1", "b:1"]]]])
-    assert source.digest() != digest
     target = cluster.members[0].new_table()
     target.restore(source.image())
     target._check()
@@ -131,6 +129,8 @@ def test_an_image_tells_which_objects_differ_and_need_not() -> None:
         ("note", 3, ("a:1", "b:1"))
     ]
     assert target.digest() == source.digest()
+    target.diverged = {}
+    assert target.digest() != source.digest()
     # Releases that compared nothing did not say it.
     del before["diverged"]
     target.restore(encode(before))
