@@ -51,8 +51,9 @@ from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.sets import ReplSet
+from .version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Address",

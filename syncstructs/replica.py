@@ -104,8 +104,8 @@ class Replica(Generic[C]):
         "_expiring", "_expiry_at", "_heard",
         "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
         "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
-        "_snapshot_index", "_snapshot_size", "_sure_until", "_wanted", "address", "config", "core",
-        "outbox", "table", "was_member",
+        "_snapshot_index", "_snapshot_size", "_sure_until", "_wanted", "address", "applied_bytes",
+        "config", "core", "outbox", "table", "was_member",
     )  # fmt: skip
 
     def __init__(
@@ -140,6 +140,8 @@ class Replica(Generic[C]):
         self._snapshot_size = 0
         self._snapshot_index = 0
         self._applied_term = 0
+        self.applied_bytes = 0
+        """Payload of all entries applied in this life, and a byte for each; only ever grows."""
         self._led_in = 0
         self._led_by: str | None = None
         self._heard = 0.0
@@ -319,6 +321,11 @@ class Replica(Generic[C]):
         return self._snapshot_index
 
     @property
+    def snapshot_bytes(self) -> int:
+        """Size of the newest snapshot here, 0 if there is none."""
+        return self._snapshot_size
+
+    @property
     def accepts_calls(self) -> bool:
         """Whether calls would be sent on now: a leader is known and there is room on the way."""
         return (
@@ -357,6 +364,7 @@ class Replica(Generic[C]):
                 progress.asked = self._comparison_asked(entry, applied.compared, now)
                 if progress.asked is not None:
                     break
+        self.applied_bytes += done_bytes
         if progress.ended:
             self._resend_at = now + self._patience
         if self.table.wanted is not self._wanted:

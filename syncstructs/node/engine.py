@@ -32,6 +32,7 @@ from ..objects.port import Binding, Steps
 from ..objects.replicated import Replicated, known_bodies
 from ..objects.versions import RELEASE
 from ..replica import Progress, Replica
+from ..status import Status, describe
 from .batch import Batch, current_batch
 from .calls import Call, CallBlocker, CallQueue
 from .changes import Changes
@@ -492,6 +493,20 @@ class Engine:
     def links(self) -> tuple[str, ...]:
         """Return the members to which there is a link."""
         return self._network.links()
+
+    def status(self, *, digests: bool = False, sizes: bool = False) -> Status:
+        """Return a picture of this node; see `Node.status`."""
+        with self.gate.lock:
+            return describe(
+                self.replica,
+                connected=self.links(),
+                pending_calls=len(self.calls),
+                failure=self.failure,
+                disk=self._stores.disk(),
+                now=self._world.now(),
+                digests=digests,
+                sizes=sizes,
+            )
 
     # What objects ask for (see `Port`)
 

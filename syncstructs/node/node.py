@@ -30,7 +30,7 @@ from ..objects.replicated import (
     type_name,
 )
 from ..objects.versions import VERSION_MAX
-from ..status import Status, describe
+from ..status import Status
 from .batch import Batch, current_batch
 from .calls import Call
 from .engine import Engine
@@ -513,21 +513,18 @@ class Node:
         """
         return self._engine.gate.hold()
 
-    def status(self, *, digests: bool = False) -> Status:
-        """Return a picture of this node; with `digests` also one of each object's state.
+    def status(self, *, digests: bool = False, sizes: bool = False) -> Status:
+        """Return a picture of this node, as plain data; see `syncstructs.status.Status`.
 
-        An object that is not the same on all members is marked `diverged` (see
-        `Config.digest_interval`).
+        From any thread, at any time, also after the node's end. Nothing is applied here meanwhile.
+        `digests` and `sizes` add a digest of each object's state, and its size: they encode all of
+        it, so they take as long as a snapshot of it. An object that is not the same on all members
+        is marked `diverged` (see `Config.digest_interval`).
+
+        Raises:
+            Unserializable: `digests` or `sizes` was asked for, and a state has no encoding.
         """
-        engine = self._engine
-        with engine.gate.lock:
-            return describe(
-                engine.replica,
-                connected=engine.links(),
-                pending_calls=len(engine.calls),
-                failure=engine.failure,
-                digests=digests,
-            )
+        return self._engine.status(digests=digests, sizes=sizes)
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

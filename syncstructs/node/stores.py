@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..config import Config
+from ..status import DiskStatus
 from ..storage.base import LogStore, SnapshotStore
 from ..storage.disk import open_data_dir
 from ..storage.memory import MemoryLog, MemorySnapshots
 from ..storage.snapshots import DiskSnapshots
 from ..storage.wal import Wal
 from .ports import Worker
+from .timing import TimedLog
 from .workers import InlineWorker, ThreadWorker
 
 
@@ -35,6 +37,8 @@ class Stores:
     snapshot_worker: ClosableWorker
     release: Callable[[], None]
     """Give the data directory free for others."""
+    disk: Callable[[], DiskStatus | None] = lambda: None
+    """Tell how long the log's disk takes; None if there is none, or nobody measures it."""
 
     def close(self, timeout: float) -> None:
         """Finish pending work within `timeout` seconds, and release files and the directory."""
@@ -66,7 +70,7 @@ def open_stores(
         joined=config.join,
     )  # fmt: skip
     try:
-        log = Wal(directory, segment_bytes=config.segment_bytes)
+        log = TimedLog(Wal(directory, segment_bytes=config.segment_bytes))
         snapshots = DiskSnapshots(directory)
     except BaseException:
         directory.close()
@@ -79,4 +83,5 @@ def open_stores(
         ThreadWorker(f"syncstructs-log-{address}", post),
         ThreadWorker(f"syncstructs-snapshots-{address}", post),
         directory.close,
+        log.status,
     )

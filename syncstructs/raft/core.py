@@ -61,6 +61,7 @@ from .messages import (
     VoteReply,
     VoteRequest,
 )
+from .progress import PeerView
 from .reads import AskedReads, Read
 from .recovery import Recovery
 from .transfer import Incoming, check_chunk
@@ -230,6 +231,17 @@ class RaftCore:
     def is_recovering(self) -> bool:
         """Whether this member neither votes nor counts, as it may have lost its memory."""
         return self._recovery is not None
+
+    def peer_views(self) -> dict[str, PeerView]:
+        """Return how each peer stands as its leader sees it; nothing on others. From any thread."""
+        leading = self._leading
+        return {} if leading is None else leading.views()
+
+    @property
+    def receiving(self) -> tuple[SnapshotMeta, int] | None:
+        """The snapshot that is coming in, and how many bytes of it are stored; from any thread."""
+        incoming = self._incoming
+        return None if incoming is None else (incoming.snapshot, incoming.written)
 
     @property
     def sends_snapshot(self) -> bool:

@@ -23,7 +23,7 @@ from .messages import (
     SnapshotReply,
 )
 from .observing import Observers
-from .progress import Mode, Progress
+from .progress import Mode, PeerView, Progress
 from .quorum import reached_by_majority
 from .reads import HeldReads, Read, Rounds
 from .transfer import Outgoing
@@ -635,6 +635,25 @@ class Leading:
                 echo=progress.echo,
             )
             chunk_reads.append(ChunkRead(peer, chunk, size))
+
+    # Being looked at
+
+    def views(self) -> dict[str, PeerView]:
+        """Return how each peer stands. Any thread may ask, while the leader's goes on."""
+        views = {}
+        # Copied in one step, as the other thread may change it.
+        for peer, progress in list(self.peers.items()):
+            transfer = self._transfers.get(peer)
+            views[peer] = PeerView(
+                mode=progress.mode,
+                match_index=progress.match_index,
+                in_flight_bytes=progress.in_flight_bytes,
+                heard=progress.heard,
+                counts=not progress.recovering,
+                snapshot_offset=transfer.acknowledged if transfer else 0,
+                snapshot_bytes=transfer.snapshot.size_bytes if transfer else 0,
+            )
+        return views
 
     def _check(self) -> None:
         self.rounds._check()

@@ -7,6 +7,7 @@ bytes), or sent a snapshot if the log no longer reaches back to it.
 
 from collections import deque
 from enum import Enum
+from typing import NamedTuple
 
 
 class Mode(Enum):
@@ -15,6 +16,21 @@ class Mode(Enum):
     PROBE = 1
     REPLICATE = 2
     SNAPSHOT = 3
+
+
+class PeerView(NamedTuple):
+    """One peer at one moment, for those who look at the leader; nothing is decided by it."""
+
+    mode: Mode
+    match_index: int
+    in_flight_bytes: int
+    heard: float
+    """As `Progress.heard`."""
+    counts: bool
+    """Whether quorums count it: it does not recover."""
+    snapshot_offset: int
+    """How much of a snapshot it has acknowledged, and of how much; 0 of 0 if it needs none."""
+    snapshot_bytes: int
 
 
 # More appends than ever are on their way to one peer.

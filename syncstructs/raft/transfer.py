@@ -55,6 +55,11 @@ class Outgoing:
         """When to `rewind` if nothing was acknowledged until then."""
 
     @property
+    def acknowledged(self) -> int:
+        """How many bytes the receiver has, as far as it said."""
+        return self._acknowledged
+
+    @property
     def may_send(self) -> bool:
         """Whether `next_chunk` would give one: not all is sent, and the window has room.
 
