@@ -29,12 +29,14 @@ from .raft.core import RaftCore, Role
 from .raft.effects import ChunkRead, ChunkWrite, Effects
 from .raft.membership import Membership
 from .raft.messages import (
+    Answer,
     AppendRequest,
     DigestReport,
     Entry,
     EntryKind,
     Forward,
     ForwardReply,
+    Inquiry,
     Message,
     Restored,
     SnapshotChunk,
@@ -190,6 +192,9 @@ class Replica(Generic[C]):
             self._on_digest_report(sender, message)
         elif type(message) is SnapshotChunk and (self._installing or self.core.installs):
             # The store keeps few snapshots, and the one that is being taken over is needed yet.
+            return
+        elif type(message) is Inquiry or type(message) is Answer:
+            # Between people and nodes: nothing of it is the cluster's.
             return
         else:
             self.core.step(sender, message, now)

@@ -143,6 +143,8 @@ class Status(TypedDict):
     disk: DiskStatus | None
     """None if the log is in memory."""
     objects: dict[str, ObjectStatus]
+    """Those that are attached here, by name; another node is told of the first thousand only."""
+    object_count: int
     failure: str | None
     """Why the node has stopped, or None."""
 
@@ -209,6 +211,7 @@ def describe(
         },
         "disk": disk,
         "objects": _describe_objects(replica, digests=digests, sizes=sizes),
+        "object_count": len(replica.table.objects),
         "failure": None if failure is None else str(failure),
     }
 

@@ -18,7 +18,7 @@ from ..errors import ConfigError, NodeFailed, SyncError
 from ..objects.comparison import Asked
 from ..objects.outbox import HasCommand
 from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
-from ..raft.messages import SnapshotMeta
+from ..raft.messages import Answer, Inquiry, SnapshotMeta
 from ..raft.wire import decode, encode
 from ..replica import Progress, Replica
 from ..storage.base import LogStore, SnapshotStore
@@ -57,6 +57,7 @@ class Driver(Generic[C]):
         gate: Gate,
         calls: Calls[C],
         on_progress: Callable[[Progress[C]], Any],
+        on_inquiry: Callable[[str, Inquiry | Answer], Any],
     ) -> None:
         self.replica = replica
         self.failure: NodeFailed | None = None
@@ -72,11 +73,13 @@ class Driver(Generic[C]):
         self._gate = gate
         self._calls = calls
         self._on_progress = on_progress
+        self._on_inquiry = on_inquiry
         self._appends: list[Append] = []
         self._appending = False
         self._snapshotting = False
         self._snapshot_after = 0.0
         self._digesting = False
+        self._snapshot_asks: list[Callable[[int | BaseException], Any]] = []
         self._installing: tuple[SnapshotMeta, bytes] | None = None
         self._sure = False
         self._tick_at = -math.inf
@@ -89,7 +92,11 @@ class Driver(Generic[C]):
         Raises:
             ProtocolError: no correct member sends this; close the link.
         """
-        self.replica.step(peer, decode(payload), self._clock.now())
+        message = decode(payload)
+        if type(message) is Inquiry or type(message) is Answer:
+            self._on_inquiry(peer, message)
+            return
+        self.replica.step(peer, message, self._clock.now())
 
     def link_up(self, peer: str) -> None:
         """Note that frames can be sent to `peer`."""
@@ -133,7 +140,7 @@ class Driver(Generic[C]):
             idle = not (calls or applied or (has_work and replica.has_effects))
             if idle or self._clock.now() > now + _PUMP_SECONDS:
                 break
-        if replica.snapshot_due:
+        if replica.snapshot_due or self._snapshot_asks:
             self._maybe_snapshot(now)
         if self.failure is not None:
             raise self.failure
@@ -282,8 +289,23 @@ class Driver(Generic[C]):
 
     # Snapshots of this replica's own state
 
+    def ask_snapshot(self, then: Callable[[int | BaseException], Any]) -> None:
+        """Have a snapshot of at least what is applied now, due or not; `pump` takes it.
+
+        `then` gets the index that it reaches to once it is persisted, or why there is none.
+        """
+        self._snapshot_asks.append(then)
+
     def _maybe_snapshot(self, now: float) -> None:
-        if self._snapshotting or now < self._snapshot_after:
+        # One that is being made may be of a moment before it was asked for.
+        if self._snapshotting or self.replica.installing is not None:
+            return
+        if now < self._snapshot_after and not self._snapshot_asks:
+            return
+        asks, self._snapshot_asks = self._snapshot_asks, []
+        if self.replica.snapshot_point.index <= self.replica.snapshot_index:
+            for then in asks:
+                then(self.replica.snapshot_index)
             return
         self._snapshotting = True
 
@@ -292,9 +314,11 @@ class Driver(Generic[C]):
             if isinstance(result, BaseException):
                 self._snapshot_after = self._clock.now() + _SNAPSHOT_RETRY
                 _log.error("no snapshot could be taken, the log keeps growing: %s", result)
-                return
-            self.replica.compacted(result, self._clock.now())
-            self._compact_log(result)
+            else:
+                self.replica.compacted(result, self._clock.now())
+                self._compact_log(result)
+            for then in asks:
+                then(result if isinstance(result, BaseException) else result.index)
 
         try:
             self._snapshotter.take(self.replica.snapshot_point, self.replica.image, done)

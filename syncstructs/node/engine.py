@@ -31,6 +31,8 @@ from ..objects.changes import News, tell
 from ..objects.port import Binding, Steps
 from ..objects.replicated import Replicated, known_bodies
 from ..objects.versions import RELEASE
+from ..raft.messages import Message
+from ..raft.wire import encode as encode_message
 from ..replica import Progress, Replica
 from ..status import Status, describe
 from .batch import Batch, current_batch
@@ -39,6 +41,7 @@ from .changes import Changes
 from .driver import Driver
 from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
 from .gate import ReadGate
+from .inquiries import Inquiries
 from .operations import Operation
 from .runners import AsyncioRunner, HasCancel, Loop, ThreadRunner, Timer
 from .stores import Stores
@@ -86,6 +89,7 @@ class Engine:
         self._timer: HasCancel | None = None
         self._timer_at = 0.0
         self._membership_waits: list[Future[None]] = []
+        self._snapshot_waits: list[Future[int]] = []
         self.news: News = []
         self._told: tuple[int, int, dict[str, list[str]]] = (1, 1, {})
         """What the cluster was told of the bodies of methods that this node has."""
@@ -105,6 +109,7 @@ class Engine:
             on_link_up=self._on_link_up,
             on_link_down=self._on_link_down,
         )
+        self.inquiries = Inquiries(self)
         self._driver: Driver[Call] = self._make_driver(self._stores)
         watch(self)
 
@@ -170,6 +175,7 @@ class Engine:
             gate=self.gate,
             calls=self.calls,
             on_progress=self._on_progress,
+            on_inquiry=self.inquiries.received,
         )
 
     def start_running(self) -> None:
@@ -270,6 +276,7 @@ class Engine:
 
     def _on_link_down(self, peer: str) -> None:
         self._driver.link_down(peer)
+        self.inquiries.lost(peer)
         if self._leaving is not None and not self._is_heard():
             self._stop(self._closed_error())
         self.wake()
@@ -426,8 +433,12 @@ class Engine:
             call.finish(None, NodeClosed(f"{refusal}; the call was not sent"))
         barriers, self._barriers = self._barriers, {}
         waits, self._membership_waits = self._membership_waits, []
+        snapshots, self._snapshot_waits = self._snapshot_waits, []
         for future in (*barriers.values(), *waits):
             future.finish(None, refusal)
+        for snapshot in snapshots:
+            snapshot.finish(None, refusal)
+        self.inquiries.close(refusal)
 
     def _end_calls(self, refusal: NodeClosed | NodeFailed) -> None:
         self._refuse_calls(refusal)
@@ -489,6 +500,10 @@ class Engine:
     def in_driver(self) -> bool:
         """Return whether this is the driver's thread."""
         return self.runner.in_driver()
+
+    def send_to(self, peer: str, message: Message) -> bool:
+        """Send to a node to which there is a link; False if it was dropped. In the driver."""
+        return self._network.send(peer, encode_message(message))
 
     def links(self) -> tuple[str, ...]:
         """Return the members to which there is a link."""
@@ -707,6 +722,30 @@ class Engine:
                 return
             self._barriers[request] = future
             self.replica.barrier(request, self._world.now())
+            self.wake()
+
+        if not self.runner.post(begin):
+            future.finish(None, self.failure or NodeClosed(f"node {self.address} is closed"))
+        return future
+
+    def take_snapshot(self) -> Future[int]:
+        """Have a snapshot taken; the future ends with what it reaches to once it is persisted."""
+        future: Future[int] = Future(self.blocker)
+
+        def end(result: int | BaseException) -> None:
+            if future in self._snapshot_waits:
+                self._snapshot_waits.remove(future)
+            if isinstance(result, BaseException):
+                future.finish(None, result)
+            else:
+                future.finish(result, None)
+
+        def begin() -> None:
+            if self.failure is not None:
+                future.finish(None, self.failure)
+                return
+            self._snapshot_waits.append(future)
+            self._driver.ask_snapshot(end)
             self.wake()
 
         if not self.runner.post(begin):

@@ -268,6 +268,27 @@ class DigestReport(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2
     """By the ids of the objects, of those that are attached on the sender."""
 
 
+@final
+class Inquiry(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
+    """Ask a node about itself, or to do something: for people who operate the cluster."""
+
+    id: int
+    """Chosen by who asks; the answer carries it."""
+    verb: str
+    arguments: bytes
+    """A JSON object."""
+
+
+@final
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=19):
+    """Answer an `Inquiry`."""
+
+    id: int
+    ok: bool
+    payload: bytes
+    """JSON: what was asked for, or else an object with `error` and `message`."""
+
+
 RaftMessage: TypeAlias = (
     PreVoteRequest
     | PreVoteReply
@@ -286,4 +307,4 @@ RaftMessage: TypeAlias = (
     | Observe
     | Introduction
 )
-Message: TypeAlias = RaftMessage | Forward | ForwardReply | DigestReport
+Message: TypeAlias = RaftMessage | Forward | ForwardReply | DigestReport | Inquiry | Answer

@@ -18,6 +18,8 @@ from .membership import check_membership
 from .transfer import check_chunk
 
 _LIMIT = 2**63
+_VERB_LENGTH = 64
+_ARGUMENT_BYTES = 64 * 1024
 
 _decoder: msgspec.msgpack.Decoder[m.Message] = msgspec.msgpack.Decoder(m.Message)
 encode: Final[Callable[[m.Message], bytes]] = msgspec.msgpack.Encoder().encode
@@ -183,6 +185,18 @@ def _check_digest_report(message: m.DigestReport) -> None:
         raise ProtocolError("a report with a digest of another size")
 
 
+def _check_inquiry(message: m.Inquiry) -> None:
+    _in_range("inquiry", message.id)
+    if len(message.verb) > _VERB_LENGTH or len(message.arguments) > _ARGUMENT_BYTES:
+        raise ProtocolError(
+            f"an inquiry of {len(message.verb)} characters with {len(message.arguments)} bytes"
+        )
+
+
+def _check_answer(message: m.Answer) -> None:
+    _in_range("answer", message.id)
+
+
 _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.PreVoteRequest: _check_request,
     m.PreVoteReply: _check_reply,
@@ -203,6 +217,8 @@ _CHECKS: dict[type[m.Message], Callable[[Any], None]] = {
     m.Forward: _check_forward,
     m.ForwardReply: _check_forward_reply,
     m.DigestReport: _check_digest_report,
+    m.Inquiry: _check_inquiry,
+    m.Answer: _check_answer,
 }
 
 _KINDS: Final = frozenset(kind.__struct_config__.tag for kind in _CHECKS)

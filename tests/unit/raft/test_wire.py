@@ -114,6 +114,8 @@ def replies(draw) -> m.Message:
                 m.Dismissal(draw(st.integers(1, _TOP))),
                 m.TimeoutNow(term),
                 m.DigestReport(draw(st.integers(1, _TOP)), draw(digests)),
+                m.Inquiry(draw(numbers), draw(st.text(max_size=64)), draw(st.binary(max_size=9))),
+                m.Answer(draw(numbers), draw(st.booleans()), draw(st.binary(max_size=30))),
             )
         )
     )  # fmt: skip
