@@ -1,7 +1,8 @@
 """The command `syncstructs`: reads the arguments, hands over to the subcommand, gives its status.
 
-Exit status: 0 done (for `demo`: the proof holds), 1 it failed, 2 wrong usage, 130 interrupted,
-128 and its number after another signal. However it ends, the terminal is left as it was found, and
+Exit status: 0 done (for `demo`: the proof holds; `status`: there is a leader; `inspect`: a node
+would start on it), 1 it failed, 2 wrong usage, 130 interrupted (but `top` ends so with 0), 128 and
+its number after another signal. However it ends, the terminal is left as it was found, and
 no process is left behind.
 """
 
@@ -14,7 +15,7 @@ from importlib import metadata
 from types import FrameType
 from typing import NoReturn
 
-from . import bench, demo, simulate
+from . import bench, cluster, demo, inspection, simulate, top
 
 
 class _Ended(BaseException):
@@ -86,6 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_parser(commands)
     bench.add_parser(commands)
     simulate.add_parser(commands)
+    cluster.add_parsers(commands)
+    top.add_parser(commands)
+    inspection.add_parser(commands)
     return parser
 
 

@@ -34,6 +34,8 @@ REMEDY: Final = (
 _FORMAT: Final = 2
 _LOCK: Final = "lock"
 _IDENTITY: Final = "identity.json"
+# Its name while a repair is under way, so that no node starts on what is half repaired.
+_SET_ASIDE: Final = "identity.json.repairing"
 
 _REASONS: Final = {
     errno.ENOSPC: "the disk is full",
@@ -297,7 +299,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class DataDir:
     """The directory of one node, locked; the stores put their files into it."""
 
-    def __init__(self, path: str, disk: Disk, identity: Identity, lock: Lock) -> None:
+    def __init__(
+        self, path: str, disk: Disk, identity: Identity, lock: Lock, *, half_repaired: bool = False
+    ) -> None:
+        self.half_repaired = half_repaired
+        """Whether a repair was begun and came to no end: no node takes it then."""
         self.path = path
         self.disk = disk
         self.identity = identity
@@ -307,6 +313,20 @@ class DataDir:
         """Note durably that the log was begun here."""
         self.identity = msgspec.structs.replace(self.identity, begun=True)
         _write_identity(self.disk, self.path, self.identity)
+
+    def set_aside(self) -> None:
+        """Have every node refuse this directory, durably, until `restate` was called."""
+        with contextlib.suppress(FileNotFoundError):
+            self.disk.rename(self.at(_IDENTITY), self.at(_SET_ASIDE))
+        self.sync()
+
+    def restate(self, identity: Identity) -> None:
+        """Say durably whose directory it is from now on."""
+        self.identity = identity
+        _write_identity(self.disk, self.path, identity)
+        with contextlib.suppress(FileNotFoundError):
+            self.disk.unlink(self.at(_SET_ASIDE))
+        self.sync()
 
     def at(self, name: str) -> str:
         """Return the path of a file in it."""
@@ -370,16 +390,56 @@ def open_data_dir(
     return DataDir(path, disk, identity, lock)
 
 
+def open_existing(path: str | os.PathLike[str], *, disk: Disk | None = None) -> DataDir:
+    """Lock a directory that is there, whoever it belongs to, and change nothing else in it.
+
+    Raises:
+        DataDirBusy: another process, or a node of this one, holds it.
+        DataDirDamaged: it says no more to whom it belongs.
+        StorageError: it is none, it cannot be read, or a later release wrote it.
+    """
+    disk = OsDisk() if disk is None else disk
+    path = os.fspath(path)
+    with explained("read the data directory", path):
+        names = disk.list(path)
+        found = next((name for name in (_IDENTITY, _SET_ASIDE) if name in names), None)
+        if found is None:
+            if any(name.startswith(("log-", "snapshot-")) for name in names):
+                raise _nameless(path, names)
+            raise StorageError(f"{path!r} is no data directory of a node: no {_IDENTITY!r} in it")
+        lock = disk.lock(os.path.join(path, _LOCK))
+        try:
+            identity = _parse(read_file(disk, os.path.join(path, found)), path)
+        except BaseException:
+            lock.close()
+            raise
+    return DataDir(path, disk, identity, lock, half_repaired=found == _SET_ASIDE)
+
+
+def half_repaired(path: str) -> str:
+    """Return what is to be said of a directory whose repair came to no end."""
+    return (
+        f"the repair of {path!r} came to no end; begin it again with"
+        f" `syncstructs inspect {path} --repair`"
+    )
+
+
+def _nameless(path: str, names: Collection[str]) -> DataDirDamaged:
+    found = min(name for name in names if name.startswith(("log-", "snapshot-")))
+    return DataDirDamaged(
+        f"{path!r} has {found!r} but no {_IDENTITY!r}, so it does not say whose it is; {REMEDY}"
+    )
+
+
 def _identify(
     disk: Disk, path: str, cluster: str, address: str, members: tuple[str, ...], *, joined: bool
 ) -> Identity:
     names = disk.list(path)
     if _IDENTITY not in names:
-        if found := sorted(name for name in names if name.startswith(("log-", "snapshot-"))):
-            raise DataDirDamaged(
-                f"{path!r} has {found[0]!r} but no {_IDENTITY!r}, so it does not say whose it is;"
-                f" {REMEDY}"
-            )
+        if _SET_ASIDE in names:
+            raise DataDirDamaged(half_repaired(path))
+        if any(name.startswith(("log-", "snapshot-")) for name in names):
+            raise _nameless(path, names)
         identity = Identity(
             format=_FORMAT,
             cluster=cluster,

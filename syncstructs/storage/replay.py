@@ -75,6 +75,13 @@ class Replay(Position):
         """What comes before `entries`; its term is 0 while it is not known."""
         self.entries: list[Entry] = []
 
+    def copy(self) -> "Replay":
+        """Return another one that stands where this one does."""
+        other = Replay(self.base, self.hard_state)
+        other.last = self.last
+        other.entries = list(self.entries)
+        return other
+
     def apply(self, piece: Piece) -> None:
         """Take over what a piece says.
 

@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import zlib
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -50,13 +50,29 @@ class _Incoming:
         self.checksum = 0
 
 
+class SnapshotView(NamedTuple):
+    """What was found in one file of a snapshot."""
+
+    name: str
+    reaches_to: int
+    """The entry at which its state was taken, by its name."""
+    size_bytes: int
+    """Of the file."""
+    snapshot: SnapshotMeta | None
+    """What it says it is; None if it does not say it any more."""
+    problem: str | None
+    """Why it cannot be used, None if header and image are whole."""
+
+
 class DiskSnapshots:
     """A `SnapshotStore` in a data directory."""
 
     blocking = True
 
-    def __init__(self, directory: DataDir) -> None:
+    def __init__(self, directory: DataDir, *, only_look: bool = False) -> None:
         """Look for snapshots, and remove what an earlier life left half done.
+
+        `only_look`: do neither; the store is good for `survey` alone.
 
         Raises:
             DataDirDamaged: the newest snapshot is not whole.
@@ -66,9 +82,40 @@ class DiskSnapshots:
         self._incoming: _Incoming | None = None
         self._kept: tuple[SnapshotMeta, ...] = ()
         """Oldest first; replaced as a whole, so that other threads may ask for the latest."""
+        if only_look:
+            return
         with explained("read the snapshots in", directory.path):
             self._remove_leftovers(_ASIDE, _INCOMING)
             self._kept = self._find()
+
+    def survey(self) -> tuple[SnapshotView, ...]:
+        """Look at all snapshots, oldest first, their images too; change nothing.
+
+        Raises:
+            StorageError: the directory cannot be read, or a later release wrote one of them.
+        """
+        with explained("read the snapshots in", self._directory.path):
+            names = self._directory.disk.list(self._directory.path)
+            return tuple(self._view(name) for name in sorted(filter(_NAME.fullmatch, names)))
+
+    def _view(self, name: str) -> SnapshotView:
+        file = self._directory.disk.open(self._directory.at(name), "read")
+        try:
+            size_bytes = file.size()
+        finally:
+            file.close()
+        snapshot, match = None, _NAME.fullmatch(name)
+        assert match is not None, name
+        index = int(match[1])
+        try:
+            snapshot = self._inspect(name)
+            self._kept = (snapshot,)
+            self.load(snapshot)
+        except DataDirDamaged as error:
+            return SnapshotView(name, index, size_bytes, snapshot, str(error))
+        finally:
+            self._kept = ()
+        return SnapshotView(name, index, size_bytes, snapshot, None)
 
     def latest(self) -> SnapshotMeta | None:
         """Return the newest whole snapshot, or None; callable from any thread."""

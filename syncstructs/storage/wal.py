@@ -57,11 +57,52 @@ class _Segment:
         """Of all entries in it, replaced ones too, and of resets."""
 
 
+class _Damage(DataDirDamaged):
+    """Damage at a byte of a segment."""
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
 class _Tail(NamedTuple):
     """The last whole write of the log."""
 
     offset: int
     data: bytes
+
+
+class SegmentView(NamedTuple):
+    """What was found in one file of the log."""
+
+    name: str
+    size_bytes: int
+    write_count: int
+    """Whole writes in it."""
+    entry_count: int
+    """Entries in those, replaced ones too."""
+    first_index: int
+    """The lowest and the highest index of those entries; 0 if there are none."""
+    last_index: int
+    whole_bytes: int
+    """Where the last whole write that has a meaning ends."""
+    problem: str | None
+    """Why it cannot be used as it is."""
+
+
+class LogView(NamedTuple):
+    """What was found in the files of a log, up to the first damage."""
+
+    segments: tuple[SegmentView, ...]
+    """All files, those after the damage too."""
+    replay: Replay
+    """The log as far as it is whole; `entries` holds what was not replaced."""
+    torn_bytes: int
+    """At the end, never acknowledged; a node cuts that off when it starts."""
+    damaged_at: int | None
+    """Which of `segments` has the damage, None if there is none in them."""
+    problem: str | None
+    """Why a node refuses the log, None if it is whole."""
 
 
 class Wal:
@@ -127,8 +168,7 @@ class Wal:
         tail: _Tail | None = None
         segments = self._find()
         if not segments and self._directory.identity.begun:
-            path = self._directory.path
-            raise DataDirDamaged(f"the files of the log in {path!r} are gone; {REMEDY}")
+            raise DataDirDamaged(self._gone())
         for place, segment in enumerate(segments):
             data = self._directory.read(segment.name)
             # Numbers of writes go on from segment to segment; older segments may be gone.
@@ -149,13 +189,108 @@ class Wal:
 
     def _find(self) -> list[_Segment]:
         """Return the segments in the directory, in order and without a gap."""
+        found = self._list()
+        for before, segment in pairwise(found):
+            self._follow(before, segment)
+        return found
+
+    def _list(self) -> list[_Segment]:
         matches = map(_NAME.fullmatch, self._directory.disk.list(self._directory.path))
         found = [_Segment(int(m[1]), bytes.fromhex(m[2])) for m in matches if m is not None]
-        found.sort(key=lambda segment: segment.number)
-        for before, segment in pairwise(found):
-            if segment.number != before.number + 1:
-                raise self._damaged(segment, 0, f"it does not follow {before.name!r}")
-        return found
+        return sorted(found, key=lambda segment: segment.number)
+
+    def _follow(self, before: _Segment, segment: _Segment) -> None:
+        if segment.number != before.number + 1:
+            raise self._damaged(segment, 0, f"it does not follow {before.name!r}")
+
+    def survey(self) -> LogView:
+        """Read the log as `load` does, but change nothing and go on behind damage.
+
+        Takes the place of `load`: the log is of no use after it.
+
+        Raises:
+            StorageError: the directory cannot be read, or a later release wrote it.
+        """
+        assert self._position is None, "a log is loaded once"
+        with explained("read the log in", self._directory.path):
+            return self._survey(self._list())
+
+    def _survey(self, segments: list[_Segment]) -> LogView:
+        views: list[SegmentView] = []
+        replay: Replay | None = None
+        damaged_at: int | None = None
+        torn_bytes = 0
+        for place, segment in enumerate(segments):
+            data = self._directory.read(segment.name)
+            is_first = replay is None and segment.number > 1
+            first = None if is_first or damaged_at is not None else self._next_write
+            found = scan(data, segment.salt, first)
+            writes, problem = found.writes, None
+            if damaged_at is None:
+                last = place == len(segments) - 1
+                try:
+                    if place:
+                        self._follow(segments[place - 1], segment)
+                    self._judge(segment, data, found, last=last)
+                except DataDirDamaged as error:
+                    problem = str(error)
+                replay, writes, meaningless = self._read_far(segment, found, replay)
+                problem = problem or meaningless
+                if problem is not None:
+                    damaged_at = place
+                elif last:
+                    torn_bytes = len(data) - found.end
+            if writes:
+                self._segments.append(segment)
+                self._next_write = writes[-1][0].write + 1
+            views.append(self._view(segment, data, writes, problem))
+        problem = None if damaged_at is None else views[damaged_at].problem
+        if not segments and self._directory.identity.begun:
+            problem = self._gone()
+        return LogView(
+            tuple(views), replay or Replay(EntryId(0, 0), HardState()), torn_bytes, damaged_at,
+            problem,
+        )  # fmt: skip
+
+    def _gone(self) -> str:
+        return f"the files of the log in {self._directory.path!r} are gone; {REMEDY}"
+
+    def _read_far(
+        self, segment: _Segment, found: Scan, replay: Replay | None
+    ) -> tuple[Replay | None, list[list[Record]], str | None]:
+        """Apply the whole writes of a segment that have a meaning; return them, and what is wrong.
+
+        None of a write is applied if one of its records has no meaning.
+        """
+        if not found.writes:
+            return replay, [], None
+        tried = None if replay is None else replay.copy()
+        try:
+            return self._read(segment, found, tried), found.writes, None
+        except _Damage as error:
+            before = [write for write in found.writes if write[-1].end <= error.offset]
+            if before:
+                replay = self._read(segment, found._replace(writes=before), replay)
+            return replay, before, str(error)
+
+    def _view(
+        self, segment: _Segment, data: bytes, writes: list[list[Record]], problem: str | None
+    ) -> SegmentView:
+        indexes: list[int] = []
+        for record in (record for write in writes for record in write):
+            if record.kind == _PIECE:
+                with contextlib.suppress(DataDirDamaged):
+                    indexes += [entry.index for entry in self._piece(segment, record).entries]
+        return SegmentView(
+            name=segment.name,
+            size_bytes=len(data),
+            write_count=len(writes),
+            entry_count=len(indexes),
+            first_index=min(indexes, default=0),
+            last_index=max(indexes, default=0),
+            whole_bytes=writes[-1][-1].end if writes else 0,
+            problem=problem,
+        )
 
     def _judge(self, segment: _Segment, data: bytes, found: Scan, *, last: bool) -> None:
         """Let a torn tail pass; refuse damage."""
@@ -356,7 +491,9 @@ class Wal:
 
     def _damaged(self, segment: _Segment, offset: int, what: str) -> DataDirDamaged:
         path = self._directory.at(segment.name)
-        return DataDirDamaged(f"the log {path!r} is damaged at byte {offset}: {what}; {REMEDY}")
+        return _Damage(
+            f"the log {path!r} is damaged at byte {offset}: {what}; {REMEDY}", offset
+        )
 
     def _check(self) -> None:
         """Assert what holds between two calls."""

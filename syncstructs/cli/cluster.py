@@ -1,0 +1,175 @@
+"""`syncstructs status|members|transfer|snapshot|version`: a running cluster, asked and changed.
+
+Each asks one node, over the links of the cluster (`console`); `--node` may name several, of which
+the first that can be reached is asked. What changes the cluster is asked for once only: if its
+answer is lost, the message says so, and `status` shows what came of it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ..config import parse_address
+from ..errors import ConfigError
+from .console import AnyOf, ConsoleError
+from .formats import plain, table
+from .pictures import headline, leader_of, rows, statuses
+
+_TIMEOUT: Final = 30.0
+_TIMEOUT_MAX: Final = 300.0
+
+
+def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the subcommands."""
+    _add(commands, "status", _status, "show all members of a running cluster")
+    members = _add(commands, "members", _members, "show or change who the members are")
+    members.add_argument(
+        "action", nargs="?", default="list", choices=["list", "add", "remove", "set"],
+        help="what to do (default: list); set: exactly these, in one step",
+    )  # fmt: skip
+    members.add_argument("addresses", nargs="*", type=_address, metavar="HOST:PORT")
+    transfer = _add(commands, "transfer", _transfer, "have another member lead")
+    transfer.add_argument("--to", type=_address, metavar="HOST:PORT", help="whom (default: any)")
+    _add(commands, "snapshot", _snapshot, "have each --node write a snapshot now")
+    version = _add(commands, "version", _version, "show what the members run, or set the version")
+    version.add_argument(
+        "--set", type=int, metavar="N", dest="number",
+        help="let methods of version N be called, once all members know them",
+    )  # fmt: skip
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which cluster is meant."""
+    add = parser.add_argument
+    add("--node", required=True, type=_addresses, metavar="HOST:PORT[,HOST:PORT...]",
+        help="whom to ask, as it calls itself; of several, the first that is there")  # fmt: skip
+    add("--cluster", default="syncstructs", metavar="NAME",
+        help="Config.cluster of the nodes (default: %(default)s)")  # fmt: skip
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace, AnyOf], int],
+    about: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=f"{about.capitalize()}.")
+    add_where(parser)
+    parser.add_argument("--timeout", type=_seconds, default=_TIMEOUT,
+                        help="seconds to wait for it (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+    def run_with_link(options: argparse.Namespace) -> int:
+        asked = AnyOf(options.node, cluster=options.cluster)
+        try:
+            return run(options, asked)
+        except ConsoleError as error:
+            print(f"syncstructs {name}: {plain(str(error))}", file=sys.stderr)
+            return 1
+        finally:
+            asked.close()
+
+    parser.set_defaults(run=run_with_link)
+    return parser
+
+
+def _address(text: str) -> str:
+    try:
+        return str(parse_address(text.strip(), field="node"))
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _addresses(text: str) -> list[str]:
+    return [_address(part) for part in text.split(",")]
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= _TIMEOUT_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0, and {_TIMEOUT_MAX:g} at the most")
+    return seconds
+
+
+def _put(options: argparse.Namespace, picture: object, *lines: str) -> None:
+    if options.json:
+        print(json.dumps(picture))
+    else:
+        for line in lines:
+            print(plain(line))
+
+
+# The commands
+
+
+def _status(options: argparse.Namespace, asked: AnyOf) -> int:
+    seen = asked.look("cluster", {}, options.timeout)
+    _put(options, seen, headline(seen), *(line for line, _ in rows(seen, {})))
+    return 0 if leader_of(seen) else 1
+
+
+def _members(options: argparse.Namespace, asked: AnyOf) -> int:
+    if options.action != "list":
+        if not options.addresses:
+            raise ConsoleError(f"members {options.action} needs at least one HOST:PORT")
+        asked.ask(options.action, {"addresses": options.addresses}, options.timeout)
+    elif options.addresses:
+        raise ConsoleError("members list takes no address; add, remove and set do")
+    status = asked.look("status", {}, options.timeout)
+    membership = status["membership"] if isinstance(status, dict) else {}
+    known = {kind: list(membership.get(kind, [])) for kind in ("voters", "learners", "outgoing")}
+    lines = [["member", "kind"]]
+    for address in known["voters"]:
+        lines.append([str(address), "voter"])
+    lines += [[str(address), "learner"] for address in known["learners"]]
+    leaving = [address for address in known["outgoing"] if address not in known["voters"]]
+    lines += [[str(address), "voter, about to leave"] for address in leaving]
+    _put(options, membership, *table(lines))
+    return 0
+
+
+def _transfer(options: argparse.Namespace, asked: AnyOf) -> int:
+    asked.ask("transfer", {"to": options.to}, options.timeout)
+    leader = leader_of(asked.look("cluster", {}, options.timeout))
+    _put(options, {"leader": leader}, f"{leader or 'nobody'} leads")
+    return 0
+
+
+def _snapshot(options: argparse.Namespace, asked: AnyOf) -> int:
+    taken: dict[str, int | None] = {}
+    for address in options.node:
+        one = AnyOf([address], cluster=options.cluster)
+        try:
+            taken[address] = one.ask("snapshot", {}, options.timeout)
+        except ConsoleError as error:
+            taken[address] = None
+            print(f"syncstructs snapshot: {plain(str(error))}", file=sys.stderr)
+        finally:
+            one.close()
+    done = [f"{address}: up to entry {index:,}" for address, index in taken.items() if index]
+    _put(options, taken, *done)
+    return 0 if all(index is not None for index in taken.values()) else 1
+
+
+def _version(options: argparse.Namespace, asked: AnyOf) -> int:
+    if options.number is not None:
+        # What a node without versions of methods answers says that it does not know the verb.
+        asked.ask("set_version", {"number": options.number}, options.timeout)
+    known = statuses(asked.look("cluster", {}, options.timeout))
+    picture = {address: _releases(status) for address, status in known.items()}
+    names = sorted({name for one in picture.values() for name in one})
+    lines = [["member", *(name.replace("_", " ") for name in names)]]
+    lines += [
+        [address, *(str(one.get(name, "-")) for name in names)] for address, one in picture.items()
+    ]
+    _put(options, picture, *table(lines))
+    return 0
+
+
+def _releases(status: Mapping[str, Any]) -> dict[str, Any]:
+    told = {"release": status.get("version"), "protocol": status.get("protocol")}
+    if "method_version" in status:
+        told["method_version"] = status["method_version"]
+    return told

@@ -1,0 +1,221 @@
+"""The console: asking the nodes of a running cluster, as a guest on their own links.
+
+It dials a node with the hello that members use, under a name that nobody else has, so whatever
+guards links guards this too. It sends one inquiry at a time (`node.inquiries`) and waits for the
+answer. Whatever else comes over the link is not for it, and is ignored.
+"""
+
+import itertools
+import json
+import secrets
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol, Self
+
+from ..config import parse_address
+from ..errors import ProtocolError
+from ..net.hello import Identity
+from ..net.link import Broken, FrameReceived, Greeted, Link, Refused
+from ..raft.messages import Answer, Inquiry
+from ..raft.wire import decode, encode
+
+_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_READ_BYTES: Final = 64 * 1024
+_CONNECT_SECONDS: Final = 3.0
+# The node gives up first, so that its answer says how far it came.
+_SPARE_SECONDS: Final = 2.0
+
+
+class ConsoleError(Exception):
+    """A node could not be asked, or did not do it; the message says why."""
+
+
+class Asked(Protocol):
+    """Somebody who answers inquiries."""
+
+    def ask(self, verb: str, arguments: Mapping[str, object], timeout: float) -> Any:
+        """Return what the answer holds, after `timeout` seconds at the most.
+
+        Raises:
+            ConsoleError: there is no answer, or it says that it was not done.
+        """
+
+    def close(self) -> None:
+        """Ask no more."""
+
+
+def console_name() -> str:
+    """Return a name that no other guest has.
+
+    It sorts behind every address, for of two nodes the one with the greater name keeps the link
+    that it has dialled; and it can be taken for an address, which a hello must carry.
+    """
+    return f"~console-{secrets.token_hex(8)}:1"
+
+
+class Console:
+    """A link to one node. One inquiry at a time; no threads."""
+
+    def __init__(self, address: str, *, cluster: str, timeout: float = _CONNECT_SECONDS) -> None:
+        """Dial the node; `address` is what it calls itself.
+
+        Raises:
+            ConsoleError: it cannot be reached, or refuses the link.
+        """
+        self.address = str(parse_address(address, field="node"))
+        self._ids = itertools.count(1)
+        self._frames: list[bytes] = []
+        identity = Identity(
+            cluster=cluster, address=console_name(), incarnation=secrets.randbits(63),
+            limit_bytes=_LIMIT_BYTES,
+        )  # fmt: skip
+        self._link = Link("dialer", identity=identity, dialled=self.address)
+        host, port = parse_address(self.address)
+        try:
+            self._socket = socket.create_connection((host, port), timeout)
+        except OSError as error:
+            raise ConsoleError(f"{self.address} cannot be reached: {_reason(error)}") from error
+        try:
+            self._greet(time.monotonic() + timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cut the link."""
+        with suppress(OSError):
+            self._socket.close()
+
+    def ask(self, verb: str, arguments: Mapping[str, object], timeout: float) -> Any:
+        """Ask, and return what the answer holds; see `Asked`."""
+        inquiry = Inquiry(
+            next(self._ids), verb, json.dumps({**arguments, "timeout": timeout}).encode()
+        )
+        deadline = time.monotonic() + timeout + _SPARE_SECONDS
+        self._write(b"".join(self._link.frame(encode(inquiry))), deadline)
+        while (answer := self._next_answer(inquiry.id)) is None:
+            self._read(deadline, f"{self.address} has not answered within {timeout:g} s")
+        return self._opened(answer)
+
+    def _opened(self, answer: Answer) -> Any:
+        try:
+            said = json.loads(answer.payload)
+        except (ValueError, RecursionError) as error:
+            raise ConsoleError(f"{self.address} has answered what is no JSON") from error
+        if answer.ok:
+            return said
+        if not isinstance(said, dict):
+            said = {}
+        raise ConsoleError(f"{said.get('error', 'an error')}: {said.get('message', 'no reason')}")
+
+    def _next_answer(self, id: int) -> Answer | None:
+        while self._frames:
+            try:
+                message = decode(self._frames.pop(0))
+            except ProtocolError:
+                # Of a later release, and not the answer.
+                continue
+            if type(message) is Answer and message.id == id:
+                return message
+        return None
+
+    def _greet(self, deadline: float) -> None:
+        self._link.greet(1)
+        self._write(self._link.data_to_send(), deadline)
+        while not self._link.limit_bytes:
+            self._read(deadline, f"{self.address} has not answered the greeting")
+
+    def _write(self, words: bytes, deadline: float) -> None:
+        self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+        try:
+            self._socket.sendall(words)
+        except OSError as error:
+            raise ConsoleError(f"the link to {self.address} broke: {_reason(error)}") from error
+
+    def _read(self, deadline: float, late: str) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise ConsoleError(late)
+        self._socket.settimeout(left)
+        try:
+            piece = self._socket.recv(_READ_BYTES)
+        except TimeoutError:
+            raise ConsoleError(late) from None
+        except OSError as error:
+            raise ConsoleError(f"the link to {self.address} broke: {_reason(error)}") from error
+        if not piece:
+            raise ConsoleError(f"{self.address} has closed the link")
+        for event in self._link.receive(piece):
+            if isinstance(event, FrameReceived):
+                self._frames.append(event.payload)
+            elif isinstance(event, Refused | Broken):
+                raise ConsoleError(f"{self.address} and this console part: {event.reason}")
+            else:
+                assert isinstance(event, Greeted), event
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+class AnyOf:
+    """The first of several nodes that can be reached; another one once that is gone."""
+
+    def __init__(self, addresses: Sequence[str], *, cluster: str) -> None:
+        self._addresses = list(addresses)
+        self._cluster = cluster
+        self._console: Console | None = None
+
+    @property
+    def address(self) -> str | None:
+        """Who is being asked, None before the first inquiry."""
+        return None if self._console is None else self._console.address
+
+    def reach(self) -> Console:
+        """Return a link to one of them.
+
+        Raises:
+            ConsoleError: none can be reached; says why for each.
+        """
+        if self._console is not None:
+            return self._console
+        why = []
+        for address in self._addresses:
+            try:
+                self._console = Console(address, cluster=self._cluster)
+                return self._console
+            except ConsoleError as error:
+                why.append(str(error))
+        raise ConsoleError("; ".join(why))
+
+    def ask(self, verb: str, arguments: Mapping[str, object], timeout: float) -> Any:
+        """Ask the one that is reached; see `Asked`. Asked once: it may have been done already."""
+        try:
+            return self.reach().ask(verb, arguments, timeout)
+        except ConsoleError:
+            # The next inquiry goes over a new link: this one may bring a late answer, or is gone.
+            self.close()
+            raise
+
+    def look(self, verb: str, arguments: Mapping[str, object], timeout: float) -> Any:
+        """Do as `ask` what changes nothing, of another node if one does not answer."""
+        for _ in self._addresses[1:]:
+            try:
+                return self.ask(verb, arguments, timeout)
+            except ConsoleError:
+                self._addresses.append(self._addresses.pop(0))
+        return self.ask(verb, arguments, timeout)
+
+    def close(self) -> None:
+        """Cut the link, if there is one."""
+        if self._console is not None:
+            self._console.close()
+            self._console = None

@@ -1,0 +1,135 @@
+"""`syncstructs top`: all members of a running cluster, live.
+
+In a terminal the picture is redrawn in place, and the terminal is left as it was found. Elsewhere
+each picture is printed below the one before, without anything that steers a terminal.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from .cluster import add_where
+from .console import AnyOf, ConsoleError
+from .formats import plain
+from .pictures import Rates, Seen, headline, rows, spark, statuses
+
+_BEGIN: Final = "\x1b[?1049h\x1b[?25l"
+_END: Final = "\x1b[?25h\x1b[?1049l"
+_STYLES: Final = {
+    "head": "\x1b[2m", "leader": "\x1b[1;32m", "silent": "\x1b[31m", "candidate": "\x1b[33m",
+    "pre-candidate": "\x1b[33m",
+}  # fmt: skip
+_PLAIN: Final = "\x1b[0m"
+_TIMEOUT: Final = 5.0
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "top",
+        help="show all members of a running cluster, live",
+        description="Show all members of a running cluster, again and again. Ctrl-C ends it.",
+    )
+    add_where(parser)
+    add = parser.add_argument
+    add("--interval", type=_interval, default=1.0, metavar="SECONDS",
+        help="between two pictures (default: %(default)g)")  # fmt: skip
+    add("--count", type=int, default=0, metavar="N", help="end after N pictures (default: never)")
+    parser.set_defaults(run=run)
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 3600")
+    return seconds
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show until interrupted; return 0, or 1 if the last look found nobody."""
+    asked = AnyOf(options.node, cluster=options.cluster)
+    live = sys.stdout.isatty()
+    rates, number, found = Rates(), 0, True
+    try:
+        with _screen(live):
+            while True:
+                lines, found = _look(asked, rates)
+                _draw(lines, live=live)
+                number += 1
+                if number == options.count:
+                    break
+                time.sleep(options.interval)
+    except KeyboardInterrupt:
+        # The ordinary way to end it.
+        pass
+    finally:
+        asked.close()
+    return 0 if found else 1
+
+
+@contextmanager
+def _screen(live: bool) -> Iterator[None]:
+    """Have a screen of its own, and give back the one of before."""
+    if not live:
+        yield
+        return
+    sys.stdout.write(_BEGIN)
+    try:
+        yield
+    finally:
+        sys.stdout.write(_END)
+        sys.stdout.flush()
+
+
+def _look(asked: AnyOf, rates: Rates) -> tuple[list[tuple[str, str]], bool]:
+    """Return the lines of a picture with their kinds, and whether anybody was found."""
+    try:
+        seen = asked.look("cluster", {}, _TIMEOUT)
+    except ConsoleError as error:
+        return [(f"nobody answers: {plain(str(error))}", "silent")], False
+    return picture(seen, rates, time.monotonic(), time.strftime("%H:%M:%S")), True
+
+
+def picture(seen: Seen, rates: Rates, now: float, clock: str) -> list[tuple[str, str]]:
+    """Return the lines of a picture, each with what it is (see `pictures.rows`)."""
+    present = rates.take_in(seen, now)
+    total = max(present.values(), default=0.0)
+    objects = max((status["object_count"] for status in statuses(seen).values()), default=0)
+    return [
+        (f"{headline(seen)}  {clock}", ""),
+        (f"commands/s {total:>12,.0f}  {spark(rates.history)}", ""),
+        (f"objects    {objects:>12,}", ""),
+        ("", ""),
+        *rows(seen, present),
+    ]
+
+
+def _draw(lines: list[tuple[str, str]], *, live: bool) -> None:
+    if not live:
+        print("\n".join(line for line, _ in lines), end="\n\n", flush=True)
+        return
+    width, height = shutil.get_terminal_size()
+    sys.stdout.write("\x1b[H" + framed(lines, width, height) + "\x1b[J")
+    sys.stdout.flush()
+
+
+def framed(lines: list[tuple[str, str]], width: int, height: int) -> str:
+    """Return the lines as a terminal of that size takes them: none too long, none too many.
+
+    >>> framed([("abcdef", ""), ("g", "leader"), ("h", "")], 4, 2)
+    'abcd\\x1b[K\\n... 2 more\\x1b[K'
+    """
+    shown = lines
+    if len(lines) > height:
+        left = len(lines) - height + 1
+        shown = [*lines[: height - 1], (f"... {left} more", "")]
+    parts = []
+    for line, kind in shown:
+        style = _STYLES.get(kind, "")
+        text = line if line.startswith("...") else line[:width]
+        parts.append(f"{style}{text}{_PLAIN if style else ''}\x1b[K")
+    return "\n".join(parts)
