@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,14 @@ def room(tmp_path):
     made.stop()
 
 
+def eventually(condition, within=20.0):
+    """Wait for something that another thread does by itself."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it never became true"
+        threading.Event().wait(0.002)
+
+
 def inspect(*arguments):
     return main(["inspect", *map(str, arguments)])
 
@@ -102,7 +112,8 @@ def test_a_repaired_member_is_filled_by_the_others_before_it_counts(room, capsys
     room.start(others[1])
     room.nodes[hurt].wait_ready(30)
     room.nodes[hurt].barrier(30)
-    assert not room.nodes[hurt].status()["recovering"]
+    # The leader tells it after that.
+    eventually(lambda: not room.nodes[hurt].status()["recovering"])
     assert room.nodes[hurt].objects["users"] == dict.fromkeys(range(60), "x" * 100)
     # It counts again: with one of the others it is a majority.
     room.nodes.pop(others[0]).close()
