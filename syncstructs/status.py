@@ -51,7 +51,7 @@ class MembershipStatus(TypedDict):
 
 
 class PeerStatus(TypedDict):
-    """Another member, as the leader sees it."""
+    """Another member or an observer, as the leader sees it."""
 
     mode: str
     """'probe': it is being found out what it has; 'replicate'; or 'snapshot': it lacks so much
@@ -69,7 +69,8 @@ class PeerStatus(TypedDict):
     silent: float
     """Seconds since it last answered in this term; since the election, if it has not."""
     counts: bool
-    """Whether it counts in quorums; one that came back empty does not, before it has all."""
+    """Whether what it acknowledges counts, if it has a vote: of one that came back empty it does
+    not before it has all, and of an observer never."""
 
 
 class TransferStatus(TypedDict):
@@ -138,8 +139,8 @@ class Status(TypedDict):
     applied_bytes: int
     """Bytes of the entries that were applied since this node was made."""
     peers: dict[str, PeerStatus]
-    """On a leader, the others that it speaks to: members, and for a while former ones. On all
-    other nodes empty."""
+    """On a leader, the others that it speaks to: members, for a while former ones, and observers.
+    On all other nodes empty."""
     disk: DiskStatus | None
     """None if the log is in memory."""
     objects: dict[str, ObjectStatus]

@@ -155,7 +155,6 @@ def _snapshot(options: argparse.Namespace, asked: AnyOf) -> int:
 
 def _version(options: argparse.Namespace, asked: AnyOf) -> int:
     if options.number is not None:
-        # What a node without versions of methods answers says that it does not know the verb.
         asked.ask("set_version", {"number": options.number}, options.timeout)
     known = statuses(asked.look("cluster", {}, options.timeout))
     picture = {address: _releases(status) for address, status in known.items()}
@@ -169,7 +168,4 @@ def _version(options: argparse.Namespace, asked: AnyOf) -> int:
 
 
 def _releases(status: Mapping[str, Any]) -> dict[str, Any]:
-    told = {"release": status.get("version"), "protocol": status.get("protocol")}
-    if "method_version" in status:
-        told["method_version"] = status["method_version"]
-    return told
+    return {name: status.get(name) for name in ("release", "protocol", "version")}

@@ -47,12 +47,8 @@ class Asked(Protocol):
 
 
 def console_name() -> str:
-    """Return a name that no other guest has.
-
-    It sorts behind every address, for of two nodes the one with the greater name keeps the link
-    that it has dialled; and it can be taken for an address, which a hello must carry.
-    """
-    return f"~console-{secrets.token_hex(8)}:1"
+    """Return a name that no other guest has: that of a node without an address (`net.hello`)."""
+    return f"console-{secrets.token_hex(8)}"
 
 
 class Console:

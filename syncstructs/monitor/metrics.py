@@ -73,7 +73,7 @@ def _about_the_node(status: Status) -> Iterator[_Family]:
     about = {
         "address": status["address"],
         "cluster": status["cluster"],
-        "version": status["version"],
+        "release": status["release"],
         "protocol": str(status["protocol"]),
     }
     yield _Family("info", "gauge", "Always 1; what the node is.", [("", about, 1)])

@@ -29,7 +29,6 @@ from ..objects.replicated import (
     operation,
     type_name,
 )
-from ..objects.versions import VERSION_MAX
 from ..status import Status
 from .batch import Batch, current_batch
 from .calls import Call
@@ -38,6 +37,7 @@ from .forks import CutOffRunner
 from .members import change_members, transfer_leadership
 from .runners import ManualRunner
 from .verbs import take_snapshot, verbs_of
+from .versions import set_version
 from .world import current_world
 
 R = TypeVar("R", bound=Replicated)
@@ -375,21 +375,7 @@ class Node:
             NodeClosed, NodeFailed: this node has ended before it was sent.
             OutcomeUnknown: it has ended meanwhile; it may have been done, or may yet be.
         """
-        if type(version) is not int or not 1 <= version <= VERSION_MAX:
-            raise ConfigError(
-                f"version {version!r} must be a whole number from 1 to {VERSION_MAX}"
-            )
-        switched = self._engine.system("set_version", version)
-        if not (yield switched, timeout):
-            raise Timeout(
-                f"version {version} was not put in force within {timeout} s; it may yet be"
-            )
-        try:
-            yield switched
-        except ResultLost:
-            # A snapshot has covered the answer, and tells what there was to answer.
-            if self.version < version:
-                raise
+        yield from set_version(self._engine, version, timeout)
 
     def tick(self, timeout: float = 0.0) -> None:
         """Run a manually driven node: do what is due, and wait for events `timeout` seconds.

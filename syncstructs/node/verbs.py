@@ -11,6 +11,7 @@ from ..status import Status
 from .engine import Engine
 from .inquiries import Arguments, Verb
 from .members import change_members, transfer_leadership
+from .versions import set_version
 
 OBJECT_COUNT: Final = 1000
 """Objects that a status which leaves the process names; their number is told in any case."""
@@ -27,6 +28,7 @@ def verbs_of(engine: Engine) -> Mapping[str, Verb]:
         "set": lambda a: change_members(engine, only=_some(a), timeout=a.timeout),
         "transfer": lambda a: transfer_leadership(engine, a.to, a.timeout),
         "snapshot": lambda a: take_snapshot(engine, a.timeout),
+        "set_version": lambda a: set_version(engine, a.number, a.timeout),
     }
 
 

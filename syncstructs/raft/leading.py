@@ -649,7 +649,7 @@ class Leading:
                 match_index=progress.match_index,
                 in_flight_bytes=progress.in_flight_bytes,
                 heard=progress.heard,
-                counts=not progress.recovering,
+                counts=not (progress.recovering or progress.observes),
                 snapshot_offset=transfer.acknowledged if transfer else 0,
                 snapshot_bytes=transfer.snapshot.size_bytes if transfer else 0,
             )

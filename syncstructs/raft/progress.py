@@ -27,7 +27,7 @@ class PeerView(NamedTuple):
     heard: float
     """As `Progress.heard`."""
     counts: bool
-    """Whether quorums count it: it does not recover."""
+    """Whether quorums may count it: it does not recover, and is no observer."""
     snapshot_offset: int
     """How much of a snapshot it has acknowledged, and of how much; 0 of 0 if it needs none."""
     snapshot_bytes: int

@@ -46,7 +46,7 @@ def test_every_key_is_there_and_goes_through_json_unchanged(cluster):
         for peer in status["peers"].values():
             assert peer.keys() == typing.get_type_hints(PeerStatus).keys()
         assert json.loads(json.dumps(status)) == status
-        assert (status["version"], status["protocol"]) == (__version__, PROTOCOL_VERSION)
+        assert (status["release"], status["protocol"]) == (__version__, PROTOCOL_VERSION)
 
 
 def test_a_leader_tells_how_far_the_others_are_and_others_tell_nothing_of_that(cluster):

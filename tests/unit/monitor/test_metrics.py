@@ -111,7 +111,7 @@ def test_whatever_a_name_holds_the_format_stays_whole(cluster):
     samples = parse(render(status))
     [labels] = [labels for name, labels in samples if name == "syncstructs_info"]
     assert r'cluster="a\"b\\c\nsyncstructs_term 99"' in labels
-    assert f'version="{status["version"]}"' in labels
+    assert f'release="{status["release"]}"' in labels
 
 
 def test_a_node_that_has_stopped_leads_nobody(cluster):
