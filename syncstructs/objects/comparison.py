@@ -104,6 +104,8 @@ class Comparisons:
         From then on this member takes its digests, until `took`.
         """
         self.index, self._range, self._asked_at = index, range_, now
+        # Observers come and go: of those that are gone nothing must stay.
+        self._reports = {a: r for a, r in self._reports.items() if r.index >= index}
         self.is_taking = True
 
     def took(self, now: float) -> None:

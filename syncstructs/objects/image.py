@@ -54,8 +54,9 @@ class Image(msgspec.Struct):
 
 def encode_image(image: Image) -> bytes:
     """Return an image as bytes; `decode_image` of any later release reads them."""
+    is_plain = image.versions is None and not image.diverged
     fields = {
-        "version": 1 if image.versions is None and not image.diverged else 2,
+        "version": 1 if is_plain else 2,
         "serial": image.serial,
         "time": image.time,
         "applied_index": image.applied_index,
@@ -66,9 +67,8 @@ def encode_image(image: Image) -> bytes:
             for o in image.objects
         ],
     }
-    if image.versions is not None:
+    if not is_plain:
         fields["versions"] = image.versions
-    if image.diverged:
         fields["diverged"] = rows_of(image.diverged)
     return encode(fields, max_depth=STATE_DEPTH)
 
@@ -93,8 +93,8 @@ def decode_image(image: bytes) -> Image:
                 # Releases that could not change members did not say it.
                 wanted=tuple(fields.get("wanted", ())),
                 objects=[ObjectImage(*row) for row in fields["objects"]],
-                versions=fields.get("versions"),
-                diverged=divergences_of(fields.get("diverged", [])),
+                versions=fields["versions"] if version > 1 else None,
+                diverged=divergences_of(fields["diverged"]) if version > 1 else {},
             )
     except (DecodeError, LookupError, TypeError, AttributeError) as error:
         raise NodeFailed(f"a snapshot of {len(image)} bytes cannot be read: {error}") from error

@@ -111,6 +111,10 @@ class Sessions:
         for address in idle[:-_OBSERVERS_MAX]:
             del self._newest[address]
 
+    def knows(self, address: str) -> bool:
+        """Return whether an address has ever opened a session, as far as is remembered."""
+        return address in self._newest
+
     def last(self, session: int) -> int | None:
         """Return the number of the last call applied (0 before the first); None if not live."""
         live = self._live.get(session)

@@ -467,6 +467,7 @@ class Table:
         live = self.sessions.expire(session)
         if live:
             self._give_up(round_, session)
+            self.versions.forget_observers(self.sessions.knows)
         return Outcome(live)
 
     def _give_up(self, round_: _Round, session: int) -> None:

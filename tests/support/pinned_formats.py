@@ -45,6 +45,7 @@ from syncstructs.codec import encode
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import PROTOCOL_VERSION, Hello, encode_hello, encode_refusal
 from syncstructs.objects.batches import encode_command, encode_group
+from syncstructs.objects.comparison import rows_of
 from syncstructs.objects.replicated import (
     Replicated,
     _classes,
@@ -181,6 +182,11 @@ MESSAGES: list[Any] = [
     m.RecoveryReply(77, 4, m.EntryId(3, 8), False, 2, Membership(("a:1",), ("b:1",), ("c:1",), 9)),
     m.Dismissal(8, 9),
     m.TimeoutNow(4),
+    m.Observe(),
+    m.Introduction(8, Membership(("a:1",), ("b:1",), ("c:1",), 9)),
+    m.DigestReport(8, {1: b"0123456789abcdef", 7: bytes(16)}),
+    m.Inquiry(3, "status", b'{"timeout": 1.0}'),
+    m.Answer(3, True, b'{"term": 4}'),
 ]
 
 FIRST_FRAMES: list[bytes] = [
@@ -201,6 +207,8 @@ COMMANDS: list[bytes] = [
     encode_command(0, "transfer_leadership", ("b:1",), {}),
     encode_command(0, "know", (2, 1, {"pinned_formats.Stock": ["give:2", "take:2"]}), {}),
     encode_command(0, "set_version", (2,), {}),
+    encode_command(0, "compare_digests", (7,), {}),
+    encode_command(0, "note_divergence", ([[1, [3, ["a:1"]]]],), {}),
     encode_command(0, "attach", attach_arguments("stock", Stock(10)), {}),
     encode_command(0, "create", create_arguments("dict", ReplDict({"a": 1}), ({"a": 1},)), {}),
     encode_command(0, "drop", ("dict",), {}),
@@ -274,6 +282,7 @@ def described(table: Table) -> str:
         f"wanted {shown(list(table.wanted))}",
         f"sessions {shown(table.sessions.state())}",
         f"versions {shown(table.versions.state())}",
+        f"differ {shown(rows_of(table.diverged))}",
     ]
     for record in table._directory.records.values():
         about = (record.id, record.type_name, record.options, record.args, record.methods)
@@ -297,7 +306,8 @@ def contents(objects: Mapping[str, Replicated]) -> str:
 
 
 def make_images() -> dict[str, tuple[bytes, str]]:
-    """Return images with their content: before versions were used, and after."""
+    """Return images with their content: before versions were used, after it, and of members of
+    which some objects differ."""
     cluster = LocalCluster(2)
     made = {name: cluster.attach(name, make) for name, make in TYPES.items() if name != "stock"}
     made["counter"][0].add(2)
@@ -333,6 +343,10 @@ def make_images() -> dict[str, tuple[bytes, str]]:
     stocks[1].give(7)
     detached.put(2)
     images["versions"] = (before.image(), described(before))
+    ids = [record.id for record in before._directory.records.values()]
+    rows = [[ids[0], [3, ["member0:1"]]], [ids[2], [before.applied_index, ["member0:1", "x:1"]]]]
+    cluster.members[0].system("note_divergence", rows)
+    images["diverged"] = (before.image(), described(before))
     return images
 
 

@@ -286,7 +286,9 @@ def test_a_member_does_by_inquiry_what_its_operations_do(cluster):
     index = json.loads(ask("snapshot").result())
     assert index == cluster.node(other).status()["snapshot_index"] > 0
     assert "addresses are missing" in str(ask("add").exception())
-    assert "is unknown to this node" in str(ask("set_version", number=2).exception())
+    assert "VersionRefused" in str(ask("set_version", number=2).exception())
+    assert "must be a whole number" in str(ask("set_version").exception())
+    assert "is unknown to this node" in str(ask("dance").exception())
     assert json.loads(ask("remove", addresses=[engine.address]).result()) is None
     assert engine.address not in cluster.node(other).members
 

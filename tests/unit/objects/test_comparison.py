@@ -99,6 +99,15 @@ def test_only_reports_of_the_same_index_are_compared():
     assert news(comparisons) == [[1, [11, ["c"]]]]
 
 
+def test_of_nodes_that_are_gone_no_report_is_kept():
+    comparisons = asked(10)
+    for number in range(50):
+        comparisons.report(f"observer-{number:x}", DigestReport(10, {1: X}))
+    comparisons.report("a", DigestReport(20, {1: X}))
+    comparisons.begin(20, ALL, 120.0)
+    assert list(comparisons._reports) == ["a"]
+
+
 def test_a_late_report_of_before_takes_not_the_place_of_a_newer_one():
     comparisons = asked(index=10)
     tell(comparisons, 10, a={1: X}, b={1: X}, c={1: X})

@@ -20,7 +20,7 @@ from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import current_context
 from syncstructs.objects.port import Binding
 from syncstructs.objects.replicated import Replicated, known_bodies, replicated
-from syncstructs.objects.versions import body_name, split_bodies, split_body
+from syncstructs.objects.versions import Versions, body_name, split_bodies, split_body
 
 
 def release(number: int) -> type[Any]:
@@ -649,7 +649,7 @@ def test_a_part_of_an_image_that_this_release_does_not_know_is_not_overlooked(
     fields["version"] = version
     fields["moreover"] = 5
     if version == 1:
-        del fields["versions"]
+        del fields["versions"], fields["diverged"]
     with pytest.raises(NodeFailed, match=r"'moreover' is no part of format"):
         cluster.members[0].table.restore(encode(fields))
 
@@ -709,3 +709,14 @@ def test_a_member_of_the_latest_release_goes_on(
     tell(cluster, 1, 2, release=2)
     with pytest.raises(NotReplicated):
         cluster.members[0].system("swap", "a", "b")
+
+
+def test_what_observers_knew_is_forgotten_with_them() -> None:
+    versions = Versions()
+    versions.know("a:1", 2, 3)
+    versions.know("observer-1", 2, 4)
+    versions.know("observer-2", 2, 5)
+    versions.forget_observers(lambda address: address == "observer-1")
+    assert versions.newest_release == 4, "it may come back without saying it again"
+    versions.forget_observers(lambda address: False)
+    assert versions.newest_release == 3, "of a member it is not forgotten"
