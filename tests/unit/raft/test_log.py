@@ -39,10 +39,12 @@ def test_terms_are_known_from_the_base_on() -> None:
 def test_a_run_holds_at_least_one_entry_and_keeps_the_bound() -> None:
     log = RaftLog(None, [entry(index, size=100) for index in range(1, 8)])
     each = 100 + ENTRY_OVERHEAD_BYTES
-    assert [e.index for e in log.run(3, 1)[0]] == [3]
-    run, size = log.run(3, 2 * each)
+    assert [e.index for e in log.run(3, 1, 7)[0]] == [3]
+    run, size = log.run(3, 2 * each, 7)
     assert ([e.index for e in run], size) == ([3, 4], 2 * each)
-    assert len(log.run(1, 10**9)[0]) == 7
+    assert len(log.run(1, 10**9, 7)[0]) == 7
+    run, size = log.run(2, 10**9, 4)
+    assert ([e.index for e in run], size) == ([2, 3, 4], 3 * each)
 
 
 def test_last_not_above_steps_over_whole_terms() -> None:
