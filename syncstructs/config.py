@@ -99,7 +99,8 @@ class Config:
     """The same bound in bytes of encoded calls."""
     when_busy: Literal["raise", "wait"] = "raise"
     """What becomes of a call beyond these bounds: it raises `Busy`, or the thread that makes it
-    waits for room, up to `call_timeout`, with `submit` too. Event loop and callbacks never wait."""
+    waits for room, up to `call_timeout`, with `submit` too. It is `Busy` all the same in an event
+    loop and in callbacks, and of what waits for a time of its own (`get`, `acquire`)."""
     batch_bytes: int = 128 * 1024
     """An entry takes queued commands up to this size (at least one command)."""
     append_window_bytes: int = 4 * 1024 * 1024

@@ -609,7 +609,7 @@ class Replica(Generic[C]):
                 self._early.append((sender, message))
                 self._early_bytes += len(message.commands)
             return
-        self.core.expect(sender)
+        self.core.expect(sender, self._intake.size_bytes // self.config.batch_bytes)
         if message.session == 0:
             if self._grants(sender, message):
                 self._intake.offer_system(message.commands)

@@ -22,12 +22,16 @@ GUEST_COUNT = 256
 # Files that a process needs for other things: its logs, 256 connections that have not greeted, and
 # what the program around the node has open. Nameless guests get the rest.
 _FILES_KEPT = 640
-_NAMELESS_MIN, _NAMELESS_MAX = 256, 4096
+_NAMELESS_MIN, _NAMELESS_MAX = 16, 4096
 
 
 def nameless_limit() -> int:
-    """Return how many nameless guests a node takes: what the limit of open files leaves."""
-    return min(max(open_files_limit() - _FILES_KEPT, _NAMELESS_MIN), _NAMELESS_MAX)
+    """Return how many nameless guests a node takes: what the limit of open files leaves.
+
+    Of a low limit it is a quarter, so that something is left for the logs.
+    """
+    files = open_files_limit()
+    return min(max(files - _FILES_KEPT, files // 4, _NAMELESS_MIN), _NAMELESS_MAX)
 
 
 class Peers:

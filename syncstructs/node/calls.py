@@ -66,18 +66,14 @@ class CallQueue:
             TooLarge, Busy, NodeClosed, NodeFailed
         """
         size = len(call.command)
-        if size > self._config.max_command_bytes:
-            raise TooLarge(
-                f"the encoded call has {size} bytes; Config.max_command_bytes allows"
-                f" {self._config.max_command_bytes}"
-            )
+        for field in ("max_command_bytes", "max_pending_bytes"):
+            limit = getattr(self._config, field)
+            if size > limit:
+                raise TooLarge(f"the encoded call has {size} bytes; Config.{field} allows {limit}")
         with self._lock:
             if self._refusal is not None:
                 raise type(self._refusal)(*self._refusal.args)
-            if (
-                self._count >= self._config.max_pending_calls
-                or self._size_bytes + size > self._config.max_pending_bytes
-            ) and not is_cleaning():
+            if not self._has_room(size) and not is_cleaning():
                 raise Busy(
                     f"{self._count} calls with {self._size_bytes} bytes are pending on this node;"
                     " wait for some, or raise Config.max_pending_calls or max_pending_bytes"
@@ -86,6 +82,13 @@ class CallQueue:
             self._size_bytes += size
             call.queued = True
             self.waiting.append(call)
+
+    def _has_room(self, size_bytes: int) -> bool:
+        config = self._config
+        return (
+            self._count < config.max_pending_calls
+            and self._size_bytes + size_bytes <= config.max_pending_bytes
+        )
 
     def take(self, limit_bytes: int) -> list[Call]:
         """Take calls out, oldest first, until `limit_bytes` are passed."""
@@ -120,13 +123,22 @@ class CallQueue:
         for future in room:
             future.finish(None, None)
 
-    def wait_for_room(self, future: Future[None]) -> None:
-        """Finish `future` when a call ends next, or none is taken any more."""
+    def wait_for_room(self, future: Future[None], size_bytes: int) -> None:
+        """Finish `future` when there may be room for such a call, or none is taken any more.
+
+        At once if that is so already. Who waits no longer, says so with `leave`.
+        """
         with self._lock:
-            if self._refusal is None and self._count:
+            if self._refusal is None and not self._has_room(size_bytes):
                 self._room.append(future)
                 return
         future.finish(None, None)
+
+    def leave(self, future: Future[None]) -> None:
+        """Forget somebody who waits for room no longer."""
+        with self._lock:
+            if future in self._room:
+                self._room.remove(future)
 
     def close(self, refusal: NodeClosed | NodeFailed) -> list[Call]:
         """Refuse all further calls, and return those that were never taken."""

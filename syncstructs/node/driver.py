@@ -117,6 +117,13 @@ class Driver(Generic[C]):
         if self.failure is not None:
             raise self.failure
         replica = self.replica
+        if replica.core.is_stranded:
+            stranded = NodeFailed(
+                "the members have begun another life of the cluster, without what is held here:"
+                " make this observer anew"
+            )
+            self._fail(stranded)
+            raise stranded
         now = self._clock.now()
         # An event may have brought the deadline forward since; then the next pump sees it.
         if now >= self._tick_at:

@@ -42,7 +42,7 @@ from .driver import Driver
 from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
 from .gate import ReadGate
 from .inquiries import Inquiries
-from .operations import Operation
+from .operations import Operation, is_stepping
 from .runners import AsyncioRunner, HasCancel, Loop, ThreadRunner, Timer
 from .stores import Stores
 from .world import current_world
@@ -576,29 +576,42 @@ class Engine:
         Raises:
             TooLarge, Busy, NodeClosed, NodeFailed
         """
-        deadline = None
+        timeout = self.config.call_timeout
+        deadline = inf if timeout is None else self.now() + timeout
         while True:
             try:
                 self.calls.put(call)
             except Busy:
-                now, timeout = self.now(), self.config.call_timeout
-                if deadline is None:
-                    deadline = inf if timeout is None else now + timeout
-                if self.config.when_busy == "raise" or now >= deadline:
+                left = deadline - self.now()
+                if left <= 0 or not self._may_wait():
                     raise
-                room: Future[None] = Future(self.blocker)
-                self.calls.wait_for_room(room)
-                try:
-                    self.block(room, None if timeout is None else deadline - now)
-                except BlockingCall:
-                    # The very thread that would make room.
-                    raise Busy(
-                        f"{len(self.calls)} calls are pending on this node, and here nobody may"
-                        " wait for room: call in another thread, or await some of the calls first"
-                    ) from None
+                self._wait_for_room(len(call.command), None if left == inf else left)
             else:
                 self.wake()
                 return
+
+    def _may_wait(self) -> bool:
+        """Whether a call may wait here for room: nobody who could make it does so meanwhile.
+
+        An operation waits for what it was told to, no longer; and an event loop for nothing.
+        """
+        if self.config.when_busy == "raise" or is_stepping():
+            return False
+        if self.runner.in_driver() or self.gate.held_here():
+            return False
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return True
+        return False
+
+    def _wait_for_room(self, size_bytes: int, timeout: float | None) -> None:
+        room: Future[None] = Future(self.blocker)
+        self.calls.wait_for_room(room, size_bytes)
+        try:
+            self.block(room, timeout)
+        finally:
+            self.calls.leave(room)
 
     def call(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
@@ -785,5 +798,6 @@ class Engine:
     def system(self, method: str, *args: object) -> Future[Any]:
         """Queue a command to the object table itself, outside of any batch."""
         call = Call(self.blocker, encode_command(0, method, args, {}))
-        self._queue(call)
+        self.calls.put(call)
+        self.wake()
         return call

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from ..errors import Cancelled
@@ -9,6 +10,14 @@ from ..futures import Blocker, Future
 from ..objects.port import Steps
 
 R = TypeVar("R")
+
+
+_stepping: ContextVar[bool] = ContextVar("syncstructs_stepping", default=False)
+
+
+def is_stepping() -> bool:
+    """Return whether this is a step of an operation, which waits nowhere but at its yields."""
+    return _stepping.get()
 
 
 class HasCancel(Protocol):
@@ -60,13 +69,18 @@ class Operation:
     def advance(self, value: object = None, error: BaseException | None = None) -> None:
         """Run the generator until it has to wait, or ends."""
         while True:
+            ended: tuple[Any, Exception | None] | None = None
+            token = _stepping.set(True)
             try:
                 step = self._steps.send(value) if error is None else self._steps.throw(error)
             except StopIteration as stop:
-                self.future.finish(stop.value, None)
-                return
+                ended = stop.value, None
             except Exception as raised:
-                self.future.finish(None, raised)
+                ended = None, raised
+            finally:
+                _stepping.reset(token)
+            if ended is not None:
+                self.future.finish(*ended)
                 return
             timed = isinstance(step, tuple)
             future, seconds = step if isinstance(step, tuple) else (step, None)

@@ -41,11 +41,14 @@ class _Opening(msgspec.Struct):
 class Sessions:
     """All live sessions, and for each address the newest one even if it has expired."""
 
-    __slots__ = ("_live", "_newest")
+    __slots__ = ("_forgotten", "_idle", "_live", "_newest")
 
     def __init__(self) -> None:
         self._live: dict[int, Session] = {}
         self._newest: dict[str, _Opening] = {}
+        # Observers without a session, in the order in which they lost it, as in `_newest`.
+        self._idle: dict[str, None] = {}
+        self._forgotten: list[str] = []
 
     def open(
         self, address: str, incarnation: int, attempt: int, ttl: float, serial: int
@@ -68,6 +71,7 @@ class Sessions:
             else:
                 former = [*newest.former, newest.incarnation][-_FORMER_MAX:]
             self._live.pop(newest.session, None)
+        self._idle.pop(address, None)
         self._newest[address] = _Opening(incarnation, attempt, serial, former)
         self._live[serial] = Session(address, ttl)
         return serial
@@ -103,17 +107,16 @@ class Sessions:
         forgotten before it knows that its session has ended, and comes back, it has another one.
         """
         self._newest[gone] = self._newest.pop(gone)
-        idle = [
-            address
-            for address, newest in self._newest.items()
-            if is_nameless(address) and newest.session not in self._live
-        ]
-        for address in idle[:-_OBSERVERS_MAX]:
-            del self._newest[address]
+        self._idle[gone] = None
+        while len(self._idle) > _OBSERVERS_MAX:
+            address = next(iter(self._idle))
+            del self._idle[address], self._newest[address]
+            self._forgotten.append(address)
 
-    def knows(self, address: str) -> bool:
-        """Return whether an address has ever opened a session, as far as is remembered."""
-        return address in self._newest
+    def take_forgotten(self) -> list[str]:
+        """Return the observers that were forgotten since the last time."""
+        forgotten, self._forgotten = self._forgotten, []
+        return forgotten
 
     def last(self, session: int) -> int | None:
         """Return the number of the last call applied (0 before the first); None if not live."""
@@ -167,6 +170,12 @@ class Sessions:
             address: _Opening(incarnation, attempt, session, list(former))
             for address, incarnation, attempt, session, former in newest
         }
+        self._idle = {
+            address: None
+            for address, opening in self._newest.items()
+            if is_nameless(address) and opening.session not in self._live
+        }
+        self._forgotten.clear()
 
     def _check(self) -> None:
         for id_, session in self._live.items():
@@ -175,3 +184,9 @@ class Sessions:
         for address, newest in self._newest.items():
             assert newest.incarnation not in newest.former, (address, newest)
             assert len(newest.former) <= _FORMER_MAX, (address, newest)
+        idle = [
+            address
+            for address, opening in self._newest.items()
+            if is_nameless(address) and opening.session not in self._live
+        ]
+        assert list(self._idle) == idle, (self._idle, idle)

@@ -467,7 +467,8 @@ class Table:
         live = self.sessions.expire(session)
         if live:
             self._give_up(round_, session)
-            self.versions.forget_observers(self.sessions.knows)
+            for address in self.sessions.take_forgotten():
+                self.versions.forget(address)
         return Outcome(live)
 
     def _give_up(self, round_: _Round, session: int) -> None:

@@ -7,10 +7,9 @@ the release of the class that a member has, so a member either runs that very bo
 stops. A body that is named "take:2" in the log is that of version 2; "take" alone is version 1.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
-from ..config import is_nameless
 from ..errors import DecodeError, ObjectMismatch, VersionRefused
 
 VERSION_MAX: Final = 1_000_000
@@ -144,14 +143,8 @@ class Versions:
             self._known[address] = known
 
     def forget(self, address: str) -> None:
-        """Take note that a node has begun another life, maybe with another release."""
+        """Take note that a node has begun another life, maybe with another release, or none."""
         self._known.pop(address, None)
-
-    def forget_observers(self, is_known: Callable[[str], bool]) -> None:
-        """Forget what those observers knew that are not known any more themselves."""
-        gone = [a for a in self._known if is_nameless(a) and not is_known(a)]
-        for address in gone:
-            del self._known[address]
 
     @property
     def newest_release(self) -> int:

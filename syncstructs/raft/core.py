@@ -74,8 +74,8 @@ if TYPE_CHECKING:
 _LINK_LOST_SPREAD = 1 / 15
 
 
-# An observer is spoken to once in the longest election timeout, so it waits some of them.
-_OBSERVER_PATIENCE = 4
+# An observer is spoken to about once in the longest election timeout: it waits for so many more.
+_OBSERVER_PATIENCE = 3
 
 
 class Role(Enum):
@@ -126,6 +126,7 @@ class RaftCore:
         "address",
         "commit_index",
         "is_alone",
+        "is_stranded",
         "leader",
         "log",
         "observes",
@@ -181,6 +182,8 @@ class RaftCore:
         self._introduced_index = 0
         self.is_alone = False
         """Whether this member is a quorum by itself."""
+        self.is_stranded = False
+        """Whether this is an observer of a cluster whose members have begun another life."""
         self._recovery: Recovery | None = None
         if restored.blank and not self.observes:
             nonce = random.getrandbits(62) + 1
@@ -341,6 +344,7 @@ class RaftCore:
                     return
             if now >= leading.heartbeat_at and leading.peers:
                 leading.begin_round(now)
+                leading.observers.beat(now)
                 leading.dismiss(self.commit_index, now)
             leading.retry_transfers(now)
 
@@ -622,7 +626,9 @@ class RaftCore:
         self.is_alone = membership.is_quorum((self.address,))
         self._introduced_index = 0
         self._peers = tuple(m for m in membership.members if m != self.address)
-        if not membership.voters:
+        if self.observes:
+            self._peers = self._servers(membership)
+        elif not membership.voters:
             self._peers = self._contacts
         if self._leading is not None:
             self._leading.change(membership, self._now)
@@ -669,10 +675,13 @@ class RaftCore:
 
     # Observers
 
-    def expect(self, peer: str) -> None:
-        """Note that a call of `peer` is about to be appended: an observer is told of it at once."""
+    def expect(self, peer: str, ahead: int) -> None:
+        """Note that a call of `peer` is about to be appended: an observer is told of it at once.
+
+        `ahead`: how many entries are to be appended before, at about.
+        """
         if self._leading is not None:
-            self._leading.observers.expect(peer, self.log.last_index + 1)
+            self._leading.observers.expect(peer, self.log.last_index + 1 + ahead)
 
     def _on_observe(self, sender: str) -> None:
         """Speak to an observer from now on, whenever this member leads, until its link is down."""
@@ -682,7 +691,9 @@ class RaftCore:
         if self._leading is not None:
             self._leading.observe(sender, self.commit_index, self._now)
         else:
-            self._send(sender, Introduction(self.log.membership_index, self._membership))
+            # What is not committed may never be.
+            index, membership = self.log.membership_entry(self.commit_index)
+            self._send(sender, Introduction(index, membership))
 
     def _on_introduction(self, message: Introduction) -> None:
         """Ask the members as they are now, if this observer was cut off while they changed."""
@@ -690,7 +701,14 @@ class RaftCore:
         news = message.index > max(self.log.membership_index, self._introduced_index)
         if self.observes and news and told.voters and known.genesis in (0, told.genesis):
             self._introduced_index = message.index
-            self._peers = self._effects.peers = told.members
+            self._peers = self._effects.peers = self._servers(told)
+
+    def _servers(self, membership: Membership) -> tuple[str, ...]:
+        """Return whom an observer asks: the members, and those it was given, for ever.
+
+        What its log tells may be long outdated.
+        """
+        return tuple(dict.fromkeys((*membership.members, *self._contacts)))
 
     # Recovery (see `recovery.Recovery`)
 
@@ -786,7 +804,7 @@ class RaftCore:
             config.election_timeout_min, config.election_timeout_max
         )
         if self.observes:
-            self._election_timeout *= _OBSERVER_PATIENCE
+            self._election_timeout += _OBSERVER_PATIENCE * config.election_timeout_max
         self._election_at = self._now + self._election_timeout
 
     def _become_follower(self, term: int, leader: str | None) -> None:
@@ -1098,6 +1116,7 @@ class RaftCore:
         if message.term < self.term:
             return None
         if isinstance(message, AppendRequest) and not self._same_cluster(message.genesis):
+            self.is_stranded = self.observes
             raise ProtocolError(
                 f"{sender} leads another life of the cluster: what is held here is of a cluster"
                 " that a majority of its members has forgotten; start this node without it"

@@ -253,8 +253,6 @@ class Leading:
         self.heartbeat_at = now + self._config.heartbeat_interval
         for progress in self.followers.values():
             progress.must_speak = True
-        if self.observers.progress:
-            self.observers.begin_round(now)
 
     def hold_read(self, read: Read, commit_index: int, now: float) -> None:
         """Keep a read until a round that begins from now on is confirmed."""
@@ -489,21 +487,8 @@ class Leading:
     ) -> None:
         single, turn = self.observers.take_due(commit_index, now)
         for peer in single:
-            progress = self.peers[peer]
-            progress.confirm(self.rounds.contact)
-            if progress.mode is not Mode.SNAPSHOT and progress.next_index <= self._log.base.index:
-                assert snapshot is not None, self._log.base
-                self._begin_transfer(peer, snapshot, now)
-            if progress.mode is Mode.SNAPSHOT:
-                self._read_chunks(peer, progress, chunk_reads)
-            elif progress.mode is Mode.REPLICATE:
-                self._replicate(peer, progress, commit_index, sends)
-            elif not progress.probe_sent:
-                self._append(peer, progress, commit_index, sends)
-            if progress.must_speak:
-                sends.append((peer, self._heartbeat(progress, commit_index)))
-                progress.must_speak = False
-        shared: dict[int, tuple[AppendRequest, int]] = {}
+            self._serve_observer(peer, commit_index, snapshot, sends, chunk_reads, now)
+        equal: dict[int, list[str]] = {}
         for peer in turn:
             progress = self.peers[peer]
             next_index = progress.next_index
@@ -513,12 +498,45 @@ class Leading:
                 self.observers.look_at(peer)
             elif not progress.in_flight_bytes:
                 # One that has not answered yet is served by itself when it does.
-                if next_index not in shared:
-                    # Without an echo, which would be of one of them.
-                    shared[next_index] = self._next_append(progress, commit_index, echo=0.0)
-                message, size_bytes = shared[next_index]
-                self._note_append(progress, message, size_bytes)
+                equal.setdefault(next_index, []).append(peer)
+        for peers in equal.values():
+            # Without an echo, which would be of one of them.
+            message, size_bytes = self._next_append(self.peers[peers[0]], commit_index, echo=0.0)
+            for peer in peers:
+                self._note_append(self.peers[peer], message, size_bytes)
                 sends.append((peer, message))
+
+    def _serve_observer(
+        self,
+        peer: str,
+        commit_index: int,
+        snapshot: SnapshotMeta | None,
+        sends: list[tuple[str, Message]],
+        chunk_reads: list[ChunkRead],
+        now: float,
+    ) -> None:
+        progress, base_index = self.peers[peer], self._log.base.index
+        progress.confirm(self.rounds.contact)
+        if progress.mode is not Mode.SNAPSHOT and progress.next_index <= base_index:
+            assert snapshot is not None, self._log.base
+            if not self.observers.postpone(peer, self._observer_transfers(now)):
+                self._begin_transfer(peer, snapshot, now)
+        if progress.mode is Mode.SNAPSHOT:
+            self._read_chunks(peer, progress, chunk_reads)
+        elif progress.next_index > base_index:
+            if progress.mode is Mode.REPLICATE:
+                self._replicate(peer, progress, commit_index, sends)
+            elif not progress.probe_sent:
+                self._append(peer, progress, commit_index, sends)
+        if progress.must_speak:
+            sends.append((peer, self._heartbeat(progress, commit_index)))
+            progress.must_speak = False
+
+    def _observer_transfers(self, now: float) -> int:
+        """Return how many observers are being sent a snapshot, and answer."""
+        patience = self._config.election_timeout_max
+        transfers = [self.peers[peer] for peer in self._transfers]
+        return sum(p.observes and now - p.heard < 2 * patience for p in transfers)
 
     def _has_room(self, progress: Progress) -> bool:
         config = self._config
@@ -584,7 +602,7 @@ class Leading:
 
         Its previous entry is the last one sent, so that it is refused if something was lost.
         """
-        if progress.mode is Mode.SNAPSHOT:
+        if progress.mode is Mode.SNAPSHOT or progress.next_index <= self._log.base.index:
             previous = self._log.base
         else:
             previous = self._id_at(progress.next_index - 1)
@@ -615,7 +633,10 @@ class Leading:
         self._transfers[peer] = Outgoing(
             snapshot,
             chunk_bytes=self._config.chunk_bytes,
-            window_bytes=self._config.append_window_bytes,
+            # Hundreds of observers may come at once.
+            window_bytes=2 * self._config.chunk_bytes
+            if progress.observes
+            else self._config.append_window_bytes,
             retry_after=self._config.election_timeout_min,
             now=now,
         )

@@ -9,6 +9,7 @@ from syncstructs import (
     ConfigError,
     MembershipRefused,
     Node,
+    NodeFailed,
     ReplCounter,
     ReplDict,
     ReplLock,
@@ -204,6 +205,25 @@ def test_a_syncobj_may_observe(members, addresses):
     with Tally(servers[0], []) as server, Tally(None, servers) as observer:
         assert observer.add(3) == 3
         assert server.add(4) == 7
+
+
+def test_it_ends_when_its_cluster_has_forgotten_what_it_holds(observe):
+    (address,) = free_addresses(1)
+    with Node(address, consumers=objects()) as first:
+        first.objects["hits"].add(5)
+        observer = observe([address])
+        observer.wait_ready(30)
+        assert observer.objects["hits"].value == 5
+
+    def go_on():
+        while True:
+            observer.barrier(30)
+
+    with Node(address, consumers=objects()) as again:
+        with pytest.raises(NodeFailed, match="another life of the cluster"):
+            go_on()
+        with Node(None, [address], consumers=objects()) as other:
+            assert other.objects["hits"].inc() == again.objects["hits"].value == 1
 
 
 @pytest.mark.parametrize(

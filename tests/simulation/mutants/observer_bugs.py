@@ -48,7 +48,7 @@ BUGS = (
     bug(
         "observer_echo_not_confirmed",
         "An observer is told at once that it was heard, by a leader that may lead no more.",
-        (LEADING + "_serve_observers", "progress.confirm(self.rounds.contact)",
+        (LEADING + "_serve_observer", "progress.confirm(self.rounds.contact)",
          "progress.confirm(now)"),
         fields=OBSERVED,
     ),
@@ -81,8 +81,8 @@ BUGS = (
     bug(
         "observer_left_behind",
         "An observer that did not answer before the next turn is not served any more.",
-        (OBSERVERS + "answered", "progress.mode is not Mode.REPLICATE or"
-         " progress.next_index <= self._served_index", "progress.mode is Mode.SNAPSHOT"),
+        (OBSERVERS + "answered", "progress.mode is not Mode.REPLICATE or behind",
+         "progress.mode is Mode.SNAPSHOT"),
         fields=LOSSY,
     ),
     bug(

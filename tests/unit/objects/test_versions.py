@@ -20,7 +20,7 @@ from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import current_context
 from syncstructs.objects.port import Binding
 from syncstructs.objects.replicated import Replicated, known_bodies, replicated
-from syncstructs.objects.versions import Versions, body_name, split_bodies, split_body
+from syncstructs.objects.versions import body_name, split_bodies, split_body
 
 
 def release(number: int) -> type[Any]:
@@ -711,12 +711,20 @@ def test_a_member_of_the_latest_release_goes_on(
         cluster.members[0].system("swap", "a", "b")
 
 
-def test_what_observers_knew_is_forgotten_with_them() -> None:
-    versions = Versions()
-    versions.know("a:1", 2, 3)
-    versions.know("observer-1", 2, 4)
-    versions.know("observer-2", 2, 5)
-    versions.forget_observers(lambda address: address == "observer-1")
-    assert versions.newest_release == 4, "it may come back without saying it again"
-    versions.forget_observers(lambda address: False)
-    assert versions.newest_release == 3, "of a member it is not forgotten"
+def test_what_observers_knew_is_forgotten_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncstructs.objects.sessions._OBSERVERS_MAX", 1)
+    cluster = LocalCluster(1)
+    (member,) = cluster.members
+    table = member.table
+
+    def ask(method: str, *args: object) -> None:
+        cluster.append(encode_group(0, 0, 1, encode_command(0, method, args, {})))
+
+    for number in (1, 2):
+        ask("open_session", f"observer-{number}", 1, 1, 5.0)
+        session = table.sessions.of_address(f"observer-{number}")
+        assert session is not None
+        know = encode_command(0, "know", (2, 3 + number, {}), {})
+        cluster.append(encode_group(session, 1, 1, know))
+        ask("expire_session", session)
+    assert list(table.versions._known) == ["observer-2"], "it may come back, and say it no more"

@@ -1,9 +1,11 @@
 """Observers: nodes without an address, which a leader sends what is committed, in turns."""
 
+import dataclasses
 from random import Random
 
 import pytest
 
+from syncstructs.config import Config
 from syncstructs.errors import ProtocolError
 from syncstructs.raft.core import RaftCore, Role
 from syncstructs.raft.membership import Membership, encode_membership
@@ -18,11 +20,13 @@ from syncstructs.raft.messages import (
     Restored,
     SnapshotChunk,
     SnapshotMeta,
+    SnapshotReply,
     VoteReply,
 )
 
 WATCHER, OTHER = "observer-1", "observer-2"
 NOTHING = EntryId(0, 0)
+SHORT = Config()
 
 
 def appends(sends, to=None):
@@ -131,21 +135,143 @@ def test_who_has_a_call_under_way_is_served_out_of_turn(make_bench) -> None:
     next_turn(bench)
     for observer in (WATCHER, OTHER, *crowd):
         bench.accept(observer, bench.core.commit_index)
-    bench.core.expect(WATCHER)
+    bench.core.expect(WATCHER, 0)
     sends = commit(bench, b"y")
     assert [m.entries[0].payload for m in appends(sends, WATCHER)] == [b"y"]
     assert not appends(sends, OTHER)
     # One call after the other, each made before the one before is committed.
     for payload in (b"1", b"2", b"3"):
-        bench.core.expect(WATCHER)
+        bench.core.expect(WATCHER, 0)
         bench.core.propose(payload, bench.now)
     first = bench.core.commit_index + 1
     bench.flush()
     for index in range(first, first + 3):
-        bench.core.expect(WATCHER)
+        bench.core.expect(WATCHER, 0)
         sends = bench.accept("b", index)
         assert [entry.index for m in appends(sends, WATCHER) for entry in m.entries] == [index]
         assert not appends(sends, OTHER)
+
+
+def test_reads_by_themselves_speak_to_no_observer(make_bench) -> None:
+    bench = lead(make_bench, *(f"observer-{number:x}" for number in range(100)))
+    bench.wait(0.0)
+    for number in range(50):
+        bench.core.read_index(number, bench.now)
+        sends = bench.flush()
+        assert appends(sends, "b")
+        assert not [to for to, _ in sends if to.startswith("observer")]
+        bench.accept("b")
+
+
+def test_however_many_are_new_heartbeats_stay_within_bounds(make_bench) -> None:
+    count = 1500
+    bench = make_bench()
+    for number in range(count):
+        bench.step(f"observer-{number:x}", Observe())
+    bench.elect()
+    bench.accept("b")
+    begun, told = bench.now, dict.fromkeys((f"observer-{n:x}" for n in range(count)), 0)
+    while bench.now < begun + 2.0:
+        for to, _ in bench.time_out():
+            if to in told:
+                told[to] += 1
+        bench.accept("b")
+    assert sum(told.values()) < 2.0 * 4000 * 1.2
+    assert min(told.values()) >= 2, "and each has its turn"
+
+
+def test_few_are_sent_a_snapshot_at_a_time_and_little_of_it(make_bench) -> None:
+    bench = lead(make_bench)
+    commit(bench, *[b"%d" % number * 50 for number in range(10, 40)])
+    index = bench.core.commit_index
+    size = 100 * bench.config.chunk_bytes
+    snapshot = SnapshotMeta(
+        index, bench.core.term, bench.core.log.time_at(index), size, 0, bench.core.membership
+    )
+    bench.core.compacted(snapshot, bench.now)
+    watchers = [f"observer-{number:x}" for number in range(40)]
+
+    def refuse(watcher):
+        round = bench.core._leading.rounds.current
+        bench.step(watcher, AppendReply(bench.core.term, round, False, 0, 0, bench.now))
+
+    def take(watcher, offset, done=False):
+        reply = SnapshotReply(
+            bench.core.term, snapshot.id, offset, done, bench.core._leading.rounds.current,
+            bench.now,
+        )  # fmt: skip
+        bench.step(watcher, reply)
+
+    for watcher in watchers:
+        bench.step(watcher, Observe())
+        refuse(watcher)
+    served = {read.to for read in bench.chunk_reads if read.to in watchers}
+    assert len(served) == 16
+    bench.chunk_reads.clear()
+    for watcher in served:
+        take(watcher, bench.config.chunk_bytes)
+    sent = [read for read in bench.chunk_reads if read.to in watchers]
+    assert len(sent) <= 2 * len(served)
+    # Those that have it make room for the others.
+    for watcher in served:
+        take(watcher, size, done=True)
+    bench.chunk_reads.clear()
+    bench.time_out()
+    others = {read.to for read in bench.chunk_reads if read.to in watchers}
+    assert others
+    assert not others & served
+    assert len(others) <= 16
+
+
+def test_those_that_take_a_snapshot_and_answer_nothing_keep_nobody_out(make_bench) -> None:
+    bench = lead(make_bench)
+    commit(bench, *[b"%d" % number * 50 for number in range(10, 40)])
+    index = bench.core.commit_index
+    snapshot = SnapshotMeta(
+        index, bench.core.term, bench.core.log.time_at(index), 250, 0, bench.core.membership
+    )
+    bench.core.compacted(snapshot, bench.now)
+    watchers = [f"observer-{number:x}" for number in range(17)]
+    for watcher in watchers:
+        bench.step(watcher, Observe())
+        round = bench.core._leading.rounds.current
+        bench.step(watcher, AppendReply(bench.core.term, round, False, 0, 0, bench.now))
+    (last,) = set(watchers) - {read.to for read in bench.chunk_reads}
+    end = bench.now + 4 * bench.config.election_timeout_max
+    while bench.now < end and last not in {read.to for read in bench.chunk_reads}:
+        bench.time_out()
+        bench.accept("b")
+    assert last in {read.to for read in bench.chunk_reads}
+
+
+def test_what_a_window_had_no_room_for_follows_as_soon_as_it_has(make_bench) -> None:
+    crowd = [f"observer-{number:x}" for number in range(3, 400)]
+    bench = lead(make_bench, WATCHER, *crowd)
+    commit(bench, b"x")
+    next_turn(bench)
+    bench.accept(WATCHER, bench.core.commit_index)
+    bench.core.expect(WATCHER, 9)
+    sends = commit(bench, *[b"%d" % number * 50 for number in range(10, 20)])
+    got = [entry.index for m in appends(sends, WATCHER) for entry in m.entries]
+    assert got[-1] < bench.core.commit_index, "it is more than a window holds"
+    while got[-1] < bench.core.commit_index:
+        sends = bench.accept(WATCHER, got[-1])
+        got += [entry.index for m in appends(sends, WATCHER) for entry in m.entries]
+
+
+def test_it_is_heard_often_enough_for_a_short_session(make_bench) -> None:
+    config = dataclasses.replace(SHORT, session_ttl=2 * SHORT.election_timeout_max)
+    bench = make_bench(config=config)
+    bench.step(WATCHER, Observe())
+    bench.lead()
+    end = bench.now + 5 * config.session_ttl
+    last, longest = bench.now, 0.0
+    while bench.now < end:
+        if appends(bench.time_out(), WATCHER):
+            longest, last = max(longest, bench.now - last), bench.now
+            bench.accept(WATCHER, bench.core.commit_index)
+        bench.accept("b")
+    assert longest <= config.session_ttl / 5 + config.heartbeat_interval + 1e-9
 
 
 def test_one_that_is_far_behind_is_sent_window_after_window(make_bench) -> None:
@@ -329,16 +455,39 @@ def test_a_vote_for_it_makes_no_leader(observe) -> None:
 def test_an_introduction_tells_it_whom_to_ask(observe) -> None:
     observe.core.take_effects()
     observe.core.step("b:1", Introduction(4, Membership(("c:1", "d:1"), genesis=8)), observe.now)
-    assert observe.core.take_effects().peers == ("c:1", "d:1")
+    assert observe.core.take_effects().peers == ("c:1", "d:1", "b:1")
     observe.core.step("b:1", Introduction(3, Membership(("e:1",), genesis=8)), observe.now)
     assert observe.core.take_effects().peers is None, "older"
     # Its log tells of an older membership, as far as it goes: then it has to hear again.
     older = Membership(("b:1",), genesis=8)
     entry = Entry(3, 1, 5, EntryKind.MEMBERSHIP, encode_membership(older))
     observe.core.step("b:1", AppendRequest(3, NOTHING, 1, [entry], 1, 0.0, 8), observe.now)
-    assert observe.core.take_effects().peers == ("b:1",)
+    assert observe.core.take_effects().peers == ("b:1", "c:1"), "and those it was given, for ever"
     observe.core.step("b:1", Introduction(4, Membership(("c:1", "d:1"), genesis=8)), observe.now)
-    assert observe.core.take_effects().peers == ("c:1", "d:1")
+    assert observe.core.take_effects().peers == ("c:1", "d:1", "b:1")
+
+
+def test_members_that_are_not_committed_are_not_introduced(make_bench) -> None:
+    bench = lead(make_bench)
+    committed = bench.core.log.membership_index
+    bench.core.change_towards(("a", "b", "c", "d"), bench.now)
+    bench.flush()
+    assert bench.core.log.membership_index > committed
+    bench.step("b", VoteReply(bench.core.term + 1, False))
+    assert bench.core.role is Role.FOLLOWER
+    (introduction,) = [m for _, m in bench.step(WATCHER, Observe()) if type(m) is Introduction]
+    assert introduction.index == committed
+    assert introduction.membership.members == ("a", "b", "c")
+
+
+def test_it_is_stranded_when_the_members_begin_another_life(observe) -> None:
+    begun = Membership(("b:1", "c:1"), genesis=8)
+    entry = Entry(3, 1, 5, EntryKind.MEMBERSHIP, encode_membership(begun))
+    observe.step("b:1", AppendRequest(3, NOTHING, 1, [entry], 1, 0.0, 8))
+    assert not observe.core.is_stranded
+    with pytest.raises(ProtocolError, match="another life"):
+        observe.step("c:1", AppendRequest(4, NOTHING, 0, [], 1, 0.0, 9))
+    assert observe.core.is_stranded
 
 
 def test_a_member_takes_no_introduction(make_bench) -> None:
