@@ -59,7 +59,8 @@ class PeerStatus(TypedDict):
     match_index: int
     """Up to here its log is known to be persisted there, and equal."""
     lag_entries: int
-    """How many entries of the leader's log are beyond that."""
+    """How many entries of the leader's log are beyond that; all, if it has not answered this leader
+    yet (`match_index` is 0 then)."""
     in_flight_bytes: int
     """Entries that were sent to it and not acknowledged yet."""
     snapshot_offset: int

@@ -106,7 +106,7 @@ def _put(options: argparse.Namespace, picture: object, *lines: str) -> None:
 
 def _status(options: argparse.Namespace, asked: AnyOf) -> int:
     seen = asked.look("cluster", {}, options.timeout)
-    _put(options, seen, headline(seen), *(line for line, _ in rows(seen, {})))
+    _put(options, seen, headline(seen), *(line for line, _ in rows(seen, None)))
     return 0 if leader_of(seen) else 1
 
 

@@ -11,6 +11,7 @@ _HEAD: Final = (
     "disk", "",
 )  # fmt: skip
 _RIGHT: Final = (2, 3, 4, 5, 6, 7, 8, 9)
+_RATE: Final = 6
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _RATE_COUNT: Final = 40
 
@@ -88,8 +89,11 @@ def headline(seen: Seen) -> str:
     )
 
 
-def rows(seen: Seen, rates: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return the lines of a table of members, each with what it is: a role, 'head' or 'silent'."""
+def rows(seen: Seen, rates: Mapping[str, float] | None) -> list[tuple[str, str]]:
+    """Return the lines of a table of members, each with what it is: a role, 'head' or 'silent'.
+
+    `rates`: as of `Rates.take_in`; without, the table has no such column.
+    """
     known, leader = statuses(seen), leader_of(seen)
     peers = known[leader]["peers"] if leader in known else {}
     cells: list[Sequence[str]] = [_HEAD]
@@ -98,13 +102,16 @@ def rows(seen: Seen, rates: Mapping[str, float]) -> list[tuple[str, str]]:
         status = known.get(address)
         peer = peers.get(address) if isinstance(peers.get(address), dict) else None
         if status is None:
-            lag = "" if peer is None else f"{peer.get('lag_entries', '')}"
-            cells.append((address, "no answer", "", "", "", lag, "", "", "", "", ""))
+            cells.append((address, "no answer", "", "", "", _lag(peer), "", "", "", "", ""))
             kinds.append("silent")
         else:
-            cells.append(_row(address, status, peer, rates.get(address)))
+            cells.append(_row(address, status, peer, (rates or {}).get(address)))
             kinds.append("silent" if status.get("failure") else status["role"])
-    lines = table([[_in_one_line(cell) for cell in row] for row in cells], right=_RIGHT)
+    right = list(_RIGHT)
+    if rates is None:
+        cells = [(*row[:_RATE], *row[_RATE + 1 :]) for row in cells]
+        right = [at - (at > _RATE) for at in _RIGHT if at != _RATE]
+    lines = table([[_in_one_line(cell) for cell in row] for row in cells], right=right)
     return list(zip(lines, kinds, strict=True))
 
 
@@ -117,7 +124,6 @@ def _row(
 ) -> Sequence[str]:
     disk = status.get("disk")
     recent = disk.get("append_time_recent") if isinstance(disk, dict) else None
-    lag = peer.get("lag_entries") if peer is not None else None
     snapshot = "-"
     if status["snapshot_index"]:
         snapshot = f"{status['snapshot_index']:,} {size_of(status['snapshot_bytes'])}"
@@ -127,13 +133,21 @@ def _row(
         f"{status['term']:,}",
         f"{status['commit_index']:,}",
         f"{status['applied_index']:,}",
-        f"{lag:,}" if isinstance(lag, int) else "-",
+        _lag(peer),
         "-" if rate is None else f"{rate:,.0f}",
         size_of(status["log_bytes"]),
         snapshot,
         time_of(recent) if isinstance(recent, float | int) else "memory",
         _note(address, status, peer),
     )
+
+
+def _lag(peer: Mapping[str, Any] | None) -> str:
+    """Return how far a member is behind its leader; '-' if that is not known."""
+    if peer is None or not peer.get("match_index"):
+        return "-"
+    lag = peer.get("lag_entries")
+    return f"{lag:,}" if isinstance(lag, int) else "-"
 
 
 def _note(address: str, status: Mapping[str, Any], peer: Mapping[str, Any] | None) -> str:

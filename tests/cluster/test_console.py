@@ -352,6 +352,21 @@ def test_names_that_steer_a_terminal_are_shown_without_that(nodes, anybody):
     assert [kind for _, kind in rows(seen, {})].count("silent") == 1
 
 
+def test_who_has_not_answered_this_leader_lags_nobody_knows_how_far(nodes, anybody):
+    with Console(anybody, cluster="syncstructs") as console:
+        seen = console.ask("cluster", {}, 5.0)
+    leader = leader_of(seen)
+    lost, other = [address for address in nodes if address != leader]
+    seen["members"][lost] = None
+    peers = seen["members"][leader]["peers"]
+    peers[lost] |= {"match_index": 0, "lag_entries": 1234}
+    peers[other] |= {"match_index": 9, "lag_entries": 5678}
+    shown = {line.split()[0]: line for line, _ in rows(seen, None)}
+    assert "no answer" in shown[lost]
+    assert "1,234" not in shown[lost]
+    assert "5,678" in shown[other]
+
+
 def test_rates_follow_from_two_pictures(nodes, anybody):
     with Console(anybody, cluster="syncstructs") as console:
         seen = console.ask("cluster", {}, 5.0)
