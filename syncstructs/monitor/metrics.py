@@ -82,10 +82,11 @@ def _about_the_node(status: Status) -> Iterator[_Family]:
         status["failure"] is not None,
     )  # fmt: skip
     # A node that has stopped has none, whatever it was.
-    present = None if status["failure"] is not None else status["role"]
+    told = status["role"]
+    present = None if status["failure"] is not None else told
     yield _Family(
         "role", "gauge", "1 for the role that the node has in its term.",
-        [("", {"role": role}, role == present) for role in _ROLES],
+        [("", {"role": role}, role == present) for role in dict.fromkeys((*_ROLES, told))],
     )  # fmt: skip
     yield _one("is_leader", "gauge", "1 on the node that thinks that it leads.",
                present == "leader")  # fmt: skip

@@ -33,7 +33,6 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     addresses: tuple[str, ...] = ()
     to: str | None = None
     number: int | None = None
-    sizes: bool = False
     timeout: float = 30.0
     """Seconds after which the asked node gives up waiting."""
 

@@ -132,6 +132,22 @@ def test_a_node_that_nobody_ticks_shows_at_least_itself():
     node.close()
 
 
+def test_a_node_in_an_event_loop_is_shown_beside_it():
+    address, other, port = free_addresses(3)
+
+    async def live():
+        node, linked = (
+            Node(address, [other], drive="asyncio"), Node(other, [address], drive="asyncio")
+        )  # fmt: skip
+        async with node, linked:
+            with serve(node, port) as monitor:
+                body = (await asyncio.to_thread(get, monitor, "/cluster"))[1]
+        return json.loads(body)
+
+    seen = asyncio.run(asyncio.wait_for(live(), 60))
+    assert {a: s["address"] for a, s in seen["members"].items()} == {address: address, other: other}
+
+
 def test_head_tells_the_length_without_the_body(monitor):
     shown, page = get(monitor, "/")
     response, body = get(monitor, "/", "HEAD")
