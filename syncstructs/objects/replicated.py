@@ -233,11 +233,8 @@ def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[st
 
     Those of all classes that are imported, and of `classes`.
     """
-    found = {
-        type_name(cls): sorted(cls._later_bodies)
-        for cls in (*_classes.values(), *classes)
-        if cls._later_bodies
-    }
+    by_name = {type_name(cls): cls for cls in (*_classes.values(), *classes)}
+    found = {name: sorted(cls._later_bodies) for name, cls in by_name.items() if cls._later_bodies}
     numbers = (split_body(body)[1] for bodies in found.values() for body in bodies)
     return max(numbers, default=1), found
 

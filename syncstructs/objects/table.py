@@ -333,6 +333,7 @@ class Table:
         """
         newest = self.versions.newest_release
         if newest > RELEASE:
+            self._torn = f"entry {self.applied_index} was not applied"
             raise NodeFailed(
                 f"entry {self.applied_index} has no meaning for this release ({error}), and may"
                 " have one for a later release that other nodes run: start this node again with"

@@ -695,6 +695,8 @@ def test_a_payload_that_a_later_release_may_understand_stops_a_member(
     tell(cluster, 1, 2, release=2)
     with pytest.raises(NodeFailed, match="later release"):
         cluster.append(b"groups of another layout")
+    with pytest.raises(NodeFailed, match="was not applied"):
+        cluster.members[0].table.image()
 
 
 def test_a_later_release_may_say_more_of_itself(cluster: LocalCluster) -> None:
