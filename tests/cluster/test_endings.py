@@ -229,7 +229,8 @@ def test_waits_that_were_never_sent_end_in_time_with_certainty(alone):
     assert isinstance(results[1], Full)
     assert results[2:4] == (False, False)
     assert isinstance(results[4], Withdrawn)
-    assert all(1.0 <= seconds < 1.8 for seconds in times), times
+    # uvloop counts in whole milliseconds.
+    assert all(0.999 <= seconds < 1.8 for seconds in times), times
     assert len(node._engine.calls) == before, "something of them is left behind"
 
 
