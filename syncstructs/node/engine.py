@@ -9,6 +9,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
@@ -576,19 +577,27 @@ class Engine:
         Raises:
             TooLarge, Busy, NodeClosed, NodeFailed
         """
+        try:
+            self.calls.put(call)
+        except Busy:
+            self._queue_when_there_is_room(call)
+        self.wake()
+
+    def _queue_when_there_is_room(self, call: Call) -> None:
         timeout = self.config.call_timeout
         deadline = inf if timeout is None else self.now() + timeout
-        while True:
+        while self._may_wait() and (left := deadline - self.now()) > 0:
+            room: Future[None] = Future(self.blocker)
+            self.calls.wait_for_room(room, len(call.command))
             try:
+                self.block(room, None if left == inf else left)
+            finally:
+                self.calls.leave(room)
+            with suppress(Busy):
                 self.calls.put(call)
-            except Busy:
-                left = deadline - self.now()
-                if left <= 0 or not self._may_wait():
-                    raise
-                self._wait_for_room(len(call.command), None if left == inf else left)
-            else:
-                self.wake()
                 return
+        # The last word: there may be room by now.
+        self.calls.put(call)
 
     def _may_wait(self) -> bool:
         """Whether a call may wait here for room: nobody who could make it does so meanwhile.
@@ -604,14 +613,6 @@ class Engine:
         except RuntimeError:
             return True
         return False
-
-    def _wait_for_room(self, size_bytes: int, timeout: float | None) -> None:
-        room: Future[None] = Future(self.blocker)
-        self.calls.wait_for_room(room, size_bytes)
-        try:
-            self.block(room, timeout)
-        finally:
-            self.calls.leave(room)
 
     def call(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]

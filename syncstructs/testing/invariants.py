@@ -431,7 +431,9 @@ class Invariants(Watcher):
             return
         kind = _BY_TAG[payload[1]]
         if kind is None or (
-            kind is AppendRequest and not life.replica._expiring and not is_nameless(peer)
+            kind is AppendRequest
+            and not life.replica._expiring
+            and not (self.simulation.observers and is_nameless(peer))
         ):
             return
         message: Any = decode_message(payload)

@@ -96,7 +96,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _NODES: Final = {
     "crash": 3.0, "crash_leader": 2.0, "crash_all": 0.6, "crash_soon": 4.0, "crash_elected": 2.0,
-    "pause": 1.0, "pause_leader": 1.0, "close": 0.7, "hand_over": 0.7, "jump": 0.6,
+    "pause": 1.0, "pause_leader": 1.0, "close": 0.7, "jump": 0.6,
 }  # fmt: skip
 _NETWORK: Final = {
     "isolate": 1.5, "isolate_leader": 2.0, "isolate_elected": 1.5, "cut": 2.0, "split": 1.5,
@@ -189,6 +189,8 @@ _RARITIES: Final[dict[str, tuple[dict[str, float], dict[str, Any]]]] = {
             _FLAVOURS["sessions"]["settings"] | _SMALL_SNAPSHOTS | {"chunk_bytes": 2000},
     }),
     "closed": ({"rot_closed": 1.0}, {}),
+    "handed": ({"hand_over": 1.0, "isolate": 0.5, "crash": 0.5}, {"size": 3}),
+    "observed": ({"reset": 1.0, "crash": 1.0}, {"observers": 2}),
 }  # fmt: skip
 """What befalls a cluster hardly ever by chance: laid over one plan of some."""
 _RARE: Final = 0.12
@@ -239,14 +241,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     more = {**flavour, "settings": plan.settings | flavour.get("settings", {})}
     plan = msgspec.structs.replace(plan, **more)
     plan = _with_members(random, plan) if profile == "membership" else plan
-    return plan if profile == "calm" else _with_observers(_with_rarity(plan))
-
-
-def _with_observers(plan: Plan) -> Plan:
-    """Return the plan, or now and then one with observers."""
-    # By a generator of its own: all else is what it would be without.
-    observers = Random(f"{plan.seed}/observers").choice((0, 0, 0, 1, 2))
-    return msgspec.structs.replace(plan, observers=observers)
+    return plan if profile == "calm" else _with_rarity(plan)
 
 
 def _with_rarity(plan: Plan) -> Plan:
@@ -285,6 +280,7 @@ def _with_members(random: Random, plan: Plan) -> Plan:
         size=random.choice((1, 3, 3, 3, 4, 5)),
         spares=spares,
         forgetful=not plan.disks and random.random() < 0.5,
+        observers=random.choice((0, 0, 0, 1, 2)),
         faults=tuple(sorted(faults, key=lambda fault: fault.at)),
     )
 
