@@ -126,15 +126,16 @@ def test_a_snapshot_is_taken_on_each_node_that_is_named(nodes, capsys):
         assert nodes[address].status()["snapshot_index"] >= index > 0
 
 
-def test_the_version_is_that_of_each_member_and_cannot_be_set_where_there_is_none(
-    nodes, anybody, capsys
-):
+def test_the_version_is_that_of_each_member_and_set_only_if_all_know_it(nodes, anybody, capsys):
     assert command("version", "--node", anybody, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert sorted(told) == sorted(nodes)
     status = nodes[anybody].status()
-    assert told[anybody]["release"] == status["version"]
-    assert told[anybody]["protocol"] == status["protocol"]
+    for name in ("release", "protocol", "version"):
+        assert told[anybody][name] == status[name]
+    assert command("version", "--set", "1", "--node", anybody) == 0
+    assert command("version", "--set", "2", "--node", anybody) == 1
+    assert "version 2 is not known to" in capsys.readouterr().err
 
 
 def test_another_cluster_is_refused_with_a_sentence(anybody, capsys):
