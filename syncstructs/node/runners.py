@@ -9,6 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Protocol
 
@@ -206,7 +207,9 @@ class ThreadRunner(Runner):
             task = self.loop.create_task(begin())
             try:
                 self.loop.run_forever()
-                self.loop.run_until_complete(self.loop.shutdown_default_executor())
+                # While the interpreter ends, no thread can be started, which this would do.
+                with suppress(RuntimeError):
+                    self.loop.run_until_complete(self.loop.shutdown_default_executor())
             finally:
                 del task
                 self._closed = True
