@@ -58,6 +58,7 @@ class CallQueue:
         self._size_bytes = 0
         self._refusal: NodeClosed | NodeFailed | None = None
         self._room: list[Future[None]] = []
+        self._limit_bytes = min(config.max_command_bytes, config.max_pending_bytes)
 
     def put(self, call: Call) -> None:
         """Queue a call.
@@ -66,14 +67,19 @@ class CallQueue:
             TooLarge, Busy, NodeClosed, NodeFailed
         """
         size = len(call.command)
-        for field in ("max_command_bytes", "max_pending_bytes"):
-            limit = getattr(self._config, field)
-            if size > limit:
-                raise TooLarge(f"the encoded call has {size} bytes; Config.{field} allows {limit}")
+        if size > self._limit_bytes:
+            small = self._config.max_pending_bytes < self._config.max_command_bytes
+            name = "max_pending_bytes" if small else "max_command_bytes"
+            raise TooLarge(
+                f"the encoded call has {size} bytes; Config.{name} allows {self._limit_bytes}"
+            )
         with self._lock:
             if self._refusal is not None:
                 raise type(self._refusal)(*self._refusal.args)
-            if not self._has_room(size) and not is_cleaning():
+            if (
+                self._count >= self._config.max_pending_calls
+                or self._size_bytes + size > self._config.max_pending_bytes
+            ) and not is_cleaning():
                 raise Busy(
                     f"{self._count} calls with {self._size_bytes} bytes are pending on this node;"
                     " wait for some, or raise Config.max_pending_calls or max_pending_bytes"

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 from ..errors import Cancelled
@@ -12,12 +11,18 @@ from ..objects.port import Steps
 R = TypeVar("R")
 
 
-_stepping: ContextVar[bool] = ContextVar("syncstructs_stepping", default=False)
+class _Here(threading.local):
+    """What is going on in a thread."""
+
+    stepping = False
+
+
+_here = _Here()
 
 
 def is_stepping() -> bool:
     """Return whether this is a step of an operation, which waits nowhere but at its yields."""
-    return _stepping.get()
+    return _here.stepping
 
 
 class HasCancel(Protocol):
@@ -70,7 +75,7 @@ class Operation:
         """Run the generator until it has to wait, or ends."""
         while True:
             ended: tuple[Any, Exception | None] | None = None
-            token = _stepping.set(True)
+            before, _here.stepping = _here.stepping, True
             try:
                 step = self._steps.send(value) if error is None else self._steps.throw(error)
             except StopIteration as stop:
@@ -78,7 +83,7 @@ class Operation:
             except Exception as raised:
                 ended = None, raised
             finally:
-                _stepping.reset(token)
+                _here.stepping = before
             if ended is not None:
                 self.future.finish(*ended)
                 return

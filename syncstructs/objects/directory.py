@@ -100,8 +100,11 @@ class Record:
         """
         cls = type(target)
         for method, body in bodies.items():
-            version = split_body(body)[1]
-            if (version > 1 or method in cls._body_versions) and find_body(cls, body) is None:
+            if body == method and method not in cls._body_versions:
+                # Of methods that have no other version, nothing is asked.
+                continue
+            if find_body(cls, body) is None:
+                version = split_body(body)[1]
                 raise LacksMethod(
                     f"{self} runs version {version} of {method}(), which the {self.type_name} of"
                     " this member does not have: its state would differ from the others' from here"
@@ -462,10 +465,11 @@ class Directory:
         record.refuse_lacking(target, record.bodies)
         assert target._binding is not None, record
         target._binding.bodies = record.bodies
+        first, later = type(target)._commands, type(target)._later_bodies
         known = {
             method: function
             for method, body in record.commands.items()
-            if (function := find_body(type(target), body)) is not None
+            if (function := first.get(body) or later.get(body)) is not None
         }
         if len(known) < len(record.commands):
             _log.warning(

@@ -7,7 +7,7 @@ the release of the class that a member has, so a member either runs that very bo
 stops. A body that is named "take:2" in the log is that of version 2; "take" alone is version 1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from ..errors import DecodeError, ObjectMismatch, VersionRefused
@@ -66,7 +66,7 @@ def split_bodies(names: Iterable[object]) -> tuple[list[str], list[str]]:
 
 
 def bodies_up_to(
-    version: int, methods: Iterable[str], later: Iterable[str]
+    version: int, methods: Iterable[str], later: Collection[str]
 ) -> dict[str, str]:
     """Return which body a call of each method runs at a version.
 
@@ -75,6 +75,9 @@ def bodies_up_to(
     >>> bodies_up_to(2, ["put", "take"], ["take:2", "take:3", "give:3"])
     {'put': 'put', 'take': 'take:2'}
     """
+    if not later:
+        # As in most clusters: a body of version 1 has the name of its method.
+        return {method: method for method in methods}
     chosen = dict.fromkeys(methods, 1)
     for body in later:
         method, number = split_body(body)

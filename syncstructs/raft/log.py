@@ -192,7 +192,8 @@ class RaftLog:
 
     def membership_at(self, index: int) -> Membership:
         """Return the membership at the entry `index`, which is the base or after it."""
-        return self.membership_entry(index)[1]
+        newest = self._memberships[-1]
+        return newest[1] if newest[0] <= index else self.membership_entry(index)[1]
 
     def membership_entry(self, index: int) -> tuple[int, Membership]:
         """Return the membership at the entry `index`, and the index of the entry that brought it.
@@ -200,9 +201,6 @@ class RaftLog:
         0: it is what the node was started with.
         """
         assert index >= self.base.index, (index, self.base)
-        newest = self._memberships[-1]
-        if newest[0] <= index:
-            return newest
         return next(entry for entry in reversed(self._memberships) if entry[0] <= index)
 
     def memberships_from(self, index: int) -> list[Membership]:

@@ -199,7 +199,7 @@ class Invariants(Watcher):
     def __init__(self, simulation: Simulation, *, active: bool = True) -> None:
         self.active = active
         self.simulation = simulation
-        self.digest_every = 32
+        self.digest_every = 64
         """State is compared at applied indexes that are multiples of this; digests are dear."""
         self.membership: Membership | None = None
         """The newest one that was seen committed, and in `wanted` who was to have a vote."""
