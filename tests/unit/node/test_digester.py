@@ -4,6 +4,7 @@ import os
 import queue
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,12 +46,25 @@ def take(digester_, digests, outweigh, posted=None):
     return done
 
 
+def all_children():
+    """Return the children of this process, running or dead, where the system tells."""
+    found = Path("/proc/self/task").glob("*/children")
+    return {pid for listed in found for pid in listed.read_text().split()}
+
+
+OTHERS = set()
+"""Children of other tests: they may have left a server of `multiprocessing` behind."""
+
+
+@pytest.fixture(autouse=True)
+def _know_others():
+    OTHERS.clear()
+    OTHERS.update(all_children())
+
+
 def children():
-    """Return whether this process has any child left, running or dead."""
-    try:
-        return os.waitpid(-1, os.WNOHANG) is not None
-    except ChildProcessError:
-        return False
+    """Return whether a child of these tests is left."""
+    return bool(all_children() - OTHERS)
 
 
 @pytest.mark.parametrize("outweigh", [small, large])
