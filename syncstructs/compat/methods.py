@@ -115,8 +115,8 @@ def replicated_sync(
 def _decorated(function: Any, ver: int, *, sync: bool, timeout: float | None) -> Any:
     if ver != 0:
         raise ValueError(
-            f"ver={ver!r}: there are no code versions; keep the method that is in force, without"
-            " `ver`"
+            f"ver={ver!r}: methods have one version here; keep the one that is in force, without"
+            " `ver`, or move to syncstructs.replicated(version=...)"
         )
     if function is None:
         return lambda decorated: _Command(decorated, sync, timeout)

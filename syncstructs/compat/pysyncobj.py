@@ -15,8 +15,9 @@ differs on purpose:
 - The node starts when the outermost `__init__` has returned; a port in use raises at once.
 
 As there, attributes that were set before `super().__init__()` belong to this process alone, and so
-must not be changed by replicated methods. Missing are code versions, changes of membership,
-read-only nodes, `syncobj_admin` and encryption; asking for one of them raises an error.
+must not be changed by replicated methods. Only a `syncstructs.Node` has versions of methods,
+changes of membership, a choice of the leader, observers and a command line; asking for one of them
+here raises an error. Encryption is missing altogether.
 """
 
 import logging
@@ -70,11 +71,11 @@ _HOOKS = frozenset(name for name in vars(Replicated) if not name.startswith("_")
 _STATES = {"follower": 0, "pre-candidate": 1, "candidate": 1, "leader": 2}
 
 _MISSING = {
-    "addNodeToCluster": "the members are fixed",
-    "removeNodeFromCluster": "the members are fixed",
-    "transferLeadership": "the leader cannot be chosen",
-    "setCodeVersion": "there are no code versions",
-    "getCodeVersion": "there are no code versions",
+    "addNodeToCluster": "the members are fixed; syncstructs.Node has add_member",
+    "removeNodeFromCluster": "the members are fixed; syncstructs.Node has remove_member",
+    "transferLeadership": "the leader cannot be chosen; syncstructs.Node has transfer_leadership",
+    "setCodeVersion": "methods have one version; syncstructs.Node has set_version",
+    "getCodeVersion": "methods have one version; syncstructs.Node has version",
     "forceLogCompaction": "the node takes snapshots when the log has grown; see SyncObjConf",
     "addOnTickCallback": "there are no ticks to call it in; use a thread of your own",
     "removeOnTickCallback": "there are no ticks to call it in; use a thread of your own",
@@ -253,7 +254,10 @@ class SyncObj(_Stateful, metaclass=_StartsWhenMade):
         consumers: Iterable[Any] | None = None,
     ) -> None:
         if selfNode is None:
-            raise ConfigError("selfNode=None: there are no read-only nodes; give it an address")
+            raise ConfigError(
+                "selfNode=None: there are no read-only nodes here; give it an address, or use"
+                " syncstructs.Node, which observes without one"
+            )
         self._keep_own()
         conf = SyncObjConf() if conf is None else conf
         self._syncstructs = _Member(selfNode, list(otherNodes), conf, list(consumers or ()))

@@ -32,9 +32,10 @@ _CARRIED_OVER = {
 
 _REFUSED = {
     "password": "there is no encryption yet; leave it out on a network you trust",
-    "dynamicMembershipChange": "the members are fixed; give all of them the same addresses",
+    "dynamicMembershipChange": "the members are fixed; give all of them the same addresses, or use"
+    " syncstructs.Node, which has set_members",
     "onStateChanged": "it would never be called; ask _isLeader(), and getStatus()['state']",
-    "onCodeVersionChanged": "it would never be called; there are no code versions",
+    "onCodeVersionChanged": "it would never be called; methods have one version here",
     "serializer": "it would never be called; override _serialize() of a consumer",
     "deserializer": "it would never be called; override _deserialize() of a consumer",
     "serializeChecker": "it would never be called; snapshots are written by the node",

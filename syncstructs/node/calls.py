@@ -76,10 +76,7 @@ class CallQueue:
         with self._lock:
             if self._refusal is not None:
                 raise type(self._refusal)(*self._refusal.args)
-            if (
-                self._count >= self._config.max_pending_calls
-                or self._size_bytes + size > self._config.max_pending_bytes
-            ) and not is_cleaning():
+            if not self._has_room(size) and not is_cleaning():
                 raise Busy(
                     f"{self._count} calls with {self._size_bytes} bytes are pending on this node;"
                     " wait for some, or raise Config.max_pending_calls or max_pending_bytes"
