@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -33,6 +34,30 @@ def node_of():
     yield make
     for node in nodes:
         node.close()
+
+
+@contextmanager
+def nothing_applied(node):
+    """Hold all applying, in another thread, so that no call ends; yield what lets it go on."""
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with node.reading():
+            held.set()
+            over.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+
+    def go_on():
+        over.set()
+        holder.join(30)
+
+    try:
+        yield go_on
+    finally:
+        go_on()
 
 
 def test_by_default_a_call_too_many_is_refused(node_of):
@@ -73,26 +98,13 @@ def test_a_call_too_many_waits_until_there_is_room(node_of):
 def test_it_waits_no_longer_than_a_call_may_take(node_of):
     node = node_of(when_busy="wait", call_timeout=0.2)
     hits = node.objects["hits"]
-    held, go_on = threading.Event(), threading.Event()
-
-    def hold():
-        with node.reading():
-            held.set()
-            go_on.wait(30)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert held.wait(30)
-    try:
+    with nothing_applied(node):
         futures = [hits.inc.submit() for _ in range(8)]
         begun = time.monotonic()
         with pytest.raises(Busy):
             hits.inc.submit()
         assert time.monotonic() - begun >= 0.2
         assert not node._engine.calls._room, "nobody waits any more"
-    finally:
-        go_on.set()
-        holder.join(30)
     for future in futures:
         future.result(30)
 
@@ -100,12 +112,7 @@ def test_it_waits_no_longer_than_a_call_may_take(node_of):
 def test_who_waits_hears_that_the_node_is_closed(node_of):
     node = node_of(when_busy="wait")
     hits = node.objects["hits"]
-    held, go_on, errors = threading.Event(), threading.Event(), []
-
-    def hold():
-        with node.reading():
-            held.set()
-            go_on.wait(30)
+    errors = []
 
     def call():
         try:
@@ -113,18 +120,15 @@ def test_who_waits_hears_that_the_node_is_closed(node_of):
         except Exception as error:
             errors.append(error)
 
-    holder, caller = threading.Thread(target=hold), threading.Thread(target=call)
-    holder.start()
-    assert held.wait(30)
-    for _ in range(8):
-        hits.inc.submit()
-    caller.start()
-    while not node._engine.calls._room:
-        assert caller.is_alive()
-    closing = node.close.submit()
-    caller.join(30)
-    go_on.set()
-    holder.join(30)
+    caller = threading.Thread(target=call)
+    with nothing_applied(node):
+        for _ in range(8):
+            hits.inc.submit()
+        caller.start()
+        while not node._engine.calls._room:
+            assert caller.is_alive()
+        closing = node.close.submit()
+        caller.join(30)
     closing.result(30)
     assert [type(error) for error in errors] == [NodeClosed]
 
@@ -136,29 +140,19 @@ def test_room_that_comes_just_before_the_wait_is_not_missed(node_of, monkeypatch
 
     def late(future, size_bytes):
         # The calls that were in the way end, and one goes on that never does.
-        go_on.set()
-        holder.join(30)
+        go_on()
         for other in futures:
             other.result(30)
         queue.ended(-1, -1)
         wait_for_room(future, size_bytes)
 
     monkeypatch.setattr(queue, "wait_for_room", late)
-    held, go_on = threading.Event(), threading.Event()
-
-    def hold():
-        with node.reading():
-            held.set()
-            go_on.wait(30)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert held.wait(30)
-    futures = [hits.inc.submit() for _ in range(8)]
     done = []
-    caller = threading.Thread(target=lambda: done.append(hits.inc.submit().result(30)))
-    caller.start()
-    caller.join(30)
+    with nothing_applied(node) as go_on:
+        futures = [hits.inc.submit() for _ in range(8)]
+        caller = threading.Thread(target=lambda: done.append(hits.inc.submit().result(30)))
+        caller.start()
+        caller.join(30)
     queue.ended(1, 1)
     assert done == [9]
 
@@ -180,21 +174,10 @@ def test_an_event_loop_of_the_callers_does_not_stand_still(node_of):
                 hits.inc.submit()
         for future in futures:
             await future
-        held, go_on = threading.Event(), threading.Event()
-
-        def hold():
-            with node.reading():
-                held.set()
-                go_on.wait(30)
-
-        holder = threading.Thread(target=hold)
-        holder.start()
-        assert held.wait(30)
-        futures = [hits.inc.submit() for _ in range(8)]
-        with pytest.raises(Busy):
-            hits.inc.submit()
-        go_on.set()
-        holder.join(30)
+        with nothing_applied(node):
+            futures = [hits.inc.submit() for _ in range(8)]
+            with pytest.raises(Busy):
+                hits.inc.submit()
         for future in futures:
             await future
 
@@ -204,23 +187,10 @@ def test_an_event_loop_of_the_callers_does_not_stand_still(node_of):
 def test_an_operation_waits_no_longer_than_it_is_told_to(node_of):
     node = node_of(when_busy="wait")
     hits, lock = node.objects["hits"], node.attach("lock", ReplLock())
-    held, go_on = threading.Event(), threading.Event()
-
-    def hold():
-        with node.reading():
-            held.set()
-            go_on.wait(30)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert held.wait(30)
-    try:
+    with nothing_applied(node):
         futures = [hits.inc.submit() for _ in range(8)]
         with pytest.raises(Busy):
             lock.acquire(timeout=0.1)
-    finally:
-        go_on.set()
-        holder.join(30)
     for future in futures:
         future.result(30)
 
