@@ -114,8 +114,11 @@ class Config:
     """A snapshot is taken when the log has grown by this many entries."""
     log_keep_bytes: int = 8 * 1024 * 1024
     """Log kept behind a snapshot, so that a member a little behind needs no snapshot."""
-    snapshot_fork_bytes: int = 8 * 1024 * 1024
-    """With `data_dir`, states above this size are written by a forked child where fork exists."""
+    snapshot_fork_bytes: int = 1024 * 1024
+    """States above about this size are written by a forked child, where there is fork, so that the
+    node goes on meanwhile; a value counts as 64 bytes, text and bytes as what they have. Without
+    `data_dir`, images above this size are kept in a temporary file (`TMPDIR`) without a name, and
+    smaller ones in memory."""
     chunk_bytes: int = 256 * 1024
     """Size of a piece of snapshot on the wire."""
     segment_bytes: int = 64 * 1024 * 1024

@@ -8,7 +8,7 @@ replica of its own node applies it.
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -121,7 +121,7 @@ class Replica(Generic[C]):
         incarnation: int,
         port: Port,
         restored: Restored,
-        image: bytes | None,
+        image: Iterable[bytes] | None,
         now: float,
     ) -> None:
         self.address = address
@@ -379,7 +379,7 @@ class Replica(Generic[C]):
             progress.barriers = self._take_passed_barriers()
         return progress
 
-    def install(self, snapshot: SnapshotMeta, image: bytes) -> Progress[C]:
+    def install(self, snapshot: SnapshotMeta, image: Iterable[bytes]) -> Progress[C]:
         """Replace all state by a received snapshot; what it skipped of this node's calls ends."""
         assert snapshot == self._installing, (snapshot, self._installing)
         progress: Progress[C] = Progress(directory_changed=True)
@@ -391,11 +391,12 @@ class Replica(Generic[C]):
         self._membership_applied(progress)
         return progress
 
-    def image(self) -> bytes:
-        """Return the whole state at the applied index as bytes.
+    def image(self) -> Iterator[bytes]:
+        """Return the whole state at the applied index as bytes; see `Table.image`.
 
         Raises:
-            Unserializable: the state of an object holds a value without encoding.
+            Unserializable: the state of an object holds a value without encoding. As the parts are
+                taken.
         """
         return self.table.image()
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NotRequired, TypedDict, TypeVar
 
 from .net.hello import PROTOCOL_VERSION
-from .objects.image import encode_state
+from .objects.image import state_pieces
 from .objects.outbox import HasCommand
 from .objects.replicated import type_name
 from .raft.progress import PeerView
@@ -241,7 +241,7 @@ def _describe_objects(
         if name in found:
             objects[name]["digest"] = found[name]
         if sizes:
-            objects[name]["size_bytes"] = len(encode_state(name, target))
+            objects[name]["size_bytes"] = sum(map(len, state_pieces(name, target)))
     for name, type_, divergence in replica.table.divergences:
         # It need not be attached here.
         objects.setdefault(name, {"type": type_})["diverged"] = {

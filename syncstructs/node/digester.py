@@ -5,17 +5,11 @@ state as it was, however long it takes.
 """
 
 import os
-import selectors
-import signal
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from .forks import fork_child
+from .children import Children
 from .ports import Digester
 
 Digests = dict[int, bytes]
@@ -25,9 +19,7 @@ Then = Callable[[Digests | BaseException], Any]
 # last time, for a class may make much of little. A fork takes some milliseconds as well.
 _INLINE_VALUES = 20_000
 _INLINE_SECONDS = 0.02
-# A child that takes longer waits for something that is not there in a child.
 _CHILD_SECONDS = 600.0
-_READ_BYTES = 65536
 
 
 class InlineDigester:
@@ -46,9 +38,8 @@ class ForkDigester:
     Measured is the time of the processor, so that others who use it have no say.
     """
 
-    def __init__(self, post: Callable[[Callable[[], object]], object]) -> None:
-        """`post` brings a function to the driver's thread."""
-        self._post = post
+    def __init__(self, children: Children) -> None:
+        self._children = children
         self._last_seconds = 0.0
 
     def take(
@@ -63,37 +54,18 @@ class ForkDigester:
             self._last_seconds, found = _timed(digests)
             then(found)
             return
-        reading, writing = os.pipe()
-        try:
-            child = fork_child(lambda: _write(writing, digests), keep=writing)
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        threading.Thread(
-            target=self._await,
-            args=(child, reading, then),
-            name="syncstructs-digest-child",
-            daemon=True,
-        ).start()
 
-    def _await(self, child: int, reading: int, then: Then) -> None:
-        result: Digests | BaseException
-        try:
-            told = msgspec.msgpack.decode(_read(reading, _CHILD_SECONDS), type=_Told)
-            self._last_seconds = told.seconds
-            result = told.digests if told.error is None else OSError(f"in a child: {told.error}")
-        except TimeoutError as error:
-            os.kill(child, signal.SIGKILL)
-            result = error
-        except msgspec.DecodeError as error:
-            result = OSError(f"a child that was to take the digests was ended: {error}")
-        os.close(reading)
-        # Somebody in this process may have reaped it.
-        with suppress(ChildProcessError):
-            os.waitpid(child, 0)
-        self._post(lambda: then(result))
+        def told(result: tuple[float, Digests] | BaseException) -> None:
+            if isinstance(result, BaseException):
+                then(result)
+            else:
+                self._last_seconds, found = result
+                then(found)
+
+        self._children.do(
+            lambda: _timed(digests), tuple[float, Digests], told,
+            name="digest", seconds=_CHILD_SECONDS,
+        )  # fmt: skip
 
 
 def _timed(digests: Callable[[], Digests]) -> tuple[float, Digests]:
@@ -103,41 +75,6 @@ def _timed(digests: Callable[[], Digests]) -> tuple[float, Digests]:
     return time.thread_time() - begun, found
 
 
-class _Told(msgspec.Struct):
-    """What a child tells."""
-
-    seconds: float = 0.0
-    digests: Digests = {}
-    error: str | None = None
-
-
-def _write(writing: int, digests: Callable[[], Digests]) -> None:
-    try:
-        told = _Told(*_timed(digests))
-    except Exception as error:
-        told = _Told(error=repr(error))
-    with open(writing, "wb") as pipe:
-        pipe.write(msgspec.msgpack.encode(told))
-
-
-def _read(reading: int, seconds: float) -> bytes:
-    """Return all that comes until the other end is closed.
-
-    Raises:
-        TimeoutError: it was not closed within `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    parts: list[bytes] = []
-    with selectors.DefaultSelector() as selector:
-        selector.register(reading, selectors.EVENT_READ)
-        while selector.select(deadline - time.monotonic()):
-            part = os.read(reading, _READ_BYTES)
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
-    raise TimeoutError(f"a child has not taken the digests within {seconds} s")
-
-
-def make_digester(post: Callable[[Callable[[], object]], object]) -> Digester:
+def make_digester(children: Children) -> Digester:
     """Return the kind that suits the platform."""
-    return ForkDigester(post) if hasattr(os, "fork") else InlineDigester()
+    return ForkDigester(children) if hasattr(os, "fork") else InlineDigester()

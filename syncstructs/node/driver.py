@@ -8,7 +8,7 @@ writes safe is here: an append is given to the store before anything that hangs 
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace as struct_replace
@@ -80,7 +80,7 @@ class Driver(Generic[C]):
         self._snapshot_after = 0.0
         self._digesting = False
         self._snapshot_asks: list[Callable[[int | BaseException], Any]] = []
-        self._installing: tuple[SnapshotMeta, bytes] | None = None
+        self._installing: tuple[SnapshotMeta, Iterable[bytes]] | None = None
         self._sure = False
         self._tick_at = -math.inf
 
@@ -267,7 +267,7 @@ class Driver(Generic[C]):
         self._snapshot_worker.run(store, done)
 
     def _install(self, snapshot: SnapshotMeta) -> None:
-        def done(image: bytes | BaseException) -> None:
+        def done(image: Iterable[bytes] | BaseException) -> None:
             if self.replica.installing != snapshot:
                 return
             if isinstance(image, BaseException):
@@ -277,7 +277,7 @@ class Driver(Generic[C]):
 
         self._snapshot_worker.run(lambda: self._snapshots.load(snapshot), done)
 
-    def _restore(self, snapshot: SnapshotMeta, image: bytes) -> None:
+    def _restore(self, snapshot: SnapshotMeta, image: Iterable[bytes]) -> None:
         if snapshot != self.replica.installing:
             self._installing = None
             return
@@ -314,6 +314,10 @@ class Driver(Generic[C]):
             for then in asks:
                 then(self.replica.snapshot_index)
             return
+        # A child is to find no lock that a reader holds for ever.
+        if not self._gate.enter():
+            self._snapshot_asks = asks
+            return
         self._snapshotting = True
 
         def done(result: SnapshotMeta | BaseException) -> None:
@@ -328,9 +332,13 @@ class Driver(Generic[C]):
                 then(result if isinstance(result, BaseException) else result.index)
 
         try:
-            self._snapshotter.take(self.replica.snapshot_point, self.replica.image, done)
+            self._snapshotter.take(
+                self.replica.snapshot_point, self.replica.image, self.replica.table.outweighs, done
+            )
         except (SyncError, MemoryError, OSError) as error:
             done(error)
+        finally:
+            self._gate.leave()
 
     def _take_digests(self, asked: Asked) -> None:
         """Have digests taken of the state as it is now."""
@@ -350,7 +358,7 @@ class Driver(Generic[C]):
 
         try:
             self._digester.take(
-                lambda: table.digests_in(range_), lambda limit: table.outweighs(range_, limit), done
+                lambda: table.digests_in(range_), lambda limit: table.outweighs(limit, range_), done
             )
         except Exception as error:
             # Most likely what an object's own `snapshot_state` raised, which costs no more than

@@ -9,7 +9,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
@@ -41,7 +41,7 @@ from .calls import Call, CallBlocker, CallQueue
 from .changes import Changes
 from .driver import Driver
 from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
-from .gate import ReadGate
+from .gate import ReadGate, RefusingLock
 from .inquiries import Inquiries
 from .operations import Operation, is_stepping
 from .runners import AsyncioRunner, HasCancel, Loop, ThreadRunner, Timer
@@ -79,7 +79,7 @@ class Engine:
         self.gate = ReadGate(self.wake)
         self.calls = CallQueue(config)
         self.blocker = CallBlocker(self.calls, self.block)
-        self.reading = self.gate.lock
+        self.reading: AbstractContextManager[object] = self.gate.lock
         self.active = asyncio.Event() if config.drive == "manual" else None
         """Whether something has happened since a manual tick began."""
         self.closed: Future[None] = Future(self.blocker)
@@ -172,7 +172,7 @@ class Engine:
             log_worker=stores.log_worker,
             snapshot_worker=stores.snapshot_worker,
             snapshotter=self._world.snapshotter(stores, self.config),
-            digester=self._world.digester(self._post_event),
+            digester=self._world.digester(stores),
             gate=self.gate,
             calls=self.calls,
             on_progress=self._on_progress,
@@ -390,6 +390,8 @@ class Engine:
             self._leaving.cancel()
         told, self.failure = self.failure is not None, self.failure or error
         refusal = error if isinstance(error, NodeClosed | NodeFailed) else NodeFailed(str(error))
+        if not self.replica.table.is_readable:
+            self.reading = RefusingLock(refusal)
         self._end_calls(refusal)
         if not told:
             self._tell_objects()

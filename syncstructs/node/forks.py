@@ -11,14 +11,14 @@ import os
 import signal
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol
 
 from ..errors import NodeClosed
 from ..futures import Future
-from .gate import ReadGate
+from .gate import ReadGate, RefusingLock, again
 from .runners import HasCancel, Loop, Runner, Timer
 
 
@@ -48,10 +48,10 @@ def sparing_nodes() -> Iterator[None]:
         _spared.reset(token)
 
 
-def fork_child(work: Callable[[], object], keep: int = 2) -> int:
+def fork_child(work: Callable[[], object], keep: Collection[int] = ()) -> int:
     """Fork a child that does `work` on the memory as it is now, and ends; return its process id.
 
-    Its exit status is 0 if `work` returned. Of files above 2 it has only `keep` open.
+    Its exit status is 0 if `work` returned. Of files above 2 it has only those of `keep` open.
 
     Raises:
         OSError: there is no room for another process.
@@ -65,15 +65,18 @@ def fork_child(work: Callable[[], object], keep: int = 2) -> int:
     return child
 
 
-def _be_the_child(work: Callable[[], object], keep: int) -> NoReturn:
+def _be_the_child(work: Callable[[], object], keep: Collection[int]) -> NoReturn:
     status = 2
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # It would write to each object it looks at, and so have the whole memory copied.
         gc.disable()
         # Sockets and the directory's lock must not outlive the parent in its child.
-        os.closerange(3, keep)
-        os.closerange(max(keep, 2) + 1, os.sysconf("SC_OPEN_MAX"))
+        first = 3
+        for kept in sorted(keep):
+            os.closerange(first, kept)
+            first = max(first, kept + 1)
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
         work()
         status = 0
     finally:
@@ -104,12 +107,12 @@ class CutOffGate(ReadGate):
     def __init__(self, refusal: NodeClosed) -> None:
         super().__init__(lambda: None)
         self._refusal = refusal
-        self.lock = _Refusing(refusal)  # type: ignore[assignment]
+        self.lock = RefusingLock(refusal)  # type: ignore[assignment]
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Raise."""
-        raise _again(self._refusal)
+        raise again(self._refusal)
         yield
 
 
@@ -123,7 +126,7 @@ class CutOffRunner(Loop):
 
     def refuse(self) -> NoReturn:
         """Raise what tells that this process is a child."""
-        raise _again(self._refusal)
+        raise again(self._refusal)
 
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         main.close()
@@ -159,23 +162,6 @@ class CutOffRunner(Loop):
 
     def abort(self) -> None:
         """Do nothing: what was made is the parent's."""
-
-
-class _Refusing:
-    """Stands for a lock that nobody can have."""
-
-    def __init__(self, refusal: NodeClosed) -> None:
-        self._refusal = refusal
-
-    def __enter__(self) -> NoReturn:
-        raise _again(self._refusal)
-
-    def __exit__(self, *exc: object) -> None:
-        """Do nothing; never entered."""
-
-
-def _again(refusal: NodeClosed) -> NodeClosed:
-    return NodeClosed(*refusal.args)
 
 
 def _leave_open(loop: asyncio.AbstractEventLoop) -> None:

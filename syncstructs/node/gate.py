@@ -3,6 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn, TypeVar
+
+from ..errors import SyncError
+
+E = TypeVar("E", bound=SyncError)
 
 
 class ReadGate:
@@ -53,3 +58,21 @@ class ReadGate:
     def held_here(self) -> bool:
         """Return whether the calling thread holds the state, so that a wait would never end."""
         return threading.get_ident() in self._holders
+
+
+class RefusingLock:
+    """Stands for the lock of a gate behind which there is nothing to be read any more."""
+
+    def __init__(self, refusal: SyncError) -> None:
+        self._refusal = refusal
+
+    def __enter__(self) -> NoReturn:
+        raise again(self._refusal)
+
+    def __exit__(self, *exc: object) -> None:
+        """Do nothing; never entered."""
+
+
+def again(error: E) -> E:
+    """Return an error like this one, without its traceback."""
+    return type(error)(*error.args)

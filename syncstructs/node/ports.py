@@ -3,7 +3,7 @@
 A simulator replaces these, and only these.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..raft.messages import SnapshotMeta
@@ -61,12 +61,14 @@ class Snapshotter(Protocol):
     def take(
         self,
         point: SnapshotPoint,
-        image: Callable[[], bytes],
+        image: Callable[[], Iterable[bytes]],
+        outweigh: Callable[[int], bool],
         then: Callable[[SnapshotMeta | BaseException], Any],
     ) -> None:
         """Persist `image()`, the state at `point`, and report it by `then`.
 
         The state is that of the moment of the call, whatever is applied afterwards.
+        `outweigh(limit)` tells whether the objects hold more than so many values.
         """
 
 

@@ -1,18 +1,22 @@
 """Taking a snapshot of this replica: here if the state is small, in a forked child if not."""
 
 import os
-import threading
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from ..errors import StorageError
 from ..raft.messages import SnapshotMeta
 from ..replica import SnapshotPoint
 from ..storage.base import SnapshotStore
-from .forks import fork_child
-from .ports import Worker
+from .children import Children, while_parent_lives
+from .ports import Snapshotter, Worker
 
 Then = Callable[[SnapshotMeta | BaseException], Any]
+Image = Callable[[], Iterable[bytes]]
+
+# What a value counts for if `snapshot_fork_bytes` is to be reached, about.
+_VALUE_BYTES = 64
+# For hundreds of gigabytes on a slow disk.
+_CHILD_SECONDS = 24 * 3600.0
 
 
 class InlineSnapshotter:
@@ -23,75 +27,69 @@ class InlineSnapshotter:
         self._worker = worker
 
     def take(
-        self, point: SnapshotPoint, image: Callable[[], bytes], then: Then
+        self, point: SnapshotPoint, image: Image, outweigh: Callable[[int], bool], then: Then
     ) -> None:
         """Persist the state; see `Snapshotter`.
 
         Raises:
             Unserializable: a value in the state has no encoding.
         """
-        encoded = image()
-        self._worker.run(lambda: _save(self._store, point, encoded), then)
-
-
-class ForkingStore(SnapshotStore, Protocol):
-    """A store whose snapshots may be written by a child process."""
-
-    def rescan(self) -> SnapshotMeta | None:
-        """Return the newest whole snapshot after looking at the directory again."""
+        parts = list(image())
+        index, term, time, membership = point.index, point.term, point.time, point.membership
+        self._worker.run(lambda: self._store.save(index, term, time, membership, parts), then)
 
 
 class ForkSnapshotter:
-    """Fork when the state is large: the child writes it as it was, the node goes on.
+    """Fork when there is much to write: the child writes it as it was, the node goes on.
 
     The child does nothing but encode, write and exit; it touches no lock of another thread.
     """
 
-    def __init__(self, store: ForkingStore, worker: Worker, fork_bytes: int) -> None:
+    def __init__(
+        self, store: SnapshotStore, worker: Worker, children: Children, fork_bytes: int
+    ) -> None:
         self._inline = InlineSnapshotter(store, worker)
         self._store = store
         self._worker = worker
+        self._children = children
         self._fork_bytes = fork_bytes
 
     def take(
-        self, point: SnapshotPoint, image: Callable[[], bytes], then: Then
+        self, point: SnapshotPoint, image: Image, outweigh: Callable[[int], bool], then: Then
     ) -> None:
-        """Persist the state; see `Snapshotter`."""
-        latest = self._store.latest()
-        if latest is None or latest.size_bytes < self._fork_bytes:
-            self._inline.take(point, image, then)
+        """Persist the state; see `Snapshotter`.
+
+        Raises:
+            Unserializable: a value in the state has no encoding, and it is not done in a child.
+            OSError: there is no room for another process.
+        """
+        large = outweigh(self._fork_bytes // _VALUE_BYTES)
+        draft = self._store.draft() if large else None
+        if draft is None:
+            self._inline.take(point, image, outweigh, then)
             return
-        child = fork_child(lambda: _save(self._store, point, image()))
-        threading.Thread(
-            target=self._await,
-            args=(child, point, then),
-            name="syncstructs-snapshot-child",
-            daemon=True,
-        ).start()
+        index, term, time, membership = point.index, point.term, point.time, point.membership
 
-    def _await(self, child: int, point: SnapshotPoint, then: Then) -> None:
+        def told(result: SnapshotMeta | BaseException) -> None:
+            if isinstance(result, BaseException):
+                self._worker.run(draft.drop, lambda _: then(result))
+            else:
+                self._worker.run(lambda: draft.adopt(result), then)
+
         try:
-            _, status = os.waitpid(child, 0)
-        except ChildProcessError:
-            status = 0  # somebody in this process reaped it; the directory tells how it went
-
-        def look() -> SnapshotMeta:
-            found = self._store.rescan()
-            if status != 0 or found is None or found.index < point.index:
-                raise StorageError(f"the child that wrote the snapshot failed (status {status})")
-            return found
-
-        self._worker.run(look, then)
-
-
-def _save(store: SnapshotStore, point: SnapshotPoint, image: bytes) -> SnapshotMeta:
-    return store.save(point.index, point.term, point.time, point.membership, image)
+            self._children.do(
+                lambda: draft.write(index, term, time, membership, while_parent_lives(image())),
+                SnapshotMeta, told, name="snapshot", seconds=_CHILD_SECONDS, files=draft.files,
+            )  # fmt: skip
+        except BaseException:
+            draft.drop()
+            raise
 
 
 def make_snapshotter(
-    store: SnapshotStore, worker: Worker, fork_bytes: int
-) -> InlineSnapshotter | ForkSnapshotter:
-    """Return the kind that suits the store and the platform."""
-    if store.blocking and hasattr(os, "fork") and hasattr(store, "rescan"):
-        return ForkSnapshotter(store, worker, fork_bytes)  # type: ignore[arg-type]
+    store: SnapshotStore, worker: Worker, children: Children, fork_bytes: int
+) -> Snapshotter:
+    """Return the kind that suits the platform."""
+    if hasattr(os, "fork"):
+        return ForkSnapshotter(store, worker, children, fork_bytes)
     return InlineSnapshotter(store, worker)

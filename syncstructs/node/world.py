@@ -73,8 +73,8 @@ class World(Protocol):
     def snapshotter(self, stores: Stores, config: Config) -> Snapshotter:
         """Return what writes snapshots of the node's state."""
 
-    def digester(self, post: Callable[[Callable[[], object]], object]) -> Digester:
-        """Return what takes digests of the node's objects; `post` as that of `open_stores`."""
+    def digester(self, stores: Stores) -> Digester:
+        """Return what takes digests of the node's objects."""
 
     def network(
         self,
@@ -122,12 +122,12 @@ class Machine:
     def snapshotter(self, stores: Stores, config: Config) -> Snapshotter:
         """Return one that forks for large states where that is possible."""
         return make_snapshotter(
-            stores.snapshots, stores.snapshot_worker, config.snapshot_fork_bytes
+            stores.snapshots, stores.snapshot_worker, stores.children, config.snapshot_fork_bytes
         )
 
-    def digester(self, post: Callable[[Callable[[], object]], object]) -> Digester:
+    def digester(self, stores: Stores) -> Digester:
         """Return one that forks for large states where that is possible."""
-        return make_digester(post)
+        return make_digester(stores.children)
 
     def network(self, **settings: Any) -> Network:
         """Return links over TCP."""

@@ -51,6 +51,10 @@ class Range:
         return self.after < id_ <= self.last
 
 
+EVERYTHING: Final = Range(-1, 2**63, True)
+"""All objects."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A comparison for which this member is to take digests, at once."""

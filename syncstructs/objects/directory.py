@@ -7,15 +7,16 @@ commands since, and an instance that comes later is given both.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..codec import STATE_DEPTH, copy, decode, encode
 from ..errors import NodeFailed, ObjectExists
 from .context import Context, _current
-from .image import ObjectImage, encode_state
+from .image import ObjectImage, state_pieces
+from .pieces import state_of
 from .port import Binding, Port
-from .replicated import Replicated, find_body, find_class, type_name
+from .replicated import Replicated, drop_state, find_body, find_class, type_name
 from .versions import Versions, body_name, split_body
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Record:
         type_name: str,
         options: dict[str, Any],
         args: list[Any] | None,
-        state: bytes,
+        state: tuple[bytes, ...],
         backlog: list[bytes],
         methods: list[str],
     ) -> None:
@@ -60,7 +61,7 @@ class Record:
         self.adopted = False
         """Whether the instance was attached by the user of this member, not made for them."""
         self.state = state
-        """Detached: the state as bytes, before `backlog`. Empty while there is an instance."""
+        """Detached: the state in pieces, before `backlog`. Empty while there is an instance."""
         self.backlog = backlog
         self.methods = methods
         """Names of the commands of version 1 that the cluster takes for it, sorted: those of every
@@ -309,31 +310,25 @@ class Directory:
 
     # Images
 
-    def image(self) -> list[ObjectImage]:
-        """Return all objects with their states, in the order of ids.
+    def image(self) -> Iterator[ObjectImage]:
+        """Yield all objects with their states, in the order of ids.
 
         Raises:
-            Unserializable: a part of a state has no encoding; names the object and attribute.
+            Unserializable: a part of a state has no encoding; names the object and attribute. As
+                its pieces are taken.
         """
-        return [
-            ObjectImage(
-                r.id,
-                r.name,
-                r.type_name,
-                r.options,
-                r.args,
-                r.state if r.live is None else encode_state(r.name, r.live),
-                r.backlog,
-                r.methods,
+        for r in self.records.values():
+            pieces = r.state if r.live is None else state_pieces(r.name, r.live)
+            yield ObjectImage(
+                r.id, r.name, r.type_name, r.options, r.args, r.backlog, r.methods, pieces
             )
-            for r in self.records.values()
-        ]
 
-    def restore(self, images: list[ObjectImage]) -> None:
-        """Replace all objects by those of an image.
+    def restore(self, images: Iterable[ObjectImage]) -> None:
+        """Replace all objects by those of an image, one after the other.
 
         Offered instances are adopted, attached ones keep standing for their object, and those
-        whose object is gone are attached to nothing afterwards.
+        whose object is gone are attached to nothing afterwards. What an instance had is dropped
+        before it gets the other state, for there may be no room for both.
 
         Raises:
             NodeFailed: an instance refused its state, or calls other objects in its backlog.
@@ -342,14 +337,16 @@ class Directory:
         self.records, self._by_id, self.live, self.backlog_bytes = {}, {}, {}, 0
         for image in images:
             record = Record(
-                image.id, image.name, image.type_name, image.options, image.args, image.state,
+                image.id, image.name, image.type_name, image.options, image.args, (),
                 image.backlog, image.methods,
             )  # fmt: skip
             self._choose_bodies(record)
             old = former.get(record.name)
             if old is not None and old.live is not None and old.id == record.id:
-                self._refill(record, old.live)
+                self._refill(record, old.live, image.pieces)
                 record.adopted = old.adopted
+            else:
+                record.state = tuple(image.pieces)
             error = self.add(record)
             if error is not None:
                 _log.error("%s refused the state of a snapshot", record, exc_info=error)
@@ -360,8 +357,9 @@ class Directory:
 
     # Giving an instance its state
 
-    def _refill(self, record: Record, target: Replicated) -> None:
-        error = self._fill(record, target)
+    def _refill(self, record: Record, target: Replicated, pieces: Iterable[bytes]) -> None:
+        drop_state(target)
+        error = self._fill(record, target, pieces)
         if error is not None:
             raise NodeFailed(f"{record} refused the state of a snapshot: {error!r}") from error
         self._embody(record, target)
@@ -387,8 +385,12 @@ class Directory:
         else:
             _log.warning("%s stays detached here", record, exc_info=error_of_state)
 
-    def _fill(self, record: Record, target: Replicated) -> Exception | None:
+    def _fill(
+        self, record: Record, target: Replicated, pieces: Iterable[bytes] | None = None
+    ) -> Exception | None:
         """Give `target` the record's present state; return what it raised, or None.
+
+        `pieces`: the state before the backlog, if the record itself has it not.
 
         Raises:
             NodeFailed: the backlog cannot be applied late.
@@ -400,9 +402,9 @@ class Directory:
         target._binding = bound
         try:
             if record.live is not None:
-                target.restore_state(decode(encode_state(record.name, record.live)))
+                target.restore_state(state_of(state_pieces(record.name, record.live)))
             else:
-                target.restore_state(decode(record.state))
+                target.restore_state(state_of(record.state if pieces is None else pieces))
                 self._replay(record, target)
             if target._watch is not None:
                 target._watch.replaced(_current.get())
@@ -452,7 +454,7 @@ class Directory:
             record.live._binding = None
         self.backlog_bytes -= sum(map(len, record.backlog)) if record.name in self.records else 0
         record.live = target
-        record.state = b""
+        record.state = ()
         record.backlog = []
         self._open(record, target)
 
@@ -512,7 +514,7 @@ class Directory:
         assert binding.port is self._owner, record
         assert binding.bodies == record.bodies, record
         assert (binding.name, binding.target) == (record.name, record.id), record
-        assert record.state == b"", record
+        assert record.state == (), record
         assert record.backlog == [], record
 
 

@@ -1,23 +1,37 @@
 """The whole state of a replica as bytes: what a snapshot holds.
 
-Each object's state is encoded by itself, so a member that does not carry an object, or does not
-know its class, can keep the bytes and hand them over later, or to others.
+Written and read piece by piece, so that no copy of the whole is ever made: records, each behind its
+length, of which the first tells what is not in an object; then for each object a row about it, its
+state in the pieces of `pieces.py`, and an empty record; another empty one is the end. A member that
+does not carry an object, or does not know its class, keeps the pieces and hands them over later, or
+to others.
 """
 
-from typing import Any
+import struct
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Final
 
 import msgspec
 
 from ..codec import STATE_DEPTH, decode, encode
 from ..errors import DecodeError, NodeFailed, Unserializable
 from .comparison import Divergence, divergences_of, rows_of
+from .pieces import pieces_of, whole
 from .replicated import Replicated, type_name
 
-# What is written has the lowest format whose readers overlook nothing of it: 2 has the versions of
-# methods, and what differs between members. Whatever a reader must not overlook raises it, or that
-# member would go its own way.
-_FORMATS = {1: frozenset({"serial", "time", "applied_index", "sessions", "wanted", "objects"})}
+# Formats 1 and 2 were one value of the codec, of which 2 had the versions of methods, and what
+# differs between members. Whatever a reader must not overlook raises the format, or that member
+# would go its own way.
+_FORMATS: Final = {1: frozenset({"serial", "time", "applied_index", "sessions", "wanted"})}
 _FORMATS[2] = _FORMATS[1] | {"versions", "diverged"}
+_FORMATS[3] = _FORMATS[2]
+_FORMAT: Final = 3
+
+_LENGTH: Final = struct.Struct(">Q")
+_ROW_LENGTH: Final = 7
+# What is passed on at once, if a single record is not larger.
+_CHUNK_BYTES: Final = 256 * 1024
 
 
 class ObjectImage(msgspec.Struct, array_like=True):
@@ -29,11 +43,12 @@ class ObjectImage(msgspec.Struct, array_like=True):
     options: dict[str, Any]
     args: list[Any] | None
     """Positional arguments of its `create`; None if it was attached."""
-    state: bytes
     backlog: list[bytes]
-    """Commands since `state`, oldest first; only where the object is not attached."""
+    """Commands since `pieces`, oldest first; only where the object is not attached."""
     methods: list[str]
     """Names of its commands, sorted."""
+    pieces: Iterable[bytes]
+    """Its state; see `pieces.pieces_of`. To be taken once, and before the next object."""
 
 
 class Image(msgspec.Struct):
@@ -45,63 +60,170 @@ class Image(msgspec.Struct):
     sessions: Any
     wanted: tuple[str, ...]
     """Who is to have a vote."""
-    objects: list[ObjectImage]
+    objects: Iterable[ObjectImage]
+    """To be taken once."""
     versions: list[Any] | None = None
     """See `Versions.state`."""
     diverged: dict[int, Divergence] = msgspec.field(default_factory=dict)
     """The objects that are not the same on all members, by id."""
 
 
-def encode_image(image: Image) -> bytes:
-    """Return an image as bytes; `decode_image` of any later release reads them."""
-    is_plain = image.versions is None and not image.diverged
+# Writing
+
+
+def encode_image(image: Image) -> Iterator[bytes]:
+    """Yield an image in parts of some 256 KiB; `decode_image` of any later release reads them.
+
+    Raises:
+        Unserializable: a state holds a value without encoding.
+    """
+    parts: list[bytes] = []
+    size = 0
+    for record in _records(image):
+        parts += (_LENGTH.pack(len(record)), record)
+        size += _LENGTH.size + len(record)
+        if size >= _CHUNK_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    yield b"".join(parts)
+
+
+def _records(image: Image) -> Iterator[bytes]:
     fields = {
-        "version": 1 if is_plain else 2,
+        "version": _FORMAT,
         "serial": image.serial,
         "time": image.time,
         "applied_index": image.applied_index,
         "sessions": image.sessions,
         "wanted": list(image.wanted),
-        "objects": [
-            [o.id, o.name, o.type_name, o.options, o.args, o.state, o.backlog, o.methods]
-            for o in image.objects
-        ],
+        "versions": image.versions,
+        "diverged": rows_of(image.diverged),
     }
-    if not is_plain:
-        fields["versions"] = image.versions
-        fields["diverged"] = rows_of(image.diverged)
-    return encode(fields, max_depth=STATE_DEPTH)
+    yield encode(fields, max_depth=STATE_DEPTH)
+    for o in image.objects:
+        row = [o.id, o.name, o.type_name, o.options, o.args, o.backlog, o.methods]
+        yield encode(row, max_depth=STATE_DEPTH)
+        yield from o.pieces
+        yield b""
+    yield b""
 
 
-def decode_image(image: bytes) -> Image:
-    """Return what `encode_image` was given.
+# Reading
+
+
+def decode_image(chunks: Iterable[bytes]) -> Image:
+    """Return what `encode_image` was given, from its bytes in parts of any size.
+
+    No more of them is taken than what is asked of its objects needs.
 
     Raises:
-        NodeFailed: these bytes are no image, or of a release that came after this one.
+        NodeFailed: these bytes are no image, or of a release that came after this one. Also while
+            the objects are taken.
     """
+    steps = iter(chunks)
+    start = b""
+    while not start and (chunk := next(steps, None)) is not None:
+        start = chunk
     try:
-        fields = decode(image)
-        version = fields.pop("version")
-        if version in _FORMATS:
-            if unknown := sorted(fields.keys() - _FORMATS[version]):
-                raise DecodeError(f"{unknown[0]!r} is no part of format {version}")
-            return Image(
-                serial=fields["serial"],
-                time=fields["time"],
-                applied_index=fields["applied_index"],
-                sessions=fields["sessions"],
-                # Releases that could not change members did not say it.
-                wanted=tuple(fields.get("wanted", ())),
-                objects=[ObjectImage(*row) for row in fields["objects"]],
-                versions=fields["versions"] if version > 1 else None,
-                diverged=divergences_of(fields["diverged"]) if version > 1 else {},
-            )
+        if start[:1] == b"\0":
+            records = _split(chain([start], steps))
+            return _image(decode(_next(records)), _objects(records))
+        # A length of 2**56 and more is none: this is the first byte of a value.
+        fields = decode(b"".join([start, *steps]))
+        rows = fields.pop("objects", ())
+        return _image(fields, [_object([*row[:5], *row[6:]], whole(row[5])) for row in rows])
     except (DecodeError, LookupError, TypeError, AttributeError) as error:
-        raise NodeFailed(f"a snapshot of {len(image)} bytes cannot be read: {error}") from error
-    raise NodeFailed(
-        f"a snapshot has format {version!r}, but this release reads formats up to {max(_FORMATS)}"
-        " only; run this member with the release that the others run"
+        raise _unreadable(error) from error
+
+
+def _image(fields: dict[str, Any], objects: Iterable[ObjectImage]) -> Image:
+    version = fields.pop("version")
+    if version not in _FORMATS:
+        raise NodeFailed(
+            f"a snapshot has format {version!r}, but this release reads formats up to {_FORMAT}"
+            " only; run this member with the release that the others run"
+        )
+    if unknown := sorted(fields.keys() - _FORMATS[version]):
+        raise DecodeError(f"{unknown[0]!r} is no part of format {version}")
+    return Image(
+        serial=fields["serial"],
+        time=fields["time"],
+        applied_index=fields["applied_index"],
+        sessions=fields["sessions"],
+        # Releases that could not change members did not say it.
+        wanted=tuple(fields.get("wanted", ())),
+        objects=objects,
+        versions=fields["versions"] if version > 1 else None,
+        diverged=divergences_of(fields["diverged"]) if version > 1 else {},
     )
+
+
+def _objects(records: Iterator[bytes]) -> Iterator[ObjectImage]:
+    try:
+        while record := _next(records):
+            pieces = _until_empty(records)
+            yield _object(decode(record), pieces)
+            # What nobody wanted to have.
+            for _ in pieces:
+                pass
+    except DecodeError as error:
+        raise _unreadable(error) from error
+
+
+def _object(row: Any, pieces: Iterable[bytes]) -> ObjectImage:
+    if type(row) is not list or len(row) != _ROW_LENGTH:
+        raise DecodeError(f"a {type(row).__name__} where a row about an object should be")
+    id_, name, type_name, options, args, backlog, methods = row
+    return ObjectImage(id_, name, type_name, options, args, backlog, methods, pieces)
+
+
+def _until_empty(records: Iterator[bytes]) -> Iterator[bytes]:
+    while record := _next(records):
+        yield record
+
+
+def _next(records: Iterator[bytes]) -> bytes:
+    for record in records:
+        return record
+    raise _unreadable("its end is missing")
+
+
+def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the records in chunks whose limits are anywhere."""
+    kept = bytearray()
+    for chunk in chunks:
+        kept += chunk
+        at = 0
+        while len(kept) - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(kept, at)
+            end = at + _LENGTH.size + length
+            if end > len(kept):
+                break
+            yield bytes(memoryview(kept)[at + _LENGTH.size : end])
+            at = end
+        del kept[:at]
+    if kept:
+        raise _unreadable("it ends in the midst of a record")
+
+
+def _unreadable(error: object) -> NodeFailed:
+    return NodeFailed(f"a snapshot cannot be read: {error}")
+
+
+# States of single objects
+
+
+def state_pieces(name: str, target: Replicated) -> Iterator[bytes]:
+    """Yield the state of an object in pieces; equal states give equal ones on every member.
+
+    Raises:
+        Unserializable: a part of it has no encoding; names the object and the attribute.
+    """
+    state = target.snapshot_state()
+    try:
+        yield from pieces_of(state)
+    except Unserializable as error:
+        raise _with_place(name, target, state, error) from error
 
 
 def encode_state(name: str, target: Replicated) -> bytes:
@@ -115,9 +237,15 @@ def encode_state(name: str, target: Replicated) -> bytes:
         # Deeper than a call may be: a value that came in by a call is wrapped in the state.
         return encode(state, max_depth=STATE_DEPTH)
     except Unserializable as error:
-        raise Unserializable(
-            f"object {name!r} ({type_name(type(target))}){_culprit(state)}: {error}"
-        ) from error
+        raise _with_place(name, target, state, error) from error
+
+
+def _with_place(
+    name: str, target: Replicated, state: object, error: Unserializable
+) -> Unserializable:
+    return Unserializable(
+        f"object {name!r} ({type_name(type(target))}){_culprit(state)}: {error}"
+    )
 
 
 def _culprit(state: object) -> str:

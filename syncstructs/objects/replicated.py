@@ -580,6 +580,15 @@ def _refuse_to_wait(target: HasPort, name: str) -> None:
         )
 
 
+def drop_state(target: Replicated) -> None:
+    """Drop a state that is to be replaced, where all of it comes anew whatever there was before."""
+    if type(target).restore_state is Replicated.restore_state:
+        for name, value in vars(target).items():
+            if name not in target._local and not isinstance(value, Waiters):
+                # Its place stays: attributes have an order, which is part of the state as bytes.
+                vars(target)[name] = None
+
+
 def attach_arguments(name: str, target: Replicated) -> tuple[object, ...]:
     """Return the arguments of the command that attaches `target`: what the cluster records."""
     cls = type(target)

@@ -7,7 +7,7 @@ out are `NodeFailed` and `MemoryError`, after which this replica must not go on.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -31,11 +31,12 @@ from ..errors import (
 from ..raft.membership import MEMBER_COUNT_MAX, decode_membership, sorted_members
 from ..raft.messages import DIGEST_BYTES, REPORT_COUNT_MAX, Entry, EntryKind
 from .batches import Group, command_parts, decode_groups
-from .comparison import Divergence, Range, divergences_of, rows_of
+from .comparison import EVERYTHING, Divergence, Range, divergences_of, rows_of
 from .context import PARKED, CallId, Context, Outcome, _current, _Parked
 from .digest import digest_bytes, digest_of, outweighs
 from .directory import Directory, Record
-from .image import Image, decode_image, encode_image, encode_state
+from .image import Image, decode_image, encode_image, encode_state, state_pieces
+from .pieces import whole
 from .port import Port
 from .replicated import Replicated, not_in_force
 from .sessions import Sessions
@@ -53,6 +54,7 @@ Result = Outcome | _Parked
 _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 _DONE: Final = Outcome()
+_NOT_TAKEN_OVER: Final = "a snapshot was not taken over to its end"
 
 # What may come from outside in the midst of a command, where it is applied in a main thread; and
 # what other members may have had more memory for. All else is the command's own doing, everywhere.
@@ -494,7 +496,7 @@ class Table:
         if record is None:
             return self._enter(round_, name, type_name, options, None, state, methods)
         if (record.type_name, record.options) != (type_name, options):
-            asked = Record(0, name, type_name, options, None, b"", [], [])
+            asked = Record(0, name, type_name, options, None, (), [], [])
             raise ObjectMismatch(f"the cluster has {record}; here it was attached as {asked}")
         return self._join(round_, record, methods)
 
@@ -529,7 +531,7 @@ class Table:
         encoded = encode(state, max_depth=STATE_DEPTH)
         plain, bodies = split_bodies(methods)
         self._learn(type_name, bodies)
-        record = Record(serial, name, type_name, options, args, encoded, [], plain)
+        record = Record(serial, name, type_name, options, args, whole(encoded), [], plain)
         error = self._directory.add(record)
         round_.applied.changed = True
         return Outcome(None, error)
@@ -574,12 +576,14 @@ class Table:
 
     # The whole state
 
-    def image(self) -> bytes:
-        """Return the whole state as bytes.
+    def image(self) -> Iterator[bytes]:
+        """Return the whole state as bytes, in parts that are made as they are taken.
+
+        Nothing may be applied before the last one is.
 
         Raises:
             Unserializable: the state of an object holds a value without encoding; the message
-                names object and attribute.
+                names object and attribute. As the parts are taken.
             NodeFailed: an entry was left half applied.
         """
         self._refuse_torn()
@@ -596,8 +600,10 @@ class Table:
             )
         )
 
-    def restore(self, image: bytes) -> None:
-        """Replace the whole state by an image; instances go on standing for their objects.
+    def restore(self, image: Iterable[bytes]) -> None:
+        """Replace the whole state by an image, in parts of any size.
+
+        Instances go on standing for their objects.
 
         Raises:
             NodeFailed: the image cannot be read, or an instance refused its state.
@@ -608,7 +614,7 @@ class Table:
         self.wanted = parts.wanted
         self.versions.restore(parts.versions)
         self.diverged = parts.diverged
-        self._torn = "a snapshot was not taken over to its end"
+        self._torn = _NOT_TAKEN_OVER
         token = _current.set(self._context())
         try:
             self._directory.restore(parts.objects)
@@ -627,7 +633,7 @@ class Table:
             Unserializable: as `image` does.
         """
         return {
-            name: digest_bytes([encode_state(name, target)])
+            name: digest_bytes(state_pieces(name, target))
             for name, target in self.objects.items()
         }
 
@@ -638,7 +644,7 @@ class Table:
         """
         return {id_: _digest(live) for id_, live in self._attached(range_)}
 
-    def outweighs(self, range_: Range, limit: int) -> bool:
+    def outweighs(self, limit: int, range_: Range = EVERYTHING) -> bool:
         """Return whether the objects in a range hold more than `limit` values; see `outweighs`."""
         values = [
             value.state() if isinstance(value, Waiters) else value
@@ -667,6 +673,11 @@ class Table:
         )  # fmt: skip
         about = [encode(part) for part in parts]
         return digest_bytes([*about, *states])
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether objects have the state of some time: not if a snapshot was taken over in part."""
+        return self._torn is not _NOT_TAKEN_OVER
 
     def _refuse_torn(self) -> None:
         if self._torn is not None:
@@ -720,7 +731,7 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
 
 def _digest(target: Replicated) -> bytes:
     try:
-        return digest_of([encode_state("", target)])
+        return digest_of(state_pieces("", target))
     except Unserializable:
         return bytes(DIGEST_BYTES)
 

@@ -4,7 +4,7 @@ Every method may block on the disk; a driver calls them off its own thread, one 
 order. When a method returns, what it was given is durable (or the store is a memory store).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..raft.effects import Append
@@ -51,12 +51,15 @@ class SnapshotStore(Protocol):
         """Return the newest whole snapshot, or None."""
 
     def save(
-        self, index: int, term: int, time: int, membership: Membership, image: bytes
+        self, index: int, term: int, time: int, membership: Membership, image: Iterable[bytes]
     ) -> SnapshotMeta:
-        """Persist `image` as the snapshot that reaches to `index`, and prune older ones."""
+        """Persist an image as the snapshot that reaches to `index`, and prune older ones."""
 
-    def load(self, snapshot: SnapshotMeta) -> bytes:
-        """Return the image, its checksum verified."""
+    def draft(self) -> "Draft | None":
+        """Return what a forked child can write a snapshot to; None if there is no such way."""
+
+    def load(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
+        """Verify the checksum of the image, then return it in parts, read as they are taken."""
 
     def read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
         """Return a piece of the image, or None if the snapshot has been pruned meanwhile."""
@@ -69,3 +72,25 @@ class SnapshotStore(Protocol):
 
     def close(self) -> None:
         """Release files; idempotent."""
+
+
+class Draft(Protocol):
+    """A snapshot that a forked child writes, and that its parent then makes one of the store's."""
+
+    files: tuple[int, ...]
+    """What the child must not close of the files that it has from its parent."""
+
+    def write(
+        self, index: int, term: int, time: int, membership: Membership, image: Iterable[bytes]
+    ) -> SnapshotMeta:
+        """Write an image, in the child."""
+
+    def adopt(self, snapshot: SnapshotMeta) -> SnapshotMeta:
+        """Keep what the child said that it has written, and prune older ones; in the parent.
+
+        Raises:
+            StorageError: it is not there.
+        """
+
+    def drop(self) -> None:
+        """Remove what the child has left half done; in the parent."""

@@ -1,13 +1,19 @@
 """Stores that keep everything in this process: nothing blocks, and nothing survives it."""
 
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO, UnsupportedOperation
+from typing import IO, Final, NamedTuple
 
 from ..errors import DataDirDamaged, StorageError
 from ..raft.effects import Append
 from ..raft.membership import Membership
 from ..raft.messages import EntryId, HardState, Restored, SnapshotMeta
 from .replay import Piece, Replay
+
+_PIECE_BYTES: Final = 1024 * 1024
+_KEPT: Final = 2
 
 
 class MemoryLog:
@@ -59,76 +65,173 @@ class MemoryLog:
         self._log._check()
 
 
+class _Kept(NamedTuple):
+    snapshot: SnapshotMeta
+    file: IO[bytes]
+
+
+def in_memory(size_bytes: int) -> IO[bytes]:
+    """Return a file that is nowhere but in the memory of this process."""
+    return BytesIO()
+
+
 class MemorySnapshots:
-    """A `SnapshotStore` in memory; keeps the newest two."""
+    """A `SnapshotStore` that keeps the newest two for as long as the process lives.
+
+    `new_file(size_bytes)`: where an image of that size is to be kept. `lasting`: it outlives the
+    node, as in a simulation.
+    """
 
     blocking = False
 
-    def __init__(self) -> None:
-        self._kept: list[tuple[SnapshotMeta, bytes]] = []
-        self._incoming: tuple[SnapshotMeta, bytearray] | None = None
+    def __init__(
+        self, new_file: Callable[[int], IO[bytes]] = in_memory, *, lasting: bool = False
+    ) -> None:
+        self._new_file = new_file
+        self._lasting = lasting
+        self._kept: list[_Kept] = []
+        self._incoming: _Kept | None = None
 
     def latest(self) -> SnapshotMeta | None:
         """Return the newest snapshot, or None."""
-        return self._kept[-1][0] if self._kept else None
+        return self._kept[-1].snapshot if self._kept else None
 
     def save(
-        self, index: int, term: int, time: int, membership: Membership, image: bytes
+        self, index: int, term: int, time: int, membership: Membership, image: Iterable[bytes]
     ) -> SnapshotMeta:
-        """Keep `image`, and forget all but the newest two."""
-        checksum = zlib.crc32(image)
-        snapshot = SnapshotMeta(index, term, time, len(image), checksum, membership)
-        self._keep(snapshot, image)
-        return snapshot
+        """Keep an image, and forget all but the newest two."""
+        parts = list(image)
+        draft = _Draft(self, self._new_file(sum(map(len, parts))))
+        return draft.adopt(draft.write(index, term, time, membership, parts))
 
-    def load(self, snapshot: SnapshotMeta) -> bytes:
-        """Return the image.
+    def draft(self) -> "_Draft | None":
+        """Return what a child can write to; None if that would be memory of its own."""
+        file = self._new_file(2**63)
+        try:
+            return _Draft(self, file, (file.fileno(),))
+        except UnsupportedOperation:
+            return None
+
+    def load(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
+        """Return the image in parts.
 
         Raises:
-            StorageError: it is not kept any more.
+            StorageError: it is not kept any more. Also while the parts are taken.
         """
-        image = self._find(snapshot)
-        if image is None:
-            raise StorageError(f"the snapshot at entry {snapshot.index} is not kept any more")
-        return image
+        if self._find(snapshot) is None:
+            raise _not_kept(snapshot)
+        return self._parts(snapshot)
+
+    def _parts(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
+        for offset in range(0, snapshot.size_bytes, _PIECE_BYTES):
+            part = self._read(snapshot, offset, _PIECE_BYTES)
+            if part is None:
+                raise _not_kept(snapshot)
+            yield part
 
     def read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
         """Return a piece of the image, or None if the snapshot has been pruned meanwhile."""
-        image = self._find(snapshot)
-        return None if image is None else image[offset : offset + size]
+        return self._read(snapshot, offset, size)
+
+    def _read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
+        file = self._find(snapshot)
+        if file is None:
+            return None
+        file.seek(offset)
+        return file.read(size)
 
     def write(self, snapshot: SnapshotMeta, offset: int, data: bytes) -> int:
         """Keep a received piece; return the offset wanted next (unchanged if `offset` is off)."""
-        if self._incoming is None or self._incoming[0] != snapshot:
-            self._incoming = (snapshot, bytearray())
-        arrived = self._incoming[1]
-        if offset == len(arrived) and offset + len(data) <= snapshot.size_bytes:
-            arrived += data
-        return len(arrived)
+        if self._incoming is None or self._incoming.snapshot != snapshot:
+            self._drop_incoming()
+            self._incoming = _Kept(snapshot, self._new_file(snapshot.size_bytes))
+        file = self._incoming.file
+        arrived = file.seek(0, os.SEEK_END)
+        if offset == arrived and offset + len(data) <= snapshot.size_bytes:
+            file.write(data)
+            arrived += len(data)
+        return arrived
 
     def finish(self, snapshot: SnapshotMeta) -> bool:
         """Keep the received image if it is whole; False (and nothing kept) if it is corrupt."""
-        if self._incoming is None or self._incoming[0] != snapshot:
+        incoming = self._incoming
+        if incoming is None or incoming.snapshot != snapshot:
             return False
-        image = bytes(self._incoming[1])
+        if _measured(incoming.file) != (snapshot.size_bytes, snapshot.checksum):
+            self._drop_incoming()
+            return False
         self._incoming = None
-        if len(image) != snapshot.size_bytes or zlib.crc32(image) != snapshot.checksum:
-            return False
-        self._keep(snapshot, image)
+        self._keep(incoming)
         return True
 
     def close(self) -> None:
-        """Drop what arrived in part; idempotent."""
-        self._incoming = None
+        """Drop what arrived in part, and the rest if it is not lasting; idempotent."""
+        self._drop_incoming()
+        while self._kept and not self._lasting:
+            self._kept.pop().file.close()
 
-    def _find(self, snapshot: SnapshotMeta) -> bytes | None:
-        return next((image for known, image in self._kept if known == snapshot), None)
+    def _find(self, snapshot: SnapshotMeta) -> IO[bytes] | None:
+        return next((kept.file for kept in self._kept if kept.snapshot == snapshot), None)
 
-    def _keep(self, snapshot: SnapshotMeta, image: bytes) -> None:
-        kept = [pair for pair in self._kept if pair[0].id != snapshot.id]
-        self._kept = sorted([*kept, (snapshot, image)], key=lambda pair: pair[0].id)[-2:]
+    def _keep(self, new: _Kept) -> None:
+        same = [kept for kept in self._kept if kept.snapshot.id == new.snapshot.id]
+        others = [kept for kept in self._kept if kept.snapshot.id != new.snapshot.id]
+        ordered = sorted([*others, new], key=lambda kept: kept.snapshot.id)
+        self._kept = ordered[-_KEPT:]
+        for kept in (*same, *ordered[:-_KEPT]):
+            kept.file.close()
+
+    def _drop_incoming(self) -> None:
+        if self._incoming is not None:
+            self._incoming.file.close()
+            self._incoming = None
 
     def _check(self) -> None:
-        assert len(self._kept) <= 2
-        for snapshot, image in self._kept:
-            assert (len(image), zlib.crc32(image)) == (snapshot.size_bytes, snapshot.checksum)
+        assert len(self._kept) <= _KEPT
+        for snapshot, file in self._kept:
+            assert _measured(file) == (snapshot.size_bytes, snapshot.checksum)
+
+
+class _Draft:
+    """An image that is being written to a file without a name."""
+
+    def __init__(
+        self, store: MemorySnapshots, file: IO[bytes], files: tuple[int, ...] = ()
+    ) -> None:
+        self.files = files
+        self._store = store
+        self._file = file
+
+    def write(
+        self, index: int, term: int, time: int, membership: Membership, image: Iterable[bytes]
+    ) -> SnapshotMeta:
+        """Write an image."""
+        size_bytes = checksum = 0
+        for part in image:
+            self._file.write(part)
+            checksum = zlib.crc32(part, checksum)
+            size_bytes += len(part)
+        self._file.flush()
+        return SnapshotMeta(index, term, time, size_bytes, checksum, membership)
+
+    def adopt(self, snapshot: SnapshotMeta) -> SnapshotMeta:
+        """Keep what was written, and forget all but the newest two."""
+        self._store._keep(_Kept(snapshot, self._file))
+        return snapshot
+
+    def drop(self) -> None:
+        """Forget what was written."""
+        self._file.close()
+
+
+def _measured(file: IO[bytes]) -> tuple[int, int]:
+    """Return size and checksum of what is in a file."""
+    size_bytes = checksum = file.seek(0)
+    while part := file.read(_PIECE_BYTES):
+        size_bytes += len(part)
+        checksum = zlib.crc32(part, checksum)
+    return size_bytes, checksum
+
+
+def _not_kept(snapshot: SnapshotMeta) -> StorageError:
+    return StorageError(f"the snapshot at entry {snapshot.index} is not kept any more")

@@ -12,9 +12,11 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace as struct_replace
 
 from ..errors import DataDirDamaged, StorageError
 from ..raft.membership import Membership
@@ -28,13 +30,17 @@ _KEPT: Final = 2
 _FORMAT: Final = 1
 _MAGIC: Final = b"syncsnap"
 _PREFIX: Final = struct.Struct(">8sII")
-_PIECE_BYTES: Final = 8 * 1024 * 1024
+_PIECE_BYTES: Final = 1024 * 1024
+# A header has the names of all members; a length that was damaged must not make it a gigabyte.
+_HEADER_BYTES_MAX: Final = 1024 * 1024
 
 
 class _Header(msgspec.Struct, frozen=True, array_like=True):
     format: int
     data_dir: str
     snapshot: SnapshotMeta
+    padding: bytes = b""
+    """Makes room for what is known only when the image is written."""
 
 
 class _Incoming:
@@ -110,7 +116,7 @@ class DiskSnapshots:
         try:
             snapshot = self._inspect(name)
             self._kept = (snapshot,)
-            self.load(snapshot)
+            self._verify(snapshot)
         except DataDirDamaged as error:
             return SnapshotView(name, index, size_bytes, snapshot, str(error))
         finally:
@@ -130,46 +136,70 @@ class DiskSnapshots:
         return self.latest()
 
     def save(
-        self, index: int, term: int, time: int, membership: Membership, image: bytes
+        self, index: int, term: int, time: int, membership: Membership, image: Iterable[bytes]
     ) -> SnapshotMeta:
-        """Persist `image` as the snapshot that reaches to `index`, and prune older ones.
+        """Persist an image as the snapshot that reaches to `index`, and prune older ones.
 
         Raises:
-            StorageError: the disk failed or is full; nothing of it is left.
+            StorageError: the disk failed or is full; nothing of it is left. Nor is it if the image
+                raises.
         """
-        checksum = zlib.crc32(image)
-        snapshot = SnapshotMeta(index, term, time, len(image), checksum, membership)
+        # What it will be is known at the end; these are the largest numbers.
+        draft = SnapshotMeta(index, term, time, 2**64 - 1, 2**32 - 1, membership)
         # Parent and child may both be at it.
-        aside = f"{_name(snapshot)}.{os.getpid()}{_ASIDE}"
+        aside = f"{_name(draft)}.{os.getpid()}{_ASIDE}"
         with explained("write a snapshot to", self._directory.path):
             try:
-                file = self._begin(aside, snapshot)
+                file = self._begin(aside, draft)
                 try:
-                    begin = file.size()
-                    for at in range(0, len(image), _PIECE_BYTES):
-                        file.write(begin + at, memoryview(image)[at : at + _PIECE_BYTES])
+                    begin = at = file.size()
+                    checksum = 0
+                    for part in image:
+                        file.write(at, part)
+                        checksum = zlib.crc32(part, checksum)
+                        at += len(part)
+                    snapshot = struct_replace(draft, size_bytes=at - begin, checksum=checksum)
+                    file.write(0, self._header(snapshot, begin))
                     file.sync()
                 finally:
                     file.close()
                 self._adopt(aside, snapshot)
-            except OSError:
+            except Exception:
                 self._remove(aside)
                 raise
         return snapshot
 
-    def load(self, snapshot: SnapshotMeta) -> bytes:
-        """Return the image, its checksum verified.
+    def draft(self) -> "_Draft":
+        """Return what a child of a fork writes; it opens the files that it needs by itself."""
+        return _Draft(self)
+
+    def load(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
+        """Verify the checksum of the image, then return it in parts, read as they are taken.
 
         Raises:
             DataDirDamaged: it is not what was written.
-            StorageError: it cannot be read.
+            StorageError: it cannot be read, or is not kept any more. Also while the parts are
+                taken.
         """
-        image = self._read(snapshot, 0, snapshot.size_bytes)
-        if image is None:
-            raise StorageError(f"the snapshot at entry {snapshot.index} is not kept any more")
-        if len(image) != snapshot.size_bytes or zlib.crc32(image) != snapshot.checksum:
+        self._verify(snapshot)
+        return self._parts(snapshot)
+
+    def _verify(self, snapshot: SnapshotMeta) -> None:
+        checksum = 0
+        for part in self._parts(snapshot):
+            checksum = zlib.crc32(part, checksum)
+        if checksum != snapshot.checksum:
             raise self._damaged(_name(snapshot), "its checksum is wrong")
-        return image
+
+    def _parts(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
+        for offset in range(0, snapshot.size_bytes, _PIECE_BYTES):
+            size = min(_PIECE_BYTES, snapshot.size_bytes - offset)
+            part = self._read(snapshot, offset, size)
+            if part is None:
+                raise StorageError(f"the snapshot at entry {snapshot.index} is not kept any more")
+            if len(part) != size:
+                raise self._damaged(_name(snapshot), "it is cut off")
+            yield part
 
     def read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
         """Return a piece of the image, or None if the snapshot has been pruned meanwhile."""
@@ -240,16 +270,22 @@ class DiskSnapshots:
     def _begin(self, name: str, snapshot: SnapshotMeta) -> File:
         """Return a new file with the header of `snapshot`; the image goes behind it."""
         self._remove(name)
-        header = _Header(_FORMAT, self._directory.identity.id, snapshot)
-        payload = msgspec.msgpack.encode(header)
         file = self._directory.disk.open(self._directory.at(name), "create")
         try:
-            file.write(0, _PREFIX.pack(_MAGIC, zlib.crc32(payload), len(payload)) + payload)
+            file.write(0, self._header(snapshot))
         except OSError:
             file.close()
             self._remove(name)
             raise
         return file
+
+    def _header(self, snapshot: SnapshotMeta, size_bytes: int = 0) -> bytes:
+        """Return what stands before an image, made as long as `size_bytes` if it is shorter."""
+        header = _Header(_FORMAT, self._directory.identity.id, snapshot)
+        payload = msgspec.msgpack.encode(header)
+        if missing := max(0, size_bytes - _PREFIX.size - len(payload)):
+            payload = msgspec.msgpack.encode(struct_replace(header, padding=bytes(missing)))
+        return _PREFIX.pack(_MAGIC, zlib.crc32(payload), len(payload)) + payload
 
     def _adopt(self, name: str, snapshot: SnapshotMeta) -> None:
         """Give a synced file its final name, and forget all but the newest snapshots."""
@@ -305,8 +341,7 @@ class DiskSnapshots:
         if len(prefix) < _PREFIX.size:
             raise self._damaged(name, "its header is cut off")
         magic, checksum, length = _PREFIX.unpack(prefix)
-        # A length that was damaged must not make this read a gigabyte.
-        payload = file.read(_PREFIX.size, min(length, 4096))
+        payload = file.read(_PREFIX.size, min(length, _HEADER_BYTES_MAX))
         if magic != _MAGIC or checksum != zlib.crc32(payload):
             raise self._damaged(name, "its header is bad")
         try:
@@ -366,6 +401,36 @@ class DiskSnapshots:
         assert len(self._kept) <= _KEPT, self._kept
         incoming = self._incoming
         assert incoming is None or incoming.arrived <= incoming.snapshot.size_bytes
+
+
+class _Draft:
+    """A snapshot that is saved by a copy of the store in a child."""
+
+    files: tuple[int, ...] = ()
+
+    def __init__(self, store: DiskSnapshots) -> None:
+        self._store = store
+
+    def write(
+        self, index: int, term: int, time: int, membership: Membership, image: Iterable[bytes]
+    ) -> SnapshotMeta:
+        """Persist an image; see `DiskSnapshots.save`."""
+        return self._store.save(index, term, time, membership, image)
+
+    def adopt(self, snapshot: SnapshotMeta) -> SnapshotMeta:
+        """Look at the directory again, where a child has written this or a newer one.
+
+        Raises:
+            StorageError: it is not there.
+        """
+        found = self._store.rescan()
+        if found is None or found.index < snapshot.index:
+            raise StorageError(f"the snapshot at entry {snapshot.index} has vanished")
+        return found
+
+    def drop(self) -> None:
+        """Remove what a child has left half done."""
+        self._store.rescan()
 
 
 def _name(snapshot: SnapshotMeta) -> str:

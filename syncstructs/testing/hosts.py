@@ -107,7 +107,7 @@ class Host:
         self.lives: list[Life] = []
         """All of them: what a dead one refers to must not be collected while the run goes on."""
         self.log = MemoryLog(lasting=True)
-        self.snapshots = MemorySnapshots()
+        self.snapshots = MemorySnapshots(lasting=True)
         self.is_made = False
         """Whether a node was here since the disk held nothing; and as what it was started:"""
         self.members: tuple[str, ...] = ()
@@ -188,7 +188,7 @@ class Host:
         """Lose everything on the disk; only while it is down."""
         assert self.life is None, self.address
         self.log = MemoryLog(lasting=self.may_forget is None)
-        self.snapshots = MemorySnapshots()
+        self.snapshots = MemorySnapshots(lasting=True)
         self.is_made, self.members, self.joined = False, (), False
         self.was_erased = True
         self.watcher.erased(self)
@@ -372,7 +372,7 @@ class Life:
         """Return one that never forks."""
         return InlineSnapshotter(stores.snapshots, stores.snapshot_worker)
 
-    def digester(self, post: Callable[[Callable[[], object]], object]) -> Digester:
+    def digester(self, stores: Stores) -> Digester:
         """Return one that never forks."""
         return InlineDigester()
 

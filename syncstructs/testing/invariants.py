@@ -12,7 +12,7 @@ A check costs what has changed since the last one, so that it can be made after 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -297,7 +297,7 @@ class Invariants(Watcher):
                     self._fail(life, wrong)
             return applied
 
-        def watched_restore(image: bytes) -> None:
+        def watched_restore(image: Iterable[bytes]) -> None:
             restore(image)
             self.skipped.add(life)
             self._compare_state(life)

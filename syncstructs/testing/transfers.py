@@ -8,7 +8,7 @@ the calls that a snapshot covers nobody knows a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -46,10 +46,11 @@ class Transfers:
         core = life.core
         install, written = replica.install, replica.chunk_written
 
-        def watched_install(snapshot: SnapshotMeta, image: bytes) -> Any:
+        def watched_install(snapshot: SnapshotMeta, parts: Iterable[bytes]) -> Any:
+            image = b"".join(parts)
             if len(image) != snapshot.size_bytes or crc32(image) != snapshot.checksum:
                 self._fail(life, f"takes over {len(image)} bytes that are not those of {snapshot}")
-            progress = install(snapshot, image)
+            progress = install(snapshot, [image])
             for _, outcome in progress.ended:
                 if outcome.error is None:
                     self._fail(life, f"gives a call a result out of {snapshot}: {outcome.value!r}")
@@ -151,7 +152,7 @@ class Transfers:
 def _image(life: Life, store: SnapshotStore, snapshot: SnapshotMeta) -> bytes | None:
     """Return what a store keeps as the image of a snapshot, whatever its disk makes of reads."""
     if isinstance(store, MemorySnapshots):
-        return store._find(snapshot)
+        return store._read(snapshot, 0, snapshot.size_bytes)
     disk = life.host.disk
     assert disk is not None, life.host.address
     content = disk.peek(_name(snapshot))

@@ -8,7 +8,7 @@ import pytest
 
 from syncstructs import Node, ReplDict, Replicated, replicated
 from syncstructs.cli.processes import free_addresses
-from syncstructs.node import digester
+from syncstructs.node import children
 
 LARGE = 30_000
 
@@ -61,13 +61,13 @@ def start():
 def forks(monkeypatch):
     """How many children have taken digests."""
     made = []
-    fork = digester.fork_child
+    fork = children.fork_child
 
     def count(work, keep):
         made.append(work)
         return fork(work, keep)
 
-    monkeypatch.setattr(digester, "fork_child", count)
+    monkeypatch.setattr(children, "fork_child", count)
     return made
 
 

@@ -212,7 +212,7 @@ class LocalCluster:
     def renew(self, member: int) -> None:
         """Replace a member's table by a new one that is given an image; handles are lost."""
         port = self.members[member]
-        image = port.table.image()
+        image = list(port.table.image())
         for target in port.table.objects.values():
             target._binding = None
         port.table = port.new_table()
@@ -221,7 +221,7 @@ class LocalCluster:
     def reload(self, member: int) -> None:
         """Pass a member's state through an image; its handles stay."""
         table = self.members[member].table
-        table.restore(table.image())
+        table.restore(list(table.image()))
 
     def digest_equal(self) -> bool:
         """Check all tables, and that they are equal; True, or an AssertionError naming objects."""

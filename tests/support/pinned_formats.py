@@ -26,6 +26,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
+from images import image_of
 from local_cluster import LocalCluster
 
 from syncstructs import (
@@ -46,6 +47,7 @@ from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import PROTOCOL_VERSION, Hello, encode_hello, encode_refusal
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.comparison import rows_of
+from syncstructs.objects.pieces import state_of
 from syncstructs.objects.replicated import (
     Replicated,
     _classes,
@@ -292,7 +294,9 @@ def described(table: Table) -> str:
         if record.live is not None:
             lines.append(f"    holds {shown(record.live.snapshot_state())}")
         else:
-            lines.append(f"    kept {shown([record.state, *record.backlog])}")
+            # However many pieces it is kept in.
+            state = encode(state_of(record.state))
+            lines.append(f"    kept {shown([state, *record.backlog])}")
     return "\n".join(lines) + "\n"
 
 
@@ -306,8 +310,8 @@ def contents(objects: Mapping[str, Replicated]) -> str:
 
 
 def make_images() -> dict[str, tuple[bytes, str]]:
-    """Return images with their content: before versions were used, after it, and of members of
-    which some objects differ."""
+    """Return images with their content: before versions were used, after it, of members of which
+    some objects differ, and with states that stand there in blocks."""
     cluster = LocalCluster(2)
     made = {name: cluster.attach(name, make) for name, make in TYPES.items() if name != "stock"}
     made["counter"][0].add(2)
@@ -332,7 +336,7 @@ def make_images() -> dict[str, tuple[bytes, str]]:
     cluster.create(1, "scores", ReplDict, {"ann": 12})
     cluster.members[0].system("change_members", [], [], ["member0:1", "member1:1"])
     before = cluster.members[1].table
-    images = {"plain": (before.image(), described(before))}
+    images = {"plain": (image_of(before), described(before))}
     bodies = {"pinned_formats.Stock": ["give:2", "take:2"]}
     for member in cluster.members:
         member.system("know", 2, 1, bodies)
@@ -342,11 +346,14 @@ def make_images() -> dict[str, tuple[bytes, str]]:
     stocks[1].take_twice(3)
     stocks[1].give(7)
     detached.put(2)
-    images["versions"] = (before.image(), described(before))
+    images["versions"] = (image_of(before), described(before))
     ids = [record.id for record in before._directory.records.values()]
     rows = [[ids[0], [3, ["member0:1"]]], [ids[2], [before.applied_index, ["member0:1", "x:1"]]]]
     cluster.members[0].system("note_divergence", rows)
-    images["diverged"] = (before.image(), described(before))
+    images["diverged"] = (image_of(before), described(before))
+    made["list"][0].extend(range(200))
+    made["dict"][0].update({f"key-{number}": "x" * number for number in range(100)})
+    images["large"] = (image_of(before), described(before))
     return images
 
 
@@ -383,8 +390,8 @@ def write_stores(path: Path) -> None:
     wal.append([Append(2, entries=entries[:4]), Append(3, hard_state=m.HardState(1, "a:1"))])
     for entry in entries[4:]:
         wal.append([Append(4, entries=[entry])])
-    snapshots.save(3, 1, 3000, membership, make_images()["plain"][0])
-    snapshots.save(4, 1, 4000, membership, make_images()["versions"][0])
+    snapshots.save(3, 1, 3000, membership, [make_images()["plain"][0]])
+    snapshots.save(4, 1, 4000, membership, [make_images()["versions"][0]])
     wal.compact(4)
     # Replaces two entries.
     wal.append([Append(5, m.HardState(2), entries=[m.Entry(2, 8, 9500, m.EntryKind.NOOP, b"")])])
@@ -401,7 +408,7 @@ def read_stores(path: Path) -> dict[str, Any]:
     wal = Wal(directory, segment_bytes=600)
     latest = snapshots.latest()
     assert latest is not None
-    image = snapshots.load(latest)
+    image = b"".join(snapshots.load(latest))
     restored = wal.load(latest)
     wal.close()
     snapshots.close()

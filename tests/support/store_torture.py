@@ -97,7 +97,7 @@ class Torture:
             self.log = Wal(self.directory, segment_bytes=self.segment_bytes)
             self.snapshots = DiskSnapshots(self.directory)
             latest = self.snapshots.latest()
-            image = b"" if latest is None else self.snapshots.load(latest)
+            image = b"" if latest is None else b"".join(self.snapshots.load(latest))
             restored = self.log.load(latest)
         except DataDirDamaged as error:
             raise AssertionError(f"a sound disk is refused: {error}") from error
@@ -197,7 +197,8 @@ class Torture:
         index = self.random.choice(choice)
         snapshot, image = self._new_snapshot(index, self.model.entries[index].term)
         fields = snapshot.index, snapshot.term, snapshot.time, snapshot.membership
-        if self._snapshot(lambda: self.snapshots.save(*fields, image), snapshot):
+        parts = [image[:700], image[700:]]
+        if self._snapshot(lambda: self.snapshots.save(*fields, parts), snapshot):
             self._guard(lambda: self.log.compact(self.snapshot.index))
 
     def read_snapshot(self):
@@ -308,7 +309,7 @@ class Torture:
             directory = open_data_dir("/data", cluster="c", address="a:1", disk=self.disk)
             snapshots = DiskSnapshots(directory)
             latest = snapshots.latest()
-            image = b"" if latest is None else snapshots.load(latest)
+            image = b"" if latest is None else b"".join(snapshots.load(latest))
             restored = Wal(directory, segment_bytes=self.segment_bytes).load(latest)
         except StorageError:
             after = {name: bytes(content) for name, content in self.disk.names.items()}

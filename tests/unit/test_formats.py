@@ -111,7 +111,7 @@ def test_commands_are_understood(name):
 def test_images_are_read(name):
     for path in sorted((pinned.ROOT / name).glob("*.image")):
         table = pinned.fresh_table()
-        table.restore(path.read_bytes())
+        table.restore([path.read_bytes()])
         assert pinned.described(table) == path.with_suffix(".txt").read_text(encoding="utf-8")
         table._check()
 

@@ -98,7 +98,7 @@ BUGS = (
     disk_bug(
         "snapshot_not_verified",
         "A snapshot is loaded whatever its checksum says.",
-        (SNAPSHOTS + "load", "or zlib.crc32(image) != snapshot.checksum", ""),
+        (SNAPSHOTS + "_verify", "if checksum != snapshot.checksum:", "if False:"),
         fields={"settings": SMALL},
     ),
     disk_bug(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from syncstructs.node import children as children_module
 from syncstructs.node import digester
+from syncstructs.node.children import Children
 from syncstructs.node.digester import ForkDigester, InlineDigester, make_digester
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
@@ -22,7 +24,7 @@ def posted():
 
 @pytest.fixture
 def forking(posted):
-    return ForkDigester(posted.put)
+    return ForkDigester(Children(posted.put))
 
 
 def large(limit):
@@ -124,7 +126,7 @@ def test_a_child_that_fails_is_reported_and_leaves_nothing_behind(forking, poste
     files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     [result] = take(forking, boom, large, posted)
     assert isinstance(result, OSError)
-    assert "ZeroDivisionError('snapshot_state is wrong')" in str(result)
+    assert "ZeroDivisionError: snapshot_state is wrong" in str(result)
     assert not children()
     if files:
         assert len(os.listdir("/proc/self/fd")) == files
@@ -154,7 +156,7 @@ def test_where_no_process_can_be_made_nothing_is_left_open(forking, monkeypatch)
     def refuse(work, keep):
         raise BlockingIOError("no room for another process")
 
-    monkeypatch.setattr(digester, "fork_child", refuse)
+    monkeypatch.setattr(children_module, "fork_child", refuse)
     pipes = []
     pipe = os.pipe
     monkeypatch.setattr(os, "pipe", lambda: pipes.append(pipe()) or pipes[-1])
@@ -166,6 +168,6 @@ def test_where_no_process_can_be_made_nothing_is_left_open(forking, monkeypatch)
 
 
 def test_without_fork_everything_is_done_here(monkeypatch):
-    assert isinstance(make_digester(lambda function: None), ForkDigester)
+    assert isinstance(make_digester(Children(lambda function: None)), ForkDigester)
     monkeypatch.delattr(os, "fork")
-    assert isinstance(make_digester(lambda function: None), InlineDigester)
+    assert isinstance(make_digester(Children(lambda function: None)), InlineDigester)

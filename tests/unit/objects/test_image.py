@@ -1,14 +1,18 @@
 """Images and digests: complete, the same everywhere, and clear about what they cannot hold."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
+from images import as_value, image_of, join, with_fields
 from local_cluster import LocalCluster
 
-from syncstructs.codec import decode, encode
+from syncstructs.codec import encode
 from syncstructs.errors import NodeFailed, Unserializable
+from syncstructs.objects import directory
 from syncstructs.objects.digest import digest_bytes
 from syncstructs.objects.replicated import Replicated, replicated
+from syncstructs.objects.table import Table
 
 
 class Note(Replicated):
@@ -38,11 +42,11 @@ def test_an_image_gives_back_everything() -> None:
     notes[1].set({"a": [1, (2,), {4}], 5: b"x"})
     source = cluster.members[0].table
     target = cluster.members[0].new_table()
-    image = source.image()
-    target.restore(image)
+    image = image_of(source)
+    target.restore([image])
     target._check()
     assert target.digest() == source.digest()
-    assert target.image() == image
+    assert image_of(target) == image
     assert (target.serial, target.time, target.applied_index) == (
         source.serial,
         source.time,
@@ -65,29 +69,121 @@ def test_a_state_without_encoding_is_named_by_object_and_attribute() -> None:
     cluster = LocalCluster(1)
     note = cluster.attach("note", Note)[0]
     note.spoil()
-    for attempt in (cluster.members[0].table.image, cluster.members[0].table.digests):
+    table = cluster.members[0].table
+    for attempt in (image_of, Table.digests):
         with pytest.raises(Unserializable, match=r"'note'.*Note.*'value'.*object"):
-            attempt()
+            attempt(table)
     note.set(1)
-    cluster.members[0].table.image()
+    image_of(table)
 
 
 def test_an_image_of_another_format_is_refused_with_both_numbers() -> None:
     table = LocalCluster(1).members[0].table
-    fields = decode(table.image())
-    fields["version"] = 9
-    with pytest.raises(NodeFailed, match=r"format 9.*formats up to 2"):
-        table.restore(encode(fields))
+    image = with_fields(image_of(table), version=9)
+    for later in ([image], [encode({"version": 9, "what": "ever"})]):
+        with pytest.raises(NodeFailed, match=r"format 9.*formats up to 3"):
+            table.restore(later)
 
 
-@pytest.mark.parametrize("image", [b"", b"junk", encode(5), encode({}), encode({"version": 1})])
+@pytest.mark.parametrize(
+    "image",
+    [
+        b"", b"junk", encode(5), encode({}), encode({"version": 1}), join([]), join([b""]),
+        join([encode(5)]), join([encode({"version": 3})]), bytes(7), b"\0" * 7 + b"\x09",
+    ],
+)  # fmt: skip
 def test_bytes_that_are_no_image_are_refused_and_change_nothing(image: bytes) -> None:
     cluster = LocalCluster(1)
     cluster.attach("note", Note)[0].set(1)
     digest = cluster.members[0].table.digest()
     with pytest.raises(NodeFailed, match="cannot be read"):
-        cluster.members[0].table.restore(image)
+        cluster.members[0].table.restore([image])
     assert cluster.members[0].table.digest() == digest
+
+
+def filled(count: int) -> LocalCluster:
+    cluster = LocalCluster(2)
+    cluster.attach("note", Note)[0].set(dict.fromkeys(range(count), "x" * 100))
+    cluster.attach("other", Note)[1].set(5)
+    return cluster
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 10**9])
+def test_an_image_is_read_from_parts_of_any_size(size: int) -> None:
+    source, target = (member.table for member in filled(200).members)
+    image = image_of(source)
+    target.restore(image[at : at + size] for at in range(0, len(image), size))
+    target._check()
+    assert target.digest() == source.digest()
+    assert image_of(target) == image
+
+
+def test_an_image_that_is_cut_off_is_refused_wherever_that_is() -> None:
+    cluster = filled(3)
+    image = image_of(cluster.members[0].table)
+    for length in range(len(image)):
+        with pytest.raises(NodeFailed, match=r"cannot be read|refused the state"):
+            cluster.members[0].new_table().restore([image[:length]])
+        target = cluster.members[1].table
+        with pytest.raises(NodeFailed, match=r"cannot be read|refused the state"):
+            target.restore([image[:length]])
+        # A part of it may have been taken over.
+        if not target.is_readable:
+            with pytest.raises(NodeFailed, match="not taken over to its end"):
+                target.image()
+            target.restore([image])
+    assert cluster.digest_equal()
+
+
+def test_formats_of_before_are_read() -> None:
+    cluster = filled(200)
+    source, target = (member.table for member in cluster.members)
+    for version in (1, 2):
+        image = encode(as_value(image_of(source), version))
+        for size in (1, 1000):
+            target.restore(image[at : at + size] for at in range(0, len(image), size))
+            assert image_of(target) == image_of(source)
+
+
+def test_what_an_instance_had_is_dropped_before_it_gets_another_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There may be no room for both."""
+    cluster = filled(3)
+    source, target = (member.table for member in cluster.members)
+    note: Any = target.objects["note"]
+    before = note.value
+    seen = []
+    state_of = directory.state_of
+    monkeypatch.setattr(directory, "state_of", lambda p: (seen.append(note.value), state_of(p))[1])
+    target.restore(source.image())
+    assert seen[0] is None
+    assert note.value == before
+    assert note.value is not before
+    # Attributes are where they were: their order is a part of the state as bytes.
+    assert image_of(target) == image_of(source)
+
+
+def test_no_copy_of_the_whole_is_made() -> None:
+    cluster = filled(0)
+    tables = [member.table for member in cluster.members]
+    for table in tables:
+        note: Any = table.objects["note"]
+        note.value = dict.fromkeys(range(5000), "x" * 1000)
+    tracemalloc.start()
+    try:
+        size = sum(map(len, tables[0].image()))
+        written = tracemalloc.get_traced_memory()[1]
+        begun = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        tables[1].restore(tables[0].image())
+        now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 3_000_000
+    # Parts of it, of one object and of the image.
+    assert written < size / 2
+    assert peak - max(now, begun) < size / 2
 
 
 def test_a_digest_finds_the_object_that_differs() -> None:
@@ -118,7 +214,7 @@ def test_an_image_tells_which_objects_differ_and_need_not() -> None:
     cluster = LocalCluster(2)
     cluster.attach("note", Note)
     source = cluster.members[0].table
-    before = decode(source.image())
+    before = as_value(image_of(source), 1)
     (id_,) = (record.id for record in source._directory.records.values())
     cluster.members[0].system("note_divergence", [[id_, [3, ["a:1", "b:1"]]]])
     target = cluster.members[0].new_table()
@@ -132,8 +228,7 @@ def test_an_image_tells_which_objects_differ_and_need_not() -> None:
     target.diverged = {}
     assert target.digest() != source.digest()
     # Releases that compared nothing did not say it.
-    assert before["version"] == 1
-    target.restore(encode(before))
+    target.restore([encode(before)])
     assert target.diverged == {}
     with pytest.raises(NodeFailed, match="differ"):
-        target.restore(encode(decode(source.image()) | {"diverged": [5]}))
+        target.restore([with_fields(image_of(source), diverged=[5])])

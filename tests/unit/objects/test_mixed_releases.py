@@ -111,7 +111,7 @@ class Mixed(LocalCluster):
         source = next((m for m in self.members if m is not member), member)
         if source not in self.members:
             return
-        image = source.table.image()
+        image = list(source.table.image())
         if member in self.members:
             self.members.remove(member)
         for target in member.table.objects.values():

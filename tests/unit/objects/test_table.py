@@ -4,9 +4,10 @@ from random import Random
 from typing import Any
 
 import pytest
+from images import as_value, image_of
 from local_cluster import LocalCluster, LocalPort
 
-from syncstructs.codec import STATE_DEPTH, decode, encode
+from syncstructs.codec import STATE_DEPTH, encode
 from syncstructs.errors import (
     DecodeError,
     MembershipRefused,
@@ -406,7 +407,7 @@ def test_a_table_left_in_the_midst_of_an_entry_is_never_used_again(cluster: Loca
         def interrupt(self) -> None:
             raise KeyboardInterrupt
 
-    image = cluster.members[0].table.image()
+    image = image_of(cluster.members[0].table)
     handle = cluster.attach("interrupted", Interrupted)[0]
     cluster.check = False
     with pytest.raises(KeyboardInterrupt):
@@ -416,8 +417,8 @@ def test_a_table_left_in_the_midst_of_an_entry_is_never_used_again(cluster: Loca
         table.apply(Entry(1, cluster.index + 1, 0, EntryKind.NOOP, b""), 0)
     with pytest.raises(NodeFailed, match="not applied to its end"):
         table.image()
-    table.restore(image)
-    assert table.image() == image
+    table.restore([image])
+    assert image_of(table) == image
 
 
 def test_an_error_does_not_keep_the_commands_around_it(cluster: LocalCluster) -> None:
@@ -549,9 +550,9 @@ def test_an_image_of_a_release_that_could_not_change_members_is_read(
     cluster: LocalCluster,
 ) -> None:
     table = cluster.members[0].table
-    fields = decode(table.image())
+    fields = as_value(image_of(table), 1)
     del fields["wanted"]
     other = cluster.members[1].new_table()
-    other.restore(encode(fields, max_depth=STATE_DEPTH))
+    other.restore([encode(fields, max_depth=STATE_DEPTH)])
     assert other.wanted == ()
     assert other.applied_index == table.applied_index

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from images import as_value, image_of, join, with_fields
 from local_cluster import LocalCluster
 
-from syncstructs.codec import decode, encode
+from syncstructs.codec import encode
 from syncstructs.errors import (
     DecodeError,
     NodeFailed,
@@ -567,7 +568,7 @@ def test_a_detached_object_catches_up_with_the_bodies_of_the_time(cluster: Local
         stocks[0].take_twice(1)
         stocks[0].note()
         cluster.members[1].open_session()
-        cluster.members[2].table.restore(cluster.members[2].table.image())
+        cluster.members[2].table.restore(list(cluster.members[2].table.image()))
     late = start(cluster, 2, 3)
     assert late.runs == stocks[0].runs
     assert {run for run in late.runs if isinstance(run, int)} == {1, 2, 3}
@@ -617,41 +618,36 @@ def test_an_image_tells_the_version_the_bodies_and_who_knows_what(
     stocks[0].take(1)
     assert stocks[0].runs == stocks[1].runs == [("take", 2)]
     fresh = cluster.members[0].new_table()
-    image = before.image()
-    fresh.restore(image)
+    image = image_of(before)
+    fresh.restore([image])
     assert fresh.versions.state() == before.versions.state()
-    assert fresh.image() == image
+    assert image_of(fresh) == image
     fresh._check()
 
 
-def test_an_image_without_later_versions_has_the_format_that_older_releases_read(
-    cluster: LocalCluster,
-) -> None:
+def test_an_image_that_does_not_tell_the_versions_is_not_read(cluster: LocalCluster) -> None:
     start(cluster, 0, 1)
-    table = cluster.members[0].table
-    fields = decode(table.image())
-    assert fields["version"] == 1
-    assert "versions" not in fields
     tell(cluster, 0, 2)
-    fields = decode(table.image())
-    assert fields["version"] == 2
+    table = cluster.members[0].table
+    fields = as_value(image_of(table), 2)
     del fields["versions"]
-    with pytest.raises(NodeFailed, match="cannot be read"):
-        table.restore(encode(fields))
+    for image in (encode(fields), join([encode(fields | {"version": 3})])):
+        with pytest.raises(NodeFailed, match="cannot be read"):
+            table.restore([image])
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_part_of_an_image_that_this_release_does_not_know_is_not_overlooked(
     cluster: LocalCluster, version: int
 ) -> None:
     tell(cluster, 0, 2)
-    fields = decode(cluster.members[0].table.image())
-    fields["version"] = version
-    fields["moreover"] = 5
-    if version == 1:
-        del fields["versions"], fields["diverged"]
+    image = image_of(cluster.members[0].table)
+    if version < 3:
+        image = encode(as_value(image, version) | {"moreover": 5})
+    else:
+        image = with_fields(image, moreover=5)
     with pytest.raises(NodeFailed, match=r"'moreover' is no part of format"):
-        cluster.members[0].table.restore(encode(fields))
+        cluster.members[0].table.restore([image])
 
 
 # Later releases of this library

@@ -49,7 +49,7 @@ def made(*, count=30, snapshots=(), compact=0, segment_bytes=300):
     for index in range(2, count + 1):
         log.append([Append(0, entries=[entry(index)])])
     for index in snapshots:
-        store.save(index, 1, index * 10, Membership(MEMBERS, genesis=GENESIS), b"image" * index)
+        store.save(index, 1, index * 10, Membership(MEMBERS, genesis=GENESIS), [b"image" * index])
     if compact:
         log.compact(compact)
     log.close()

@@ -1,0 +1,141 @@
+"""Work in a forked child: on the memory as it is now, while the node goes on."""
+
+import os
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from .forks import fork_child
+
+T = TypeVar("T")
+Post = Callable[[Callable[[], object]], object]
+"""Brings a function to the driver's thread."""
+
+_READ_BYTES = 65536
+
+
+class Children:
+    """The children of one node: each does one thing, and none outlives the node's `close`."""
+
+    def __init__(self, post: Post) -> None:
+        self._post = post
+        self._lock = threading.Lock()
+        self._alive: dict[int, threading.Thread] = {}
+
+    def do(
+        self,
+        work: Callable[[], T],
+        kind: type[T],
+        then: Callable[[T | BaseException], Any],
+        *,
+        name: str,
+        seconds: float,
+        files: Collection[int] = (),
+    ) -> None:
+        """Do `work` in a child, and call `then` in the driver's thread with what came of it.
+
+        That is its result, of the type `kind`, which comes back as MessagePack; or why there is
+        none. A child that has told nothing within `seconds` is ended: it waits for something that
+        is not there in a child. `files`: what it needs of open files.
+
+        Raises:
+            OSError: there is no room for another process.
+        """
+        reading, writing = os.pipe()
+        try:
+            child = fork_child(lambda: _tell(writing, work), keep=(writing, *files))
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+
+        def wait() -> None:
+            told = _told(reading, seconds, kind)
+            with self._lock:
+                # From here on its number may be that of another process.
+                del self._alive[child]
+                _end(child)
+            self._post(lambda: then(told))
+
+        thread = threading.Thread(target=wait, name=f"syncstructs-{name}-child", daemon=True)
+        with self._lock:
+            self._alive[child] = thread
+            thread.start()
+
+    def close(self) -> None:
+        """End all children, and wait until they are gone; idempotent."""
+        with self._lock:
+            threads = list(self._alive.values())
+            for child in self._alive:
+                os.kill(child, signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+
+
+def while_parent_lives(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield `parts`, in a child, for as long as somebody is there who will want what comes of it.
+
+    Raises:
+        ProcessLookupError: the parent is gone, and another process may have its place.
+    """
+    parent = os.getppid()
+    for part in parts:
+        yield part
+        if os.getppid() != parent:
+            raise ProcessLookupError("the parent of this process is gone")
+
+
+def _tell(writing: int, work: Callable[[], object]) -> None:
+    """In the child: write a one-element array with the result, or what the work raised as text."""
+    try:
+        told: object = [work()]
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+    with open(writing, "wb") as pipe:
+        pipe.write(msgspec.msgpack.encode(told))
+
+
+def _told(reading: int, seconds: float, kind: type[T]) -> T | BaseException:
+    try:
+        told = msgspec.msgpack.decode(_read(reading, seconds), type=list[kind] | str)  # type: ignore[valid-type]
+        return OSError(f"in a child: {told}") if isinstance(told, str) else told[0]
+    except TimeoutError as error:
+        return error
+    except (msgspec.DecodeError, LookupError) as error:
+        return OSError(f"a child ended before its work was done: {error}")
+    finally:
+        os.close(reading)
+
+
+def _end(child: int) -> None:
+    """End a child that is not needed any more; mostly it has ended by itself."""
+    # Somebody in this process may have reaped it.
+    with suppress(ChildProcessError, ProcessLookupError):
+        if os.waitpid(child, os.WNOHANG) == (0, 0):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _read(reading: int, seconds: float) -> bytes:
+    """Return all that comes until the other end is closed.
+
+    Raises:
+        TimeoutError: it was not closed within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    parts: list[bytes] = []
+    with selectors.DefaultSelector() as selector:
+        selector.register(reading, selectors.EVENT_READ)
+        while selector.select(max(0.0, deadline - time.monotonic())):
+            part = os.read(reading, _READ_BYTES)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+    raise TimeoutError(f"a child has not done its work within {seconds} s")
