@@ -8,6 +8,7 @@ commands since, and an instance that comes later is given both.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..codec import STATE_DEPTH, copy, decode, encode
@@ -47,7 +48,7 @@ class Record:
         type_name: str,
         options: dict[str, Any],
         args: list[Any] | None,
-        state: tuple[bytes, ...],
+        state: Iterable[bytes],
         backlog: list[bytes],
         methods: list[str],
     ) -> None:
@@ -61,7 +62,8 @@ class Record:
         self.adopted = False
         """Whether the instance was attached by the user of this member, not made for them."""
         self.state = state
-        """Detached: the state in pieces, before `backlog`. Empty while there is an instance."""
+        """Detached: the state in pieces, before `backlog`. Empty while there is an instance. Can be
+        taken more than once."""
         self.backlog = backlog
         self.methods = methods
         """Names of the commands of version 1 that the cluster takes for it, sorted: those of every
@@ -115,6 +117,18 @@ class Record:
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
         return f"{self.name!r}, a {self.type_name}({options})"
+
+
+class _Stream:
+    """Pieces that come from an image as they are taken; and, if they are taken again, once more."""
+
+    def __init__(self, pieces: Iterable[bytes], again: Callable[[], Iterable[bytes]]) -> None:
+        self._pieces: Iterable[bytes] | None = pieces
+        self._again = again
+
+    def __iter__(self) -> Iterator[bytes]:
+        pieces, self._pieces = self._pieces, None
+        return iter(self._again() if pieces is None else pieces)
 
 
 class _Replay(Context):
@@ -323,12 +337,15 @@ class Directory:
                 r.id, r.name, r.type_name, r.options, r.args, r.backlog, r.methods, pieces
             )
 
-    def restore(self, images: Iterable[ObjectImage]) -> None:
+    def restore(
+        self, images: Iterable[ObjectImage], again: Callable[[int], Iterable[bytes]]
+    ) -> None:
         """Replace all objects by those of an image, one after the other.
 
         Offered instances are adopted, attached ones keep standing for their object, and those
         whose object is gone are attached to nothing afterwards. What an instance had is dropped
-        before it gets the other state, for there may be no room for both.
+        before it gets the other state, for there may be no room for both. `again(id)`: the pieces
+        of the object with that id once more, for when an instance has refused them.
 
         Raises:
             NodeFailed: an instance refused its state, or calls other objects in its backlog.
@@ -346,8 +363,11 @@ class Directory:
                 self._refill(record, old.live, image.pieces)
                 record.adopted = old.adopted
             else:
-                record.state = tuple(image.pieces)
+                record.state = _Stream(image.pieces, partial(again, record.id))
             error = self.add(record)
+            if record.live is None:
+                # Of a state that is decoded, there are never all pieces in memory.
+                record.state = tuple(record.state)
             if error is not None:
                 _log.error("%s refused the state of a snapshot", record, exc_info=error)
         for old in former.values():

@@ -136,6 +136,18 @@ def decode_image(chunks: Iterable[bytes]) -> Image:
         raise _unreadable(error) from error
 
 
+def pieces_of_object(chunks: Iterable[bytes], id_: int) -> Iterable[bytes]:
+    """Return the state of a single object from an image, in pieces.
+
+    Raises:
+        NodeFailed: it is not in there. Also while the pieces are taken.
+    """
+    for found in decode_image(chunks).objects:
+        if found.id == id_:
+            return found.pieces
+    raise _unreadable(f"it has no object {id_}")
+
+
 def _image(fields: dict[str, Any], objects: Iterable[ObjectImage]) -> Image:
     version = fields.pop("version")
     if version not in _FORMATS:

@@ -35,7 +35,14 @@ from .comparison import EVERYTHING, Divergence, Range, divergences_of, rows_of
 from .context import PARKED, CallId, Context, Outcome, _current, _Parked
 from .digest import digest_bytes, digest_of, outweighs
 from .directory import Directory, Record
-from .image import Image, decode_image, encode_image, encode_state, state_pieces
+from .image import (
+    Image,
+    decode_image,
+    encode_image,
+    encode_state,
+    pieces_of_object,
+    state_pieces,
+)
 from .pieces import whole
 from .port import Port
 from .replicated import Replicated, not_in_force
@@ -603,7 +610,8 @@ class Table:
     def restore(self, image: Iterable[bytes]) -> None:
         """Replace the whole state by an image, in parts of any size.
 
-        Instances go on standing for their objects.
+        Instances go on standing for their objects. The parts are taken again if an instance has
+        refused its state, which is kept then.
 
         Raises:
             NodeFailed: the image cannot be read, or an instance refused its state.
@@ -617,7 +625,7 @@ class Table:
         self._torn = _NOT_TAKEN_OVER
         token = _current.set(self._context())
         try:
-            self._directory.restore(parts.objects)
+            self._directory.restore(parts.objects, lambda id_: pieces_of_object(image, id_))
             self._torn = None
         except MemoryError as error:
             raise NodeFailed("out of memory while taking over a snapshot") from error

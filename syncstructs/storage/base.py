@@ -4,7 +4,7 @@ Every method may block on the disk; a driver calls them off its own thread, one 
 order. When a method returns, what it was given is durable (or the store is a memory store).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..raft.effects import Append
@@ -58,8 +58,11 @@ class SnapshotStore(Protocol):
     def draft(self) -> "Draft | None":
         """Return what a forked child can write a snapshot to; None if there is no such way."""
 
-    def load(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
-        """Verify the checksum of the image, then return it in parts, read as they are taken."""
+    def load(self, snapshot: SnapshotMeta) -> Iterable[bytes]:
+        """Verify the checksum of the image, then return it in parts, read as they are taken.
+
+        They can be taken more than once.
+        """
 
     def read(self, snapshot: SnapshotMeta, offset: int, size: int) -> bytes | None:
         """Return a piece of the image, or None if the snapshot has been pruned meanwhile."""
@@ -72,6 +75,16 @@ class SnapshotStore(Protocol):
 
     def close(self) -> None:
         """Release files; idempotent."""
+
+
+class Parts:
+    """Parts of an image that can be taken again and again."""
+
+    def __init__(self, parts: Callable[[], Iterator[bytes]]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts()
 
 
 class Draft(Protocol):

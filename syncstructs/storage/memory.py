@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from io import BytesIO, UnsupportedOperation
 from typing import IO, Final, NamedTuple
 
@@ -10,6 +11,7 @@ from ..errors import DataDirDamaged, StorageError
 from ..raft.effects import Append
 from ..raft.membership import Membership
 from ..raft.messages import EntryId, HardState, Restored, SnapshotMeta
+from .base import Parts
 from .replay import Piece, Replay
 
 _PIECE_BYTES: Final = 1024 * 1024
@@ -112,7 +114,7 @@ class MemorySnapshots:
         except UnsupportedOperation:
             return None
 
-    def load(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
+    def load(self, snapshot: SnapshotMeta) -> Iterable[bytes]:
         """Return the image in parts.
 
         Raises:
@@ -120,7 +122,7 @@ class MemorySnapshots:
         """
         if self._find(snapshot) is None:
             raise _not_kept(snapshot)
-        return self._parts(snapshot)
+        return Parts(partial(self._parts, snapshot))
 
     def _parts(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
         for offset in range(0, snapshot.size_bytes, _PIECE_BYTES):

@@ -13,6 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ from msgspec.structs import replace as struct_replace
 from ..errors import DataDirDamaged, StorageError
 from ..raft.membership import Membership
 from ..raft.messages import SnapshotMeta
+from .base import Parts
 from .disk import REMEDY, DataDir, File, explained
 
 _NAME: Final = re.compile(r"snapshot-(\d{20})-(\d{20})\.image")
@@ -173,7 +175,7 @@ class DiskSnapshots:
         """Return what a child of a fork writes; it opens the files that it needs by itself."""
         return _Draft(self)
 
-    def load(self, snapshot: SnapshotMeta) -> Iterator[bytes]:
+    def load(self, snapshot: SnapshotMeta) -> Iterable[bytes]:
         """Verify the checksum of the image, then return it in parts, read as they are taken.
 
         Raises:
@@ -182,7 +184,7 @@ class DiskSnapshots:
                 taken.
         """
         self._verify(snapshot)
-        return self._parts(snapshot)
+        return Parts(partial(self._parts, snapshot))
 
     def _verify(self, snapshot: SnapshotMeta) -> None:
         checksum = 0

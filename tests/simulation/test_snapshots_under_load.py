@@ -74,7 +74,7 @@ def test_what_a_snapshot_has_filled_in_part_is_not_read(monkeypatch):
     monkeypatch.setattr(Reluctant, "refuses", True)
     cluster.network.heal_all()
     cluster.run_until(lambda: node._engine.failure is not None)
-    with pytest.raises(NodeFailed, match="'others'.* refused the state of a snapshot"):
+    with pytest.raises(NodeFailed, match=r"'others'.* refused the state of a snapshot"):
         objects["users"].get(1)
     with pytest.raises(NodeFailed, match="refused the state"), node.reading():
         len(objects["others"])

@@ -13,6 +13,7 @@ from syncstructs.objects import directory
 from syncstructs.objects.digest import digest_bytes
 from syncstructs.objects.replicated import Replicated, replicated
 from syncstructs.objects.table import Table
+from syncstructs.storage.base import Parts
 
 
 class Note(Replicated):
@@ -170,6 +171,7 @@ def test_no_copy_of_the_whole_is_made() -> None:
     for table in tables:
         note: Any = table.objects["note"]
         note.value = dict.fromkeys(range(5000), "x" * 1000)
+    fresh = cluster.members[0].new_table()
     tracemalloc.start()
     try:
         size = sum(map(len, tables[0].image()))
@@ -178,12 +180,50 @@ def test_no_copy_of_the_whole_is_made() -> None:
         tracemalloc.reset_peak()
         tables[1].restore(tables[0].image())
         now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        fresh.restore(tables[0].image())
+        later, higher = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert size > 3_000_000
+    assert size > 5_000_000
     # Parts of it, of one object and of the image.
     assert written < size / 2
     assert peak - max(now, begun) < size / 2
+    assert later - now > size
+    assert higher - later < size / 2
+
+
+class Choosy(Note):
+    """Refuses what it is told to refuse."""
+
+    refuses: Any = ()
+
+    def restore_state(self, state: Any) -> None:
+        if state["value"] == Choosy.refuses:
+            raise ValueError("not this")
+        super().restore_state(state)
+
+
+def test_a_state_that_an_instance_refuses_is_kept_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = LocalCluster(1)
+    source.attach("before", Note)[0].set(1)
+    source.attach("choosy", Choosy)[0].set({number: number for number in range(200)})
+    source.attach("behind", Note)[0].set(2)
+    table = source.members[0].table
+    monkeypatch.setattr(Choosy, "refuses", {number: number for number in range(200)})
+    monkeypatch.setattr(Choosy, "_embeddable", False)
+    image = image_of(table)
+    for parts in ([image], Parts(lambda: iter([image[:100], image[100:]]))):
+        other = source.members[0].new_table()
+        offered = Choosy()
+        other.offer("choosy", offered)
+        other.restore(parts)
+        assert "choosy" not in other.objects
+        assert [target.value for target in other.objects.values()] == [1, 2]
+        # As others hand it over.
+        assert image_of(other) == image
 
 
 def test_a_digest_finds_the_object_that_differs() -> None:
