@@ -121,7 +121,6 @@ class Replica(Generic[C]):
         incarnation: int,
         port: Port,
         restored: Restored,
-        image: Iterable[bytes] | None,
         now: float,
     ) -> None:
         self.address = address
@@ -169,12 +168,18 @@ class Replica(Generic[C]):
         self._wanted: tuple[str, ...] = ()
         self.was_member = not config.join and address in self._applied_membership.members
         """Whether this node was a member at some time in its life."""
-        if restored.snapshot is not None:
-            if image is None:
-                raise NodeFailed("the log starts after a snapshot whose image is missing")
-            self.table.restore(image)
-            self._note_snapshot(restored.snapshot)
-            self._applied_term = restored.snapshot.term
+
+    def resume(self, snapshot: SnapshotMeta, image: Iterable[bytes]) -> None:
+        """Take over the state of an earlier life, before anything else is done.
+
+        Instances that are offered by then get their states at once.
+
+        Raises:
+            NodeFailed: the image cannot be read, or an instance refused its state.
+        """
+        self.table.restore(image)
+        self._note_snapshot(snapshot)
+        self._applied_term = snapshot.term
 
     # The five verbs, and what else may happen to a replica
 

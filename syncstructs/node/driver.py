@@ -122,7 +122,7 @@ class Driver(Generic[C]):
                 "the members have begun another life of the cluster, without what is held here:"
                 " make this observer anew"
             )
-            self._fail(stranded)
+            self.fail(stranded)
             raise stranded
         now = self._clock.now()
         # An event may have brought the deadline forward since; then the next pump sees it.
@@ -171,14 +171,14 @@ class Driver(Generic[C]):
                 # Before the gate opens: a child is to find no lock that a reader holds for ever.
                 self._take_digests(progress.asked)
         except MemoryError as error:
-            self._fail(NodeFailed(f"out of memory while applying: {error}"))
+            self.fail(NodeFailed(f"out of memory while applying: {error}"))
             return False
         finally:
             self._gate.leave()
         # Callers and their callbacks run outside the gate, after the state is whole again.
         self._on_progress(progress)
         if progress.failure is not None:
-            self._fail(progress.failure)
+            self.fail(progress.failure)
         return progress.failure is None
 
     # Effects
@@ -222,7 +222,7 @@ class Driver(Generic[C]):
         def done(result: BaseException | None) -> None:
             self._appending = False
             if result is not None:
-                self._fail(NodeFailed(f"the log cannot be written, so this node stops: {result}"))
+                self.fail(NodeFailed(f"the log cannot be written, so this node stops: {result}"))
                 return
             now = self._clock.now()
             for append in appends:
@@ -271,7 +271,7 @@ class Driver(Generic[C]):
             if self.replica.installing != snapshot:
                 return
             if isinstance(image, BaseException):
-                self._fail(NodeFailed(f"a received snapshot cannot be read back: {image}"))
+                self.fail(NodeFailed(f"a received snapshot cannot be read back: {image}"))
             else:
                 self._installing = (snapshot, image)
 
@@ -287,7 +287,7 @@ class Driver(Generic[C]):
         try:
             progress = self.replica.install(snapshot, image)
         except (SyncError, MemoryError) as error:
-            self._fail(NodeFailed(f"a received snapshot cannot be applied: {error}"))
+            self.fail(NodeFailed(f"a received snapshot cannot be applied: {error}"))
             return
         finally:
             self._gate.leave()
@@ -372,7 +372,8 @@ class Driver(Generic[C]):
 
         self._log_worker.run(lambda: self._log.compact(snapshot.index), done)
 
-    def _fail(self, error: NodeFailed) -> None:
+    def fail(self, error: NodeFailed) -> None:
+        """Do nothing more; the next `pump` raises `error`."""
         if self.failure is None:
             self.failure = error
             _log.critical("this node stops: %s", error)

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from math import inf
 from random import Random
@@ -29,10 +29,11 @@ from ..errors import (
 from ..futures import Future
 from ..objects.batches import encode_command
 from ..objects.changes import News, tell
+from ..objects.directory import LacksMethod
 from ..objects.port import Binding, Steps
 from ..objects.replicated import Replicated, known_bodies
 from ..objects.versions import RELEASE
-from ..raft.messages import Message
+from ..raft.messages import Message, SnapshotMeta
 from ..raft.wire import encode as encode_message
 from ..replica import Progress, Replica
 from ..status import Status, describe
@@ -92,6 +93,8 @@ class Engine:
         self._membership_waits: list[Future[None]] = []
         self._snapshot_waits: list[Future[int]] = []
         self.news: News = []
+        self._earlier: tuple[SnapshotMeta, Iterable[bytes]] | None = None
+        """The snapshot of an earlier life, which is to be taken over yet."""
         self._told: tuple[int, int, dict[str, list[str]]] = (1, 1, {})
         """What the cluster was told of the bodies of methods that this node has."""
         only_asks = config.join or is_nameless(address)
@@ -143,8 +146,9 @@ class Engine:
     def _make_replica(self, stores: Stores, contacts: tuple[str, ...]) -> Replica[Call]:
         self._incarnation = self._world.random_bits(63)
         snapshot = stores.snapshots.latest()
-        # Before the log, which may begin anew behind it: a refusal is to change nothing.
-        image = None if snapshot is None else stores.snapshots.load(snapshot)
+        if snapshot is not None:
+            # Before the log, which may begin anew behind it: a refusal is to change nothing.
+            self._earlier = snapshot, stores.snapshots.load(snapshot)
         restored = stores.log.load(snapshot)
         # What has joined may have lost what it held: only others can tell who the members are.
         members = () if restored.blank and stores.joined else stores.members
@@ -157,7 +161,6 @@ class Engine:
             incarnation=self._incarnation,
             port=self,
             restored=restored,
-            image=image,
             now=self._world.now(),
         )
 
@@ -178,6 +181,27 @@ class Engine:
             on_progress=self._on_progress,
             on_inquiry=self.inquiries.received,
         )
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether there is something to `resume`."""
+        return self._earlier is not None
+
+    def resume(self) -> None:
+        """Take over the snapshot of an earlier life; before the node runs.
+
+        If the class of an object is too old for it, the node stops as soon as it runs, as it does
+        when an entry of the log tells.
+
+        Raises:
+            NodeFailed: it cannot be read, or an object refused its state.
+        """
+        assert self._earlier is not None
+        try:
+            self.replica.resume(*self._earlier)
+        except LacksMethod as error:
+            self._driver.fail(error)
+        self._earlier = None
 
     def start_running(self) -> None:
         """Listen and begin to drive.

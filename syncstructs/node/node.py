@@ -8,6 +8,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, NoReturn, Self, TypeVar
 
+from ..codec import decode
 from ..config import Config, parse_address
 from ..errors import (
     Cancelled,
@@ -20,6 +21,7 @@ from ..errors import (
     Timeout,
 )
 from ..futures import Future
+from ..objects.image import encode_state
 from ..objects.port import Steps
 from ..objects.replicated import (
     Replicated,
@@ -114,19 +116,27 @@ class Node:
 
     def _begin(self, consumers: dict[str, Replicated]) -> None:
         engine = self._engine
+        initial: dict[str, bytes] = {}
         try:
             for name, target in consumers.items():
                 engine.replica.table.offer(name, target)
+            # What they are if the cluster does not have them; a snapshot may fill them now.
+            arguments = [attach_arguments(name, target) for name, target in consumers.items()]
+            if engine.has_earlier:
+                initial = {name: encode_state(name, target) for name, target in consumers.items()}
+                engine.resume()
             told = engine.tell_bodies(*map(type, consumers.values()))
             attaching = [] if told is None else [("", told)]
-            for name, target in consumers.items():
-                attaching.append((name, engine.system("attach", *attach_arguments(name, target))))
+            for name, described in zip(consumers, arguments, strict=True):
+                attaching.append((name, engine.system("attach", *described)))
             engine.start_running()
         except BaseException:
             # The objects may be attached to another node now, or to this one again.
-            for target in consumers.values():
+            for name, target in consumers.items():
                 if target._binding is not None and target._binding.port is engine:
                     target._binding = None
+                    if name in initial:
+                        target.restore_state(decode(initial[name]))
             engine.abort()
             raise
         self._attached = engine.start(self._attach_all(attaching))

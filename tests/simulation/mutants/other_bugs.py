@@ -710,7 +710,7 @@ BUGS = (
         ),
         (
             "node.driver:Driver._append",
-            "self._fail(NodeFailed(f\"the log cannot be written, so this node stops: {result}\"))",
+            "self.fail(NodeFailed(f\"the log cannot be written, so this node stops: {result}\"))",
             "pass",
         ),
     ),

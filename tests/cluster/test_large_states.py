@@ -1,0 +1,71 @@
+"""There is room for one state, and not for two: snapshots are taken, sent and taken over."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from syncstructs import BindError, Node, ReplDict
+from syncstructs.cli.processes import LocalCluster, free_addresses
+
+STATE_BYTES = 160_000_000
+# What a member needs besides is some 60 MB.
+LIMIT_BYTES = STATE_BYTES + 130_000_000
+SUPPORT = Path(__file__).parents[1] / "support"
+COMMAND = (sys.executable, str(SUPPORT / "limited_member.py"), str(LIMIT_BYTES))
+CONFIG = {"snapshot_log_entries": 20, "log_keep_bytes": 1}
+
+def snapshots_of(cluster):
+    return [status["snapshot_index"] for status in cluster.statuses().values()]
+
+
+def until(condition, member):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, member.log_tail()
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+@pytest.mark.parametrize("kept", ["memory", "disk"])
+def test_a_member_that_has_room_for_one_state_takes_a_snapshot_and_is_filled(tmp_path, kept):
+    objects = {"heap": ("limited_member:Heap", [])}
+    data_dir = tmp_path if kept == "disk" else None
+    with LocalCluster(
+        3, objects=objects, config=CONFIG, data_dir=data_dir, command=COMMAND
+    ) as cluster:
+        cluster.start()
+        first, second = list(cluster)[:2]
+        first.call("heap", "fill", STATE_BYTES // 100_000, 100_000, within=60)
+        for _ in range(30):
+            first.call("heap", "touch")
+        until(lambda: min(snapshots_of(cluster)) > 10, first)
+        second.kill()
+        cluster.launch(second.name).request("wait_ready", timeout=60, within=70)
+        second = cluster.members[second.name]
+        second.request("barrier", timeout=60, within=70)
+        assert second.call("heap", "weight", within=60) == STATE_BYTES
+        # It can do its own now, as the others can do the next.
+        before = max(snapshots_of(cluster))
+        for _ in range(30):
+            second.call("heap", "touch")
+        until(lambda: min(snapshots_of(cluster)) > before, second)
+        assert len(cluster.alive) == 3
+
+
+def test_objects_have_their_state_as_the_node_is_made_and_give_it_back_if_it_is_not(tmp_path):
+    """No copy is made for them when they are attached, which comes later."""
+    address, other = free_addresses(2)
+    with Node(address, consumers={"users": ReplDict()}, data_dir=tmp_path) as node:
+        node.objects["users"].update(dict.fromkeys(range(100), "x"))
+        node.snapshot()
+    users = ReplDict({"own": 1})
+    with Node(other, drive="manual"), pytest.raises(BindError):
+        Node(address, consumers={"users": users}, data_dir=tmp_path, bind=other)
+    assert users == {"own": 1}
+    with Node(address, consumers={"users": users}, data_dir=tmp_path, drive="manual") as node:
+        assert len(users) == 100
+        while not node.is_leader:
+            node.tick(0.01)
+        assert node.objects["users"] is users
