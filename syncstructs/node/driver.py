@@ -335,7 +335,8 @@ class Driver(Generic[C]):
             self._snapshotter.take(
                 self.replica.snapshot_point, self.replica.image, self.replica.table.outweighs, done
             )
-        except (SyncError, MemoryError, OSError) as error:
+        except Exception as error:
+            # Not only what has no encoding: an object's own `snapshot_state` may raise anything.
             done(error)
         finally:
             self._gate.leave()

@@ -69,3 +69,36 @@ def test_objects_have_their_state_as_the_node_is_made_and_give_it_back_if_it_is_
         while not node.is_leader:
             node.tick(0.01)
         assert node.objects["users"] is users
+
+
+class Moody(ReplDict):
+    """Gives no state while it is in a mood."""
+
+    mood = None
+
+    def snapshot_state(self):
+        if Moody.mood is not None:
+            raise Moody.mood
+        return super().snapshot_state()
+
+
+@pytest.mark.parametrize("fork_bytes", [1, 2**50])
+def test_an_object_that_fails_to_give_its_state_costs_the_snapshot_and_nothing_else(
+    monkeypatch, caplog, fork_bytes
+):
+    users = Moody()
+    with Node(
+        free_addresses(1)[0],
+        consumers={"users": users},
+        snapshot_fork_bytes=fork_bytes,
+        digest_interval=None,
+    ) as node:
+        users["ann"] = 1
+        monkeypatch.setattr(Moody, "mood", ZeroDivisionError("in a mood"))
+        with pytest.raises((ZeroDivisionError, OSError), match="in a mood"):
+            node.snapshot()
+        users["ann"] += 1
+        monkeypatch.setattr(Moody, "mood", None)
+        assert node.snapshot() == node.status()["snapshot_index"] > 0
+    assert "no snapshot could be taken, the log keeps growing" in caplog.text
+    assert "in a mood" in caplog.text
