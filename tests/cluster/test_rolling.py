@@ -7,7 +7,8 @@ import time
 import pytest
 
 from syncstructs import Node, ReplCounter, ReplDict
-from syncstructs.cli.processes import LocalCluster, free_addresses
+from syncstructs.cli.channel import Setup
+from syncstructs.cli.processes import LocalCluster, MemberError, free_addresses
 
 OBJECTS = {"hits": ("syncstructs:ReplCounter", []), "users": ("syncstructs:ReplDict", [])}
 # An election by silence would take seconds, and be noticed.
@@ -108,6 +109,41 @@ def test_five_members_are_restarted_in_turn_and_no_call_fails(tmp_path, work, ke
             cluster.launch(setup.name).request("wait_ready", timeout=60, within=70)
             for worker in workers:
                 worker.goes_on()
+        check(cluster, workers)
+        assert max(worker.longest for worker in workers) < SLOW["election_timeout_min"]
+
+
+@pytest.mark.parametrize("kept", ["memory", "disk"])
+def test_all_members_are_replaced_one_after_the_other_by_new_ones(tmp_path, work, kept):
+    data_dir = tmp_path if kept == "disk" else None
+    with LocalCluster(3, objects=OBJECTS, config=SLOW, data_dir=data_dir) as cluster:
+        cluster.start()
+        current = [setup.address for setup in cluster.setups]
+        workers = work(2, current, **SLOW)
+        for old in list(cluster):
+            (address,) = free_addresses(1)
+            config = SLOW | {"join": True}
+            if kept == "disk":
+                config["data_dir"] = str(tmp_path / f"for {old.name}")
+            cluster.setups.append(
+                Setup(
+                    address=address, peers=current, name=f"for {old.name}", objects=OBJECTS,
+                    config=config,
+                )
+            )  # fmt: skip
+            newcomer = cluster.launch(f"for {old.name}")
+            current = [address, *(member for member in current if member != old.address)]
+            # Asked of an observer, in one step: one comes and one goes, the leader as any other.
+            workers[0].node.set_members(current, timeout=60)
+            newcomer.request("wait_ready", timeout=60, within=70)
+            for worker in workers:
+                worker.goes_on()
+            assert set(workers[1].node.members) == set(current)
+            # It has ended by itself, and says so.
+            with pytest.raises(MemberError, match="was removed"):
+                old.request("barrier", timeout=30, within=40)
+            old.kill()
+        assert len(cluster.alive) == 3
         check(cluster, workers)
         assert max(worker.longest for worker in workers) < SLOW["election_timeout_min"]
 
