@@ -188,8 +188,11 @@ class Future(Generic[R]):
                 callback = self._callbacks.pop(0)
             try:
                 callback(self)
-            except (Exception, SystemExit):
-                # sys.exit() in a callback would end the thread that all others rely on.
+            except BaseException as error:
+                # sys.exit(), or the result of a cancelled asyncio future, would end the thread that
+                # all others rely on. Ctrl-C comes to the main thread alone.
+                if isinstance(error, KeyboardInterrupt) and _in_main_thread():
+                    raise
                 _log.exception("a callback of a future raised; nothing else is affected")
 
     def __repr__(self) -> str:
@@ -218,6 +221,10 @@ def block_thread(future: Future[Any], timeout: float | None) -> None:
         if not future.done():
             # Without this, a future that is polled would gather one callback for each time.
             future.remove_done_callback(wake)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _release(waiter: "asyncio.Future[None]") -> None:

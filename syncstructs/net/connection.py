@@ -6,6 +6,8 @@ queue of this class, so that its size is known and bounded; asyncio's own buffer
 """
 
 import asyncio
+import contextlib
+import socket
 from collections import deque
 from typing import Protocol, cast
 
@@ -221,6 +223,14 @@ class Connection(asyncio.BufferedProtocol):
         self.end("it was closed")
         if self._stream is not None:
             self._stream.abort()
+
+    def shut(self) -> None:
+        """Tell the other side that it is over, without the loop."""
+        stream = self._stream
+        # Some loops (uvloop) have closed it as they were closed themselves, and refuse.
+        with contextlib.suppress(OSError, RuntimeError, AttributeError, TypeError):
+            if stream is not None:
+                stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def discard(self) -> None:
         """Note that the loop did not make it, or unmade it, and will not report its end."""

@@ -24,6 +24,7 @@ A peer's bad bytes cost its link and one line in the log. What waits for a peer 
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import Callable, Collection
 
 from ..config import Config, is_nameless
@@ -89,6 +90,7 @@ class Transport:
         self._notices = Notices(_log)
         self._hello_number = 0
         self._servers: list[asyncio.Server] = []
+        self._listening: list[socket.socket] = []
         # In the order of arrival: all whose socket may be open, and the accepted ones of them that
         # are no link.
         self._connections: dict[Connection, None] = {}
@@ -115,7 +117,7 @@ class Transport:
             while sockets and not self._closing:
                 server = await loop.create_server(self._accept, sock=sockets[0], backlog=BACKLOG)
                 self._servers.append(server)
-                del sockets[0]
+                self._listening.append(sockets.pop(0))
         finally:
             for sock in sockets:
                 sock.close()
@@ -219,6 +221,18 @@ class Transport:
         for server in self._servers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), _CLOSE_TIMEOUT)
+
+    def abandon(self) -> None:
+        """Let go of what a loop that was closed has left open: the port, and the peers' links.
+
+        In any thread; `close` needs a loop that runs. The memory of the links' sockets goes with
+        the loop.
+        """
+        self._closing = True
+        for sock in self._listening:
+            sock.close()
+        for connection in list(self._connections):
+            connection.shut()
 
     async def _gone(self, timeout: float) -> None:
         """Wait until there is neither a task nor a socket, for `timeout` seconds at most."""

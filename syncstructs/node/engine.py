@@ -375,7 +375,9 @@ class Engine:
         for target in list(self.replica.table.objects.values()):
             try:
                 target.on_session_lost()
-            except (Exception, SystemExit):
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 _log.exception("on_session_lost of %r raised", target)
 
     def _leave(self) -> None:
@@ -416,11 +418,14 @@ class Engine:
         refusal = error if isinstance(error, NodeClosed | NodeFailed) else NodeFailed(str(error))
         if not self.replica.table.is_readable:
             self.reading = RefusingLock(refusal)
-        self._end_calls(refusal)
-        if not told:
-            self._tell_objects()
-        self._end_watches()
-        self.runner.spawn(self._shut_down())
+        try:
+            self._end_calls(refusal)
+            if not told:
+                self._tell_objects()
+            self._end_watches()
+        finally:
+            # Ctrl-C in a callback of those must not leave links and files open.
+            self.runner.spawn(self._shut_down())
 
     def _end_watches(self) -> None:
         """Tell those who are told of changes that there will be none."""
@@ -441,6 +446,8 @@ class Engine:
             return
         # Nothing can run there any more, so this is done in whichever thread found it out.
         self.failure = self.failure or error
+        # Without this, nobody could listen on this address before the memory is cleaned up.
+        self._network.abandon()
         self._end_calls(error)
         self._tell_objects()
         self._end_watches()
@@ -452,7 +459,14 @@ class Engine:
                 self.closed.finish(None, None)
 
         # In a thread of its own, for it may have been a store's: that one cannot wait for itself.
-        threading.Thread(target=close_stores, name=f"closing-{self.address}", daemon=True).start()
+        closer = threading.Thread(
+            target=close_stores, name=f"closing-{self.address}", daemon=True
+        )
+        try:
+            closer.start()
+        except RuntimeError:
+            # While the interpreter ends, no thread can be started any more.
+            close_stores()
 
     def _refuse_calls(self, refusal: NodeClosed | NodeFailed) -> None:
         """End all calls that the driver has not taken, and all barriers; take no more."""

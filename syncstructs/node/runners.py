@@ -356,7 +356,15 @@ class ManualRunner(Runner):
         self.loop.close()
 
     def join(self, timeout: float) -> None:
-        if not self.loop.is_closed() and not self.loop.is_running():
+        # Who ticks in another thread closes the loop after that itself.
+        if not self.in_driver() and self._ticking.acquire(timeout=timeout):
+            try:
+                self._wind_up()
+            finally:
+                self._ticking.release()
+
+    def _wind_up(self) -> None:
+        if self._closed and not self.loop.is_closed():
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
             self.loop.close()
 
@@ -364,7 +372,8 @@ class ManualRunner(Runner):
         # Twice: once for what is ready, once for what that made ready.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        if not done():
+        # The node may have ended in those: nothing would end the wait then.
+        if not self._closed and not done():
             active.clear()
             await _wait(active, deadline)
 
@@ -384,6 +393,8 @@ class ManualRunner(Runner):
             ) from None
         finally:
             self._thread = before
+        # Here, as nobody need call anything after the tick in which the end came.
+        self._wind_up()
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

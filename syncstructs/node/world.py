@@ -45,6 +45,9 @@ class Network(Links, Protocol):
     async def close(self) -> None:
         """Cut all links; nothing is called back after that."""
 
+    def abandon(self) -> None:
+        """Let go of the port and the links where the loop was closed; in any thread."""
+
 
 class World(Protocol):
     """What an engine asks for when it is made; see `Machine` for what each of them is."""

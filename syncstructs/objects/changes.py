@@ -64,7 +64,10 @@ class Subscription:
             return
         try:
             self._callback(change)
-        except (Exception, SystemExit):
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            # sys.exit() or a cancelled asyncio future would end the thread that others rely on.
             _log.exception("a subscriber raised at %r", change)
 
     def end(self) -> None:

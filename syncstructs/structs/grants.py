@@ -240,8 +240,10 @@ class Grants(Replicated, Generic[K]):
                 _log.debug("%s: no background release", self._describe(key), exc_info=True)
             try:
                 self._tell_lost(key)
-            except (Exception, SystemExit):
-                # sys.exit() in a callback would end the thread that all others rely on.
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                # sys.exit() or a cancelled asyncio future would end the thread others rely on.
                 _log.exception("on_lost of %s raised; that changes nothing", self._describe(key))
 
     def _tell_lost(self, key: K) -> None:

@@ -280,6 +280,10 @@ class SimLinks:
         """Break all links; the peers are told."""
         self.die(silently=False)
 
+    def abandon(self) -> None:
+        """End; nothing is left here that a loop would have to close."""
+        self.die(silently=False)
+
     def die(self, *, silently: bool) -> None:
         """End; `silently`: as in a power cut, so that no peer hears of it."""
         if self.over:

@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -19,6 +22,7 @@ from syncstructs import (
 from syncstructs.cli.main import main
 from syncstructs.cli.processes import free_addresses
 from syncstructs.errors import ConfigError, ObjectMismatch, Timeout
+from syncstructs.node.runners import new_loop
 from syncstructs.testing.simulator import Simulation
 
 
@@ -147,6 +151,128 @@ def test_exit_in_a_callback_of_a_lock_ends_neither_the_node_nor_its_close(addres
     lock.acquire()
     node.close(5.0)
     assert not lock.held
+
+
+def raiser(kind, ran):
+    def callback(*_):
+        ran.append(kind)
+        raise kind("mine")
+
+    return callback
+
+
+@pytest.mark.parametrize(
+    "kind", [ValueError, SystemExit, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Own]
+)
+def test_whatever_a_callback_of_a_call_raises_the_node_goes_on(address, kind):
+    hits, ran = ReplCounter(), []
+    with Node(address, consumers={"hits": hits}, call_timeout=10.0):
+        hits.inc.submit().add_done_callback(raiser(kind, ran))
+        assert hits.add(1) == 2
+    assert ran == [kind]
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, asyncio.CancelledError, Own])
+def test_whatever_subscribers_and_holders_of_locks_raise_the_node_goes_on(address, kind):
+    users, told, lost = ReplDict(), [], []
+    lock = ReplLock(on_lost=raiser(kind, lost))
+    with Node(address, consumers={"users": users, "lock": lock}, call_timeout=10.0):
+        users.subscribe(raiser(kind, told))
+        users["ann"] = 7
+        users["bob"] = 8
+        lock.acquire()
+    assert users == {"ann": 7, "bob": 8}
+    assert len(told) >= 2, told
+    assert lost == [kind]
+
+
+def eventually(condition):
+    end = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end, "it did not come to it"
+        time.sleep(0.01)
+
+
+def free_at(address):
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        host, port = address.split(":")
+        sock.bind((host, int(port)))
+        sock.listen()
+    return True
+
+
+@pytest.mark.parametrize("make", [asyncio.new_event_loop, new_loop])
+def test_a_loop_that_is_closed_under_a_node_leaves_neither_port_nor_links(make):
+    first, second = free_addresses(2)
+    with Node(first, consumers={"hits": ReplCounter()}) as other:
+        loop = make()
+
+        async def observe():
+            observer = Node(None, [first], drive="asyncio")
+            node = Node(second, drive="asyncio")
+            await observer.wait_ready.submit(10)
+            await node.wait_ready.submit(10)
+            return observer, node
+
+        observer, node = loop.run_until_complete(observe())
+        assert other._engine._network.guests() == (observer.address,)
+        loop.close()
+        node.close()
+        observer.close()
+        assert free_at(second)
+        eventually(lambda: not other._engine._network.guests())
+
+
+_CLOSED_AT_EXIT = """
+import asyncio, atexit, sys
+from syncstructs import Node
+
+async def main():
+    node = Node(sys.argv[1], drive="asyncio", data_dir=sys.argv[2])
+    await node.wait_ready.submit(10)
+    return node
+
+def close():
+    node.close()
+    print("closed", node._engine.closed.done())
+
+loop = asyncio.new_event_loop()
+node = loop.run_until_complete(main())
+loop.close()
+atexit.register(close)
+"""
+
+
+def test_a_node_whose_loop_is_closed_can_be_closed_as_the_interpreter_ends(address, tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", _CLOSED_AT_EXIT, address, str(tmp_path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.stdout == "closed True\n", ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("how", ["beside a tick", "by ticks alone"])
+def test_a_manual_node_that_was_closed_leaves_no_loop(address, tmp_path, how):
+    node = Node(address, drive="manual", data_dir=str(tmp_path))
+    node.wait_ready(10)
+    if how == "beside a tick":
+        def tick():
+            while not node._engine.closed.done():
+                node.tick(60.0)
+
+        ticker = threading.Thread(target=tick)
+        ticker.start()
+        eventually(node._engine.runner.loop.is_running)
+        node.close()
+        ticker.join(10)
+        assert not ticker.is_alive()
+    else:
+        closing = node.close.submit()
+        while not closing.done():
+            node.tick(0.1)
+    assert node._engine.runner.loop.is_closed()
 
 
 class Quitter(Replicated):
