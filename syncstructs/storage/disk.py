@@ -155,7 +155,20 @@ class OsDisk:
 
     def lock(self, path: str) -> Lock:
         """Lock by a file that holds the number of the process."""
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        close_on_exec = getattr(os, "O_CLOEXEC", 0)
+        read_only = False
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | close_on_exec, 0o644)
+        except OSError as error:
+            # After an error of the disk, a file system is often read-only, and it can be looked at.
+            if error.errno != errno.EROFS:
+                raise
+            read_only = True
+            try:
+                handle = os.open(path, os.O_RDONLY | close_on_exec)
+            except FileNotFoundError:
+                # No node runs here, nor can one be started.
+                return _OsLock(None)
         try:
             _lock(handle)
         except BlockingIOError:
@@ -168,8 +181,9 @@ class OsDisk:
         except BaseException:
             os.close(handle)
             raise
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        if not read_only:
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         return _OsLock(handle)
 
     def random_bytes(self, count: int) -> bytes:
@@ -212,8 +226,8 @@ class _OsFile:
 
 
 class _OsLock:
-    def __init__(self, handle: int) -> None:
-        self._handle: int | None = handle
+    def __init__(self, handle: int | None) -> None:
+        self._handle = handle
 
     def close(self) -> None:
         handle, self._handle = self._handle, None

@@ -9,7 +9,7 @@ import pytest
 from watched_disk import PowerCut, WatchedDisk
 
 from syncstructs.errors import DataDirBusy, DataDirDamaged, DataDirForeign, StorageError
-from syncstructs.storage.disk import OsDisk, open_data_dir
+from syncstructs.storage.disk import OsDisk, open_data_dir, open_existing
 
 
 def open_on(disk, **changes):
@@ -193,6 +193,36 @@ def test_a_directory_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match="permission denied"):
         open_data_dir(tmp_path, cluster="c", address="a:1")
+
+
+@pytest.mark.parametrize("has_lock", [True, False])
+def test_a_read_only_file_system_can_be_looked_at_and_serves_no_node(
+    tmp_path, monkeypatch, has_lock
+):
+    open_data_dir(tmp_path, cluster="c", address="a:1").close()
+    if not has_lock:
+        (tmp_path / "lock").unlink()
+    before, system_open = sorted(os.listdir(tmp_path)), os.open
+
+    def read_only(path, flags, *mode):
+        if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return system_open(path, flags, *mode)
+
+    holder = open_data_dir(tmp_path, cluster="c", address="a:1") if has_lock else None
+    monkeypatch.setattr(os, "open", read_only)
+    if holder is not None:
+        with pytest.raises(DataDirBusy, match="in use by this process"):
+            open_existing(tmp_path)
+        holder.close()
+    found = open_existing(tmp_path)
+    assert (found.identity.address, found.half_repaired) == ("a:1", False)
+    if has_lock:
+        with pytest.raises(DataDirBusy):
+            open_existing(tmp_path)
+    found.close()
+    open_existing(tmp_path).close()
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_files_of_the_system_do_what_the_protocol_says(tmp_path):
