@@ -3,7 +3,8 @@
 It has a thread and an asyncio loop of its own, so that whoever looks never waits in the node's
 driver, and under every way of driving. Each connection carries one request: a request line out of a
 fixed table of paths, whatever headers follow. It takes GET and HEAD, opens no file, and reads no
-body, so there is nothing to change and nowhere to climb to.
+body, so there is nothing to change and nowhere to climb to. It answers only to names that it was
+given, so that no page from elsewhere, whose name is made to point here (DNS rebinding), can look.
 
 What strangers can cost is bounded: so many connections, a few KiB for each, a few seconds for each,
 and a look at the node no more often than twice a second however many ask. Of connections that have
@@ -12,10 +13,11 @@ not asked anything yet, the oldest gives way to a new one; so idle ones keep nob
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from importlib import resources
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, cast
@@ -51,8 +53,8 @@ _HEADERS: Final = (
 )
 _REASONS: Final = {
     200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
-    431: "Request Header Fields Too Large", 500: "Internal Server Error",
-    505: "HTTP Version Not Supported",
+    421: "Misdirected Request", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 505: "HTTP Version Not Supported",
 }  # fmt: skip
 
 
@@ -78,13 +80,16 @@ class Request(NamedTuple):
 
     path: str
     wants_body: bool
+    host: str = ""
+    """To whom, in lower case and without a port; empty if it does not say, but browsers always do.
+    """
 
 
 def parse(head: bytes) -> Request | Response:
     """Return what a request asks, or the answer to one that cannot be served.
 
-    >>> parse(b"GET /metrics?x=1 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-    Request(path='/metrics', wants_body=True)
+    >>> parse(b"GET /metrics?x=1 HTTP/1.1\\r\\nHost: x:80\\r\\n\\r\\n")
+    Request(path='/metrics', wants_body=True, host='x')
     >>> parse(b"POST / HTTP/1.1\\r\\n\\r\\n").status
     405
     """
@@ -97,7 +102,34 @@ def parse(head: bytes) -> Request | Response:
         return _sentence(505, "this server speaks HTTP/1.1")
     if method not in ("GET", "HEAD"):
         return _sentence(405, "this server only shows: use GET or HEAD")
-    return Request(target.partition("?")[0], method == "GET")
+    hosts = _hosts(head)
+    if len(hosts) > 1:
+        return _sentence(400, "a request has one Host at the most")
+    return Request(target.partition("?")[0], method == "GET", *hosts)
+
+
+def _hosts(head: bytes) -> list[str]:
+    fields = [field.partition(b":") for field in head.split(b"\n")[1:]]
+    return [
+        _without_port(value.strip().decode("ascii", "backslashreplace"))
+        for name, _, value in fields
+        if name.strip().lower() == b"host"
+    ]
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    if not colon or not (port.isdecimal() or not port) or (":" in name and name[-1:] != "]"):
+        name = host
+    return name.strip("[]").rstrip(".").lower()
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _sentence(status: int, text: str) -> Response:
@@ -175,9 +207,10 @@ class Monitor:
     """A running server, made by `serve`. Ends with its node, or when it is closed; also a context
     manager."""
 
-    def __init__(self, node: Node, address: str) -> None:
+    def __init__(self, node: Node, address: str, hosts: Iterable[str] = ()) -> None:
         self._node = node
         self._address = address
+        self._hosts = {"", "localhost", *map(_without_port, (address, *hosts))}
         self._shown = Shown(node)
         self._loop = asyncio.new_event_loop()
         self._connections: dict[_Connection, None] = {}
@@ -270,6 +303,10 @@ class Monitor:
 
     # What connections need of it
 
+    def _answers_to(self, host: str) -> bool:
+        # A number is no name that somebody else could make point here.
+        return host in self._hosts or host.endswith(".localhost") or _is_number(host)
+
     def _admit(self, connection: "_Connection") -> bool:
         """Take a connection in, at the cost of one that is idle; False if all are busy."""
         if len(self._connections) >= CONNECTION_COUNT:
@@ -360,6 +397,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._has_asked = True
         if isinstance(request, Response):
             self._answer(request, with_body=True)
+        elif not self._monitor._answers_to(request.host):
+            self._answer(_sentence(421, _misdirected(request.host)), with_body=request.wants_body)
         else:
             self._monitor._spawn(self._serve(request))
 
@@ -383,7 +422,14 @@ class _Connection(asyncio.BufferedProtocol):
             self._deadline = self._monitor._loop.call_later(_LINGER_SECONDS, self.cut)
 
 
-def serve(node: Node, address: str = "127.0.0.1:8080") -> Monitor:
+def _misdirected(host: str) -> str:
+    known = ascii(host[:200])
+    return f"this server does not answer to the name {known}; give it to serve() in hosts=[{known}]"
+
+
+def serve(
+    node: Node, address: str = "127.0.0.1:8080", *, hosts: Iterable[str] = ()
+) -> Monitor:
     """Show `node`, and with it the cluster as far as it knows, over HTTP on `address`.
 
     `/` is a page for people, `/metrics` is for Prometheus, `/status` is the node's status as JSON,
@@ -391,8 +437,12 @@ def serve(node: Node, address: str = "127.0.0.1:8080") -> Monitor:
     look, names of objects included, and nobody can change anything; so choose one that others
     reach only where they may. It ends with the node.
 
+    A browser that was sent here under another name than `localhost`, that in `address`, one of
+    `hosts`, or an IP address, is shown nothing: else any page on the web could have its own name
+    point here, and look.
+
     Raises:
-        ConfigError: `address` is none, or `node` is no node.
+        ConfigError: `address` is none, `node` is no node, or `hosts` are no names.
         BindError: the address cannot be had.
         NodeClosed, NodeFailed: the node has ended.
     """
@@ -401,6 +451,10 @@ def serve(node: Node, address: str = "127.0.0.1:8080") -> Monitor:
     where = str(parse_address(address, field="address of the monitor"))
     if node._engine.closed.done() and node._engine.failure is not None:
         raise node._engine.failure
-    monitor = Monitor(node, where)
+    # Kept, as it may be an iterator.
+    hosts = hosts if isinstance(hosts, str) else [*hosts]
+    if isinstance(hosts, str) or not all(isinstance(host, str) for host in hosts):
+        raise ConfigError(f"hosts {hosts!r} must be a list of names, such as ['node1.example.org']")
+    monitor = Monitor(node, where, hosts)
     monitor._begin()
     return monitor

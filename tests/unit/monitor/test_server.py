@@ -196,6 +196,48 @@ def test_what_is_no_request_gets_a_sentence(monitor, request_, status):
     assert get(monitor, "/")[0].status == 200
 
 
+def asked_as(monitor, host):
+    return exchange(monitor, b"GET /status HTTP/1.1\r\nX: y\r\nhOsT:%s\r\n\r\n" % host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b" localhost", b"localhost:8080", b" LOCALHOST.:1 ", b"a.localhost", b"127.0.0.1",
+        b"10.1.2.3:80", b"[::1]:8080", b"[fe80::1]", b"Node1.Example.org:8080", b"",
+    ],
+)  # fmt: skip
+def test_it_answers_to_names_that_it_was_given_and_to_numbers(node, host):
+    [address] = free_addresses(1)
+    with serve(node, address, hosts=["node1.example.ORG"]) as monitor:
+        assert asked_as(monitor, host).startswith(b"HTTP/1.1 200 "), host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"evil.example", b"evil.example:8080", b"127.0.0.1.evil.example", b"localhost.evil.example",
+        b"notlocalhost", b"evil.example:127.0.0.1", b"\xff\x00", b"<script>", b"x" * 5000,
+    ],
+)  # fmt: skip
+def test_a_name_that_is_made_to_point_here_shows_nothing(monitor, host):
+    answer = asked_as(monitor, b" " + host)
+    assert answer.startswith(b"HTTP/1.1 421 Misdirected Request\r\n")
+    assert b"does not answer to the name '" in answer
+    assert b"applied_index" not in answer
+
+
+def test_two_names_in_one_request_are_refused(monitor):
+    answer = exchange(monitor, b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+def test_hosts_are_a_list_of_names(node):
+    for hosts in ("localhost", [7]):
+        with pytest.raises(ConfigError, match="must be a list of names"):
+            serve(node, "127.0.0.1:1", hosts=hosts)
+
+
 def test_a_huge_request_is_answered_and_costs_a_few_kib(monitor):
     with connect(monitor) as stream:
         stream.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * (server.REQUEST_BYTES * 20))
@@ -212,6 +254,7 @@ def test_a_request_may_come_byte_by_byte(end):
     asked = []
     watched = SimpleNamespace(
         _admit=lambda _: True,
+        _answers_to=lambda _: True,
         _loop=SimpleNamespace(call_later=lambda *_: None),
         _spawn=lambda work: (asked.append(work), work.close()),
     )
