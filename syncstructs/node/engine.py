@@ -40,6 +40,7 @@ from ..status import Status, describe
 from .batch import Batch, current_batch
 from .calls import Call, CallBlocker, CallQueue
 from .changes import Changes
+from .diary import Diary
 from .driver import Driver
 from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
 from .gate import ReadGate, RefusingLock
@@ -104,6 +105,7 @@ class Engine:
         except BaseException:
             self.abort()
             raise
+        self._diary = Diary(address, self.replica.core)
         self._network = self._world.network(
             address=address,
             peers=[peer for peer in self.members or members if peer != address],
@@ -261,6 +263,7 @@ class Engine:
                 _log.critical("the driver of %s was interrupted", self.address, exc_info=True)
                 return
             raise
+        self._diary.note(self.replica.core)
         if self.active is not None:
             self.active.set()
         if self._handing_over:
