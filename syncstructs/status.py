@@ -145,7 +145,8 @@ class Status(TypedDict):
     disk: DiskStatus | None
     """None if the log is in memory."""
     objects: dict[str, ObjectStatus]
-    """Those that are attached here, by name; another node is told of the first thousand only."""
+    """Those that are attached here, by name; another node is told of the first thousand only, of
+    which those that differ between members are the first."""
     object_count: int
     failure: str | None
     """Why the node has stopped, or None."""

@@ -14,11 +14,15 @@ from typing import Any, Final
 from ..config import parse_address
 from ..errors import ConfigError
 from .console import AnyOf, ConsoleError
-from .formats import plain, table
+from .formats import number_from, plain, table
 from .pictures import headline, leader_of, rows, statuses
 
 _TIMEOUT: Final = 30.0
 _TIMEOUT_MAX: Final = 300.0
+
+
+class _WrongUsage(Exception):
+    """Arguments that do not belong together; the message says why."""
 
 
 def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -57,7 +61,8 @@ def _add(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=about, description=f"{about.capitalize()}.")
     add_where(parser)
-    parser.add_argument("--timeout", type=_seconds, default=_TIMEOUT,
+    parser.add_argument("--timeout", type=number_from(0, _TIMEOUT_MAX, above=True),
+                        default=_TIMEOUT, metavar="SECONDS",
                         help="seconds to wait for it (default: %(default)g)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -65,6 +70,8 @@ def _add(
         asked = AnyOf(options.node, cluster=options.cluster)
         try:
             return run(options, asked)
+        except _WrongUsage as error:
+            parser.error(str(error))
         except ConsoleError as error:
             print(f"syncstructs {name}: {plain(str(error))}", file=sys.stderr)
             return 1
@@ -84,13 +91,6 @@ def _address(text: str) -> str:
 
 def _addresses(text: str) -> list[str]:
     return [_address(part) for part in text.split(",")]
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds <= _TIMEOUT_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0, and {_TIMEOUT_MAX:g} at the most")
-    return seconds
 
 
 def _put(options: argparse.Namespace, picture: object, *lines: str) -> None:
@@ -113,10 +113,10 @@ def _status(options: argparse.Namespace, asked: AnyOf) -> int:
 def _members(options: argparse.Namespace, asked: AnyOf) -> int:
     if options.action != "list":
         if not options.addresses:
-            raise ConsoleError(f"members {options.action} needs at least one HOST:PORT")
+            raise _WrongUsage(f"members {options.action} needs at least one HOST:PORT")
         asked.ask(options.action, {"addresses": options.addresses}, options.timeout)
     elif options.addresses:
-        raise ConsoleError("members list takes no address; add, remove and set do")
+        raise _WrongUsage("members list takes no address; add, remove and set do")
     status = asked.look("status", {}, options.timeout)
     membership = status["membership"] if isinstance(status, dict) else {}
     known = {kind: list(membership.get(kind, [])) for kind in ("voters", "learners", "outgoing")}

@@ -1,6 +1,48 @@
-"""Figures and texts as people read them in a terminal."""
+"""Figures and texts as people read and write them in a terminal."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Callable, Sequence
+
+
+def number_from(least: float, most: float, *, above: bool = False) -> Callable[[str], float]:
+    """Return what reads an argument: a number in those bounds, `above`: and not the least itself.
+
+    >>> number_from(0.1, 3600)("1.5")
+    1.5
+    >>> number_from(0, 300, above=True)("x")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: 'x' is no number above 0, and 300 at the most
+    """
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not least <= number <= most or (above and number == least):
+            begin = f"above {least:g}" if above else f"from {least:g} on"
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no number {begin}, and {most:g} at the most"
+            )
+        return number
+
+    return read
+
+
+def count(text: str) -> int:
+    """Read an argument that counts something.
+
+    >>> count("-1")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: '-1' is no whole number from 0 on
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    return number
 
 
 def plain(text: str) -> str:

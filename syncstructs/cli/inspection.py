@@ -16,7 +16,7 @@ from ..objects.batches import encode_command, encode_group
 from ..raft.messages import Entry
 from ..storage.disk import DataDir, open_existing
 from ..storage.salvage import Plan, Survey, found_anew, plan_repair, repair, survey
-from .formats import count_of, plain, size_of
+from .formats import count, count_of, plain, size_of
 
 _LAST_ENTRIES = 5
 
@@ -60,7 +60,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add = parser.add_argument
     add("data_dir", metavar="DATA_DIR", help="what the node has as Config.data_dir")
     add("--json", action="store_true", help="print one JSON object and nothing else")
-    add("--entries", type=int, default=_LAST_ENTRIES, metavar="N",
+    add("--entries", type=count, default=_LAST_ENTRIES, metavar="N",
         help="show so many of the last entries (default: %(default)s)")  # fmt: skip
     doing = parser.add_mutually_exclusive_group()
     doing.add_argument(
@@ -98,9 +98,9 @@ def run(options: argparse.Namespace) -> int:
 def _inspect(directory: DataDir, options: argparse.Namespace) -> int:
     found = survey(directory)
     if options.json:
-        print(json.dumps(_picture(directory, found, max(0, options.entries))))
+        print(json.dumps(_picture(directory, found, options.entries)))
     else:
-        _print(directory, found, max(0, options.entries))
+        _print(directory, found, options.entries)
     if options.repair:
         return _repair(directory, found, options)
     if options.found_anew_as:

@@ -14,6 +14,7 @@ _RIGHT: Final = (2, 3, 4, 5, 6, 7, 8, 9)
 _RATE: Final = 6
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _RATE_COUNT: Final = 40
+_NAMED_COUNT: Final = 3
 
 Seen = Mapping[str, Any]
 """What the inquiry `cluster` gives; it came over a network, so nothing of it is certain."""
@@ -83,10 +84,37 @@ def headline(seen: Seen) -> str:
     term = max((status["term"] for status in known.values()), default=0)
     name = next((status.get("cluster") for status in known.values()), "?")
     led = f"led by {leader}" if leader else "NO LEADER"
+    watching, differing = observers(seen), differing_objects(seen)
     return _in_one_line(
         f"cluster {name}: {led}, term {term:,}; {len(known)} of"
         f" {count_of(len(members), 'member')} answer"
+        + (f"; {count_of(len(watching), 'observer')}" if watching else "")
+        + (f"; MEMBERS DIFFER in {_some(differing)}" if differing else "")
     )
+
+
+def observers(seen: Seen) -> list[str]:
+    """Return the observers that the leader speaks to."""
+    known, leader = statuses(seen), leader_of(seen)
+    peers = known[leader]["peers"] if leader in known else {}
+    # Only they have names that are no addresses.
+    return sorted(str(peer) for peer in peers if ":" not in str(peer))
+
+
+def differing_objects(seen: Seen) -> list[str]:
+    """Return the objects of which members were found to have different states."""
+    found = set()
+    for status in statuses(seen).values():
+        objects = status.get("objects")
+        for name, one in objects.items() if isinstance(objects, dict) else ():
+            if isinstance(one, dict) and one.get("diverged"):
+                found.add(str(name))
+    return sorted(found)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_COUNT} more" if len(names) > _NAMED_COUNT else ""
+    return ", ".join(repr(name[:40]) for name in names[:_NAMED_COUNT]) + more
 
 
 def rows(seen: Seen, rates: Mapping[str, float] | None) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from .cluster import add_where
 from .console import AnyOf, ConsoleError
-from .formats import plain
+from .formats import count, number_from, plain
 from .pictures import Rates, Seen, headline, rows, spark, statuses
 
 _BEGIN: Final = "\x1b[?1049h\x1b[?25l"
@@ -36,17 +36,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_where(parser)
     add = parser.add_argument
-    add("--interval", type=_interval, default=1.0, metavar="SECONDS",
+    add("--interval", type=number_from(0.1, 3600), default=1.0, metavar="SECONDS",
         help="between two pictures (default: %(default)g)")  # fmt: skip
-    add("--count", type=int, default=0, metavar="N", help="end after N pictures (default: never)")
+    add("--count", type=count, default=0, metavar="N", help="end after N pictures (default: never)")
     parser.set_defaults(run=run)
-
-
-def _interval(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0.1 to 3600")
-    return seconds
 
 
 def run(options: argparse.Namespace) -> int:

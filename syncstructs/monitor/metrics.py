@@ -105,6 +105,11 @@ def _about_the_node(status: Status) -> Iterator[_Family]:
             for kind, members in (*kinds, ("outgoing", membership["outgoing"]))
         ],
     )  # fmt: skip
+    yield _one(
+        "objects_diverged", "gauge",
+        "Objects of which the members were found to have different states.",
+        sum("diverged" in one for one in status["objects"].values()),
+    )  # fmt: skip
     yield _one("links", "gauge", "Other members to which there is a link.",
                len(status["connected"]))  # fmt: skip
     yield _one("pending_calls", "gauge", "Calls of this node that have not ended.",

@@ -39,10 +39,14 @@ def _some(arguments: Arguments) -> Iterable[str]:
 
 
 def shortened(status: Status) -> Status:
-    """Return a status as it may leave the process: with the first objects only, by name."""
+    """Return a status as it may leave the process: with the first objects only, by name.
+
+    Those that differ between members come before the others.
+    """
     objects = status["objects"]
     if len(objects) > OBJECT_COUNT:
-        status["objects"] = {name: objects[name] for name in sorted(objects)[:OBJECT_COUNT]}
+        first = sorted(objects, key=lambda name: ("diverged" not in objects[name], name))
+        status["objects"] = {name: objects[name] for name in first[:OBJECT_COUNT]}
     return status
 
 

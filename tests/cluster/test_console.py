@@ -99,7 +99,9 @@ def test_members_come_and_go_by_command(nodes, anybody, capsys):
     ],
 )
 def test_members_is_told_what_it_needs(anybody, arguments, why, capsys):
-    assert command("members", *arguments, "--node", anybody) == 1
+    with pytest.raises(SystemExit) as ended:
+        command("members", *arguments, "--node", anybody)
+    assert ended.value.code == 2
     assert why in capsys.readouterr().err
 
 
@@ -160,13 +162,18 @@ def test_an_unknown_verb_and_an_operation_that_takes_too_long_are_told(nodes, an
     [
         ["status"], ["status", "--node", "nowhere"], ["status", "--node", "a:1", "--timeout", "0"],
         ["members", "grow", "--node", "a:1"], ["top", "--node", "a:1", "--interval", "0"],
+        ["top", "--node", "a:1", "--interval", "nan"], ["top", "--node", "a:1", "--count", "-1"],
+        ["top", "--node", "a:1", "--count", "x"], ["status", "--node", "a:1", "--timeout", "x"],
+        ["inspect", "nowhere", "--entries", "-1"],
     ],
 )  # fmt: skip
 def test_wrong_usage_gives_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         command(*arguments)
     assert ended.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "usage:" in shown
+    assert "invalid" not in shown.replace("invalid choice", ""), "names of our functions"
 
 
 # Somebody who is no node, or a bad one
@@ -366,6 +373,25 @@ def test_who_has_not_answered_this_leader_lags_nobody_knows_how_far(nodes, anybo
     assert "no answer" in shown[lost]
     assert "1,234" not in shown[lost]
     assert "5,678" in shown[other]
+
+
+def test_the_headline_counts_observers_and_names_what_differs(nodes, anybody):
+    with Node(None, [anybody]) as observer, Console(anybody, cluster="syncstructs") as console:
+        observer.barrier(timeout=10)
+        seen = console.ask("cluster", {}, 5.0)
+    assert headline(seen).endswith("; 3 of 3 members answer; 1 observer")
+    seen["members"][leader_of(seen)]["peers"].pop(observer.address)
+    assert headline(seen).endswith("; 3 of 3 members answer")
+    diverged = {"type": "x", "diverged": {"index": 64, "members": ["a:1"]}}
+    seen["members"][anybody]["objects"] = {
+        "same": {"type": "x"}, "nonsense": 7, **{f"o{n}\x1b": diverged for n in range(5)},
+    }  # fmt: skip
+    another = next(address for address in nodes if address != anybody)
+    seen["members"][another]["objects"] = None
+    shown = headline(seen)
+    assert "MEMBERS DIFFER in 'o0" in shown
+    assert shown.endswith(" and 2 more")
+    assert "\x1b" not in shown
 
 
 def test_rates_follow_from_two_pictures(nodes, anybody):

@@ -92,6 +92,13 @@ def test_a_follower_tells_nothing_of_others_and_memory_nothing_of_a_disk(cluster
     assert not [name for name, _ in samples if "peer" in name or "append" in name]
 
 
+def test_objects_that_differ_are_counted(cluster):
+    status = cluster.node(cluster.leader()).status()
+    assert parse(render(status))["syncstructs_objects_diverged", None] == 0
+    status["objects"]["users"]["diverged"] = {"index": 64, "members": ["n2:1"]}
+    assert parse(render(status))["syncstructs_objects_diverged", None] == 1
+
+
 def test_the_disk_is_a_summary_with_gauges_beside(cluster):
     status = cluster.node("n1:1").status()
     status["disk"] = {

@@ -195,6 +195,11 @@ def test_a_status_names_the_first_objects_only_and_counts_all():
     names = [f"o{number:05}" for number in range(OBJECT_COUNT + 50)]
     status = shortened({"objects": {name: {"type": "x"} for name in reversed(names)}})
     assert list(status["objects"]) == names[:OBJECT_COUNT]
+    differing = {"type": "x", "diverged": {"index": 1, "members": []}}
+    objects = {name: {"type": "x"} for name in names} | {names[-1]: differing}
+    assert list(shortened({"objects": objects})["objects"]) == [
+        names[-1], *names[: OBJECT_COUNT - 1],
+    ]  # fmt: skip
 
 
 # With whole nodes
