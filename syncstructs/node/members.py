@@ -12,6 +12,7 @@ from ..config import parse_address
 from ..errors import MembershipRefused, NodeRemoved, OutcomeUnknown, Timeout
 from ..objects.port import Steps
 from .engine import Engine
+from .operations import answered
 
 
 def change_members(
@@ -27,6 +28,7 @@ def change_members(
     Raises:
         ConfigError: one of them is no address.
         MembershipRefused: nobody would be left; or another change has taken the place of this one.
+        Withdrawn: no leader was known within `timeout` seconds; nothing changes.
         Timeout: it is not done within `timeout` seconds, and goes on.
         OutcomeUnknown: this node has ended meanwhile; the change goes on.
     """
@@ -35,9 +37,7 @@ def change_members(
     change = engine.system(
         "change_members", coming, leaving, None if only is None else _addresses(only)
     )
-    if not (yield change, timeout):
-        raise Timeout(f"the members were not asked to change within {timeout} s")
-    wanted = tuple((yield change))
+    wanted = tuple((yield from answered(change, timeout, "to change the members")))
     while engine.failure is None:
         # Looked at first: what has taken its place may be settled already.
         now_wanted = engine.replica.table.wanted
@@ -69,6 +69,7 @@ def transfer_leadership(engine: Engine, to: str | None, timeout: float | None) -
     Raises:
         ConfigError: `to` is no address.
         MembershipRefused: `to` has no vote, or nobody else has one.
+        Withdrawn: the leader was lost before it was asked, and no other was known in time.
         Timeout: nobody else leads after `timeout` seconds; it may still come to it.
     """
     successor = "" if to is None else str(parse_address(to, field="to"))
@@ -86,9 +87,8 @@ def transfer_leadership(engine: Engine, to: str | None, timeout: float | None) -
         if now >= ask_at and leader is not None:
             _check_successor(engine, successor, leader)
             asked = engine.system("transfer_leadership", successor)
-            if not (yield asked, None if timeout is None else max(0.0, deadline - now)):
-                raise Timeout(f"{leader} was not asked to hand over within {timeout} s")
-            yield asked
+            left = None if timeout is None else max(0.0, deadline - now)
+            yield from answered(asked, left, "to hand over")
             ask_at = engine.now() + 1.5 * config.election_timeout_max
         # Ends with the node at the latest, as its timers may not fire any more then.
         yield engine.membership_change(), config.heartbeat_interval / 4

@@ -298,6 +298,7 @@ class Node:
         Raises:
             ConfigError: `address` is none.
             MembershipRefused: somebody removed it again meanwhile.
+            Withdrawn: no leader was known within `timeout` seconds; nothing changes.
             Timeout: not done within `timeout` seconds; it goes on.
             OutcomeUnknown: this node has ended meanwhile; it goes on.
         """
@@ -339,6 +340,7 @@ class Node:
         Raises:
             ConfigError: `to` is no address.
             MembershipRefused: `to` has no vote, or nobody else has one.
+            Withdrawn: the leader was lost before it was asked, and no other was known in time.
             Timeout: not done within `timeout` seconds; it may still come to it.
             NodeClosed, NodeFailed: this node has ended meanwhile.
         """
@@ -381,6 +383,7 @@ class Node:
             ConfigError: `version` is no whole number from 1 on.
             VersionRefused: a member does not know that version: it has not been started with a
                 release that has it, or not at all since. Or a later one is in force.
+            Withdrawn: no leader was known within `timeout` seconds; nothing changes.
             Timeout: not done within `timeout` seconds; it may yet be.
             NodeClosed, NodeFailed: this node has ended before it was sent.
             OutcomeUnknown: it has ended meanwhile; it may have been done, or may yet be.

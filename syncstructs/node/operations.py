@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from ..errors import Cancelled
+from ..errors import Cancelled, Timeout, Withdrawn
 from ..futures import Blocker, Future
 from ..objects.port import Steps
 
@@ -160,6 +160,31 @@ class Operation:
 
         self._loop.post(throw)
         return True
+
+
+def answered(command: Future[Any], timeout: float | None, doing: str) -> Steps[Any]:
+    """Wait for the answer to a command to the cluster; who waits no longer takes it back unsent.
+
+    Without that it would be carried out whenever there is a leader again, long after somebody was
+    told that it was not. `doing`: what it asks for, as in 'to change the members'.
+
+    Raises:
+        Withdrawn: time ran out, and the command had not left this node: nothing changes.
+        Timeout: time ran out, and a leader may have it.
+    """
+    try:
+        in_time = yield command, timeout
+    except Cancelled:
+        command.cancel()
+        raise
+    if in_time:
+        return (yield command)
+    if command.cancel():
+        raise Withdrawn(
+            f"nobody was asked {doing} within {timeout} s, as no leader was known; it was taken"
+            " back, and nothing changes"
+        )
+    raise Timeout(f"no answer within {timeout} s from who was asked {doing}; it may yet be done")
 
 
 def _seen(future: Future[Any], timed: bool) -> tuple[object, BaseException | None]:

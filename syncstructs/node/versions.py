@@ -1,9 +1,10 @@
 """Putting a version of replicated methods in force, as steps of a node's operations."""
 
-from ..errors import ConfigError, ResultLost, Timeout
+from ..errors import ConfigError, ResultLost
 from ..objects.port import Steps
 from ..objects.versions import VERSION_MAX
 from .engine import Engine
+from .operations import answered
 
 
 def set_version(engine: Engine, version: int | None, timeout: float | None) -> Steps[None]:
@@ -13,12 +14,8 @@ def set_version(engine: Engine, version: int | None, timeout: float | None) -> S
             f"version {version!r} must be a whole number from 1 to {VERSION_MAX}"
         )
     switched = engine.system("set_version", version)
-    if not (yield switched, timeout):
-        raise Timeout(
-            f"version {version} was not put in force within {timeout} s; it may yet be"
-        )
     try:
-        yield switched
+        yield from answered(switched, timeout, f"to put version {version} in force")
     except ResultLost:
         # A snapshot has covered the answer, and tells what there was to answer.
         if engine.replica.table.versions.in_force < version:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -17,6 +18,7 @@ from syncstructs import (
     ReplLock,
     ReplQueue,
     SyncObj,
+    Withdrawn,
     replicated,
 )
 from syncstructs.cli.main import main
@@ -273,6 +275,25 @@ def test_a_manual_node_that_was_closed_leaves_no_loop(address, tmp_path, how):
         while not closing.done():
             node.tick(0.1)
     assert node._engine.runner.loop.is_closed()
+
+
+def test_what_nobody_was_asked_in_time_is_not_done_when_there_is_a_leader_again():
+    addresses = free_addresses(3)
+    first, second, third = addresses
+    with ExitStack() as stack:
+        alone = Node(first, addresses, consumers={"hits": ReplCounter()})
+        stack.callback(alone.close)
+        with pytest.raises(Withdrawn, match="nothing changes"):
+            alone.remove_member(third, timeout=0.3)
+        with pytest.raises(Withdrawn, match="nothing changes"):
+            alone.set_version(1, timeout=0.3)
+        removing = alone.remove_member.submit(third)
+        assert removing.cancel()
+        stack.enter_context(Node(second, addresses, consumers={"hits": ReplCounter()}))
+        # It comes after all that was queued before it.
+        alone.barrier(timeout=20)
+        assert alone.objects["hits"].inc() == 1
+        assert alone.members == tuple(sorted(addresses))
 
 
 class Quitter(Replicated):

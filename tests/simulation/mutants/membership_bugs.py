@@ -404,8 +404,9 @@ CHANGES = (
     member_bug(
         "change_done_at_once",
         "A change of members is said to be done as soon as it is asked for.",
-        ("node.members:change_members", "wanted = tuple((yield change))",
-         "wanted = tuple((yield change))\n    return"),
+        ("node.members:change_members",
+         'wanted = tuple((yield from answered(change, timeout, "to change the members")))',
+         'yield from answered(change, timeout, "to change the members")\n    return'),
     ),
     member_bug(
         "settled_while_joint",

@@ -5,13 +5,26 @@ from types import SimpleNamespace
 import pytest
 
 from syncstructs.errors import (
+    Cancelled,
     ConfigError,
     MembershipRefused,
     NodeRemoved,
     OutcomeUnknown,
     Timeout,
+    Withdrawn,
 )
 from syncstructs.node.members import change_members
+
+
+class FakeCall:
+    def __init__(self, is_sent=True):
+        self.is_sent = is_sent
+
+    def __eq__(self, other):
+        return other == "the call"
+
+    def cancel(self):
+        return not self.is_sent
 
 
 class FakeEngine:
@@ -22,6 +35,7 @@ class FakeEngine:
         self.failure = None
         self.clock = 100.0
         self.asked = []
+        self.call = FakeCall()
         self.table = SimpleNamespace(wanted=("a:1", "b:1"))
         self.replica = SimpleNamespace(is_settled=True, table=self.table)
 
@@ -30,7 +44,7 @@ class FakeEngine:
 
     def system(self, method, *args):
         self.asked.append((method, *args))
-        return "the call"
+        return self.call
 
     def membership_change(self):
         return "a change"
@@ -95,11 +109,30 @@ def test_without_a_timeout_it_waits_without_an_end() -> None:
     assert steps.send(True) == ("a change", None)
 
 
-def test_a_command_that_is_not_applied_in_time_was_maybe_not_asked() -> None:
+def test_a_command_that_is_not_answered_in_time_may_yet_be_carried_out() -> None:
     steps = change_members(FakeEngine(), added=["c:1"], timeout=5.0)
     next(steps)
-    with pytest.raises(Timeout, match="not asked to change within 5"):
+    with pytest.raises(Timeout, match=r"no answer within 5.0 s .* change the members; it may yet"):
         steps.send(False)
+
+
+def test_a_command_that_was_not_sent_in_time_is_taken_back() -> None:
+    engine = FakeEngine()
+    engine.call = FakeCall(is_sent=False)
+    steps = change_members(engine, added=["c:1"], timeout=5.0)
+    next(steps)
+    with pytest.raises(Withdrawn, match=r"change the members within 5.0 s, .* nothing changes"):
+        steps.send(False)
+
+
+def test_a_wait_that_is_cancelled_takes_the_command_back() -> None:
+    engine, cancelled = FakeEngine(), []
+    engine.call.cancel = lambda: cancelled.append(True)
+    steps = change_members(engine, added=["c:1"], timeout=5.0)
+    next(steps)
+    with pytest.raises(Cancelled):
+        steps.throw(Cancelled("enough"))
+    assert cancelled == [True]
 
 
 def test_a_change_that_takes_longer_goes_on() -> None:
