@@ -19,6 +19,7 @@ from .pictures import headline, leader_of, rows, statuses
 
 _TIMEOUT: Final = 30.0
 _TIMEOUT_MAX: Final = 300.0
+_RELEASES: Final = ("protocol", "release", "version")
 
 
 class _WrongUsage(Exception):
@@ -156,16 +157,20 @@ def _snapshot(options: argparse.Namespace, asked: AnyOf) -> int:
 def _version(options: argparse.Namespace, asked: AnyOf) -> int:
     if options.number is not None:
         asked.ask("set_version", {"number": options.number}, options.timeout)
-    known = statuses(asked.look("cluster", {}, options.timeout))
-    picture = {address: _releases(status) for address, status in known.items()}
-    names = sorted({name for one in picture.values() for name in one})
-    lines = [["member", *(name.replace("_", " ") for name in names)]]
-    lines += [
-        [address, *(str(one.get(name, "-")) for name in names)] for address, one in picture.items()
-    ]
+    seen = asked.look("cluster", {}, options.timeout)
+    known = statuses(seen)
+    # Who does not answer may run anything, so it must not be missing here.
+    picture = {
+        address: _releases(known[address]) if address in known else None
+        for address in sorted(seen.get("members") or {})
+    }
+    lines = [["member", *_RELEASES]]
+    for address, one in picture.items():
+        shown = ["no answer"] if one is None else [str(one[name]) for name in _RELEASES]
+        lines.append([address, *shown, *[""] * (len(_RELEASES) - len(shown))])
     _put(options, picture, *table(lines))
     return 0
 
 
 def _releases(status: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: status.get(name) for name in ("release", "protocol", "version")}
+    return {name: status.get(name) for name in _RELEASES}

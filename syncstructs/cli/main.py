@@ -7,6 +7,9 @@ no process is left behind.
 """
 
 import argparse
+import errno
+import io
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +19,8 @@ from types import FrameType
 from typing import NoReturn
 
 from . import bench, cluster, demo, inspection, simulate, top
+
+_OUTPUT_FAILURES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 
 class _Ended(BaseException):
@@ -28,9 +33,9 @@ class _Ended(BaseException):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = build_parser().parse_args(arguments)
     try:
-        with _unwinding_on_signals():
+        with _printing_what_can_be(), _unwinding_on_signals():
+            options = build_parser().parse_args(arguments)
             return int(options.run(options))
     except KeyboardInterrupt:
         _say("interrupted")
@@ -42,6 +47,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output left (`| head`). Without this, Python would complain at exit.
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # One that names a file is not about the output.
+        if error.errno not in _OUTPUT_FAILURES or error.filename is not None:
+            raise
+        print(f"syncstructs: the output cannot be written: {error.strerror}", file=sys.stderr)
+        # Without this, Python would try again at exit.
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return 1
+
+
+@contextmanager
+def _printing_what_can_be() -> Iterator[None]:
+    """Print '?' for what the output has no character for; a name may hold anything."""
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):
+        yield
+        return
+    before = out.errors
+    out.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        # What is read from a closed one, or set there, raises.
+        with suppress(ValueError):
+            out.reconfigure(errors=before)
 
 
 @contextmanager

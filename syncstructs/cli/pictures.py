@@ -13,6 +13,7 @@ _HEAD: Final = (
 _RIGHT: Final = (2, 3, 4, 5, 6, 7, 8, 9)
 _RATE: Final = 6
 _BARS: Final = " ▁▂▃▄▅▆▇█"
+_ASCII_BARS: Final = " .:-=+*%#"
 _RATE_COUNT: Final = 40
 _NAMED_COUNT: Final = 3
 
@@ -196,11 +197,20 @@ def _note(address: str, status: Mapping[str, Any], peer: Mapping[str, Any] | Non
     return ", ".join(notes)
 
 
-def spark(history: Sequence[float]) -> str:
-    """Return figures as a row of bars, the highest for the greatest.
+def spark(history: Sequence[float], encoding: str | None = "utf-8") -> str:
+    """Return figures as a row of bars that the encoding has, the highest for the greatest.
 
-    >>> spark([0.0, 4.0, 8.0])
-    ' ▄█'
+    >>> spark([0.0, 4.0, 8.0]), spark([0.0, 4.0, 8.0], "latin-1")
+    (' ▄█', ' =#')
     """
+    bars = _BARS if _has(encoding, _BARS) else _ASCII_BARS
     top = max(history, default=0.0) or 1.0
-    return "".join(_BARS[round(figure / top * (len(_BARS) - 1))] for figure in history)
+    return "".join(bars[round(figure / top * (len(bars) - 1))] for figure in history)
+
+
+def _has(encoding: str | None, text: str) -> bool:
+    try:
+        text.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

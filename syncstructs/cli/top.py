@@ -1,10 +1,12 @@
 """`syncstructs top`: all members of a running cluster, live.
 
 In a terminal the picture is redrawn in place, and the terminal is left as it was found. Elsewhere
-each picture is printed below the one before, without anything that steers a terminal.
+each picture is printed below the one before, without anything that steers a terminal. With NO_COLOR
+in the environment there are no colours.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -45,7 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(options: argparse.Namespace) -> int:
     """Show until interrupted; return 0, or 1 if the last look found nobody."""
     asked = AnyOf(options.node, cluster=options.cluster)
-    live = sys.stdout.isatty()
+    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rates, number, found = Rates(), 0, True
     try:
         with _screen(live):
@@ -94,7 +96,7 @@ def picture(seen: Seen, rates: Rates, now: float, clock: str) -> list[tuple[str,
     objects = max((status["object_count"] for status in statuses(seen).values()), default=0)
     return [
         (f"{headline(seen)}  {clock}", ""),
-        (f"commands/s {total:>12,.0f}  {spark(rates.history)}", ""),
+        (f"commands/s {total:>12,.0f}  {spark(rates.history, sys.stdout.encoding)}", ""),
         (f"objects    {objects:>12,}", ""),
         ("", ""),
         *rows(seen, present),
@@ -106,6 +108,8 @@ def _draw(lines: list[tuple[str, str]], *, live: bool) -> None:
         print("\n".join(line for line, _ in lines), end="\n\n", flush=True)
         return
     width, height = shutil.get_terminal_size()
+    if os.environ.get("NO_COLOR"):
+        lines = [(line, "") for line, _ in lines]
     sys.stdout.write("\x1b[H" + framed(lines, width, height) + "\x1b[J")
     sys.stdout.flush()
 

@@ -1,5 +1,6 @@
 """The command line against a running cluster."""
 
+import io
 import json
 import os
 import re
@@ -452,6 +453,101 @@ def test_top_leaves_a_terminal_as_it_was(anybody, ending, status):
         os.close(ours)
     assert shown.startswith(top._BEGIN.encode())
     assert shown.endswith(top._END.encode())
+
+
+def on_a_terminal(*arguments, **environment):
+    """Run a command on a terminal of its own to its end, and return what it wrote there."""
+    ours, theirs = os.openpty()
+    started = subprocess.Popen(
+        [sys.executable, "-m", "syncstructs", *arguments],
+        stdout=theirs, stderr=subprocess.DEVNULL, env=os.environ | environment,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while True:
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:  # EIO: nobody holds the other end any more
+                break
+        assert started.wait(30) == 0
+    finally:
+        started.kill()
+        os.close(ours)
+    return shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_top_colours_only_where_that_is_wanted_and_steers_no_terminal_that_cannot_be(anybody):
+    top_twice = "top", "--node", anybody, "--count", "2", "--interval", "0.1"
+    assert b"\x1b[1;32m" in on_a_terminal(*top_twice, TERM="xterm", NO_COLOR="")
+    uncoloured = on_a_terminal(*top_twice, TERM="xterm", NO_COLOR="1")
+    assert uncoloured.startswith(top._BEGIN.encode())
+    assert not re.search(rb"\x1b\[[0-9;]*m", uncoloured)
+    assert b"\x1b" not in on_a_terminal(*top_twice, TERM="dumb")
+
+
+def a_status(**changes):
+    return {
+        "term": 1, "commit_index": 1, "applied_index": 1, "applied_commands": 1, "log_bytes": 1,
+        "snapshot_index": 0, "snapshot_bytes": 0, "object_count": 0, "role": "leader", "peers": {},
+        "membership": {"voters": [], "learners": [], "outgoing": []}, "release": "0.1.0", **changes,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("encoding", "bar"), [("ascii", "#"), ("latin-1", "#"), ("utf-8", "█")])
+def test_what_the_output_has_no_character_for_is_no_traceback(monkeypatch, encoding, bar):
+    counts = iter((1, 1001, 2001))
+    monkeypatch.setattr(
+        AnyOf, "look", lambda *_: {"members": {"a:1": a_status(applied_commands=next(counts))}}
+    )
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    assert command("top", "--node", "a:1", "--count", "3", "--interval", "0.1") == 0
+    shown = written.getvalue().decode(encoding)
+    assert shown.count("1 of 1 member answer") == 3
+    assert f"{bar}\n" in shown
+    assert "?:" not in shown
+
+
+def test_names_that_the_output_has_no_character_for_are_shown_all_the_same(tmp_path):
+    [address] = free_addresses(1)
+    with Node(address, cluster="Köln", data_dir=str(tmp_path)):
+        pass
+    done = subprocess.run(
+        [sys.executable, "-m", "syncstructs", "inspect", str(tmp_path)],
+        capture_output=True, timeout=60, check=False,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"of cluster 'K?ln'" in done.stdout
+
+
+def test_a_member_that_does_not_answer_is_not_missing_among_the_versions(monkeypatch, capsys):
+    seen = {"members": {"a:1": a_status(), "b:1": None}}
+    monkeypatch.setattr(AnyOf, "look", lambda *_: seen)
+    assert command("version", "--node", "a:1") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "member  protocol   release  version",
+        "a:1     None       0.1.0    None",
+        "b:1     no answer",
+    ]
+    assert command("version", "--node", "a:1", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["b:1"] is None
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["top", "--count", "1"]])
+def test_an_output_that_is_full_is_no_traceback(anybody, arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "syncstructs", *arguments, "--node", anybody],
+            stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "syncstructs: the output cannot be written: No space left on device\n"
+    )
 
 
 def test_a_pipe_that_is_closed_is_no_traceback(anybody):
