@@ -16,6 +16,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from importlib import resources
@@ -24,7 +25,8 @@ from typing import Any, Final, NamedTuple, Self, cast
 
 from ..config import parse_address
 from ..errors import ConfigError, SyncError
-from ..net.sockets import listen, stop_accepting
+from ..net.sockets import let_go, listen, stop_accepting
+from ..node.forks import watch
 from ..node.node import Node
 from ..node.verbs import look_around, shortened
 from . import metrics
@@ -216,6 +218,8 @@ class Monitor:
         self._connections: dict[_Connection, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._listening: list[socket.socket] = []
+        self._is_copy = False
         self._closing = asyncio.Event()
         self._started = threading.Event()
         self._failure: BaseException | None = None
@@ -237,10 +241,17 @@ class Monitor:
 
     def close(self, timeout: float = 5.0) -> None:
         """Stop listening, cut all connections, and wait up to `timeout` seconds; idempotent."""
+        if self._is_copy:
+            return
         self._node._engine.closed.remove_done_callback(self._when_closed)
         self._end()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+
+    def after_fork(self) -> None:
+        """Be a copy in a forked child, which has neither the thread nor the port."""
+        self._is_copy = True
+        let_go(sock.fileno() for sock in self._listening)
 
     def __enter__(self) -> Self:
         return self
@@ -262,6 +273,7 @@ class Monitor:
             self._thread.join()
             raise self._failure
         self._node._engine.closed.add_done_callback(self._when_closed)
+        watch(self)
 
     def _end(self, _: object = None) -> None:
         # The loop may have ended in this very moment.
@@ -285,6 +297,7 @@ class Monitor:
             make = cast(Callable[[], asyncio.BaseProtocol], lambda: _Connection(self))
             server = await self._loop.create_server(make, sock=sock, backlog=_BACKLOG)
             self._servers.append(server)
+            self._listening.append(sock)
         self._started.set()
         await self._closing.wait()
         for server in self._servers:

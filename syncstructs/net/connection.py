@@ -224,6 +224,13 @@ class Connection(asyncio.BufferedProtocol):
         if self._stream is not None:
             self._stream.abort()
 
+    def fileno(self) -> int:
+        """Return the descriptor of its socket, -1 if there is none."""
+        # Of one that is being closed, the number may be somebody else's already.
+        if self._stream is None or self._stream.is_closing():
+            return -1
+        return int(self._stream.get_extra_info("socket").fileno())
+
     def shut(self) -> None:
         """Tell the other side that it is over, without the loop."""
         stream = self._stream

@@ -10,6 +10,7 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..config import Address, parse_address
@@ -109,6 +110,22 @@ def stop_accepting(server: asyncio.Server) -> None:
     for sock in server.sockets:
         with contextlib.suppress(NotImplementedError, RuntimeError):
             loop.remove_reader(sock.fileno())
+
+
+def let_go(descriptors: Iterable[int]) -> None:
+    """In a forked child: have these descriptors stand for nothing, as they are the parent's.
+
+    Their numbers stay taken: what still believes to own them may close them as it is thrown away,
+    and would close somebody else's file.
+    """
+    with contextlib.suppress(OSError):
+        nothing = os.open(os.devnull, os.O_RDWR)
+        try:
+            for descriptor in descriptors:
+                if descriptor >= 0:
+                    os.dup2(nothing, descriptor, inheritable=False)
+        finally:
+            os.close(nothing)
 
 
 def _listen(target: Target, *, alone: bool) -> socket.socket:

@@ -35,7 +35,7 @@ from .hello import Identity, dials, quoted
 from .link import Broken, Event, Greeted, Link, Refused, Side
 from .notices import Notices
 from .peers import Peers
-from .sockets import BACKLOG, listen, stop_accepting
+from .sockets import BACKLOG, let_go, listen, stop_accepting
 
 _log = logging.getLogger("syncstructs.net")
 
@@ -233,6 +233,11 @@ class Transport:
             sock.close()
         for connection in list(self._connections):
             connection.shut()
+
+    def let_go(self) -> None:
+        """In a forked child: keep neither the port nor the links, which are the parent's."""
+        ours = [sock.fileno() for sock in self._listening]
+        let_go([*ours, *(connection.fileno() for connection in list(self._connections))])
 
     async def _gone(self, timeout: float) -> None:
         """Wait until there is neither a task nor a socket, for `timeout` seconds at most."""

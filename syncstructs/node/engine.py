@@ -132,6 +132,9 @@ class Engine:
         self.blocker = CallBlocker(self.calls, self.block)
         self.closed = Future(self.blocker)
         self.closed.finish(None, None)
+        # A child that outlives the parent would keep its address and its directory in use.
+        self._network.let_go()
+        self._stores.release()
 
     @property
     def members(self) -> tuple[str, ...]:

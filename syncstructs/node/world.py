@@ -48,6 +48,9 @@ class Network(Links, Protocol):
     def abandon(self) -> None:
         """Let go of the port and the links where the loop was closed; in any thread."""
 
+    def let_go(self) -> None:
+        """In a forked child: keep neither the port nor the links, which are the parent's."""
+
 
 class World(Protocol):
     """What an engine asks for when it is made; see `Machine` for what each of them is."""

@@ -284,6 +284,9 @@ class SimLinks:
         """End; nothing is left here that a loop would have to close."""
         self.die(silently=False)
 
+    def let_go(self) -> None:
+        """Do nothing: there is nothing here that a forked child would share."""
+
     def die(self, *, silently: bool) -> None:
         """End; `silently`: as in a power cut, so that no peer hears of it."""
         if self.over:

@@ -147,6 +147,52 @@ def test_a_copy_in_a_child_refuses_all_and_its_end_is_nothing_to_the_parent(
     assert "Traceback" not in done.stderr, done.stderr
 
 
+OUTLIVED = """
+import os, signal, sys
+from syncstructs import *
+from syncstructs.monitor import serve
+
+address, shown, data_dir = sys.argv[1:]
+node = Node(address, [address], consumers={"hits": ReplCounter()}, data_dir=data_dir or None)
+node.wait_ready(20)
+observer = Node(None, [address])
+observer.wait_ready(20)
+monitor = serve(node, shown)
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(writing)
+    monitor.close()
+    os.read(reading, 1)     # until the grandparent is gone
+    os._exit(0)
+assert node._engine._network.guests() == (observer.address,)
+assert node.objects["hits"].inc() == 1
+observer.close()
+node.close()
+with Node(address, [address], consumers={"hits": ReplCounter()}, data_dir=data_dir or None) as node:
+    with serve(node, shown):
+        assert node.objects["hits"].inc() == (2 if data_dir else 1)
+os.kill(child, signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("store", ["memory", "disk"])
+@pytest.mark.parametrize("loop", ["of asyncio", "as installed"])
+def test_a_child_that_outlives_the_node_keeps_neither_its_address_nor_its_directory(
+    store, loop, tmp_path
+):
+    program = OUTLIVED
+    if loop == "of asyncio":
+        program = "import sys; sys.modules['uvloop'] = None\n" + program
+    data_dir = str(tmp_path / "data") if store == "disk" else ""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *free_addresses(2), data_dir],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+
+
 class Peeking(ReplDict):
     """Reads itself as users do while its snapshot is taken."""
 
