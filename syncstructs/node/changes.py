@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from typing import Self
+from weakref import ref
 
 from ..errors import ConfigError
 from ..futures import Blocker, Future
@@ -22,7 +23,23 @@ class Changes:
         self._waiting: deque[Change] = deque()
         self._wake: Future[None] | None = None
         self._ended = False
-        self._subscription = subscribe(target, bound(target), self._add, self._end)
+        # Weakly, or one that was given up without a `close` would gather changes for ever.
+        mine = ref(self)
+
+        def add(change: Change) -> None:
+            changes = mine()
+            if changes is None:
+                subscription.close()
+            else:
+                changes._add(change)
+
+        def end() -> None:
+            changes = mine()
+            if changes is not None:
+                changes._end()
+
+        with target._port.reading:
+            subscription = self._subscription = subscribe(target, bound(target), add, end)
 
     def _add(self, change: Change) -> None:
         with self._lock:

@@ -436,9 +436,7 @@ class Engine:
     def _end_watches(self) -> None:
         """Tell those who are told of changes that there will be none."""
         with self.gate.lock:
-            for target in self.replica.table.objects.values():
-                if target._watch is not None:
-                    target._watch.end()
+            self.replica.table.end_watches()
         tell(self.news)
 
     def _loop_ended(self) -> None:
@@ -451,6 +449,7 @@ class Engine:
             self._stop(error)
             return
         # Nothing can run there any more, so this is done in whichever thread found it out.
+        self._over = True
         self.failure = self.failure or error
         # Without this, nobody could listen on this address before the memory is cleaned up.
         self._network.abandon()
@@ -575,6 +574,9 @@ class Engine:
     def rewatch(self, binding: Binding) -> None:
         """Take note that an object is watched now, or no longer; while nothing is applied."""
         self.replica.table.rewatch(binding.name)
+        if self._over:
+            # Nobody else would tell that there is nothing to come.
+            self._end_watches()
 
     def changes(self, target: Replicated, limit: int) -> Changes:
         """Return an iterator of the changes of an object that is attached here."""
@@ -770,6 +772,8 @@ class Engine:
         """Undo the offer of an object that the cluster refused."""
         with self.gate.lock:
             self.replica.table.withdraw(name)
+        if self.news and not self.runner.post(lambda: tell(self.news)):
+            tell(self.news)
 
     def barrier(self) -> Future[None]:
         """Begin a barrier; the future ends when what was committed before is applied here."""

@@ -12,7 +12,7 @@ from ..codec import copy
 from .context import Context, _current
 
 if TYPE_CHECKING:
-    from .port import Binding
+    from .port import Binding, Port
     from .replicated import Replicated
 
 _log = logging.getLogger("syncstructs.objects")
@@ -44,17 +44,19 @@ class Change:
 class Subscription:
     """Somebody who is told of the changes of an object, until `close`; a context manager."""
 
-    __slots__ = ("_callback", "_on_end", "_unsubscribe", "closed")
+    __slots__ = ("_callback", "_on_end", "_port", "closed", "watch")
 
     def __init__(
         self,
         callback: Callable[[Change], object],
-        unsubscribe: "Callable[[Subscription], object]",
+        port: "Port",
         on_end: Callable[[], object] | None,
     ) -> None:
         self._callback = callback
-        self._unsubscribe = unsubscribe
+        self._port = port
         self._on_end = on_end
+        self.watch: Watch | None = None
+        """Where it is entered; another one once another instance stands for the object."""
         self.closed = False
         """Whether nothing more is told: it was closed, or object or node are gone."""
 
@@ -79,7 +81,9 @@ class Subscription:
 
     def close(self) -> None:
         """Be told nothing more; idempotent, and from any thread."""
-        self._unsubscribe(self)
+        with self._port.reading:
+            if self.watch is not None:
+                self.watch.remove(self)
         self.end()
 
     def __enter__(self) -> Self:
@@ -95,12 +99,36 @@ class Watch:
     To be changed while nothing is applied.
     """
 
-    __slots__ = ("_inside", "_news", "subscriptions")
+    __slots__ = ("_inside", "_port", "_target", "subscriptions")
 
-    def __init__(self, news: "News") -> None:
-        self._news = news
+    def __init__(self, port: "Port", target: "Replicated") -> None:
+        self._port = port
+        self._target = target
         self._inside = False
         self.subscriptions: tuple[Subscription, ...] = ()
+
+    def add(self, subscriptions: "tuple[Subscription, ...]") -> None:
+        """Tell these, too."""
+        self.subscriptions += subscriptions
+        for subscription in subscriptions:
+            subscription.watch = self
+        self._target._watch = self
+
+    def remove(self, subscription: Subscription) -> None:
+        """Tell that one no longer; without any, the object is watched no longer."""
+        self.subscriptions = tuple(s for s in self.subscriptions if s is not subscription)
+        subscription.watch = None
+        if not self.subscriptions and self._target._watch is self:
+            self._target._watch = None
+            if self._target._binding is not None:
+                self._port.rewatch(self._target._binding)
+
+    def hand_over(self, target: "Replicated") -> None:
+        """Let another instance that stands for the object from now on be watched instead."""
+        self._target._watch = None
+        watch = target._watch or Watch(self._port, target)
+        watch.add(self.subscriptions)
+        self.subscriptions = ()
 
     def command(self, method: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the command, told of whenever it is applied."""
@@ -123,7 +151,7 @@ class Watch:
         if self._inside or context is None:
             return function(target, *args, **kwargs)
         # Before it can put them into the state, or change them.
-        told = tuple(map(copy, args)), {name: copy(value) for name, value in kwargs.items()}
+        told = _copied(args, kwargs)
         self._inside, error = True, None
         try:
             return function(target, *args, **kwargs)
@@ -132,7 +160,10 @@ class Watch:
             raise
         finally:
             self._inside = False
-            self._note(Change(context.index, method, *told, error))
+            if told is None:
+                self.replaced(context)
+            else:
+                self._note(Change(context.index, method, *told, error))
 
     def replaced(self, context: Context | None) -> None:
         """Note that the whole state was replaced."""
@@ -140,12 +171,32 @@ class Watch:
 
     def _note(self, change: Change) -> None:
         if self.subscriptions:
-            self._news.append((self.subscriptions, change))
+            self._port.news.append((self.subscriptions, change))
 
     def end(self) -> None:
         """End all subscriptions: the object is gone."""
-        self._news.append((self.subscriptions, None))
+        self._port.news.append((self.subscriptions, None))
+        for subscription in self.subscriptions:
+            subscription.watch = None
         self.subscriptions = ()
+        if self._target._watch is self:
+            self._target._watch = None
+
+
+def _copied(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return copies of a call's arguments, or None if they cannot be copied.
+
+    What is applied must not depend on whether somebody watches it here.
+    """
+    try:
+        return tuple(map(copy, args)), {name: copy(value) for name, value in kwargs.items()}
+    except MemoryError:
+        raise
+    except Exception:
+        _log.exception("what a subscriber is to be told has no copy; the state is told instead")
+        return None
 
 
 News: TypeAlias = list[tuple[tuple[Subscription, ...], Change | None]]
@@ -154,8 +205,9 @@ News: TypeAlias = list[tuple[tuple[Subscription, ...], Change | None]]
 
 def tell(news: News) -> None:
     """Tell subscribers what there is, and forget it."""
+    # In this way nothing is lost that another thread adds meanwhile.
     told = news.copy()
-    news.clear()
+    del news[: len(told)]
     for subscriptions, change in told:
         for subscription in subscriptions:
             if change is None:
@@ -170,23 +222,13 @@ def subscribe(
     callback: Callable[[Change], object],
     on_end: Callable[[], object] | None = None,
 ) -> Subscription:
-    """Have `callback` called with every change of an object from now on."""
+    """Have `callback` called with every change of an object from now on.
+
+    To be called while nothing is applied: nobody else would end what was dropped meanwhile.
+    """
     port = binding.port
-
-    def unsubscribe(subscription: Subscription) -> None:
-        with port.reading:
-            watch = target._watch
-            if watch is not None:
-                watch.subscriptions = tuple(s for s in watch.subscriptions if s is not subscription)
-                if not watch.subscriptions:
-                    target._watch = None
-                    port.rewatch(binding)
-
-    subscription = Subscription(callback, unsubscribe, on_end)
-    with port.reading:
-        watch = target._watch
-        if watch is None:
-            watch = target._watch = Watch(port.news)
-        watch.subscriptions = (*watch.subscriptions, subscription)
-        port.rewatch(binding)
+    subscription = Subscription(callback, port, on_end)
+    watch = target._watch or Watch(port, target)
+    watch.add((subscription,))
+    port.rewatch(binding)
     return subscription

@@ -210,6 +210,13 @@ class Directory:
         offered = self._offers.pop(name, None)
         if offered is not None:
             offered[0]._binding = None
+            if offered[0]._watch is not None:
+                offered[0]._watch.end()
+
+    def instances(self) -> Iterator[Replicated]:
+        """Yield all instances that are attached here, or wait for it."""
+        yield from (record.live for record in self.records.values() if record.live is not None)
+        yield from (target for target, _ in self._offers.values())
 
     # The replicated directory
 
@@ -436,7 +443,17 @@ class Directory:
         return None
 
     def _replay(self, record: Record, target: Replicated) -> None:
-        """Apply the commands that were kept, each in its own time; nobody waits for results."""
+        """Apply the commands that were kept, each in its own time; nobody waits for results.
+
+        Nor is anybody told of them, but that the state was taken over, once it is whole.
+        """
+        watch, target._watch = target._watch, None
+        try:
+            self._replay_unwatched(record, target)
+        finally:
+            target._watch = watch
+
+    def _replay_unwatched(self, record: Record, target: Replicated) -> None:
         for kept in record.backlog:
             index, time, serial, session, sequence, method, args, kwargs, *then = decode(kept)
             context = _Replay(
@@ -472,6 +489,8 @@ class Directory:
         """Make `target`, which has the state, the instance of the record."""
         if record.live is not None:
             record.live._binding = None
+            if record.live._watch is not None:
+                record.live._watch.hand_over(target)
         self.backlog_bytes -= sum(map(len, record.backlog)) if record.name in self.records else 0
         record.live = target
         record.state = ()
@@ -559,7 +578,6 @@ def _let_go(record: Record, target: Replicated) -> None:
     target._binding = None
     if target._watch is not None:
         target._watch.end()
-        target._watch = None
 
 
 def _expire(target: Replicated, session: int) -> None:

@@ -151,13 +151,15 @@ class Replicated:
         changes that follow it fit together without a gap. A change that says `resynchronised` takes
         the place of all that led to a state which was taken over as a whole (from a snapshot, or
         from the cluster as the object was attached). What the callback raises is logged; it must
-        not block.
+        not block. If another instance is attached in the place of this one, which the node had made
+        by itself, its changes are told from then on.
 
         Raises:
             NotAttached: it is attached to no node.
             ObjectNotFound: it was dropped from the cluster.
         """
-        return subscribe(self, bound(self), callback)
+        with self._port.reading:
+            return subscribe(self, bound(self), callback)
 
     def changes(self, *, limit: int = 10_000) -> "Changes":
         """Return an iterator of this object's changes here, for `for` and for `async for`.

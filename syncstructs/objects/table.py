@@ -160,6 +160,12 @@ class Table:
         """Take note that the instance of that name is watched now, or no longer."""
         self._directory.rewatch(name)
 
+    def end_watches(self) -> None:
+        """Tell those who are told of changes that there will be none: the node ends."""
+        for target in self._directory.instances():
+            if target._watch is not None:
+                target._watch.end()
+
     @property
     def objects(self) -> Mapping[str, Replicated]:
         """The instances attached on this member, by name, oldest object first."""

@@ -1,6 +1,7 @@
 """What subscribers are told of the changes of an object, on a node of its own."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -9,11 +10,13 @@ from syncstructs import (
     ConfigError,
     Node,
     NotAttached,
+    ObjectMismatch,
     ObjectNotFound,
     ReplCounter,
     ReplDict,
     Replicated,
     ReplLock,
+    Unserializable,
     replicated,
 )
 from syncstructs.cli.processes import free_addresses
@@ -233,3 +236,113 @@ def test_a_member_that_takes_over_a_snapshot_tells_of_that(seed):
     assert last is not None, f"seed {seed}: {seen}"
     assert [change.index for change in seen] == sorted(change.index for change in seen)
     assert all(change.method == "add" for change in seen if not change.resynchronised)
+
+
+def takes(changes):
+    """Return what an iterator gives, in a thread that ends when it ends."""
+    found = []
+    taker = threading.Thread(target=lambda: found.extend(changes), daemon=True)
+    taker.start()
+    return taker, found
+
+
+def test_who_watches_what_another_instance_takes_over_is_told_on():
+    with Node(free_addresses(1)[0]) as node:
+        made, seen, both = node.create("hits", ReplCounter), [], []
+        subscription = made.subscribe(seen.append)
+        taker, found = takes(made.changes())
+        made.inc()
+        mine = ReplCounter()
+        with node.reading():
+            attached = node.attach.submit("hits", mine)
+            mine.subscribe(both.append)
+        attached.result(20)
+        mine.add(5)
+        node.barrier()
+        subscription.close()
+        mine.add(6)
+        node.barrier()
+    taker.join(20)
+    assert not taker.is_alive()
+    assert [change.method for change in seen] == ["inc", "add"]
+    assert [change.args for change in found[:3]] == [(), (5,), (6,)]
+    assert [change.method for change in both[:3]] == [None, "add", "add"]
+    assert (made._watch, mine._watch) == (None, None)
+
+
+def test_an_iterator_of_what_is_never_attached_ends_with_its_node():
+    own, other = free_addresses(2)
+    hits = ReplCounter()
+    node = Node(own, [other], consumers={"hits": hits})
+    taker, found = takes(hits.changes())
+    node.close()
+    taker.join(20)
+    assert not taker.is_alive()
+    assert found == []
+
+
+def test_an_iterator_of_what_the_cluster_refuses_ends(node):
+    node.create("made", ReplDict)
+    refused = ReplCounter()
+    with node.reading():
+        attached = node.attach.submit("made", refused)
+        changes = refused.changes()
+    taker, found = takes(changes)
+    with pytest.raises(ObjectMismatch):
+        attached.result(20)
+    taker.join(20)
+    assert not taker.is_alive()
+    assert found == []
+
+
+def test_of_a_node_that_has_ended_there_are_no_changes(node):
+    hits = node.objects["hits"]
+    node.close()
+    taker, found = takes(hits.changes())
+    taker.join(20)
+    assert not taker.is_alive()
+    assert found == []
+    assert hits.subscribe(print).closed
+
+
+def test_an_iterator_that_was_given_up_gathers_nothing(node):
+    hits = node.objects["hits"]
+    changes = hits.changes()
+    hits.inc()
+    assert next(changes).method == "inc"
+    del changes
+    gc.collect()
+    hits.inc()
+    node.barrier()
+    assert hits._watch is None
+
+
+def test_a_subscriber_that_raises_what_is_no_exception_stops_nothing(node, caplog):
+    hits, seen = node.objects["hits"], []
+
+    def ask(_):
+        raise asyncio.CancelledError
+
+    hits.subscribe(ask)
+    hits.subscribe(seen.append)
+    added = hits.inc.submit()
+    added.add_done_callback(ask)
+    added.result(20)
+    assert hits.inc() == 2
+    node.barrier()
+    assert len(seen) == 2
+    assert "CancelledError" in caplog.text
+
+
+def test_watching_what_has_no_copy_changes_nothing_that_is_applied(node, monkeypatch):
+    users, seen = node.objects["users"], []
+    users.subscribe(seen.append)
+
+    def refuse(value):
+        raise Unserializable("no copy")
+
+    monkeypatch.setattr("syncstructs.objects.changes.copy", refuse)
+    users["a"] = 1
+    node.barrier()
+    assert users["a"] == 1
+    assert [change.resynchronised for change in seen] == [True]
