@@ -179,6 +179,7 @@ class Replica(Generic[C]):
         """
         self.table.restore(image)
         self._note_snapshot(snapshot)
+        self._note_membership()
         self._applied_term = snapshot.term
 
     # The five verbs, and what else may happen to a replica
@@ -462,12 +463,18 @@ class Replica(Generic[C]):
         )
 
     def _membership_applied(self, progress: Progress[C]) -> None:
-        self._applied_membership = self.core.log.membership_at(self.table.applied_index)
+        self._note_membership()
         progress.membership_changed = True
         # Of a log that tells of former times only the end counts.
         present = set(self._applied_membership.members).intersection(self.core.members)
         self.was_member |= self.address in present
         progress.removed |= self.has_left
+
+    def _note_membership(self) -> None:
+        at, membership = self.core.log.membership_entry(self.table.applied_index)
+        self._applied_membership = membership
+        # What each node was started with is its own affair; the table has what all members have.
+        self.table.voters = membership.all_voters if at else ()
 
     def _change_members(self, now: float) -> None:
         """Take the next step towards the membership that is wanted, on a leader that knows all."""

@@ -133,6 +133,9 @@ class Table:
         self.sessions = Sessions()
         self.wanted: tuple[str, ...] = ()
         """Who is to have a vote, sorted: what the leader changes the membership towards."""
+        self.voters: tuple[str, ...] = ()
+        """Who has a vote as of the log up to here, those on their way out too. In no image: the
+        snapshot that it is part of tells it, and whoever reads that sets it."""
         self.versions = Versions()
         self.diverged: dict[int, Divergence] = {}
         """Objects that are not the same on all members, by id; as far as they were compared."""
@@ -423,10 +426,16 @@ class Table:
             versions.learn(type_name, bodies, is_new=is_new)
 
     def _set_version(self, round_: _Round, version: int) -> Outcome:
-        """Put a version in force, if all who are to have a vote know it."""
+        """Put a version in force, if all who have a vote, or are to have one, know it.
+
+        Those on their way out too: without a majority of them, no change of members comes to its
+        end.
+        """
         if not 1 <= version <= VERSION_MAX:
             raise DecodeError(f"there is no version {version!r}")
-        members = self.wanted or [address for address, _ in self.sessions.live().values()]
+        members = sorted_members({*self.wanted, *self.voters})
+        if not members:
+            members = tuple(address for address, _ in self.sessions.live().values())
         before = self.versions.in_force
         self.versions.switch(version, members)
         if self.versions.in_force != before:

@@ -88,7 +88,7 @@ class Upgrade(Simulation):
         return life is not None and life.node._ready.done() and life.node._engine.is_sure
 
     def await_ready(self):
-        self.run_until(lambda: all(map(self.is_ready, self.addresses)))
+        self.run_until(lambda: all(map(self.is_ready, self.cast())))
 
     def check_calls(self):
         """Check that each call was applied once, in order, with the body that its result tells."""
@@ -323,3 +323,30 @@ def test_a_late_body_of_an_imported_class_is_told_of_and_counts_for_nothing(begi
     assert "more() has a body of version 2" in caplog.text
     cluster.settle()
     cluster.check_calls()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_members_on_their_way_out_keep_their_vote_and_their_say_until_they_are_out(begin, seed):
+    cluster = begin(f"replaced/{seed}", spares=3)
+    former, newcomers = cluster.addresses[:3], cluster.addresses[3:]
+    for address in newcomers:
+        cluster.releases[address] = 2
+    cluster.start(*newcomers)
+    leader = cluster.node(cluster.leader())
+    leader.set_members.submit(newcomers)
+    asked = []
+    while {cluster.node(address).version for address in newcomers} == {1}:
+        asked.append(leader.set_version.submit(2))
+        cluster.run(cluster.random.uniform(0.0, 0.02))
+        if leader._engine.failure is not None:
+            leader = cluster.node(newcomers[0])
+    for address in newcomers:
+        if cluster.node(address).version == 2:
+            assert cluster.node(address)._engine.replica._applied_membership.voters == newcomers
+    assert any(early.done() and "n1:1 (up to 1)" in str(early.exception()) for early in asked)
+    for address in former:
+        cluster.crash(address)
+    cluster.await_all([cluster.node(newcomers[0]).set_version.submit(2)])
+    cluster.load(0.2)
+    cluster.settle()
+    assert {cluster.node(address).version for address in newcomers} == {2}
