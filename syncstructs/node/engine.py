@@ -836,12 +836,18 @@ class Engine:
         if told == self._told:
             return None
         self._told = told
-        future = self.system("know", *told)
+        return self._tell_bodies()
+
+    def _tell_bodies(self) -> Future[Any]:
+        future = self.system("know", *self._told)
         future.add_done_callback(self._on_told)
         return future
 
     def _on_told(self, future: Future[Any]) -> None:
         error = future.exception()
+        if isinstance(error, OutcomeUnknown) and self.failure is None:
+            # Its session has expired meanwhile. Unsaid, no version could be put in force.
+            self._tell_bodies()
         if isinstance(error, ObjectMismatch):
             # Until that is mended, no version can be put in force: it looks as if none was known.
             _log.error("%s does not count as one that knows its versions: %s", self.address, error)

@@ -8,7 +8,14 @@ from itertools import count
 
 import pytest
 
-from syncstructs.errors import ConfigError, NodeFailed, SyncError, Timeout, VersionRefused
+from syncstructs.errors import (
+    ConfigError,
+    NodeFailed,
+    OutcomeUnknown,
+    SyncError,
+    Timeout,
+    VersionRefused,
+)
 from syncstructs.objects import replicated as module
 from syncstructs.objects.context import current_context
 from syncstructs.objects.replicated import Replicated, replicated, type_name
@@ -350,3 +357,32 @@ def test_members_on_their_way_out_keep_their_vote_and_their_say_until_they_are_o
     cluster.load(0.2)
     cluster.settle()
     assert {cluster.node(address).version for address in newcomers} == {2}
+
+
+def test_what_a_node_knows_is_told_again_if_nobody_can_say_whether_it_was_heard(begin):
+    cluster = begin("unheard", snapshot_log_entries=8, log_keep_bytes=1, session_ttl=2.0)
+    for address in cluster.addresses[:2]:
+        cluster.upgrade(address)
+    cluster.await_ready()
+    cluster.run_until(lambda: cluster.leader() is not None)
+    if cluster.leader() == "n3:1":
+        cluster.await_all([cluster.node("n3:1").transfer_leadership.submit("n1:1")])
+    deaf = cluster.node("n3:1")
+    cluster.run_until(lambda: deaf.leader is not None)
+    cluster.network.cut_off("n3:1")
+    told = deaf._engine.tell_bodies(cluster.classes[2])
+    cluster.run(3.0)
+    for number in range(40):
+        cluster.await_all([cluster.objects("n1:1")["stock"].take.submit(-number)])
+    assert isinstance(early := switch(cluster), VersionRefused), early
+    cluster.heal()
+    cluster.await_all([told])
+    assert isinstance(told.exception(), OutcomeUnknown)
+    cluster.run(1.0)
+    assert switch(cluster) is None
+
+
+def switch(cluster):
+    asked = cluster.node("n1:1").set_version.submit(2)
+    cluster.await_all([asked])
+    return asked.exception()
