@@ -728,6 +728,7 @@ class Replica(Generic[C]):
         comparisons = self._comparisons
         comparisons.applied(range_, self.table.serial, now)
         if entry.term != self.core.term or self._is_history(entry):
+            comparisons.missed()
             return None
         comparisons.begin(entry.index, range_, now)
         return Asked(entry.index, range_)
@@ -743,7 +744,15 @@ class Replica(Generic[C]):
         self._comparisons.took(now)
         if digests is None or leader is None:
             return
-        report = DigestReport(asked.index, digests)
+        told = {id_: digest for id_, digest in digests.items() if digest}
+        if len(told) < len(digests):
+            untold = sorted(digests.keys() - told.keys())
+            names = ", ".join(map(repr, filter(None, map(self.table.name_of, untold))))
+            _log.warning(
+                "%s: the state of %s is not compared, as snapshot_state() raised", self.address,
+                names or "some objects",
+            )  # fmt: skip
+        report = DigestReport(asked.index, told)
         if leader != self.address:
             self._sends.append((leader, report))
         else:
@@ -781,14 +790,20 @@ class Replica(Generic[C]):
         self._comparisons.noted(self.table.serial)
         if self._is_history(entry):
             return
+        voters = self.core.membership.voters
         for name, divergence in applied.diverged:
+            them = "that member" if len(divergence.members) == 1 else "those members"
+            found, advice = "another one than on most", f"start {them} again empty"
+            if 2 * len({*divergence.members}.intersection(voters)) >= len(voters):
+                # Whoever started all of these empty would lose what the cluster holds.
+                found = "not the same, and none is that of most"
+                advice = "see which is right before you start any of them again empty"
             _log.error(
                 "%s: object %r is not the same on all members: at index %d its state on %s was"
-                " another one than on most; start %s again empty, and look for a method of it that"
-                " depends on more than its arguments, its state and current_context(), or for"
-                " values that are changed outside of methods",
-                self.address, name, divergence.index, " and ".join(divergence.members),
-                "that member" if len(divergence.members) == 1 else "those members",
+                " %s; %s, and look for a method of it that depends on more than its arguments, its"
+                " state and current_context(), or for values that are changed outside of methods",
+                self.address, name, divergence.index, " and ".join(divergence.members), found,
+                advice,
             )  # fmt: skip
         for name in applied.agreed:
             _log.info("%s: object %r is the same on all members again", self.address, name)

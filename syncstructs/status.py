@@ -31,6 +31,8 @@ class ObjectStatus(TypedDict):
     """One object, as this node has it."""
 
     type: str
+    detached: NotRequired[bool]
+    """Only there, and true, if it is not attached here; such objects are told of if they differ."""
     digest: NotRequired[str]
     """Hex digest of its state; equal on all members that have applied the same index."""
     diverged: NotRequired[Difference]
@@ -145,8 +147,8 @@ class Status(TypedDict):
     disk: DiskStatus | None
     """None if the log is in memory."""
     objects: dict[str, ObjectStatus]
-    """Those that are attached here, by name; another node is told of the first thousand only, of
-    which those that differ between members are the first."""
+    """Those that are attached here, by name, and those that are not the same on all members;
+    another node is told of a thousand only, of the latter first."""
     object_count: int
     failure: str | None
     """Why the node has stopped, or None."""
@@ -245,7 +247,7 @@ def _describe_objects(
             objects[name]["size_bytes"] = sum(map(len, state_pieces(name, target)))
     for name, type_, divergence in replica.table.divergences:
         # It need not be attached here.
-        objects.setdefault(name, {"type": type_})["diverged"] = {
+        objects.setdefault(name, {"type": type_, "detached": True})["diverged"] = {
             "index": divergence.index,
             "members": list(divergence.members),
         }

@@ -105,19 +105,31 @@ def _about_the_node(status: Status) -> Iterator[_Family]:
             for kind, members in (*kinds, ("outgoing", membership["outgoing"]))
         ],
     )  # fmt: skip
-    yield _one(
-        "objects_diverged", "gauge",
-        "Objects of which the members were found to have different states.",
-        sum("diverged" in one for one in status["objects"].values()),
-    )  # fmt: skip
     yield _one("links", "gauge", "Other members to which there is a link.",
                len(status["connected"]))  # fmt: skip
     yield _one("pending_calls", "gauge", "Calls of this node that have not ended.",
                status["pending_calls"])  # fmt: skip
-    types = Counter(one["type"] for one in status["objects"].values())
+    yield _one("version", "gauge", "Version of replicated methods that is in force.",
+               status["version"])  # fmt: skip
+    objects = status["objects"]
+    types = Counter(one["type"] for one in objects.values() if not one.get("detached"))
     yield _Family(
         "objects", "gauge", "Objects that are attached here, by class.",
         [("", {"type": kind}, count) for kind, count in sorted(types.items())],
+    )  # fmt: skip
+    differing = {name: one["diverged"] for name, one in objects.items() if "diverged" in one}
+    yield _one(
+        "objects_diverged", "gauge",
+        "Objects of which the members were found to have different states.",
+        len(differing),
+    )  # fmt: skip
+    yield _Family(
+        "object_diverged", "gauge", "1 for each such object, and each member that differs.",
+        [
+            ("", {"object": name, "member": member}, 1)
+            for name, found in sorted(differing.items())
+            for member in found["members"]
+        ],
     )  # fmt: skip
 
 

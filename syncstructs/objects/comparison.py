@@ -96,6 +96,13 @@ class Comparisons:
         if self._interval is not None:
             self.due_at = now + self._interval
 
+    def missed(self) -> None:
+        """Note that nobody is known to make anything of the last one, so there is need of another.
+
+        Whether anything is applied meanwhile or not.
+        """
+        self._serial = -1
+
     def noted(self, serial: int) -> None:
         """Note that command `serial` told who differs, which by itself is no reason to compare."""
         if serial == self._serial + 1:
@@ -123,6 +130,8 @@ class Comparisons:
     def clear(self) -> None:
         """Forget what was told: leadership was lost, or begins."""
         self.index, self.is_taking = 0, False
+        # What the former leader has made of it, nobody knows.
+        self.missed()
         self._reports.clear()
         self._noted = None
 
@@ -198,7 +207,7 @@ class Comparisons:
 
     def _check(self) -> None:
         assert self.index == 0 or self._range.last > 0, (self.index, self._range)
-        assert self._after == 0 or self._serial >= 0, (self._after, self._serial)
+        assert self._serial >= -1, self._serial
 
 
 def differing(

@@ -663,9 +663,15 @@ class Table:
     def digests_in(self, range_: Range) -> dict[int, bytes]:
         """Return the digest of each object in a range that is attached here, by id.
 
-        Of a state that has no encoding it is zero: that, too, must be the same on all members.
+        Of a state that has no encoding it is zero: that, too, must be the same on all members. It
+        is empty where `snapshot_state` raised, which may be over the next time.
         """
         return {id_: _digest(live) for id_, live in self._attached(range_)}
+
+    def name_of(self, id_: int) -> str | None:
+        """Return the name of the object with that id, or None."""
+        record = self._directory.find(id_)
+        return None if record is None else record.name
 
     def outweighs(self, limit: int, range_: Range = EVERYTHING) -> bool:
         """Return whether the objects in a range hold more than `limit` values; see `outweighs`."""
@@ -757,6 +763,12 @@ def _digest(target: Replicated) -> bytes:
         return digest_of(state_pieces("", target))
     except Unserializable:
         return bytes(DIGEST_BYTES)
+    except MemoryError:
+        raise
+    except Exception:
+        # Nothing is logged here, which may be in a forked child. One object that fails must not
+        # keep all others from being compared.
+        return b""
 
 
 def _raised(error: BaseException) -> Outcome:

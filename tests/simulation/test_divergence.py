@@ -487,3 +487,82 @@ def test_equal_replicas_are_never_taken_for_different_ones(profile):
             reported += comparing.is_complete(life.core.members)
     assert compared > 0
     assert reported > 0, "no leader ever had the digests of all members"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_compared_for_a_leader_that_lost_its_place_is_compared_again(start, seed):
+    cluster = start(seed, session_ttl=60.0)
+    write(cluster, "n1:1")
+    cluster.run(3 * INTERVAL)
+    leader = cluster.leader()
+    culprit = next(a for a in cluster.addresses if a != leader)
+    cluster.objects(culprit)["hits"]._value += 1
+    write(cluster, "n1:1", "bob")
+    table = cluster.hosts[leader].life.table
+    before = table.serial
+    # The entry is on its way, or is there, and those who know of it cannot tell the leader.
+    cluster.run_until(lambda: table.serial > before, 2 * INTERVAL)
+    cluster.network.cut_off(leader)
+    cluster.run_until(lambda: cluster.leader() not in (leader, None))
+    cluster.heal()
+    cluster.settle()
+    cluster.run(2.5 * INTERVAL)
+    assert who_differs(cluster) == {"hits": [culprit]}, f"seed {seed}"
+    quiet = comparisons(cluster)
+    cluster.objects(culprit)["hits"]._value -= 1
+    cluster.run(2.5 * INTERVAL)
+    assert who_differs(cluster) == {}
+    assert comparisons(cluster) > quiet
+    quiet = comparisons(cluster)
+    cluster.run(4 * INTERVAL)
+    assert comparisons(cluster) == quiet, "nothing was applied since"
+
+
+def test_nobody_is_told_to_start_all_those_empty_that_could_be_right(start, caplog):
+    cluster = start(30, size=4)
+    for address in cluster.addresses[:2]:
+        corrupt(cluster, address)
+    cluster.objects("n4:1")["hits"]._value += 1
+    write(cluster, "n1:1")
+    cluster.run(2 * INTERVAL)
+    assert who_differs(cluster) == {"hits": ["n4:1"], "users": list(cluster.addresses)}
+    told = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR]
+    assert all("start that member again empty" in one for one in told if "'hits'" in one)
+    of_users = [one for one in told if "'users'" in one]
+    assert of_users
+    assert all("none is that of most; see which is right before" in one for one in of_users)
+
+
+class Shy(Replicated):
+    """Does not always tell its state."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def snapshot_state(self):
+        if self.calls == 0:
+            raise ZeroDivisionError("there is none to be had")
+        return super().snapshot_state()
+
+    @replicated
+    def call(self):
+        self.calls += 1
+
+
+def test_one_object_that_does_not_tell_its_state_keeps_no_other_from_being_compared(start, caplog):
+    cluster = start(31, {**OBJECTS})
+    for address in cluster.addresses:
+        node = cluster.node(address)
+        shy = Shy()
+        shy.calls = 1
+        cluster.await_all([node.attach.submit("shy", shy)])
+        shy.calls = 0
+    cluster.objects("n2:1")["hits"]._value += 1
+    cluster.run(2 * INTERVAL)
+    assert who_differs(cluster) == {"hits": ["n2:1"]}
+    assert "the state of 'shy' is not compared" in caplog.text
+    shy = [cluster.node(address).objects["shy"] for address in cluster.addresses]
+    shy[2].calls = 5
+    cluster.await_all([shy[0].call.submit()])
+    cluster.run(2 * INTERVAL)
+    assert who_differs(cluster) == {"hits": ["n2:1"], "shy": ["n3:1"]}

@@ -128,3 +128,23 @@ def test_a_node_that_has_stopped_leads_nobody(cluster):
     assert samples["syncstructs_failed", None] == 1
     assert samples["syncstructs_is_leader", None] == 0
     assert all(value == 0 for (name, _), value in samples.items() if name == "syncstructs_role")
+
+
+def test_what_differs_is_told_by_object_and_member(cluster):
+    status = cluster.node("n1:1").status()
+    samples = parse(render(status))
+    assert samples["syncstructs_objects_diverged", None] == 0
+    assert samples["syncstructs_version", None] == 1
+    list_type = 'type="syncstructs.structs.lists.ReplList"'
+    assert samples["syncstructs_objects", list_type] == 2
+    differs = {"index": 7, "members": ["n2:1", "n3:1"]}
+    status["objects"]["users"]["diverged"] = differs
+    far = {"type": "syncstructs.structs.lists.ReplList", "detached": True, "diverged": differs}
+    status["objects"]["far"] = far
+    samples = parse(render(status))
+    assert samples["syncstructs_objects_diverged", None] == 2
+    for member in ("n2:1", "n3:1"):
+        for name in ("users", "far"):
+            labels = f'object="{name}",member="{member}"'
+            assert samples["syncstructs_object_diverged", labels] == 1
+    assert samples["syncstructs_objects", list_type] == 2, "of those that are attached"

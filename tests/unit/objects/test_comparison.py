@@ -198,6 +198,9 @@ def test_the_next_one_is_needed_if_anything_was_applied_or_differs_or_has_not_ha
     assert comparisons.next(104, differs=False) == 0, "there were other commands, too"
     assert asked(range_=Range(0, 6, is_end=False)).next(100, differs=False) == 6
     assert Comparisons(60.0, 0.0).next(0, differs=False) == 0
+    comparisons = asked()
+    comparisons.clear()
+    assert comparisons.next(100, differs=False) == 0, "another leader, who was told nothing"
 
 
 def test_rows_come_back():
