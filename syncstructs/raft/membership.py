@@ -112,6 +112,7 @@ def sorted_members(addresses: Iterable[str]) -> tuple[str, ...]:
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Membership)
+_raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 def encode_membership(membership: Membership) -> bytes:
@@ -123,12 +124,19 @@ def decode_membership(payload: bytes) -> Membership:
     """Return the membership that the payload of an entry holds.
 
     Raises:
-        ProtocolError: it holds none, or one that cannot be.
+        ProtocolError: it holds none, or one that cannot be, or more than this release knows: what
+            is overlooked in a message costs nothing, but who decides must not be mistaken.
     """
     try:
         membership = _decoder.decode(payload)
+        parts = len(_raw_decoder.decode(payload))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"{len(payload)} bytes that are no membership: {error}") from error
+    if parts > len(Membership.__struct_fields__):
+        raise ProtocolError(
+            f"a membership of {parts} parts is not known here; it may be of a later release, and"
+            " this node has to run that as well"
+        )
     check_membership(membership)
     if not membership.voters:
         raise ProtocolError("a membership without voters")

@@ -40,7 +40,8 @@ def decode(data: bytes) -> m.Message:
                 f"a message of kind {data[1]} is not known here; it may be of a later release, and"
                 " this node has to run that as well"
             ) from error
-        raise ProtocolError(f"{len(data)} bytes that are no message: {error}") from error
+        later = "; it may be of a later release" if "enum" in str(error) else ""
+        raise ProtocolError(f"{len(data)} bytes that are no message: {error}{later}") from error
     _CHECKS[type(message)](message)
     return message
 

@@ -23,7 +23,7 @@ from syncstructs.objects import replicated as module
 from syncstructs.objects.batches import command_parts, decode_groups
 from syncstructs.objects.table import _SYSTEM
 from syncstructs.raft import messages as m
-from syncstructs.raft.membership import decode_membership
+from syncstructs.raft.membership import Membership, decode_membership, encode_membership
 from syncstructs.raft.wire import decode as decode_message
 from syncstructs.testing.simulator import Simulation
 
@@ -257,6 +257,22 @@ def test_a_message_of_a_kind_that_is_not_known_says_so(kind):
     for data in (b"", b"\x91", b"\x93\xc0", b"\x91\x09"):
         with pytest.raises(ProtocolError, match="no message"):
             decode_message(data)
+
+
+def test_an_entry_of_a_kind_that_is_not_known_says_so():
+    append = next(x for x in pinned.MESSAGES if isinstance(x, m.AppendRequest) and x.entries)
+    raw = msgspec.msgpack.decode(msgspec.msgpack.encode(append))
+    raw[4][0][3] = 9
+    with pytest.raises(ProtocolError, match=r"enum value 9.*later release"):
+        decode_message(msgspec.msgpack.encode(raw))
+
+
+def test_a_membership_in_the_log_that_has_grown_is_not_taken_for_what_is_known_of_it():
+    payload = encode_membership(Membership(("a:1", "b:1"), genesis=5))
+    assert decode_membership(payload).voters == ("a:1", "b:1")
+    grown = [*msgspec.msgpack.decode(payload), ["witness:1"]]
+    with pytest.raises(ProtocolError, match=r"5 parts.*later release"):
+        decode_membership(msgspec.msgpack.encode(grown))
 
 
 def test_a_value_of_a_later_codec_is_no_value_here():
