@@ -835,11 +835,13 @@ class Engine:
         told = version, RELEASE, self._told[2] | bodies
         if told == self._told:
             return None
+        future = self._tell(told)
+        # Behind it, for it is not told if there is no room for another call.
         self._told = told
-        return self._tell_bodies()
+        return future
 
-    def _tell_bodies(self) -> Future[Any]:
-        future = self.system("know", *self._told)
+    def _tell(self, told: tuple[int, int, dict[str, list[str]]]) -> Future[Any]:
+        future = self.system("know", *told)
         future.add_done_callback(self._on_told)
         return future
 
@@ -847,7 +849,7 @@ class Engine:
         error = future.exception()
         if isinstance(error, OutcomeUnknown) and self.failure is None:
             # Its session has expired meanwhile. Unsaid, no version could be put in force.
-            self._tell_bodies()
+            self._tell(self._told)
         if isinstance(error, ObjectMismatch):
             # Until that is mended, no version can be put in force: it looks as if none was known.
             _log.error("%s does not count as one that knows its versions: %s", self.address, error)

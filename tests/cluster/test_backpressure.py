@@ -14,10 +14,13 @@ from syncstructs import (
     NodeClosed,
     ReplCounter,
     ReplDict,
+    Replicated,
     ReplLock,
     TooLarge,
+    replicated,
 )
 from syncstructs.cli.processes import free_addresses
+from syncstructs.objects.replicated import _classes, type_name
 
 
 @pytest.fixture
@@ -244,3 +247,31 @@ def test_batches_and_barriers_get_through_a_busy_node(node_of):
 def test_another_word_is_refused():
     with pytest.raises(ConfigError, match="when_busy 'block' must be 'raise' or 'wait'"):
         Node("127.0.0.1:1", when_busy="block")
+
+
+class Late(Replicated):
+    @replicated
+    def take(self):
+        return 1
+
+    @take.version(2)
+    def take_2(self):
+        return 2
+
+
+del _classes[type_name(Late)]
+
+
+def test_what_a_busy_node_could_not_tell_of_its_versions_it_tells_the_next_time(node_of):
+    node = node_of()
+    hits = node.objects["hits"]
+    with nothing_applied(node):
+        futures = [hits.inc.submit() for _ in range(8)]
+        with pytest.raises(Busy):
+            node.attach("late", Late())
+    for future in futures:
+        future.result(30)
+    late = node.attach("late", Late())
+    assert late.take() == 1
+    node.set_version(2, timeout=30)
+    assert late.take() == 2
