@@ -21,8 +21,10 @@ from ..errors import DecodeError
 from ..raft.membership import sorted_members
 from ..raft.messages import DigestReport
 
-# Objects that are noted at the most, so that an entry has no more than so many names of members.
+# Objects that are noted at the most, and who differs in each: there may be thousands of observers,
+# and the entry has to go through a frame.
 _NOTED_COUNT_MAX: Final = 100
+_NAMED_COUNT_MAX: Final = 100
 # Comparing takes one part in so many of a member's time at the most.
 _IDLE_PARTS: Final = 50
 
@@ -34,7 +36,7 @@ class Divergence(msgspec.Struct, frozen=True, array_like=True):
     """Where in the log that was found."""
     members: tuple[str, ...]
     """Who had another state than most of those with a vote; all who were compared, if none was
-    that of most. Sorted."""
+    that of most. Sorted; of more than a hundred, those with a vote first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class Comparisons:
                 if is_present(address)
                 and (address not in reports or not self._range.covers(id_))
             ]
-            members = sorted_members([*found.get(id_, ()), *silent])
+            members = _named([*found.get(id_, ()), *silent], voters)
             if members:
                 index = former.index if members == former.members else self.index
                 rows.append([id_, [index, list(members)]])
@@ -208,6 +210,12 @@ class Comparisons:
     def _check(self) -> None:
         assert self.index == 0 or self._range.last > 0, (self.index, self._range)
         assert self._serial >= -1, self._serial
+
+
+def _named(differ: Collection[str], voters: Collection[str]) -> tuple[str, ...]:
+    """Return who is noted of those that differ: those with a vote first."""
+    ranked = sorted(set(differ), key=lambda address: (address not in voters, address))
+    return sorted_members(ranked[:_NAMED_COUNT_MAX])
 
 
 def differing(

@@ -164,6 +164,19 @@ def test_many_that_differ_are_noted_up_to_a_bound_and_those_that_are_noted_stay(
     assert news(comparisons, divergences_of(rows)) is None
 
 
+def test_of_many_observers_that_differ_some_are_noted_and_all_that_have_a_vote():
+    comparisons = asked()
+    observers = {f"observer-{number:04}": {1: bytes((number % 250, *range(15)))}
+                 for number in range(1000)}  # fmt: skip
+    tell(comparisons, 10, a={1: X}, b={1: X}, x={1: Y}, **observers)
+    ((id_, (index, members)),) = news(comparisons, voters=("a", "b", "x"))
+    assert (id_, index, len(members)) == (1, 10, 100)
+    assert "x" in members
+    assert not {"a", "b"}.intersection(members)
+    noted = divergences_of([[id_, [index, members]]])
+    assert news(comparisons, noted, voters=("a", "b", "x")) is None
+
+
 def test_a_new_leader_knows_nothing_of_what_the_former_was_told():
     comparisons = asked()
     tell(comparisons, 10, a={1: X}, b={1: Y})
