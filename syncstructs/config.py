@@ -104,7 +104,8 @@ class Config:
     batch_bytes: int = 128 * 1024
     """An entry takes queued commands up to this size (at least one command)."""
     append_window_bytes: int = 4 * 1024 * 1024
-    """Bytes on the way to one follower without an answer; bounds memory and recovery time."""
+    """Bytes on the way to one follower without an answer; bounds memory and recovery time. Sixteen
+    times as much may be decided and wait to be applied on a member; then it takes in no more."""
     append_bytes: int = 256 * 1024
     """Entries in one message reach this size at the most (at least one entry)."""
 

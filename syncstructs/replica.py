@@ -51,6 +51,8 @@ _log = logging.getLogger("syncstructs.replica")
 
 # Calls of all nodes that wait to become entries, in append windows.
 _INTAKE_WINDOWS = 5
+# What is committed and waits to be applied here, in append windows; beyond it no more is taken.
+_BACKLOG_WINDOWS = 16
 # Part of a session's life that its node does not rely on: clocks of two machines differ in rate.
 _DRIFT = 0.05
 # So many seconds of cluster time behind the end of the log, nobody waits for digests any more.
@@ -102,6 +104,7 @@ class Replica(Generic[C]):
     # twice. The dictionary is for checks, which wrap methods of an instance.
     __slots__ = (
         "__dict__", "__weakref__", "_applied_membership", "_applied_term", "_ask_at", "_attempt",
+        "_backlog_bytes",
         "_barrier_index", "_barriers", "_committed", "_comparisons", "_early", "_early_bytes",
         "_expiring", "_expiry_at", "_heard",
         "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
@@ -137,6 +140,7 @@ class Replica(Generic[C]):
         self._attempt = 1
         self._intake = Intake(_INTAKE_WINDOWS * config.append_window_bytes)
         self._committed: deque[Entry] = deque()
+        self._backlog_bytes = 0
         self._installing: SnapshotMeta | None = None
         self._snapshot_size = 0
         self._snapshot_index = 0
@@ -201,6 +205,10 @@ class Replica(Generic[C]):
             return
         elif type(message) is Inquiry or type(message) is Answer:
             # Between people and nodes: nothing of it is the cluster's.
+            return
+        elif self._is_behind and self._brings_more(message):
+            # As if it was lost: whoever applies more slowly than the others commit, or is held up
+            # by a reader, would keep all that comes in memory. Sent again it will be.
             return
         else:
             self.core.step(sender, message, now)
@@ -277,8 +285,10 @@ class Replica(Generic[C]):
         if effects.install is not None:
             self._installing = effects.install
             self._committed.clear()
+            self._backlog_bytes = 0
         if effects.committed:
             self._committed.extend(effects.committed)
+            self._backlog_bytes += sum(len(entry.payload) + 1 for entry in effects.committed)
         for ready in effects.reads:
             if ready.request in self._barriers and ready.index:
                 self._barriers[ready.request] = ready.index
@@ -346,6 +356,19 @@ class Replica(Generic[C]):
             and self.outbox.sent_bytes < self.config.append_window_bytes
         )
 
+    @property
+    def _is_behind(self) -> bool:
+        """Whether so much waits to be applied that no more is to be taken in."""
+        return self._backlog_bytes > _BACKLOG_WINDOWS * self.config.append_window_bytes
+
+    def _brings_more(self, message: Message) -> bool:
+        """Whether this brings entries, and nothing else that has to be known: such as a term."""
+        return (
+            type(message) is AppendRequest
+            and bool(message.entries)
+            and message.term == self.core.term
+        )
+
     def apply(self, limit_bytes: int, now: float) -> Progress[C]:
         """Apply committed entries until `limit_bytes` of payload are passed, at least one.
 
@@ -356,6 +379,7 @@ class Replica(Generic[C]):
         while self._committed and done_bytes < limit_bytes and self._installing is None:
             entry = self._committed.popleft()
             done_bytes += len(entry.payload) + 1
+            self._backlog_bytes -= len(entry.payload) + 1
             try:
                 applied = self.table.apply(entry, self.outbox.session)
             except NodeFailed as error:
@@ -662,7 +686,7 @@ class Replica(Generic[C]):
             self._early_bytes = 0
             for sender, message in early:
                 self._on_forward(sender, message)
-        while self._intake.size_bytes and self.core.can_propose:
+        while self._intake.size_bytes and self.core.can_propose and not self._is_behind:
             payload = self._intake.take(self.config.batch_bytes)
             if payload is None or self.core.propose(payload, now) is None:
                 return
@@ -893,6 +917,8 @@ class Replica(Generic[C]):
         self._intake._check()
         self._comparisons._check()
         applied = self.table.applied_index
+        backlog = sum(len(entry.payload) + 1 for entry in self._committed)
+        assert backlog == self._backlog_bytes, (backlog, self._backlog_bytes)
         if self._installing is None:
             for entry in self._committed:
                 assert entry.index == applied + 1, (entry.index, applied)

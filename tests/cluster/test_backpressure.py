@@ -16,6 +16,7 @@ from syncstructs import (
     ReplDict,
     Replicated,
     ReplLock,
+    Timeout,
     TooLarge,
     replicated,
 )
@@ -275,3 +276,46 @@ def test_what_a_busy_node_could_not_tell_of_its_versions_it_tells_the_next_time(
     assert late.take() == 1
     node.set_version(2, timeout=30)
     assert late.take() == 2
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_a_member_that_is_kept_from_applying_takes_in_no_more_than_a_bound(leads):
+    window = 64 * 1024
+    addresses = free_addresses(3)
+    nodes = [
+        Node(
+            address, addresses, consumers={"notes": ReplDict()}, append_window_bytes=window,
+            batch_bytes=16 * 1024, append_bytes=32 * 1024, snapshot_log_bytes=window,
+            log_keep_bytes=1, call_timeout=60.0,
+        )
+        for address in addresses
+    ]  # fmt: skip
+    try:
+        for node in nodes:
+            node.wait_ready(60)
+        held = next(node for node in nodes if node.is_leader == leads)
+        other = next(node for node in nodes if node is not held)
+        notes = other.objects["notes"]
+        bound = 24 * window
+        with nothing_applied(held):
+            futures = [notes.set.submit(n % 7, bytes(10_000)) for n in range(600)]
+            if leads:
+                # It has nothing more decided, so the calls of others wait.
+                futures[40].result(60)
+                with pytest.raises(Timeout):
+                    futures[-1].result(1.0)
+            else:
+                for future in futures:
+                    future.result(60)
+            assert held.is_leader == leads
+            assert held.status()["log_bytes"] < bound
+        for future in futures:
+            future.result(60)
+        for node in nodes:
+            node.barrier(60)
+            assert len(node.objects["notes"]) == 7
+    finally:
+        for node in nodes:
+            node.close.submit()
+        for node in nodes:
+            node.close()
