@@ -25,6 +25,7 @@ from .replicated import Replicated, type_name
 # would go its own way.
 _FORMATS: Final = {1: frozenset({"serial", "time", "applied_index", "sessions", "wanted"})}
 _FORMATS[2] = _FORMATS[1] | {"versions", "diverged"}
+# A node's classes are told in this one, too.
 _FORMATS[3] = _FORMATS[2]
 _FORMAT: Final = 3
 

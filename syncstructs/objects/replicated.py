@@ -233,12 +233,17 @@ def find_class(name: str) -> type[Replicated] | None:
 def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[str, list[str]]]:
     """Return the highest version of a body in this process, and the later bodies by class name.
 
-    Those of all classes that are imported, and of `classes`.
+    Those of all classes that are imported, and of `classes`; also that a class has none. But none
+    at all, where all have version 1 only. The classes of this library have no versions.
     """
     by_name = {type_name(cls): cls for cls in (*_classes.values(), *classes)}
-    found = {name: sorted(cls._later_bodies) for name, cls in by_name.items() if cls._later_bodies}
-    numbers = (split_body(body)[1] for bodies in found.values() for body in bodies)
-    return max(numbers, default=1), found
+    found = {
+        name: sorted(cls._later_bodies)
+        for name, cls in by_name.items()
+        if not name.startswith("syncstructs.")
+    }
+    version = max((split_body(b)[1] for bodies in found.values() for b in bodies), default=1)
+    return version, found if version > 1 else {}
 
 
 def _overridden(cls: type[Replicated]) -> Iterator[tuple[str, Callable[..., Any]]]:

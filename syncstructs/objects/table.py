@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ..codec import STATE_DEPTH, copy, decode_many, encode
+from ..config import is_nameless
 from ..errors import (
     DecodeError,
     MembershipRefused,
@@ -412,11 +413,15 @@ class Table:
         address = self.sessions.owner(round_.context.session)
         if address is None or not 1 <= version <= VERSION_MAX or not 1 <= release < 2**31:
             raise DecodeError(f"know({version}, {release}) of {address!r} has no meaning")
+        later: dict[str, list[str]] = {}
         for type_name, names in bodies.items():
             if not isinstance(type_name, str) or not isinstance(names, list):
                 raise DecodeError(f"bodies of {type_name!r:.200} are a list, not {names!r:.200}")
-            self._learn(type_name, split_bodies(names)[1])
-        self.versions.know(address, version, release)
+            later[type_name] = split_bodies(names)[1]
+        for type_name, names in later.items():
+            self._learn(type_name, names)
+        # Observers have no say in a switch, and there may be thousands of them.
+        self.versions.know(address, version, release, {} if is_nameless(address) else later)
         return _DONE
 
     def _learn(self, type_name: str, bodies: list[str]) -> None:

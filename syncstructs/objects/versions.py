@@ -7,8 +7,10 @@ the release of the class that a member has, so a member either runs that very bo
 stops. A body that is named "take:2" in the log is that of version 2; "take" alone is version 1.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
+
+import msgspec
 
 from ..errors import DecodeError, ObjectMismatch, VersionRefused
 
@@ -23,7 +25,23 @@ whoever finds something there that has no meaning can tell what a later release 
 apply, from what nobody understands.
 """
 
-_UNSAID: Final = (1, 1)
+
+class _Told(msgspec.Struct, frozen=True, array_like=True):
+    """What a node has told of itself."""
+
+    version: int = 1
+    """The highest version of a body that it has."""
+    release: int = 1
+    classes: Mapping[str, list[str]] = {}
+    """Bodies of versions from 2 on, by the class's name; also of classes that have none."""
+
+    def lacking(self, type_name: str, bodies: Iterable[str]) -> list[str]:
+        """Return which of the bodies of a class it lacks; a class that it has not lacks nothing."""
+        mine = self.classes.get(type_name)
+        return [] if mine is None else [body for body in bodies if body not in mine]
+
+
+_UNSAID: Final = _Told()
 
 
 def body_name(method: str, version: int) -> str:
@@ -89,15 +107,15 @@ def bodies_up_to(
 class Versions:
     """The version in force, the bodies that the cluster knows, and what each member knows."""
 
-    __slots__ = ("_bodies", "_known", "in_force")
+    __slots__ = ("_bodies", "_told", "in_force")
 
     def __init__(self) -> None:
         self.in_force = 1
         """Never goes back."""
         self._bodies: dict[str, list[str]] = {}
         """Bodies of versions from 2 on that somebody has, by the class's name; sorted."""
-        self._known: dict[str, tuple[int, int]] = {}
-        """By address: the highest version of a body that the node has, and its `RELEASE`."""
+        self._told: dict[str, _Told] = {}
+        """By address."""
 
     # What there is
 
@@ -108,7 +126,8 @@ class Versions:
     def learn(self, type_name: str, bodies: Iterable[str], *, is_new: bool) -> None:
         """Take note of bodies (of versions from 2 on) that somebody has for a class.
 
-        `is_new`: the cluster has no object of the class and knows no body of it.
+        `is_new`: the cluster has no object of the class and knows no body of it. If no node has
+        told of the class either, it may begin with any version.
 
         Raises:
             ObjectMismatch: one is new, but not above the version in force: it would be used at
@@ -119,7 +138,7 @@ class Versions:
         if not added:
             return
         late = sorted(body for body in added if split_body(body)[1] <= self.in_force)
-        if late and not is_new:
+        if late and not (is_new and all(type_name not in t.classes for t in self._told.values())):
             method, version = split_body(late[0])
             raise ObjectMismatch(
                 f"{type_name}.{method}() has a body of version {version}, which nobody had when the"
@@ -138,27 +157,33 @@ class Versions:
 
     # Who knows what
 
-    def know(self, address: str, version: int, release: int) -> None:
-        """Take note that a node has bodies up to `version`, and of its release."""
-        before = self._known.get(address, _UNSAID)
-        known = max(before[0], version), max(before[1], release)
-        if known != _UNSAID:
-            self._known[address] = known
+    def know(
+        self, address: str, version: int, release: int, classes: Mapping[str, list[str]]
+    ) -> None:
+        """Take note that a node has bodies up to `version`, of its release, and its classes.
+
+        `classes`: for each class that it tells of, the bodies of versions from 2 on.
+        """
+        before = self._told.get(address, _UNSAID)
+        version, release = max(before.version, version), max(before.release, release)
+        if (version, release) != (1, 1):
+            self._told[address] = _Told(version, release, {**before.classes, **classes})
 
     def forget(self, address: str) -> None:
         """Take note that a node has begun another life, maybe with another release, or none."""
-        self._known.pop(address, None)
+        self._told.pop(address, None)
 
     @property
     def newest_release(self) -> int:
         """The newest release that a node of the cluster has."""
-        return max((release for _, release in self._known.values()), default=RELEASE)
+        return max((told.release for told in self._told.values()), default=RELEASE)
 
     def switch(self, version: int, members: Iterable[str]) -> None:
         """Put a version in force.
 
         Raises:
-            VersionRefused: it is lower than that in force, or one of `members` does not know it.
+            VersionRefused: it is lower than that in force, or one of `members` does not know it, or
+                lacks a body up to it that others have, of a class of its own.
         """
         if version < self.in_force:
             raise VersionRefused(
@@ -167,8 +192,8 @@ class Versions:
             )
         if version == self.in_force:
             return
-        known = {member: self._known.get(member, _UNSAID)[0] for member in members}
-        lacking = [f"{member} (up to {most})" for member, most in known.items() if most < version]
+        lacks = {member: self._what_lacks(member, version) for member in members}
+        lacking = [f"{member} ({what})" for member, what in lacks.items() if what is not None]
         if lacking:
             raise VersionRefused(
                 f"version {version} is not known to {', '.join(lacking)}: start them with a release"
@@ -176,27 +201,50 @@ class Versions:
             )
         self.in_force = version
 
+    def _what_lacks(self, member: str, version: int) -> str | None:
+        """Return why a member cannot go to a version, or None if it can."""
+        told = self._told.get(member, _UNSAID)
+        if told.version < version:
+            return f"up to {told.version}"
+        for type_name, bodies in sorted(self._bodies.items()):
+            used = [body for body in bodies if split_body(body)[1] <= version]
+            for body in told.lacking(type_name, used):
+                method, number = split_body(body)
+                return f"its {type_name} lacks version {number} of {method}()"
+        return None
+
     # The whole
 
     def state(self) -> list[Any] | None:
         """Return everything as a value for an image; None: there was never more than version 1."""
-        if self.in_force == 1 and not self._bodies and not self._known:
+        if self.in_force == 1 and not self._bodies and not self._told:
             return None
         return [
             self.in_force,
-            {type_name: list(bodies) for type_name, bodies in sorted(self._bodies.items())},
-            {address: list(known) for address, known in sorted(self._known.items())},
+            _sorted(self._bodies),
+            {address: _row(told) for address, told in sorted(self._told.items())},
         ]
 
     def restore(self, state: list[Any] | None) -> None:
         """Replace everything by what `state` returned."""
-        self.in_force, bodies, known = state or (1, {}, {})
-        self._bodies = {type_name: list(found) for type_name, found in bodies.items()}
-        self._known = {address: (version, rel) for address, (version, rel) in known.items()}
+        self.in_force, bodies, told = state or (1, {}, {})
+        self._bodies = _sorted(bodies)
+        # Images of before have no classes there.
+        self._told = {address: _Told(*row) for address, row in told.items()}
 
     def _check(self) -> None:
         assert 1 <= self.in_force <= VERSION_MAX, self.in_force
         for type_name, bodies in self._bodies.items():
             assert bodies == sorted(set(bodies)), (type_name, bodies)
             assert all(split_body(body)[1] > 1 for body in bodies), (type_name, bodies)
-        assert all(known != _UNSAID for known in self._known.values()), self._known
+        assert all((t.version, t.release) != (1, 1) for t in self._told.values()), self._told
+
+
+def _sorted(bodies: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {type_name: list(found) for type_name, found in sorted(bodies.items())}
+
+
+def _row(told: _Told) -> list[Any]:
+    if not told.classes:
+        return [told.version, told.release]
+    return [told.version, told.release, _sorted(told.classes)]

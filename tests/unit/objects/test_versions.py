@@ -6,6 +6,7 @@ import pytest
 from images import as_value, image_of, join, with_fields
 from local_cluster import LocalCluster
 
+from syncstructs import ReplCounter
 from syncstructs.codec import encode
 from syncstructs.errors import (
     DecodeError,
@@ -109,6 +110,10 @@ def start(cluster: LocalCluster, member: int, number: int) -> Any:
 def stocks(cluster: LocalCluster) -> list[Any]:
     """One on each member, all of release 2, in a cluster that is at version 1."""
     return [start(cluster, member, 2) for member in range(3)]
+
+
+def type_of(number: int) -> str:
+    return module.type_name(release(number))
 
 
 def switch(cluster: LocalCluster, version: int, member: int = 0) -> None:
@@ -511,6 +516,53 @@ def test_a_class_that_nobody_had_may_come_with_bodies_of_a_version_in_force(
     assert stocks[1].runs == [("take", 3)]
 
 
+def test_a_class_that_others_have_in_its_first_form_may_not(cluster: LocalCluster) -> None:
+    for member in range(2):
+        tell(cluster, member, 5, **{type_of(1): []})
+    tell(cluster, 2, 5)
+    switch(cluster, 5)
+    with pytest.raises(ObjectMismatch, match=r"give\(\) has a body of version 2.*version 5"):
+        start(cluster, 2, 2)
+    assert start(cluster, 2, 1).take(1) == 99
+
+
+def test_a_member_that_knows_the_version_by_another_class_only_is_named(
+    cluster: LocalCluster,
+) -> None:
+    other = {"app.Other": ["do:2"]}
+    newest = {type_of(2): ["give:2", "take:2"]}
+    stocks = [start(cluster, 0, 2), start(cluster, 1, 1), start(cluster, 2, 2)]
+    tell(cluster, 0, 2, **other)
+    tell(cluster, 1, 2, **{type_of(1): []}, **other)
+    for member in range(3):
+        assert in_force(cluster)[member] == 1
+        with pytest.raises(
+            VersionRefused, match=r"member1:1 \(its .*Stock lacks version 2 of give\(\)\)"
+        ):
+            switch(cluster, 2)
+    cluster.reload(0)
+    with pytest.raises(VersionRefused, match=r"member1:1"):
+        switch(cluster, 2)
+    # What it has not, such as Late, it need not have.
+    tell(cluster, 0, 2, **{"app.Late": ["do:2"]})
+    tell(cluster, 1, 2, **newest)
+    with pytest.raises(NodeFailed, match="does not have"):
+        switch(cluster, 2)
+    assert stocks[0].runs == []
+
+
+def test_what_a_process_has_is_told_with_the_classes_that_have_no_versions(
+    imported: dict[str, Any],
+) -> None:
+    imported.update(first=release(1), counter=ReplCounter)
+    assert known_bodies() == (1, {})
+    other = release(2)
+    other.__qualname__ = "Other"
+    version, bodies = known_bodies([other])
+    assert version == 2
+    assert bodies == {type_of(1): [], module.type_name(other): ["give:2", "take:2"]}
+
+
 # Members that lack something
 
 
@@ -605,7 +657,7 @@ def test_a_body_that_was_dropped_too_early_stops_a_member_that_has_to_catch_up_w
 def test_a_digest_tells_who_differs_in_versions(cluster: LocalCluster, stocks: list[Any]) -> None:
     table = cluster.members[0].table
     before = table.digest()
-    table.versions.know("absent:1", 2, 1)
+    table.versions.know("absent:1", 2, 1, {})
     assert table.digest() != before
 
 
@@ -725,4 +777,4 @@ def test_what_observers_knew_is_forgotten_with_them(monkeypatch: pytest.MonkeyPa
         know = encode_command(0, "know", (2, 3 + number, {}), {})
         cluster.append(encode_group(session, 1, 1, know))
         ask("expire_session", session)
-    assert list(table.versions._known) == ["observer-2"], "it may come back, and say it no more"
+    assert list(table.versions._told) == ["observer-2"], "it may come back, and say it no more"
