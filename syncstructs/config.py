@@ -7,8 +7,8 @@ from .errors import ConfigError
 
 Drive = Literal["thread", "asyncio", "manual"]
 
-# These may be None, which means never.
-_OPTIONAL = frozenset({"call_timeout", "digest_interval"})
+# These may be None: never, or without a bound.
+_OPTIONAL = frozenset({"call_timeout", "digest_interval", "snapshot_rate"})
 
 
 class Address(NamedTuple):
@@ -122,6 +122,10 @@ class Config:
     smaller ones in memory."""
     chunk_bytes: int = 256 * 1024
     """Size of a piece of snapshot on the wire."""
+    snapshot_rate: float | None = None
+    """Bytes per second that a leader sends of snapshots, to all who lag together. None: as fast as
+    they take them, since a member is of little use before it has one, and what would spare one
+    network would hardly use another. Give a part of the bandwidth where calls share a slow one."""
     segment_bytes: int = 64 * 1024 * 1024
     """Size at which a new log file is begun."""
     detached_bytes: int = 64 * 1024 * 1024

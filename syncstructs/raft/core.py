@@ -64,7 +64,7 @@ from .messages import (
 from .progress import PeerView
 from .reads import AskedReads, Read
 from .recovery import Recovery
-from .transfer import Incoming, check_chunk
+from .transfer import Incoming, Throttle, check_chunk
 
 if TYPE_CHECKING:
     from random import Random
@@ -170,6 +170,8 @@ class RaftCore:
         self._vote_ticket = 0
         self._stands_for_leader = False
         self._incoming: Incoming | None = None
+        # Of all its terms as leader, or each would begin with a chunk of its own.
+        self._throttle = Throttle(config.snapshot_rate)
         self._floor: EntryId | None = EntryId(0, 0)
         self._voided: dict[str, int] = {}
         self._dismissed_at = -1
@@ -323,8 +325,9 @@ class RaftCore:
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest; infinite if never."""
-        leading = self._leading
-        return self._election_at if leading is None else leading.deadline(self.commit_index)
+        if self._leading is None:
+            return self._election_at
+        return self._leading.deadline(self.commit_index, self._now)
 
     def tick(self, now: float) -> None:
         """Do what time demands."""
@@ -475,7 +478,7 @@ class RaftCore:
                 self._leading.observe_no_more(peer)
         elif self._leading is not None:
             if peer in self._leading.peers:
-                self._leading.unlinked(peer)
+                self._leading.unlinked(peer, now)
         elif peer == self.leader and self._following is not None:
             self._following.link_lost = True
             spread = self._config.election_timeout_min * _LINK_LOST_SPREAD
@@ -921,6 +924,7 @@ class RaftCore:
             log=self.log,
             commit_index=self.commit_index,
             config=self._config,
+            throttle=self._throttle,
             now=self._now,
         )
         self._leading.begin_round(self._now)

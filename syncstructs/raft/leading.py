@@ -26,7 +26,7 @@ from .observing import Observers
 from .progress import Mode, PeerView, Progress
 from .quorum import reached_by_majority
 from .reads import HeldReads, Read, Rounds
-from .transfer import Outgoing
+from .transfer import Outgoing, Throttle
 
 # Who recovers is heard, and no more.
 _HEARD: Final = attrgetter("heard")
@@ -53,8 +53,10 @@ class Leading:
         "_quorum_heard_at",
         "_recovering",
         "_round_last_index",
+        "_throttle",
         "_time_base",
         "_transfers",
+        "_turn",
         "departed",
         "followers",
         "heartbeat_at",
@@ -79,6 +81,7 @@ class Leading:
         log: RaftLog,
         commit_index: int,
         config: Config,
+        throttle: Throttle,
         now: float,
     ) -> None:
         self.term = term
@@ -108,6 +111,8 @@ class Leading:
         self._time_base = log.last_time
         self._elected_at = now
         self._transfers: dict[str, Outgoing] = {}
+        self._throttle = throttle
+        self._turn = 0
         self._membership = Membership()
         self.is_alone = False
         """Whether this leader is a quorum by itself."""
@@ -218,16 +223,15 @@ class Leading:
         elapsed = int((now - self._elected_at) * 1_000_000)
         return max(self._time_base + elapsed, self._log.last_time)
 
-    def deadline(self, commit_index: int) -> float:
-        """Return when a heartbeat, a retry, or the end of the leader's patience is due."""
+    def deadline(self, commit_index: int, now: float) -> float:
+        """Return when a heartbeat, a chunk, a retry, or the end of the leader's patience is due."""
         if not self.peers:
             return float("inf")
         deadline = min(self.heartbeat_at, self.quorum_heard_at + self._config.election_timeout_max)
         if self.successor is not None:
             deadline = min(deadline, self.successor_until)
         if self._transfers:
-            retry_at = min(transfer.retry_at for transfer in self._transfers.values())
-            deadline = min(deadline, retry_at)
+            deadline = min(deadline, self._chunk_deadline(now))
         if self.observers.progress:
             deadline = min(deadline, self.observers.deadline(commit_index))
         return deadline
@@ -381,8 +385,7 @@ class Leading:
 
     def sends_snapshot(self, now: float) -> bool:
         """Whether a snapshot is on its way to a peer that is heard."""
-        patience = self._config.election_timeout_max
-        return any(now - self.peers[peer].heard < patience for peer in self._transfers)
+        return bool(self._heard_transfers(now))
 
     def chunk_missing(
         self, peer: str, missing: SnapshotMeta, newest: SnapshotMeta | None, now: float
@@ -395,7 +398,7 @@ class Leading:
             self._begin_transfer(peer, newest, now)
         else:
             # The newest one cannot be read: trying again at once would only spin.
-            transfer.pause(now)
+            transfer.pause(now + self._config.election_timeout_min)
 
     def relinked(self, peer: str, now: float) -> None:
         """Resume after a new link: what was on the way over an older one may be lost."""
@@ -405,22 +408,23 @@ class Leading:
             self.observers.look_at(peer)
         self.reads.forget(peer)
         if peer in self._transfers:
-            self._transfers[peer].rewind(now)
+            self._transfers[peer].rewind()
 
-    def unlinked(self, peer: str) -> None:
+    def unlinked(self, peer: str, now: float) -> None:
         """Stop filling a link that is down."""
         if self.peers[peer].mode is Mode.REPLICATE:
             self.peers[peer].probe()
             # The next round, or a new link, makes the next attempt.
             self.peers[peer].probe_sent = True
+        elif peer in self._transfers:
+            # By then it is silent, or can be heard without this link.
+            self._transfers[peer].pause(now + self._config.election_timeout_max)
 
     def retry_transfers(self, now: float) -> None:
         """Send chunks again that were not acknowledged in time."""
-        for peer, transfer in self._transfers.items():
+        for transfer in self._heard_transfers(now).values():
             if now >= transfer.retry_at:
-                transfer.rewind(now)
-                if self.peers[peer].observes:
-                    self.observers.look_at(peer)
+                transfer.rewind()
 
     def quorum_index(self) -> int:
         """Return the highest index that a majority has persisted (5.3; see also 5.4.2)."""
@@ -433,19 +437,22 @@ class Leading:
         if self.observers.progress and self.observers.has_messages(commit_index, now):
             return True
         log = self._log
-        for peer, progress in self.followers.items():
-            if progress.must_speak or (progress.mode is Mode.PROBE and not progress.probe_sent):
+        for progress in self.followers.values():
+            if progress.must_speak:
                 return True
-            if progress.mode is not Mode.SNAPSHOT and progress.next_index <= log.base.index:
-                return True
-            if progress.mode is Mode.REPLICATE and (
-                progress.commit_sent < min(commit_index, progress.next_index - 1)
-                or (progress.next_index <= log.last_index and self._has_room(progress))
+            if progress.mode is Mode.SNAPSHOT:
+                continue
+            if progress.next_index <= log.base.index:
+                if self._is_heard(progress, now):
+                    return True
+            elif progress.mode is Mode.PROBE:
+                if not progress.probe_sent:
+                    return True
+            elif progress.commit_sent < min(commit_index, progress.next_index - 1) or (
+                progress.next_index <= log.last_index and self._has_room(progress)
             ):
                 return True
-            if progress.mode is Mode.SNAPSHOT and self._transfers[peer].may_send:
-                return True
-        return False
+        return self._next_receiver(now) is not None
 
     def compose(
         self,
@@ -459,11 +466,12 @@ class Leading:
         log = self._log
         first_index, last_index = log.base.index + 1, log.last_index
         for peer, progress in self.followers.items():
-            if progress.mode is not Mode.SNAPSHOT and progress.next_index < first_index:
-                assert snapshot is not None, log.base
-                self._begin_transfer(peer, snapshot, now)
             if progress.mode is Mode.SNAPSHOT:
-                self._read_chunks(peer, progress, chunk_reads)
+                pass
+            elif progress.next_index < first_index:
+                if self._is_heard(progress, now):
+                    assert snapshot is not None, log.base
+                    self._begin_transfer(peer, snapshot, now)
             elif progress.mode is Mode.REPLICATE:
                 # Mostly the peer has all there is, and knows how much of it is committed.
                 if progress.next_index <= last_index or progress.commit_sent < commit_index:
@@ -474,7 +482,9 @@ class Leading:
                 sends.append((peer, self._heartbeat(progress, commit_index)))
                 progress.must_speak = False
         if self.observers.progress and self.observers.has_messages(commit_index, now):
-            self._serve_observers(commit_index, snapshot, sends, chunk_reads, now)
+            self._serve_observers(commit_index, snapshot, sends, now)
+        if self._transfers:
+            self._read_chunks(chunk_reads, now)
         self.rounds.fresh = False
 
     def _serve_observers(
@@ -482,12 +492,11 @@ class Leading:
         commit_index: int,
         snapshot: SnapshotMeta | None,
         sends: list[tuple[str, Message]],
-        chunk_reads: list[ChunkRead],
         now: float,
     ) -> None:
         single, turn = self.observers.take_due(commit_index, now)
         for peer in single:
-            self._serve_observer(peer, commit_index, snapshot, sends, chunk_reads, now)
+            self._serve_observer(peer, commit_index, snapshot, sends, now)
         equal: dict[int, list[str]] = {}
         for peer in turn:
             progress = self.peers[peer]
@@ -512,7 +521,6 @@ class Leading:
         commit_index: int,
         snapshot: SnapshotMeta | None,
         sends: list[tuple[str, Message]],
-        chunk_reads: list[ChunkRead],
         now: float,
     ) -> None:
         progress, base_index = self.peers[peer], self._log.base.index
@@ -521,9 +529,7 @@ class Leading:
             assert snapshot is not None, self._log.base
             if not self.observers.postpone(peer, self._observer_transfers(now)):
                 self._begin_transfer(peer, snapshot, now)
-        if progress.mode is Mode.SNAPSHOT:
-            self._read_chunks(peer, progress, chunk_reads)
-        elif progress.next_index > base_index:
+        if progress.mode is not Mode.SNAPSHOT and progress.next_index > base_index:
             if progress.mode is Mode.REPLICATE:
                 self._replicate(peer, progress, commit_index, sends)
             elif not progress.probe_sent:
@@ -628,8 +634,6 @@ class Leading:
     def _begin_transfer(self, peer: str, snapshot: SnapshotMeta, now: float) -> None:
         progress = self.peers[peer]
         progress.send_snapshot()
-        if progress.observes:
-            self.observers.look_at(peer)
         self._transfers[peer] = Outgoing(
             snapshot,
             chunk_bytes=self._config.chunk_bytes,
@@ -641,21 +645,51 @@ class Leading:
             now=now,
         )
 
-    def _read_chunks(
-        self, peer: str, progress: Progress, chunk_reads: list[ChunkRead]
-    ) -> None:
-        transfer = self._transfers[peer]
-        while (piece := transfer.next_chunk()) is not None:
+    def _read_chunks(self, chunk_reads: list[ChunkRead], now: float) -> None:
+        """Send as many chunks as windows and throttle allow, one to each receiver in turn."""
+        while (peer := self._next_receiver(now)) is not None:
+            transfer = self._transfers[peer]
+            piece = transfer.next_chunk(now)
+            assert piece is not None, peer
             offset, size = piece
+            self._throttle.spend(size, now)
+            self._turn += 1
+            transfer.turn = self._turn
             chunk = SnapshotChunk(
                 term=self.term,
                 snapshot=transfer.snapshot,
                 offset=offset,
                 data=b"",
                 round=self.rounds.current,
-                echo=progress.echo,
+                echo=self.peers[peer].echo,
             )
             chunk_reads.append(ChunkRead(peer, chunk, size))
+
+    def _next_receiver(self, now: float) -> str | None:
+        """Return whom to send the next chunk now: who has waited for longest; None: nobody."""
+        if not self._transfers or now < self._throttle.free_at:
+            return None
+        able = {peer: t.turn for peer, t in self._heard_transfers(now).items() if t.may_send}
+        return min(able, key=able.__getitem__, default=None)
+
+    def _chunk_deadline(self, now: float) -> float:
+        """Return when the next chunk may be sent, or has to be sent again."""
+        transfers = self._heard_transfers(now).values()
+        deadline = min((transfer.retry_at for transfer in transfers), default=float("inf"))
+        if any(transfer.may_send for transfer in transfers):
+            deadline = min(deadline, self._throttle.free_at)
+        return deadline
+
+    def _heard_transfers(self, now: float) -> dict[str, Outgoing]:
+        """Return the transfers to those that are heard: for others, chunks would be wasted."""
+        return {
+            peer: transfer
+            for peer, transfer in self._transfers.items()
+            if self._is_heard(self.peers[peer], now)
+        }
+
+    def _is_heard(self, progress: Progress, now: float) -> bool:
+        return now - progress.heard < self._config.election_timeout_max
 
     # Being looked at
 

@@ -2,10 +2,18 @@
 
 The receiver says which byte it wants next, so a transfer resumes where it was after a lost chunk,
 a broken link, or a new leader with the same snapshot. The last chunk counts only by `done`.
+
+How fast chunks go to all receivers together, one `Throttle` says.
 """
+
+from typing import Final
 
 from ..errors import ProtocolError
 from .messages import SnapshotChunk, SnapshotMeta
+
+# Seconds for which a throttle that was not used is saved up: what wakes up late, or waits for an
+# answer, is made up for, and no more than that.
+_SAVED: Final = 0.1
 
 
 def check_chunk(chunk: SnapshotChunk) -> None:
@@ -21,6 +29,27 @@ def check_chunk(chunk: SnapshotChunk) -> None:
         raise ProtocolError(f"a chunk of {size} bytes at {chunk.offset} of {whole}")
 
 
+class Throttle:
+    """How fast snapshots are sent, to whomever: `rate` bytes per second, None = no matter.
+
+    In any span of time at most `rate` bytes go per second of it and of a tenth of a second more,
+    and one chunk besides: a chunk goes if all before it is paid for, whatever its size.
+    """
+
+    __slots__ = ("_rate", "free_at")
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self.free_at = float("-inf")
+        """When the next chunk may be sent: what was sent is paid for by then."""
+
+    def spend(self, size_bytes: int, now: float) -> None:
+        """Note that a chunk is sent."""
+        if self._rate is not None:
+            # From when the last one was paid for, not from now: timers that are late cost nothing.
+            self.free_at = max(self.free_at, now - _SAVED) + size_bytes / self._rate
+
+
 class Outgoing:
     """The sender's side of one transfer: several chunks on the way, bounded in bytes."""
 
@@ -30,9 +59,10 @@ class Outgoing:
         "_cursor",
         "_resync",
         "_retry_after",
+        "_retry_at",
         "_window_bytes",
-        "retry_at",
         "snapshot",
+        "turn",
     )
 
     def __init__(
@@ -51,13 +81,23 @@ class Outgoing:
         self._acknowledged = 0
         self._cursor: int | None = 0
         self._resync = True
-        self.retry_at = now + retry_after
-        """When to `rewind` if nothing was acknowledged until then."""
+        self._retry_at = now + retry_after
+        self.turn = 0
+        """For the sender: the lower, the longer ago a chunk of this transfer was sent."""
 
     @property
     def acknowledged(self) -> int:
         """How many bytes the receiver has, as far as it said."""
         return self._acknowledged
+
+    @property
+    def _awaits_answer(self) -> bool:
+        return self._cursor is None or self._cursor > self._acknowledged
+
+    @property
+    def retry_at(self) -> float:
+        """When to `rewind` if nothing is acknowledged until then; infinite: nothing is sent."""
+        return self._retry_at if self._awaits_answer else float("inf")
 
     @property
     def may_send(self) -> bool:
@@ -71,11 +111,14 @@ class Outgoing:
         window_end = self._acknowledged + self._window_bytes
         return not self._resync and offset + self._chunk_bytes <= window_end
 
-    def next_chunk(self) -> tuple[int, int] | None:
+    def next_chunk(self, now: float) -> tuple[int, int] | None:
         """Return offset and size of a chunk to send now, None if there is none."""
         offset = self._cursor
         if offset is None or not self.may_send:
             return None
+        if not self._awaits_answer:
+            # It may have waited for long for its turn.
+            self._retry_at = now + self._retry_after
         size = min(self._chunk_bytes, self.snapshot.size_bytes - offset)
         end = offset + size
         self._cursor = end if end < self.snapshot.size_bytes else None
@@ -103,20 +146,19 @@ class Outgoing:
             self._cursor = next_offset if next_offset < self.snapshot.size_bytes else None
         self._acknowledged = next_offset
         self._resync = False
-        self.retry_at = now + self._retry_after
+        self._retry_at = now + self._retry_after
 
-    def rewind(self, now: float) -> None:
+    def rewind(self) -> None:
         """Send again from where the receiver was: what was on the way may be lost."""
         # Everything may have arrived while `done` was lost: the last byte then asks for it again.
         last = max(self.snapshot.size_bytes - 1, 0)
         self._cursor = min(self._acknowledged, last)
         self._resync = True
-        self.retry_at = now + self._retry_after
 
-    def pause(self, now: float) -> None:
-        """Send nothing until `retry_at`."""
+    def pause(self, until: float) -> None:
+        """Send nothing before `until`, or a `rewind`."""
         self._cursor = None
-        self.retry_at = now + self._retry_after
+        self._retry_at = until
 
     def _check(self) -> None:
         assert 0 <= self._acknowledged <= self.snapshot.size_bytes, self._acknowledged

@@ -471,6 +471,8 @@ class MyBox(Replicated):
         ({"heartbeat": 1}, "'heartbeat' is no setting"),
         ({"heartbeat_interval": -1}, "heartbeat_interval -1"),
         ({"digest_interval": 0}, "digest_interval 0 must be above 0"),
+        ({"snapshot_rate": 0}, "snapshot_rate 0 must be above 0"),
+        ({"snapshot_rate": "1MB"}, "snapshot_rate '1MB' must be a number"),
         ({"digest_interval": "1"}, "digest_interval '1' must be a number"),
         ({"drive": "magic"}, "drive 'magic'"),
         ({"consumers": {"": ReplDict}}, "object name ''"),

@@ -1,6 +1,6 @@
 """Bugs to plant in how observers are served: nodes without an address, which only follow."""
 
-from loads import SMALL_SNAPSHOTS, faults
+from loads import faults
 
 from syncstructs.testing.plans import Fault
 from syncstructs.testing.planted import SHORT_SESSIONS, bug
@@ -17,8 +17,6 @@ LOSSY = OBSERVED | {
     "disks": False, "framing": False, "datagrams": True,
     "faults": faults(("lossy", "doubling"), every=0.3, span=0.2, count=30, least=0.4),
 }  # fmt: skip
-# And they are sent snapshots.
-LAGGING = LOSSY | {"settings": SMALL_SNAPSHOTS["settings"]}
 # Their sessions are short, and so are their links.
 BRIEF = OBSERVED | {
     "settings": SHORT_SESSIONS["settings"],
@@ -84,14 +82,6 @@ BUGS = (
         (OBSERVERS + "answered", "progress.mode is not Mode.REPLICATE or behind",
          "progress.mode is Mode.SNAPSHOT"),
         fields=LOSSY,
-    ),
-    bug(
-        "observer_snapshot_not_retried",
-        "A piece of a snapshot that an observer did not get is not sent again.",
-        (LEADING + "retry_transfers", "if self.peers[peer].observes:", "if False:"),
-        fields=LAGGING,
-        equivalent="it is sent with the next heartbeat: whoever is being sent a snapshot and"
-        " answers has its transfer looked at",
     ),
     bug(
         "observer_heard_is_forgotten",

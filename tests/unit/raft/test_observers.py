@@ -232,15 +232,20 @@ def test_those_that_take_a_snapshot_and_answer_nothing_keep_nobody_out(make_benc
     )
     bench.core.compacted(snapshot, bench.now)
     watchers = [f"observer-{number:x}" for number in range(17)]
-    for watcher in watchers:
-        bench.step(watcher, Observe())
+
+    def refuse(watcher):
         round = bench.core._leading.rounds.current
         bench.step(watcher, AppendReply(bench.core.term, round, False, 0, 0, bench.now))
+
+    for watcher in watchers:
+        bench.step(watcher, Observe())
+        refuse(watcher)
     (last,) = set(watchers) - {read.to for read in bench.chunk_reads}
     end = bench.now + 4 * bench.config.election_timeout_max
     while bench.now < end and last not in {read.to for read in bench.chunk_reads}:
         bench.time_out()
         bench.accept("b")
+        refuse(last)
     assert last in {read.to for read in bench.chunk_reads}
 
 

@@ -233,9 +233,9 @@ def _outgoing(size: int, window: int = 300) -> Outgoing:
     )  # fmt: skip
 
 
-def _chunks(outgoing: Outgoing) -> list[tuple[int, int]]:
+def _chunks(outgoing: Outgoing, now: float = 0.0) -> list[tuple[int, int]]:
     chunks = []
-    while (piece := outgoing.next_chunk()) is not None:
+    while (piece := outgoing.next_chunk(now)) is not None:
         chunks.append(piece)
         outgoing._check()
     return chunks
@@ -257,9 +257,10 @@ def test_a_transfer_resumes_from_the_receivers_cursor() -> None:
     outgoing.acknowledge(700, 0.0)
     assert _chunks(outgoing) == [(700, 100), (800, 100), (900, 100)]
     outgoing.acknowledge(800, 0.0)
-    outgoing.rewind(5.0)
+    outgoing.rewind()
+    assert outgoing.retry_at == float("inf"), "nothing is on the way"
+    assert _chunks(outgoing, 5.0) == [(800, 100)], "one, until the receiver answers"
     assert outgoing.retry_at == 6.0
-    assert _chunks(outgoing) == [(800, 100)], "one, until the receiver answers"
     outgoing.acknowledge(0, 5.0)
     assert _chunks(outgoing) == [(0, 100), (100, 100), (200, 100)], "it was restarted"
 
@@ -276,7 +277,7 @@ def test_a_lost_end_is_asked_for_again() -> None:
     outgoing = _outgoing(100)
     _chunks(outgoing)
     outgoing.acknowledge(100, 0.0)
-    outgoing.rewind(1.0)
+    outgoing.rewind()
     assert _chunks(outgoing) == [(99, 1)]
 
 
@@ -317,7 +318,7 @@ def test_any_transfer_ends_once_nothing_is_lost(size, faults) -> None:
     done = False
     for fault in [*faults, *"s" * 40]:
         if fault == "w":
-            outgoing.rewind(0.0)
+            outgoing.rewind()
         elif fault == "r":
             incoming, image = Incoming(meta, window_bytes=600), 0
         elif fault == "l":
@@ -325,7 +326,7 @@ def test_any_transfer_ends_once_nothing_is_lost(size, faults) -> None:
         else:
             for chunk in _chunks(outgoing) or [None]:
                 if chunk is None:
-                    outgoing.rewind(0.0)
+                    outgoing.rewind()
                 else:
                     done = deliver(*chunk)
                     outgoing.acknowledge(incoming.written, 0.0)
