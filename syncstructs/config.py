@@ -112,9 +112,10 @@ class Config:
     snapshot_log_bytes: int = 64 * 1024 * 1024
     """A snapshot is taken when the log has grown by this much, or by the last snapshot's size."""
     snapshot_log_entries: int = 100_000
-    """A snapshot is taken when the log has grown by this many entries."""
+    """A snapshot is taken when the log has grown by this many entries, if none is being sent."""
     log_keep_bytes: int = 8 * 1024 * 1024
-    """Log kept behind a snapshot, so that a member a little behind needs no snapshot."""
+    """Log kept behind a snapshot, so that a member that was away for a while needs no snapshot. For
+    members that answer, a leader keeps what they lack, up to twice what a snapshot waits for."""
     snapshot_fork_bytes: int = 1024 * 1024
     """States above about this size are written by a forked child, where there is fork, so that the
     node goes on meanwhile; a value counts as 64 bytes, text and bytes as what they have. Without
@@ -125,7 +126,8 @@ class Config:
     snapshot_rate: float | None = None
     """Bytes per second that a leader sends of snapshots, to all who lag together. None: as fast as
     they take them, since a member is of little use before it has one, and what would spare one
-    network would hardly use another. Give a part of the bandwidth where calls share a slow one."""
+    network would hardly use another. Where calls share a slow one, give a part of its bandwidth,
+    but more than calls write: if the log outgrows a snapshot on its way, that begins anew."""
     segment_bytes: int = 64 * 1024 * 1024
     """Size at which a new log file is begun."""
     detached_bytes: int = 64 * 1024 * 1024

@@ -443,10 +443,14 @@ class Replica(Generic[C]):
         if self._installing is not None:
             return False
         applied = self.table.applied_index
-        grown = self.core.log.size_bytes - self.config.log_keep_bytes
-        if applied - self._snapshot_index >= self.config.snapshot_log_entries:
+        log = self.core.log
+        grown = log.size_bytes - max(log.covered_bytes, self.config.log_keep_bytes)
+        if (
+            applied - self._snapshot_index >= self.config.snapshot_log_entries
             # Whoever is being sent one could never have it, if newer ones always took its place.
-            return grown >= self._snapshot_size or not self.core.sends_snapshot
+            and not self.core.sends_snapshot
+        ):
+            return True
         return (
             grown >= self.config.snapshot_log_bytes
             and grown >= self._snapshot_size

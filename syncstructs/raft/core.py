@@ -494,7 +494,23 @@ class RaftCore:
         assert snapshot.index <= self._delivered_index, (snapshot, self._delivered_index)
         assert self.log.has(snapshot.id), (snapshot, self.log.base, self.log.last_id)
         self._snapshot = snapshot
-        self.log.compact(self.log.keep_from(snapshot.index, self._config.log_keep_bytes))
+        self.log.compact(self._keep_from(snapshot))
+        self.log.cover(snapshot.index)
+        if self._leading is not None:
+            self._leading.replace_outdated(snapshot, now)
+
+    def _keep_from(self, snapshot: SnapshotMeta) -> int:
+        """Return up to where the log may go that a snapshot covers."""
+        log, config = self.log, self._config
+        index = log.keep_from(snapshot.index, config.log_keep_bytes)
+        leading = self._leading
+        if leading is None or leading.needed_index(log.base.index, self._now) >= index:
+            return index
+        # It may come to this while one is sent twice: stores keep two snapshots, and with the third
+        # the first has to be sent anew anyway.
+        most = 2 * max(config.snapshot_log_bytes, snapshot.size_bytes)
+        floor = log.keep_from(snapshot.index, most)
+        return min(index, leading.needed_index(floor, self._now))
 
     def chunk_missing(self, peer: str, snapshot: SnapshotMeta) -> None:
         """Note that a `ChunkRead` could not be done: send `peer` the newest snapshot instead."""

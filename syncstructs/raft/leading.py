@@ -387,6 +387,31 @@ class Leading:
         """Whether a snapshot is on its way to a peer that is heard."""
         return bool(self._heard_transfers(now))
 
+    def needed_index(self, floor: int, now: float) -> int:
+        """Return up to where the log may go without costing anybody a snapshot, or another one.
+
+        Without regard to those that are not heard, or need more than what follows `floor`.
+        """
+        needed = self._log.last_index
+        for peer, progress in self.peers.items():
+            transfer = self._transfers.get(peer)
+            index = progress.match_index if transfer is None else transfer.snapshot.index
+            if not floor <= index < needed:
+                continue
+            # Of who has not answered yet, nothing is known.
+            if progress.acknowledged_round and self._is_heard(progress, now):
+                needed = index
+        return needed
+
+    def replace_outdated(self, newest: SnapshotMeta, now: float) -> None:
+        """Send the newest snapshot instead of those that the log does not reach back to any more.
+
+        Whoever took over one of them would need another one.
+        """
+        for peer, transfer in self._transfers.items():
+            if transfer.snapshot.index < self._log.base.index:
+                self._begin_transfer(peer, newest, now)
+
     def chunk_missing(
         self, peer: str, missing: SnapshotMeta, newest: SnapshotMeta | None, now: float
     ) -> None:
@@ -634,7 +659,8 @@ class Leading:
     def _begin_transfer(self, peer: str, snapshot: SnapshotMeta, now: float) -> None:
         progress = self.peers[peer]
         progress.send_snapshot()
-        self._transfers[peer] = Outgoing(
+        former = self._transfers.get(peer)
+        transfer = self._transfers[peer] = Outgoing(
             snapshot,
             chunk_bytes=self._config.chunk_bytes,
             # Hundreds of observers may come at once.
@@ -644,6 +670,8 @@ class Leading:
             retry_after=self._config.election_timeout_min,
             now=now,
         )
+        # Behind all who wait; who begins anew keeps its place.
+        transfer.turn = self._next_turn() if former is None else former.turn
 
     def _read_chunks(self, chunk_reads: list[ChunkRead], now: float) -> None:
         """Send as many chunks as windows and throttle allow, one to each receiver in turn."""
@@ -653,8 +681,7 @@ class Leading:
             assert piece is not None, peer
             offset, size = piece
             self._throttle.spend(size, now)
-            self._turn += 1
-            transfer.turn = self._turn
+            transfer.turn = self._next_turn()
             chunk = SnapshotChunk(
                 term=self.term,
                 snapshot=transfer.snapshot,
@@ -664,6 +691,10 @@ class Leading:
                 echo=self.peers[peer].echo,
             )
             chunk_reads.append(ChunkRead(peer, chunk, size))
+
+    def _next_turn(self) -> int:
+        self._turn += 1
+        return self._turn
 
     def _next_receiver(self, now: float) -> str | None:
         """Return whom to send the next chunk now: who has waited for longest; None: nobody."""

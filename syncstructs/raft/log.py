@@ -66,6 +66,7 @@ class RaftLog:
         "_memberships",
         "_pending",
         "base",
+        "covered_bytes",
         "last_index",
         "persisted_index",
         "size_bytes",
@@ -86,6 +87,8 @@ class RaftLog:
         self._entries: list[Entry] = list(entries)
         self.last_index = self.base.index + len(self._entries)
         self.size_bytes = _size_bytes(self._entries)
+        self.covered_bytes = 0
+        """How much of it a snapshot covers, as far as it was told; see `cover`."""
         # Index and membership, oldest first; the first one is that of the base, or older.
         self._memberships = [(0, membership)]
         if snapshot is not None and snapshot.membership.voters:
@@ -240,6 +243,10 @@ class RaftLog:
             self._memberships.pop()
         self.persisted_index = min(self.persisted_index, first - 1)
 
+    def cover(self, index: int) -> None:
+        """Note that a persisted snapshot covers the entries up to `index`; they may stay."""
+        self.covered_bytes = self.bytes_between(self.base.index + 1, index)
+
     def compact(self, index: int) -> None:
         """Drop the entries up to `index`, which a persisted snapshot covers."""
         if index <= self.base.index:
@@ -247,7 +254,9 @@ class RaftLog:
         assert index <= self.last_index, (index, self.last_index)
         count = index - self.base.index
         last = self._entries[count - 1]
-        self.size_bytes -= _size_bytes(self._entries[:count])
+        dropped_bytes = _size_bytes(self._entries[:count])
+        self.size_bytes -= dropped_bytes
+        self.covered_bytes = max(self.covered_bytes - dropped_bytes, 0)
         del self._entries[:count]
         self.base, self._base_time = last.id, last.time
         while len(self._memberships) > 1 and self._memberships[1][0] <= index:
@@ -259,7 +268,7 @@ class RaftLog:
         self.base, self._base_time = snapshot.id, snapshot.time
         self._entries.clear()
         self.last_index = snapshot.index
-        self.size_bytes = 0
+        self.size_bytes = self.covered_bytes = 0
         if snapshot.membership.voters:
             self._memberships = [(snapshot.index, snapshot.membership)]
         else:
@@ -293,6 +302,7 @@ class RaftLog:
         )  # fmt: skip
         entries = self._entries
         assert self.size_bytes == _size_bytes(entries), self.size_bytes
+        assert 0 <= self.covered_bytes <= self.size_bytes, (self.covered_bytes, self.size_bytes)
         first = self.base.index + 1
         indexes = list(map(_index_of, entries))
         assert indexes == list(range(first, first + len(entries))), (self.base, indexes)

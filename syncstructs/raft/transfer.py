@@ -11,9 +11,9 @@ from typing import Final
 from ..errors import ProtocolError
 from .messages import SnapshotChunk, SnapshotMeta
 
-# Seconds for which a throttle that was not used is saved up: what wakes up late, or waits for an
-# answer, is made up for, and no more than that.
-_SAVED: Final = 0.1
+SAVED: Final = 0.1
+"""Seconds for which a throttle that is not used is saved up: what wakes up late, or waits for an
+answer, is made up for, and no more than that."""
 
 
 def check_chunk(chunk: SnapshotChunk) -> None:
@@ -47,7 +47,7 @@ class Throttle:
         """Note that a chunk is sent."""
         if self._rate is not None:
             # From when the last one was paid for, not from now: timers that are late cost nothing.
-            self.free_at = max(self.free_at, now - _SAVED) + size_bytes / self._rate
+            self.free_at = max(self.free_at, now - SAVED) + size_bytes / self._rate
 
 
 class Outgoing:

@@ -244,7 +244,7 @@ class Invariants(Watcher):
         """Called with every life that asks a leader to open its session, and with that leader."""
         self.memberships = Memberships(simulation.config, self.committed, self._fail)
         self._rules = Rules(simulation.config, self.memberships, self._fail)
-        self._transfers = Transfers(self.committed, self._fail, self._settles)
+        self._transfers = Transfers(simulation.config, self.committed, self._fail, self._settles)
 
     # What hosts report
 

@@ -164,7 +164,10 @@ _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "closing": {"think": 0.1, "clients": 3, "mixes": {"shift": 1.0, "count": 1.0}},
     # Followers that get snapshots in small pieces.
     "snapshots": {
-        "settings": {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
+        "settings": {
+            "snapshot_log_entries": 4, "snapshot_log_bytes": 1, "log_keep_bytes": 1,
+            "chunk_bytes": 300,
+        },
     },
 }  # fmt: skip
 """What makes rare things frequent: laid over what was drawn."""
@@ -173,7 +176,9 @@ _CHANCES: Final = {
     "sweeps": 1.0, "closing": 1.0, "snapshots": 1.0,
 }  # fmt: skip
 
-_SMALL_SNAPSHOTS: Final = {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300}
+_SMALL_SNAPSHOTS: Final = {
+    "snapshot_log_entries": 4, "snapshot_log_bytes": 1, "log_keep_bytes": 1, "chunk_bytes": 300,
+}  # fmt: skip
 _RARITIES: Final[dict[str, tuple[dict[str, float], dict[str, Any]]]] = {
     # Faults, and fields of a plan under which they do harm to what is wrong.
     "crowds": ({"crowd": 2.0, "isolate": 1.0}, {}),
@@ -241,7 +246,19 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     more = {**flavour, "settings": plan.settings | flavour.get("settings", {})}
     plan = msgspec.structs.replace(plan, **more)
     plan = _with_members(random, plan) if profile == "membership" else plan
-    return plan if profile == "calm" else _with_rarity(plan)
+    return plan if profile == "calm" else _with_throttle(_with_rarity(plan))
+
+
+def _with_throttle(plan: Plan) -> Plan:
+    """Return the plan, or now and then one whose snapshots are sent slowly."""
+    # By a generator of its own, as above.
+    random = Random(f"{plan.seed}/throttle")
+    if random.random() >= _RARE:
+        return plan
+    settings = plan.settings | {"snapshot_rate": random.choice((3000.0, 30_000.0))}
+    # What takes longer to send than to write again would never arrive.
+    settings.pop("snapshot_log_bytes", None)
+    return msgspec.structs.replace(plan, settings=settings)
 
 
 def _with_rarity(plan: Plan) -> Plan:
@@ -311,6 +328,9 @@ def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
         "append_window_bytes": random.choice((300, 3000, 4 * 1024 * 1024)),
         "segment_bytes": random.choice((500, 5000, 64 * 1024 * 1024)),
     }
+    if settings["log_keep_bytes"] <= 400 and settings["snapshot_log_entries"] < 100_000:
+        # Or the log would be kept for all who answer, and a snapshot be sent hardly ever.
+        settings["snapshot_log_bytes"] = 1
     if random.random() < 0.1:
         settings["max_pending_calls"] = 12
     return settings

@@ -3,21 +3,26 @@
 Index, term and time are those of the entry that was committed there; a receiver claims only what
 it has stored, and asks for what its store lacks; and what is kept and taken over is what was sent.
 A log that is equal up to there keeps what follows (section 7): it may have been acknowledged. Of
-the calls that a snapshot covers nobody knows a result.
+the calls that a snapshot covers nobody knows a result. Leaders keep to `Config.snapshot_rate`, and
+serve in turn those that wait for it; the log that follows what they send is kept.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from ..raft.transfer import SAVED
 from ..storage.memory import MemorySnapshots
 from ..storage.snapshots import _name
 
 if TYPE_CHECKING:
-    from ..raft.effects import ChunkWrite
+    from ..config import Config
+    from ..raft.core import RaftCore
+    from ..raft.effects import ChunkWrite, Effects
     from ..raft.messages import Entry, EntryId, SnapshotMeta, SnapshotReply
     from ..storage.base import SnapshotStore
     from .hosts import Life
@@ -28,6 +33,7 @@ class Transfers:
 
     def __init__(
         self,
+        config: Config,
         committed: Mapping[int, Entry],
         fail: Callable[[Life, str], object],
         installed: Callable[[Life], object],
@@ -38,6 +44,7 @@ class Transfers:
         self._installed = installed
         # By life: how many bytes of each snapshot its store has said to have.
         self._stored: dict[Life, dict[EntryId, int]] = {}
+        self._config = config
 
     def watch(self, life: Life) -> None:
         """Watch the node of a life from now on."""
@@ -77,6 +84,60 @@ class Transfers:
         replica.install, replica.chunk_written = watched_install, watched_written
         self._watch_log(life)
         self._watch_store(life)
+        if self._config.snapshot_rate is not None:
+            self._watch_rate(life, self._config.snapshot_rate)
+
+    def _watch_rate(self, life: Life, rate: float) -> None:
+        core: Any = life.core
+        take = core.take_effects
+        most = rate * SAVED + self._config.chunk_bytes
+        level, level_at = 0.0, life.now()
+        # By who waits: how often each of the others was served meanwhile.
+        overtaken: dict[str, Counter[str]] = {}
+
+        def wakes_for_the_next() -> None:
+            due, deadline = level_at + max(level / rate - SAVED, 0.0), core.deadline()
+            if deadline > due + 0.001:
+                self._fail(
+                    life,
+                    f"sleeps until {deadline:.3f}, although a chunk may be sent at {due:.3f}",
+                )
+
+        def watched_take() -> Effects:
+            nonlocal level, level_at
+            before = _able(core)
+            effects: Effects = take()
+            able = _able(core)
+            if not effects.chunk_reads:
+                if able:
+                    wakes_for_the_next()
+                return effects
+            now = life.now()
+            level, level_at = max(level - rate * (now - level_at), 0.0), now
+            level += sum(read.size for read in effects.chunk_reads)
+            if level > most + 1.0:
+                self._fail(
+                    life,
+                    f"sends snapshots faster than {rate:.0f} bytes per second:"
+                    f" {level - most:.0f} bytes too much by now",
+                )
+            served = Counter(read.to for read in effects.chunk_reads)
+            for peer in list(overtaken):
+                if peer not in before:
+                    del overtaken[peer]
+            for peer in before & able - served.keys():
+                counts = overtaken.setdefault(peer, Counter())
+                counts.update(served)
+                other, count = counts.most_common(1)[0]
+                if count > 2:
+                    self._fail(life, f"sends {other} {count} chunks while {peer} waits for one")
+            for peer in served:
+                overtaken.pop(peer, None)
+            if able:
+                wakes_for_the_next()
+            return effects
+
+        core.take_effects = watched_take
 
     def _watch_store(self, life: Life) -> None:
         store: Any = life._snapshots
@@ -109,6 +170,26 @@ class Transfers:
             return ticket
 
         core._reset_log = watched_reset
+        compacted = core.compacted
+
+        def watched_compacted(snapshot: SnapshotMeta, now: float) -> None:
+            log, before = core.log, core.log.base.index
+            limit = max(self._config.snapshot_log_bytes, snapshot.size_bytes)
+            needed = [
+                index
+                for index in _sent(core, now)
+                if before <= index < snapshot.index
+                and log.bytes_between(index + 1, snapshot.index) <= limit
+            ]
+            compacted(snapshot, now)
+            if needed and log.base.index > min(needed):
+                self._fail(
+                    life,
+                    f"drops its log up to {log.base}, and sends a snapshot of {min(needed)} that"
+                    " needs what follows it",
+                )
+
+        core.compacted = watched_compacted
 
     def answers(self, life: Life, message: SnapshotReply) -> None:
         """Look at what a receiver claims to have."""
@@ -147,6 +228,24 @@ class Transfers:
                 f"would take a snapshot that says {index}, term {term}, time {time}; its state is"
                 f" that of {applied}, where {entry} was committed",
             )
+
+
+def _able(core: RaftCore) -> set[str]:
+    """Return who is being sent a snapshot, is heard, and has room for a chunk."""
+    leading = core._leading
+    if leading is None:
+        return set()
+    transfers = leading._heard_transfers(core._now)
+    return {peer for peer, transfer in transfers.items() if transfer.may_send}
+
+
+def _sent(core: RaftCore, now: float) -> list[int]:
+    """Return the indexes of the snapshots that are being sent to those that have answered."""
+    leading = core._leading
+    if leading is None:
+        return []
+    heard = leading._heard_transfers(now)
+    return [t.snapshot.index for p, t in heard.items() if leading.peers[p].acknowledged_round]
 
 
 def _image(life: Life, store: SnapshotStore, snapshot: SnapshotMeta) -> bytes | None:

@@ -39,10 +39,39 @@ SPLIT_VOTES: dict[str, Any] = {
 # Snapshots at every turn, in small pieces.
 SMALL_SNAPSHOTS: dict[str, Any] = {
     "size": 3,
-    "settings": _TIMES | {"snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 300},
+    "settings": _TIMES | {
+        "snapshot_log_entries": 4, "snapshot_log_bytes": 1, "log_keep_bytes": 1, "chunk_bytes": 300,
+    },
 }
 
-# The same on disks that fail to write some of them.
+# The same for two members at a time, and slowly.
+THROTTLED: dict[str, Any] = {
+    "size": 5, "think": 0.1, "clients": 2,
+    "settings": SMALL_SNAPSHOTS["settings"] | {
+        "snapshot_log_bytes": 1_000_000, "snapshot_rate": 5000.0,
+    },
+    "faults": faults(("crash", "isolate"), every=0.3, span=0.8, count=40),
+}  # fmt: skip
+# Leaders that are elected again at once, and send much at a time.
+THROTTLED_TERMS: dict[str, Any] = {
+    "size": 3, "think": 0.1, "clients": 2,
+    "settings": SPLIT_VOTES["settings"] | {
+        "snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 2000,
+        "snapshot_rate": 1000.0,
+    },
+    "faults": faults(("crash", "isolate_leader", "crash"), every=0.4, span=0.2, count=40),
+}  # fmt: skip
+
+# Snapshots that take long to send, while much is written.
+THROTTLED_LOAD: dict[str, Any] = {
+    "size": 3, "observers": 2, "think": 0.05, "clients": 3, "chaos": 6.0,
+    "settings": SMALL_SNAPSHOTS["settings"] | {
+        "snapshot_log_bytes": 2000, "snapshot_rate": 2000.0,
+    },
+    "faults": faults(("crash", "isolate"), every=1.0, span=1.0, count=5),
+}  # fmt: skip
+
+# Snapshots in small pieces, on disks that fail to write some of them.
 FAILED_CHUNKS: dict[str, Any] = SMALL_SNAPSHOTS | {
     "disks": True,
     "faults": faults(("isolate", "failing_disk"), every=0.25, span=0.4, count=30, least=0.5),

@@ -118,7 +118,7 @@ BUGS = (
         "The log is compacted to the commit index, not to the snapshot.",
         (
             "raft.core:RaftCore.compacted",
-            "self.log.compact(self.log.keep_from(snapshot.index, self._config.log_keep_bytes))",
+            "self.log.compact(self._keep_from(snapshot))",
             "self.log.compact(self._delivered_index)",
         ),
     ),

@@ -1,6 +1,16 @@
 """Bugs to plant in `raft/`: elections, replication, commit, reads, snapshots, time."""
 
-from loads import HASTY, SLOW_DISKS, SMALL_SNAPSHOTS, SPLIT_VOTES, STUBBORN, TORN
+from loads import (
+    HASTY,
+    SLOW_DISKS,
+    SMALL_SNAPSHOTS,
+    SPLIT_VOTES,
+    STUBBORN,
+    THROTTLED,
+    THROTTLED_LOAD,
+    THROTTLED_TERMS,
+    TORN,
+)
 
 from syncstructs.testing.planted import READING, bug
 
@@ -358,6 +368,54 @@ SNAPSHOTS = (
         ("raft.leading:Leading.retry_transfers", "if now >= transfer.retry_at:", "if False:"),
         ("raft.leading:Leading.deadline", "if self._transfers:", "if False:"),
         ("raft.leading:Leading.relinked", "if peer in self._transfers:", "if False:"),
+    ),
+    bug(
+        "throttle_never_refilled",
+        "Once as much of snapshots was sent as may go at a time, no more goes.",
+        (
+            "raft.transfer:Throttle.spend",
+            "max(self.free_at, now - SAVED) + size_bytes / self._rate",
+            'float("inf")',
+        ),
+        fields=THROTTLED,
+    ),
+    bug(
+        "throttle_saves_for_ever",
+        "What was not sent of snapshots for long may be sent all at once.",
+        ("raft.transfer:Throttle.spend", "now - SAVED", "now - 3600.0"),
+        fields=THROTTLED,
+    ),
+    bug(
+        "throttle_deadline_forgotten",
+        "A leader does not wake up for the next chunk, but for something else some time.",
+        (
+            "raft.leading:Leading._chunk_deadline",
+            "deadline = min(deadline, self._throttle.free_at)",
+            "pass",
+        ),
+        fields=THROTTLED,
+    ),
+    bug(
+        "throttle_serves_one_only",
+        "Of those that lag one is sent all of its snapshot before another one gets any.",
+        ("raft.leading:Leading._read_chunks", "transfer.turn = self._next_turn()", "pass"),
+        fields=THROTTLED,
+    ),
+    bug(
+        "log_not_kept_for_receivers",
+        "The log goes that follows a snapshot which is being sent, so that another one is needed.",
+        (LEADING + "needed_index", "needed = self._log.last_index", "return self._log.last_index"),
+        fields=THROTTLED_LOAD,
+    ),
+    bug(
+        "throttle_of_a_term",
+        "Each time that a member is elected it may send at once what it has just sent.",
+        (
+            CORE + "_become_leader",
+            "throttle=self._throttle,",
+            "throttle=type(self._throttle)(self._config.snapshot_rate),",
+        ),
+        fields=THROTTLED_TERMS,
     ),
 )
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from syncstructs.config import Config
 from syncstructs.errors import ProtocolError
 from syncstructs.raft.effects import ChunkWrite
 from syncstructs.raft.messages import (
@@ -89,6 +90,134 @@ def test_an_older_snapshot_changes_nothing(make_bench) -> None:
     base = bench.core.log.base
     bench.core.compacted(SnapshotMeta(meta.index - 1, 1, 0, 1, 1), bench.now)
     assert (bench.core.log.base, bench.core._snapshot) == (base, meta)
+
+
+def behind(bench, peer: str, index: int):
+    """Let a peer that lags answer as of now."""
+    bench.step(peer, AppendReply(1, bench.core._leading.rounds.current, True, index, 0, bench.now))
+
+
+def compact(bench, size_bytes: int = 250) -> SnapshotMeta:
+    core = bench.core
+    index = core.commit_index
+    meta = SnapshotMeta(index, 1, core.log.time_at(index), size_bytes, index)
+    core.compacted(meta, bench.now)
+    bench.flush()
+    return meta
+
+
+def grow(bench, count: int) -> None:
+    """Commit entries of 100 bytes; `c` does not have them."""
+    for _ in range(count):
+        bench.core.propose(bytes(68), bench.now)
+        bench.flush()
+        bench.accept("b", bench.core._leading.peers["b"].next_index - 1)
+
+
+# With so little allowed before a snapshot, twice as much is 600 bytes.
+LITTLE = Config(
+    append_bytes=300, append_window_bytes=900, chunk_bytes=100, log_keep_bytes=250,
+    snapshot_log_bytes=300,
+)  # fmt: skip
+
+
+def test_the_log_is_kept_for_who_answers_and_is_behind(make_bench) -> None:
+    bench = make_bench()
+    bench.lead()
+    grow(bench, 10)
+    behind(bench, "c", 4)
+    compact(bench)
+    assert bench.core.log.base.index == 4
+    behind(bench, "c", 7)
+    assert bench.chunk_reads == []
+    grow(bench, 1)
+    compact(bench)
+    assert bench.core.log.base.index == 7, "and no longer than it needs it"
+    assert bench.core.log.covered_bytes == 100 * (bench.core.commit_index - 7)
+
+
+def test_it_is_not_kept_for_who_does_not_answer(make_bench) -> None:
+    bench = make_bench()
+    bench.lead()
+    grow(bench, 10)
+    behind(bench, "c", 4)
+    end = bench.now + bench.config.election_timeout_max
+    while bench.now < end:
+        bench.time_out()
+        bench.accept("b")
+    meta = compact(bench)
+    assert bench.core.log.base.index == meta.index - 2, "250 bytes are two entries of 100"
+
+
+def test_it_is_kept_only_up_to_twice_what_comes_before_a_snapshot(make_bench) -> None:
+    for index, base in ((5, 5), (4, 9)):
+        bench = make_bench(config=LITTLE)
+        bench.lead()
+        grow(bench, 10)
+        behind(bench, "c", index)
+        assert compact(bench).index == 11
+        assert bench.core.log.base.index == base
+    bench = make_bench(config=LITTLE)
+    bench.lead()
+    grow(bench, 10)
+    behind(bench, "c", 4)
+    compact(bench, size_bytes=350)
+    assert bench.core.log.base.index == 4, "or twice the size of the snapshot"
+
+
+def test_one_that_is_further_behind_costs_the_others_nothing(make_bench) -> None:
+    bench = make_bench(members=("a", "b", "c", "d", "e"), config=LITTLE)
+    bench.lead()
+    for _ in range(10):
+        bench.core.propose(bytes(68), bench.now)
+        bench.flush()
+        for peer in "be":
+            bench.accept(peer, bench.core._leading.peers[peer].next_index - 1)
+    behind(bench, "c", 2)
+    behind(bench, "d", 6)
+    compact(bench)
+    assert bench.core.log.base.index == 6
+
+
+def test_who_was_sent_a_snapshot_needs_no_other_one(make_bench) -> None:
+    bench, meta = leader_with_snapshot(make_bench)
+    bench.step("c", AppendReply(1, 1, False, 0, 0, 1.0))
+    for index in range(3):
+        grow(bench, 5)
+        bench.step("c", SnapshotReply(1, meta.id, 100 if index else 0, False, 1, 2.0 + index))
+        newer = compact(bench)
+        assert bench.core.log.base == meta.id, "what follows the one that is sent"
+    bench.chunk_reads.clear()
+    sends = bench.step("c", SnapshotReply(1, meta.id, 250, True, 1, 9.0))
+    appends = [m for to, m in sends if to == "c"]
+    assert (appends[0].previous, appends[0].entries[0].index) == (meta.id, meta.index + 1)
+    assert bench.chunk_reads == []
+    # And until it has caught up.
+    behind(bench, "c", meta.index + 3)
+    grow(bench, 1)
+    assert compact(bench).index == newer.index + 1
+    assert bench.core.log.base.index == meta.index + 3
+    assert bench.chunk_reads == []
+
+
+def test_what_would_need_another_one_behind_it_is_sent_no_further(make_bench) -> None:
+    bench = make_bench(config=LITTLE)
+    bench.elect()
+    grow(bench, 10)
+    meta = compact(bench)
+    bench.step("c", AppendReply(1, 1, False, 0, 0, 1.0))
+    bench.step("c", SnapshotReply(1, meta.id, 100, False, 1, 2.0))
+    bench.chunk_reads.clear()
+    grow(bench, 6)
+    compact(bench)
+    assert bench.core.log.base == meta.id
+    assert bench.chunk_reads == []
+    grow(bench, 1)
+    newest = compact(bench)
+    assert bench.core.log.base.index == newest.index - 2
+    assert [(read.to, read.chunk.snapshot, read.chunk.offset) for read in bench.chunk_reads] == [
+        ("c", newest, 0)
+    ]
 
 
 # Sending
