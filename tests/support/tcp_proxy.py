@@ -49,6 +49,8 @@ class Condition:
     swallows: bool = False
     truncates: bool = False
     holds: bool = False
+    carried_bytes: int = 0
+    reset_at: int | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
     def settle(self) -> None:
@@ -159,6 +161,10 @@ class Proxies:
         wanted = set(flows)
         return self._do(lambda: self._reset(lambda c: not wanted.isdisjoint(c.flows())))
 
+    def reset_at(self, flow: Flow, carried_bytes: int) -> None:
+        """Cut the connection that carries a flow once so many bytes have passed; once."""
+        self._set([flow], reset_at=carried_bytes)
+
     def heal(self) -> None:
         """End all faults; connections that lost bytes are reset."""
         self._do(self._heal)
@@ -166,6 +172,10 @@ class Proxies:
     def connections(self, flow: Flow) -> int:
         """Return how many connections carry `flow` now."""
         return self._do(lambda: sum(flow in c.flows() for c in self._connections))
+
+    def carried_bytes(self, flow: Flow) -> int:
+        """Return how many bytes have passed in this direction, over all connections."""
+        return self._do(lambda: self._condition(flow).carried_bytes)
 
     # In the loop's thread
 
@@ -333,6 +343,12 @@ class Proxies:
             writer.write(piece[: self._random.randrange(len(piece))])
             return False
         writer.write(piece)
+        condition.carried_bytes += len(piece)
+        if condition.reset_at is not None and condition.carried_bytes >= condition.reset_at:
+            condition.reset_at = None
+            self.counts["resets"] += 1
+            connection.reset()
+            return False
         await writer.drain()
         return True
 
