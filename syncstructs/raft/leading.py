@@ -449,7 +449,7 @@ class Leading:
         """Send chunks again that were not acknowledged in time."""
         for transfer in self._heard_transfers(now).values():
             if now >= transfer.retry_at:
-                transfer.rewind()
+                transfer.retry()
 
     def quorum_index(self) -> int:
         """Return the highest index that a majority has persisted (5.3; see also 5.4.2)."""

@@ -29,6 +29,10 @@ def check_chunk(chunk: SnapshotChunk) -> None:
         raise ProtocolError(f"a chunk of {size} bytes at {chunk.offset} of {whole}")
 
 
+# The longest wait for an answer, as a multiple of the shortest.
+_PATIENCE_MAX: Final = 16
+
+
 class Throttle:
     """How fast snapshots are sent, to whomever: `rate` bytes per second, None = no matter.
 
@@ -57,6 +61,7 @@ class Outgoing:
         "_acknowledged",
         "_chunk_bytes",
         "_cursor",
+        "_patience",
         "_resync",
         "_retry_after",
         "_retry_at",
@@ -77,7 +82,7 @@ class Outgoing:
         self.snapshot = snapshot
         self._chunk_bytes = chunk_bytes
         self._window_bytes = window_bytes
-        self._retry_after = retry_after
+        self._retry_after = self._patience = retry_after
         self._acknowledged = 0
         self._cursor: int | None = 0
         self._resync = True
@@ -96,7 +101,7 @@ class Outgoing:
 
     @property
     def retry_at(self) -> float:
-        """When to `rewind` if nothing is acknowledged until then; infinite: nothing is sent."""
+        """When to `retry` if nothing is acknowledged until then; infinite: nothing is sent."""
         return self._retry_at if self._awaits_answer else float("inf")
 
     @property
@@ -118,7 +123,7 @@ class Outgoing:
             return None
         if not self._awaits_answer:
             # It may have waited for long for its turn.
-            self._retry_at = now + self._retry_after
+            self._retry_at = now + self._patience
         size = min(self._chunk_bytes, self.snapshot.size_bytes - offset)
         end = offset + size
         self._cursor = end if end < self.snapshot.size_bytes else None
@@ -146,10 +151,20 @@ class Outgoing:
             self._cursor = next_offset if next_offset < self.snapshot.size_bytes else None
         self._acknowledged = next_offset
         self._resync = False
-        self._retry_at = now + self._retry_after
+        self._retry_at = now + self._patience
+
+    def retry(self) -> None:
+        """Send again from where the receiver was, as no answer came in time; then wait longer.
+
+        Without that, all would be sent twice over a link on which a chunk takes longer.
+        """
+        patience = min(2 * self._patience, _PATIENCE_MAX * self._retry_after)
+        self.rewind()
+        self._patience = patience
 
     def rewind(self) -> None:
         """Send again from where the receiver was: what was on the way may be lost."""
+        self._patience = self._retry_after
         # Everything may have arrived while `done` was lost: the last byte then asks for it again.
         last = max(self.snapshot.size_bytes - 1, 0)
         self._cursor = min(self._acknowledged, last)

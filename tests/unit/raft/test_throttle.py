@@ -335,6 +335,38 @@ def test_a_leader_that_is_elected_again_and_again_sends_no_more(make_bench) -> N
     assert len(stage.sent) >= 2
 
 
+@pytest.mark.parametrize("rate", [None, RATE])
+@pytest.mark.parametrize("latency", [0.35, 0.5])
+def test_who_answers_late_is_not_sent_everything_twice(make_bench, rate, latency) -> None:
+    stage = Stage(make_bench, rate, latency=latency)
+    assert latency > stage.bench.config.election_timeout_min, "or no answer would be late"
+    stage.ask("c")
+    stage.run(60.0)
+    assert stage.finished["c"]
+    assert stage.bytes_to("c") <= 3000 + 4 * CHUNK
+
+
+def test_what_was_late_once_is_waited_for_longer_until_there_is_a_new_link(make_bench) -> None:
+    stage = Stage(make_bench)
+    bench = stage.bench
+    # It says that it lives, and nothing of what it was sent.
+    stage.post(bench.step("c", stage.refusal()))
+
+    def wait():
+        sent_count, since = len(stage.sent), bench.now
+        while len(stage.sent) == sent_count:
+            stage.run(0.005)
+            bench.core._leading.peers["c"].heard = bench.now
+        return bench.now - since
+
+    least = bench.config.election_timeout_min
+    for times in (1, 2, 4, 8, 16, 16, 16):
+        assert wait() == pytest.approx(least * times, abs=0.02)
+    bench.core.peer_connected("c", bench.now)
+    stage.post(bench.flush())
+    assert wait() == pytest.approx(least, abs=0.02)
+
+
 def test_without_a_rate_windows_are_filled_at_once(make_bench) -> None:
     stage = Stage(make_bench, rate=None)
     stage.ask("c", "d")
