@@ -95,7 +95,8 @@ STUBBORN: dict[str, Any] = {
 PARTED: dict[str, Any] = STUBBORN | {
     "clients": 3, "think": 0.05, "mixes": {"pipeline": 1.0},
     "settings": STUBBORN["settings"] | {
-        "batch_bytes": 1, "snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 2000,
+        "batch_bytes": 1, "snapshot_log_entries": 4, "snapshot_log_bytes": 1, "log_keep_bytes": 1,
+        "chunk_bytes": 2000,
     },
     "faults": tuple(
         fault for number in range(5)
@@ -175,7 +176,9 @@ HASTY: dict[str, Any] = {"faults": faults(("jump", "cut"), every=0.3, span=0.3, 
 
 # Followers that have what a snapshot covers, but not yet on their disk, when it is sent to them.
 SLOW_SNAPSHOTS: dict[str, Any] = SMALL_SNAPSHOTS | {
-    "faults": faults(("stall_disk", "reset", "reset", "reset"), every=0.12, span=0.4, count=60),
+    "think": 0.03, "clients": 3,
+    "settings": SMALL_SNAPSHOTS["settings"] | {"batch_bytes": 1},
+    "faults": faults(("stall_disk", "reset", "reset", "reset"), every=0.3, span=2.5, count=30),
 }  # fmt: skip
 
 # Snapshots of which pieces come with bits flipped, to nodes that were cut off.
@@ -191,7 +194,9 @@ CLOSED: dict[str, Any] = {
 # Nodes whose session was opened and has ended, before they hear of either, in a snapshot.
 STRANDED: dict[str, Any] = {
     "size": 3, "think": 0.05, "clients": 3,
-    "settings": SHORT_SESSIONS["settings"] | {"snapshot_log_entries": 4, "chunk_bytes": 2000},
+    "settings": SHORT_SESSIONS["settings"] | {
+        "snapshot_log_entries": 4, "snapshot_log_bytes": 1, "chunk_bytes": 2000,
+    },
     "faults": faults(("strand_opening",), every=1.5, span=0.2, count=5),
 }  # fmt: skip
 

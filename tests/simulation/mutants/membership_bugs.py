@@ -76,7 +76,8 @@ SENT_SNAPSHOTS = {
     "size": 3, "spares": 3, "forgetful": False, "disks": False, "chaos": 13.0,
     "settings": {
         "election_timeout_min": 0.1, "election_timeout_max": 0.16, "heartbeat_interval": 0.04,
-        "session_ttl": 1.0, "snapshot_log_entries": 4, "log_keep_bytes": 1, "chunk_bytes": 2000,
+        "session_ttl": 1.0, "snapshot_log_entries": 4, "snapshot_log_bytes": 1,
+        "log_keep_bytes": 1, "chunk_bytes": 2000,
     },
     "faults": tuple(
         Fault(0.4 + 1.7 * number + at, kind, span, pick, 0.5)
