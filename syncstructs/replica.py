@@ -761,20 +761,24 @@ class Replica(Generic[C]):
         comparisons.begin(entry.index, range_, now)
         return Asked(entry.index, range_)
 
-    def digested(self, asked: Asked, digests: dict[int, bytes] | None, now: float) -> None:
-        """Take in the digests that were asked for; the leader is told, if it is still the same.
+    def digested(
+        self, asked: Asked, found: dict[int, tuple[bytes, int]] | None, now: float
+    ) -> None:
+        """Take in what was asked for, digests and sizes; the leader is told, if it is the same.
 
         None: they could not be taken, and this member is not compared this time.
         """
+        if found is not None:
+            self.table.note_sizes({id_: size_bytes for id_, (_, size_bytes) in found.items()})
         leader = self.core.leader
         if asked.index != self._comparisons.index:
             return
         self._comparisons.took(now)
-        if digests is None or leader is None:
+        if found is None or leader is None:
             return
-        told = {id_: digest for id_, digest in digests.items() if digest}
-        if len(told) < len(digests):
-            untold = sorted(digests.keys() - told.keys())
+        told = {id_: digest for id_, (digest, _) in found.items() if digest}
+        if len(told) < len(found):
+            untold = sorted(found.keys() - told.keys())
             names = ", ".join(map(repr, filter(None, map(self.table.name_of, untold))))
             _log.warning(
                 "%s: the state of %s is not compared, as snapshot_state() raised", self.address,

@@ -38,7 +38,9 @@ class ObjectStatus(TypedDict):
     diverged: NotRequired[Difference]
     """Only there if members differ (see `Config.digest_interval`), and then on all of them."""
     size_bytes: NotRequired[int]
-    """Size of its state as a snapshot would hold it; in memory it takes some times as much."""
+    """Size of its state as a snapshot would hold it; in memory it takes some times as much. As of
+    when it was compared last (see `Config.digest_interval`), and lacking before that; as of now if
+    sizes were asked for."""
 
 
 class MembershipStatus(TypedDict):
@@ -239,12 +241,15 @@ def _describe_objects(
 ) -> dict[str, ObjectStatus]:
     found = replica.table.digests() if digests else {}
     objects: dict[str, ObjectStatus] = {}
+    known = replica.table.sizes
     for name, target in replica.table.objects.items():
         objects[name] = {"type": type_name(type(target))}
         if name in found:
             objects[name]["digest"] = found[name]
         if sizes:
             objects[name]["size_bytes"] = sum(map(len, state_pieces(name, target)))
+        elif name in known:
+            objects[name]["size_bytes"] = known[name]
     for name, type_, divergence in replica.table.divergences:
         # It need not be attached here.
         objects.setdefault(name, {"type": type_, "detached": True})["diverged"] = {

@@ -113,6 +113,24 @@ def differing_objects(seen: Seen) -> list[str]:
     return sorted(found)
 
 
+def largest_objects(seen: Seen, count: int) -> list[str]:
+    """Return the lines of a table of the largest objects, as far as sizes are known."""
+    found: dict[str, tuple[int, str]] = {}
+    for status in statuses(seen).values():
+        objects = status.get("objects")
+        for name, one in objects.items() if isinstance(objects, dict) else ():
+            size_bytes = one.get("size_bytes") if isinstance(one, dict) else None
+            if isinstance(size_bytes, int) and size_bytes > found.get(name, (0, ""))[0]:
+                found[name] = size_bytes, str(one.get("type"))
+    order = sorted(found, key=lambda name: (-found[name][0], name))[:count]
+    cells = [(name, size_of(found[name][0]), found[name][1]) for name in order]
+    return table([("object", "size", "class"), *map(_cells, cells)], right=[1]) if cells else []
+
+
+def _cells(row: Sequence[str]) -> Sequence[str]:
+    return [_in_one_line(cell) for cell in row]
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED_COUNT} more" if len(names) > _NAMED_COUNT else ""
     return ", ".join(repr(name[:40]) for name in names[:_NAMED_COUNT]) + more

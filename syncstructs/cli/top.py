@@ -17,7 +17,7 @@ from typing import Final
 from .cluster import add_where
 from .console import AnyOf, ConsoleError
 from .formats import count, number_from, plain
-from .pictures import Rates, Seen, headline, rows, spark, statuses
+from .pictures import Rates, Seen, headline, largest_objects, rows, spark, statuses
 
 _BEGIN: Final = "\x1b[?1049h\x1b[?25l"
 _END: Final = "\x1b[?25h\x1b[?1049l"
@@ -27,6 +27,7 @@ _STYLES: Final = {
 }  # fmt: skip
 _PLAIN: Final = "\x1b[0m"
 _TIMEOUT: Final = 5.0
+_OBJECT_COUNT: Final = 10
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -100,7 +101,13 @@ def picture(seen: Seen, rates: Rates, now: float, clock: str) -> list[tuple[str,
         (f"objects    {objects:>12,}", ""),
         ("", ""),
         *rows(seen, present),
+        *(("", ""), *_objects(seen)),
     ]
+
+
+def _objects(seen: Seen) -> list[tuple[str, str]]:
+    lines = largest_objects(seen, _OBJECT_COUNT)
+    return [(line, "" if number else "head") for number, line in enumerate(lines)]
 
 
 def _draw(lines: list[tuple[str, str]], *, live: bool) -> None:

@@ -117,6 +117,11 @@ def _about_the_node(status: Status) -> Iterator[_Family]:
         "objects", "gauge", "Objects that are attached here, by class.",
         [("", {"type": kind}, count) for kind, count in sorted(types.items())],
     )  # fmt: skip
+    yield _one(
+        "objects_bytes", "gauge",
+        "Size of the states of all objects as of their last comparison, as far as told here.",
+        sum(one.get("size_bytes", 0) for one in objects.values()),
+    )  # fmt: skip
     differing = {name: one["diverged"] for name, one in objects.items() if "diverged" in one}
     yield _one(
         "objects_diverged", "gauge",

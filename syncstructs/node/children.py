@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ..errors import NodeClosed
 from .forks import fork_child
 
 T = TypeVar("T")
@@ -27,6 +28,7 @@ class Children:
         self._post = post
         self._lock = threading.Lock()
         self._alive: dict[int, threading.Thread] = {}
+        self._closed = False
 
     def do(
         self,
@@ -41,8 +43,9 @@ class Children:
         """Do `work` in a child, and call `then` in the driver's thread with what came of it.
 
         That is its result, of the type `kind`, which comes back as MessagePack; or why there is
-        none. A child that has told nothing within `seconds` is ended: it waits for something that
-        is not there in a child. `files`: what it needs of open files.
+        none: `NodeClosed` if `close` has ended it. A child that has told nothing within `seconds`
+        is ended: it waits for something that is not there in a child. `files`: what it needs of
+        open files.
 
         Raises:
             OSError: there is no room for another process.
@@ -62,6 +65,8 @@ class Children:
                 # From here on its number may be that of another process.
                 del self._alive[child]
                 _end(child)
+                if self._closed and isinstance(told, OSError):
+                    told = NodeClosed("the node was closed while a child was at work for it")
             self._post(lambda: then(told))
 
         thread = threading.Thread(target=wait, name=f"syncstructs-{name}-child", daemon=True)
@@ -72,6 +77,7 @@ class Children:
     def close(self) -> None:
         """End all children, and wait until they are gone; idempotent."""
         with self._lock:
+            self._closed = True
             threads = list(self._alive.values())
             for child in self._alive:
                 os.kill(child, signal.SIGKILL)

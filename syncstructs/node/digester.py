@@ -12,7 +12,7 @@ from typing import Any
 from .children import Children
 from .ports import Digester
 
-Digests = dict[int, bytes]
+Digests = dict[int, tuple[bytes, int]]
 Then = Callable[[Digests | BaseException], Any]
 
 # What is done in the driver's thread: so many values at the most, and if that took no longer the

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from msgspec.structs import replace as struct_replace
 
 from ..config import Config
-from ..errors import ConfigError, NodeFailed, SyncError
+from ..errors import ConfigError, NodeClosed, NodeFailed, SyncError
 from ..objects.comparison import Asked
 from ..objects.outbox import HasCommand
 from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
@@ -324,7 +324,8 @@ class Driver(Generic[C]):
             self._snapshotting = False
             if isinstance(result, BaseException):
                 self._snapshot_after = self._clock.now() + _SNAPSHOT_RETRY
-                _log.error("no snapshot could be taken, the log keeps growing: %s", result)
+                if not isinstance(result, NodeClosed):
+                    _log.error("no snapshot could be taken, the log keeps growing: %s", result)
             else:
                 self.replica.compacted(result, self._clock.now())
                 self._compact_log(result)
@@ -350,10 +351,11 @@ class Driver(Generic[C]):
         self._digesting = True
         table, range_ = self.replica.table, asked.range
 
-        def done(result: dict[int, bytes] | BaseException | None) -> None:
+        def done(result: dict[int, tuple[bytes, int]] | BaseException | None) -> None:
             self._digesting = False
             if isinstance(result, BaseException):
-                _log.warning("the objects of this member are not compared: %r", result)
+                if not isinstance(result, NodeClosed):
+                    _log.warning("the objects of this member are not compared: %r", result)
                 result = None
             self.replica.digested(asked, result, self._clock.now())
 

@@ -77,9 +77,9 @@ class Digester(Protocol):
 
     def take(
         self,
-        digests: Callable[[], dict[int, bytes]],
+        digests: Callable[[], dict[int, tuple[bytes, int]]],
         outweigh: Callable[[int], bool],
-        then: Callable[[dict[int, bytes] | BaseException], Any],
+        then: Callable[[dict[int, tuple[bytes, int]] | BaseException], Any],
     ) -> None:
         """Report `digests()` by `then`, in the driver's thread.
 

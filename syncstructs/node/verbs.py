@@ -39,19 +39,24 @@ def _some(arguments: Arguments) -> Iterable[str]:
 
 
 def shortened(status: Status) -> Status:
-    """Return a status as it may leave the process: with the first objects only, by name.
+    """Return a status as it may leave the process: with so many objects only.
 
-    Those that differ between members come before the others.
+    Those that differ between members come before the others, then the largest, as far as known.
     """
     objects = status["objects"]
     if len(objects) > OBJECT_COUNT:
-        first = sorted(objects, key=lambda name: ("diverged" not in objects[name], name))
-        status["objects"] = {name: objects[name] for name in first[:OBJECT_COUNT]}
+
+        def rank(name: str) -> tuple[bool, int, str]:
+            return "diverged" not in objects[name], -objects[name].get("size_bytes", 0), name
+
+        first = sorted(objects, key=rank)[:OBJECT_COUNT]
+        status["objects"] = {name: objects[name] for name in first}
     return status
 
 
 def _status(engine: Engine) -> Steps[Status]:
-    # Without sizes and digests: whoever has a link may ask, and those cost as much as a snapshot.
+    # Without digests and sizes as of now: whoever has a link may ask, and those cost as much as a
+    # snapshot.
     yield from ()
     return shortened(engine.status())
 

@@ -5,7 +5,7 @@ the order of sets, because the codec's bytes do not.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
@@ -28,6 +28,20 @@ def digest_of(parts: Iterable[bytes]) -> bytes:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()
+
+
+def measured(parts: Iterable[bytes]) -> tuple[bytes, int]:
+    """Return the digest of some byte strings (see `digest_of`), and how long they are together."""
+    size_bytes = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size_bytes
+        for part in parts:
+            size_bytes += len(part)
+            yield part
+
+    digest = digest_of(counted())
+    return digest, size_bytes
 
 
 def outweighs(values: Collection[object], limit: int) -> bool:

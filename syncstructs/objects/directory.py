@@ -38,7 +38,7 @@ class Record:
 
     __slots__ = (
         "adopted", "args", "backlog", "bodies", "id", "live", "methods", "name", "options",
-        "state", "type_name",
+        "size_bytes", "state", "type_name",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class Record:
         """Names of the commands of version 1 that the cluster takes for it, sorted: those of every
         class that was attached or created under the name. Replicated, so that what is refused is
         refused by all members, whichever release of the class each of them has."""
+        self.size_bytes = 0
+        """Of its state, when it was compared here last; 0: that was never."""
         self.bodies: dict[str, str] = {}
         """Which body a call of each method runs now. Follows from `methods` and the versions."""
 

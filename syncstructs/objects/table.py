@@ -34,7 +34,7 @@ from ..raft.messages import DIGEST_BYTES, REPORT_COUNT_MAX, Entry, EntryKind
 from .batches import Group, command_parts, decode_groups
 from .comparison import EVERYTHING, Divergence, Range, divergences_of, rows_of
 from .context import PARKED, CallId, Context, Outcome, _current, _Parked
-from .digest import digest_bytes, digest_of, outweighs
+from .digest import digest_bytes, measured, outweighs
 from .directory import Directory, Record
 from .image import (
     Image,
@@ -665,13 +665,25 @@ class Table:
             for name, target in self.objects.items()
         }
 
-    def digests_in(self, range_: Range) -> dict[int, bytes]:
-        """Return the digest of each object in a range that is attached here, by id.
+    def digests_in(self, range_: Range) -> dict[int, tuple[bytes, int]]:
+        """Return the digest of each object in a range that is attached here, by id, and its size.
 
-        Of a state that has no encoding it is zero: that, too, must be the same on all members. It
-        is empty where `snapshot_state` raised, which may be over the next time.
+        Of a state that has no encoding both are zero: that, too, must be the same on all members.
+        The digest is empty where `snapshot_state` raised, which may be over the next time.
         """
-        return {id_: _digest(live) for id_, live in self._attached(range_)}
+        return {id_: _measured(live) for id_, live in self._attached(range_)}
+
+    def note_sizes(self, sizes: Mapping[int, int]) -> None:
+        """Keep how many bytes the states of objects have, by id."""
+        for id_, size_bytes in sizes.items():
+            record = self._directory.find(id_)
+            if record is not None:
+                record.size_bytes = size_bytes
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes that were noted last, by name; those of objects that have none yet lack."""
+        return {r.name: r.size_bytes for r in self._directory.records.values() if r.size_bytes}
 
     def name_of(self, id_: int) -> str | None:
         """Return the name of the object with that id, or None."""
@@ -763,17 +775,17 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
 }
 
 
-def _digest(target: Replicated) -> bytes:
+def _measured(target: Replicated) -> tuple[bytes, int]:
     try:
-        return digest_of(state_pieces("", target))
+        return measured(state_pieces("", target))
     except Unserializable:
-        return bytes(DIGEST_BYTES)
+        return bytes(DIGEST_BYTES), 0
     except MemoryError:
         raise
     except Exception:
         # Nothing is logged here, which may be in a forked child. One object that fails must not
         # keep all others from being compared.
-        return b""
+        return b"", 0
 
 
 def _raised(error: BaseException) -> Outcome:

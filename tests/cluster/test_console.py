@@ -16,7 +16,14 @@ from syncstructs import Node, NodeRemoved, ReplDict
 from syncstructs.cli import top
 from syncstructs.cli.console import AnyOf, Console, ConsoleError
 from syncstructs.cli.main import main
-from syncstructs.cli.pictures import Rates, headline, leader_of, rows, statuses
+from syncstructs.cli.pictures import (
+    Rates,
+    headline,
+    largest_objects,
+    leader_of,
+    rows,
+    statuses,
+)
 from syncstructs.cli.processes import free_addresses
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import encode_refusal
@@ -408,6 +415,21 @@ def test_rates_follow_from_two_pictures(nodes, anybody):
     again = json.loads(json.dumps(later))
     again["members"][anybody]["applied_commands"] = 1
     assert anybody not in rates.take_in(again, 13.0)
+
+
+def test_the_largest_objects_are_told_as_the_members_know_them(nodes, anybody):
+    seen = AnyOf([anybody], cluster="syncstructs").look("cluster", {}, 5.0)
+    told = list(seen["members"].values())
+    assert largest_objects(seen, 5) == []
+    told[0]["objects"] = {"a\x1b": {"type": "x", "size_bytes": 5}, "b": {"type": "x"}, "c": 5}
+    told[1]["objects"] = {"b": {"type": "y", "size_bytes": 2048}, "d": {"size_bytes": "much"}}
+    lines = largest_objects(seen, 5)
+    assert [line.split() for line in lines] == [
+        ["object", "size", "class"], ["b", "2.0", "KiB", "y"], ["a?", "5", "B", "x"],
+    ]  # fmt: skip
+    assert largest_objects(seen, 1) == lines[:2]
+    shown = [line for line, _ in top.picture(seen, Rates(), 0.0, "12:00:00")]
+    assert shown[-3:] == lines
 
 
 def test_top_prints_pictures_without_a_terminal(nodes, anybody, capsys):

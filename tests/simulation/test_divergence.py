@@ -105,6 +105,27 @@ def test_a_changed_replica_is_named_on_every_member_by_the_next_comparison(start
     assert 0 < index <= cluster.hosts[culprit].life.table.applied_index
 
 
+def test_sizes_are_known_from_the_last_comparison(start):
+    cluster = start(1)
+
+    def sizes():
+        told = [cluster.node(address).status()["objects"] for address in cluster.up]
+        return [objects["users"].get("size_bytes") for objects in told]
+
+    assert sizes() == [None, None, None]
+    write(cluster, "n1:1")
+    cluster.run(2 * INTERVAL)
+    node = cluster.node("n1:1")
+    known = node.status(sizes=True)["objects"]["users"]["size_bytes"]
+    assert sizes() == [known] * 3
+    # Sizes as of now need not be those.
+    cluster.objects("n1:1")["users"].set.submit("more", "x" * 1000)
+    cluster.run(0.5)
+    assert node.status(sizes=True)["objects"]["users"]["size_bytes"] > known + 1000
+    cluster.run(2 * INTERVAL)
+    assert sizes()[0] > known + 1000
+
+
 def test_it_is_told_once_by_every_member_and_once_more_when_it_is_over(start, caplog):
     caplog.set_level(logging.INFO, "syncstructs.replica")
     cluster = start(1)

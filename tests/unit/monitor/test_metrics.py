@@ -92,6 +92,14 @@ def test_a_follower_tells_nothing_of_others_and_memory_nothing_of_a_disk(cluster
     assert not [name for name, _ in samples if "peer" in name or "append" in name]
 
 
+def test_sizes_of_objects_are_added_up(cluster):
+    status = cluster.node(cluster.leader()).status()
+    assert parse(render(status))["syncstructs_objects_bytes", None] == 0
+    status["objects"]["users"]["size_bytes"] = 700
+    status["objects"]["more"] = {"type": "x", "size_bytes": 5}
+    assert parse(render(status))["syncstructs_objects_bytes", None] == 705
+
+
 def test_objects_that_differ_are_counted(cluster):
     status = cluster.node(cluster.leader()).status()
     assert parse(render(status))["syncstructs_objects_diverged", None] == 0

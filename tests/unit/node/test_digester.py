@@ -75,10 +75,10 @@ def test_what_is_small_is_done_here_and_what_is_large_in_a_child(forking, posted
 
     def digests():
         here.append(os.getpid())
-        return {1: os.getpid().to_bytes(16, "big")}
+        return {1: (os.getpid().to_bytes(16, "big"), 5)}
 
     [result] = take(forking, digests, outweigh, posted)
-    child = int.from_bytes(result[1], "big")
+    child = int.from_bytes(result[1][0], "big")
     assert (child == os.getpid()) == (outweigh is small)
     assert here == ([child] if outweigh is small else [])
     assert not children()
@@ -94,27 +94,27 @@ def test_what_takes_long_is_done_in_a_child_from_then_on_and_here_again_when_it_
         end = time.thread_time() + busy[0]
         while time.thread_time() < end:
             pass
-        return {1: os.getpid().to_bytes(16, "big")}
+        return {1: (os.getpid().to_bytes(16, "big"), 5)}
 
     here = []
     for _ in range(5):
         [result] = take(forking, digests, small, posted)
-        here.append(int.from_bytes(result[1], "big") == os.getpid())
+        here.append(int.from_bytes(result[1][0], "big") == os.getpid())
         busy.pop(0)
     assert here == [True, False, False, True, True]
 
 
 def test_a_child_has_the_state_of_the_moment(forking, posted):
-    state = {"ann": b"1" * 16}
+    state = {"ann": (b"1" * 16, 3)}
     done = []
     forking.take(lambda: {1: state["ann"]}, large, done.append)
-    state["ann"] = b"2" * 16
+    state["ann"] = (b"2" * 16, 3)
     posted.get(timeout=60)()
-    assert done == [{1: b"1" * 16}]
+    assert done == [{1: (b"1" * 16, 3)}]
 
 
 def test_a_report_may_be_larger_than_a_pipe_holds(forking, posted):
-    digests = {id_: id_.to_bytes(16, "big") for id_ in range(1, 50_000)}
+    digests = {id_: (id_.to_bytes(16, "big"), id_) for id_ in range(1, 50_000)}
     assert take(forking, lambda: digests, large, posted) == [digests]
 
 

@@ -200,6 +200,8 @@ def test_a_status_names_the_first_objects_only_and_counts_all():
     assert list(shortened({"objects": objects})["objects"]) == [
         names[-1], *names[: OBJECT_COUNT - 1],
     ]  # fmt: skip
+    objects[names[-2]] = {"type": "x", "size_bytes": 5}
+    assert list(shortened({"objects": objects})["objects"])[:3] == [names[-1], names[-2], names[0]]
 
 
 # With whole nodes
