@@ -104,7 +104,7 @@ class Replica(Generic[C]):
     # twice. The dictionary is for checks, which wrap methods of an instance.
     __slots__ = (
         "__dict__", "__weakref__", "_applied_membership", "_applied_term", "_ask_at", "_attempt",
-        "_backlog_bytes",
+        "_backlog_bytes", "_backlog_limit",
         "_barrier_index", "_barriers", "_committed", "_comparisons", "_early", "_early_bytes",
         "_expiring", "_expiry_at", "_heard",
         "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
@@ -141,6 +141,7 @@ class Replica(Generic[C]):
         self._intake = Intake(_INTAKE_WINDOWS * config.append_window_bytes)
         self._committed: deque[Entry] = deque()
         self._backlog_bytes = 0
+        self._backlog_limit = _BACKLOG_WINDOWS * config.append_window_bytes
         self._installing: SnapshotMeta | None = None
         self._snapshot_size = 0
         self._snapshot_index = 0
@@ -206,7 +207,7 @@ class Replica(Generic[C]):
         elif type(message) is Inquiry or type(message) is Answer:
             # Between people and nodes: nothing of it is the cluster's.
             return
-        elif self._is_behind and self._brings_more(message):
+        elif self._backlog_bytes > self._backlog_limit and self._brings_more(message):
             # As if it was lost: whoever applies more slowly than the others commit, or is held up
             # by a reader, would keep all that comes in memory. Sent again it will be.
             return
@@ -357,9 +358,9 @@ class Replica(Generic[C]):
         )
 
     @property
-    def _is_behind(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether so much waits to be applied that no more is to be taken in."""
-        return self._backlog_bytes > _BACKLOG_WINDOWS * self.config.append_window_bytes
+        return self._backlog_bytes > self._backlog_limit
 
     def _brings_more(self, message: Message) -> bool:
         """Whether this brings entries, and nothing else that has to be known: such as a term."""
@@ -690,7 +691,7 @@ class Replica(Generic[C]):
             self._early_bytes = 0
             for sender, message in early:
                 self._on_forward(sender, message)
-        while self._intake.size_bytes and self.core.can_propose and not self._is_behind:
+        while self._intake.size_bytes and self.core.can_propose and not self.is_behind:
             payload = self._intake.take(self.config.batch_bytes)
             if payload is None or self.core.propose(payload, now) is None:
                 return

@@ -26,10 +26,12 @@ class Diary:
         """Write down what has changed since the last time; cheap if nothing has."""
         if core.leader != self._leader or (core.term != self._term and core.leader is not None):
             self._note_leader(core)
-        # The same value may be read anew from the log.
-        if core.membership is not self._membership and core.membership != self._membership:
-            _log.info("%s: %s", self._address, _described(core.membership))
-        self._membership = core.membership
+        membership = core.membership
+        if membership is not self._membership:
+            # The same value may be read anew from the log.
+            if membership != self._membership:
+                _log.info("%s: %s", self._address, _described(membership))
+            self._membership = membership
 
     def _note_leader(self, core: RaftCore) -> None:
         if core.leader is None:

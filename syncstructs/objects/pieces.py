@@ -36,7 +36,7 @@ def pieces_of(state: object) -> Iterator[bytes]:
     """
     large: list[tuple[_Place, Any]] = []
     hollow = _hollow(state, [], large)
-    yield encode([place for place, _ in large])
+    yield encode([place for place, _ in large]) if large else _NOWHERE
     # Deeper than a call may be: a value that came in by a call is wrapped in the state.
     yield encode(hollow, max_depth=STATE_DEPTH)
     for _, container in large:

@@ -233,7 +233,7 @@ class Transfers:
 def _able(core: RaftCore) -> set[str]:
     """Return who is being sent a snapshot, is heard, and has room for a chunk."""
     leading = core._leading
-    if leading is None:
+    if leading is None or not leading._transfers:
         return set()
     transfers = leading._heard_transfers(core._now)
     return {peer for peer, transfer in transfers.items() if transfer.may_send}
