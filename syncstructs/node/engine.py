@@ -332,9 +332,7 @@ class Engine:
             for wait in waits:
                 wait.finish(None, None)
         if progress.removed and not self._ending:
-            # It may be on its way in again, and only read of its former removal.
-            self._ending = True
-            self.runner.call_later(2 * self.config.election_timeout_max, self._end_if_removed)
+            self._end_soon()
         if self._leaving is not None and not self.session:
             self.runner.post(self._hand_over)
 
@@ -354,9 +352,19 @@ class Engine:
         if core.leader not in (None, self.address) or (core.leader and not core.hands_over):
             self._stop(self._closed_error())
 
+    def _end_soon(self) -> None:
+        """End as a removed node, but not at once: it may be on its way in again."""
+        self._ending = True
+        self.runner.call_later(2 * self.config.election_timeout_max, self._end_if_removed)
+
     def _end_if_removed(self) -> None:
         self._ending = False
         core, replica = self.replica.core, self.replica
+        if not self._over and replica.has_left and core.leader not in (None, self.address):
+            # Who is removed is soon spoken to no more. This one only reads of a former removal, in
+            # a log that may be long.
+            self._end_soon()
+            return
         # Who waits to be let in is told that it is no member yet.
         is_out = core.is_dismissed and (replica.was_member or not self.config.join)
         if not self._over and (replica.has_left or (is_out and core.leader is None)):
