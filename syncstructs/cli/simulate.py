@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--profile", default="all",
-        help="all, network, disk, membership, locks or calm; several with commas",
+        help="all, network, disk, membership, locks, upgrades or calm; several with commas",
     )
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="where to begin")
     parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: all cores)")

@@ -53,6 +53,7 @@ from .memberships import Memberships, is_quorum
 from .rules import Rules
 from .serials import expected_serial
 from .transfers import Transfers
+from .upgrades import Upgrades
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _digest(table: Table) -> str:
     plain = [
         [table.serial, table.time, table.applied_index, *table.wanted],
         table.sessions.state(),
+        table.versions.state(),
         [
             [r.id, r.name, r.type_name, r.args is None, r.methods, r.live is not None]
             for r in records
@@ -193,7 +195,7 @@ class Invariants(Watcher):
         "_referee_at", "_rules", "_tokens", "_transfers", "_votes", "_wanted_at", "active",
         "call_type", "check_count", "clock", "committed", "digest_every", "election_count",
         "leaders", "may_fail", "membership", "membership_index", "memberships", "on_committed",
-        "on_elected", "on_opening", "simulation", "skipped", "violation", "wanted",
+        "on_elected", "on_opening", "simulation", "skipped", "upgrades", "violation", "wanted",
     )  # fmt: skip
 
     def __init__(self, simulation: Simulation, *, active: bool = True) -> None:
@@ -245,6 +247,10 @@ class Invariants(Watcher):
         self.memberships = Memberships(simulation.config, self.committed, self._fail)
         self._rules = Rules(simulation.config, self.memberships, self._fail)
         self._transfers = Transfers(simulation.config, self.committed, self._fail, self._settles)
+        self.upgrades: Upgrades | None = None
+        """The rules of versions, where nodes run several releases."""
+        if active and simulation.releases is not None:
+            self.upgrades = Upgrades(simulation.releases, self._fail)
 
     # What hosts report
 
@@ -304,6 +310,8 @@ class Invariants(Watcher):
             self._compare_lines(life, table.objects)
 
         table.apply, table.restore = watched_apply, watched_restore
+        if self.upgrades is not None:
+            self.upgrades.watch(life)
         self._rules.watch(life)
         self._transfers.watch(life)
         self.memberships.watch(
@@ -819,10 +827,11 @@ class Invariants(Watcher):
         To be asked when all is committed that ever will be.
         """
         numbered = self._numbered.get(call)
-        if numbered is None:
-            return None
+        return None if numbered is None else self.place_at(*numbered)
+
+    def place_at(self, session: int, sequence: int) -> int | None:
+        """Return the place of the call with that number; see `place_of`."""
         self._referee(max(self.committed, default=0))
-        session, sequence = numbered
         runs = self._first.get(session, ())
         at = bisect_left(runs, (sequence + 1,)) - 1
         if at < 0:
@@ -877,6 +886,11 @@ class Invariants(Watcher):
     # Now and then, and at the end
 
     def _now_and_then(self, life: Life) -> None:
+        failure = life.node._engine.failure
+        upgrades = self.upgrades
+        if failure is not None and upgrades is not None and upgrades.explains(life, failure):
+            # It has stopped in the midst of an entry.
+            return
         life.replica._check()
         self._rules.stands(life, life.core)
         self._rules.answers_in_time(life, life.core)
@@ -889,7 +903,6 @@ class Invariants(Watcher):
         objects = life.table.objects
         self._compare_grants(life, objects)
         self._compare_sessions(life, objects)
-        failure = life.node._engine.failure
         excused = isinstance(failure, NodeClosed) or life.host in self.may_fail
         if failure is not None and not excused:
             self._fail(life, f"the node has stopped: {failure}")

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ..errors import SyncError
 from ..structs.grants import Grants
 from .plans import Fault, Plan
+from .upgrading import ask_for_version
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -239,9 +240,9 @@ class Nemesis:
         silence = min(self.simulation.config.session_ttl, 2.0)
         return replace(fault, span=silence * (0.5 + fault.size) + fault.span / 2)
 
-    def close(self, fault: Fault) -> None:
+    def close(self, fault: Fault, host: Host | None = None) -> None:
         """Close a node in an orderly way, and start it again."""
-        host = self._running(fault)
+        host = host or self._running(fault)
         if host is None or host.life is None or host.life.node is None:
             return
         if self.simulation.forgetful and not self.simulation.may_forget(host):
@@ -252,7 +253,8 @@ class Nemesis:
         self._until(fault.span + 2.0, self._restart, life)
 
     def _close(self, life: Life) -> None:
-        if self.active:
+        # What stood still until now may be needed by others that have lost all meanwhile.
+        if self.active and (not self.simulation.forgetful or self.simulation.may_forget(life.host)):
             life.node.close.submit()
 
     def _restart(self, life: Life) -> None:
@@ -417,6 +419,55 @@ class Nemesis:
     def forget_leader(self, fault: Fault) -> None:
         """Kill the leader, which loses all that it had."""
         self.forget(fault, self._leader(fault))
+
+    # Releases
+
+    def upgrade(self, fault: Fault) -> None:
+        """Start a node again with a later release: the next one, or the last."""
+        releases = self.simulation.releases
+        if releases is not None:
+            newest = releases.newest
+            older = [h for h in self.simulation.machines if releases.running(h) < newest]
+            if older:
+                host = _one(older, fault.pick)
+                number = newest if fault.size > 0.7 else releases.running(host) + 1
+                self._go_over(fault, host, number)
+
+    def downgrade(self, fault: Fault) -> None:
+        """Start a node again with an earlier release, which may lack what is in force.
+
+        Not where a node that has to stop for that loses what it had: that is one more than may.
+        """
+        releases = self.simulation.releases
+        if releases is not None and not self.simulation.forgetful:
+            later = [h for h in self.simulation.machines if releases.running(h) > 1]
+            if later:
+                host = _one(later, fault.pick)
+                self._go_over(fault, host, 1 + int(fault.size * (releases.running(host) - 1)))
+
+    def _go_over(self, fault: Fault, host: Host, number: int) -> None:
+        assert self.simulation.releases is not None
+        self._note(f"{host.address} is to run release {number}")
+        self.simulation.releases.assign(host, number)
+        if fault.size * 7919 % 1 < 0.3:
+            self.close(fault, host)
+        else:
+            self.crash(fault, host)
+
+    def set_version(self, fault: Fault) -> None:
+        """Ask a node to put a version in force: at a good time or not, a later one or not."""
+        asked, releases = self._running(fault), self.simulation.releases
+        if asked is not None and asked.life is not None and releases is not None:
+            version = 1 + int(fault.size * releases.newest)
+            self._note(f"{asked.address} is asked for version {version}")
+            asked.life.soon(ask_for_version, self.simulation, asked.life, version)
+
+    def set_versions(self, fault: Fault) -> None:
+        """Ask two nodes at once, for the same version or for two."""
+        self.set_version(fault)
+        self.set_version(
+            replace(fault, pick=fault.pick * 7919 % 1, size=(fault.size * 1.5) % 1)
+        )
 
     # The network
 

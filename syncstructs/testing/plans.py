@@ -61,6 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chaos: float = 8.0
     """Seconds of faults."""
     faults: tuple[Fault, ...] = ()
+    releases: int = 1
+    """How many releases of a program there are that nodes go over to; see `releases`."""
     core: float = 0.0
     """Which majority lives while the others are cut off, after the chaos: from 0 to below 1."""
 
@@ -117,6 +119,8 @@ _DISKS: Final = {
 }  # fmt: skip
 _SLOW_DISKS: Final = {"slow_disk": 1.5, "stall_disk": 1.0}
 
+_UPGRADES: Final = {"upgrade": 4.0, "downgrade": 1.0, "set_version": 3.0, "set_versions": 1.0}
+
 _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
     "pipeline": 2.0, "batch": 1.0, "sweep": 1.0,
@@ -125,6 +129,7 @@ _QUEUES: Final = {
     "put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3, "shift": 0.3,
 }  # fmt: skip
 _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
+_RELEASED: Final = {"take": 4.0, "give": 2.0, "switch": 0.2}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
@@ -200,7 +205,10 @@ _RARITIES: Final[dict[str, tuple[dict[str, float], dict[str, Any]]]] = {
 """What befalls a cluster hardly ever by chance: laid over one plan of some."""
 _RARE: Final = 0.12
 
-PROFILES: Final = ("all", "network", "disk", "membership", "locks", "calm")
+_UPGRADED: Final = 0.02
+"""How often a plan of another profile has nodes go over to other releases."""
+
+PROFILES: Final = ("all", "network", "disk", "membership", "locks", "upgrades", "calm")
 
 
 def draw_plan(seed: int | str, profile: str = "all") -> Plan:
@@ -208,7 +216,8 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
 
     Profiles: `all`; `network` and `disk` (mostly faults of these); `membership` (nodes become
     members, and are removed, and come back empty); `locks` (sessions, locks and waits, with long
-    pauses and cuts); `calm` (some load for long, without faults).
+    pauses and cuts); `upgrades` (nodes go over to other releases of their classes, and versions of
+    methods are put in force); `calm` (some load for long, without faults).
 
     Raises:
         ValueError: there is no such profile.
@@ -216,7 +225,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
     random = Random(f"{seed}/{profile}/plan")
-    mixed = profile in ("all", "locks", "membership")
+    mixed = profile in ("all", "locks", "membership", "upgrades")
     disks = profile == "disk" or (mixed and random.random() < 0.3)
     framing = profile != "calm" and random.random() < 0.1
     datagrams = not framing and profile != "calm" and random.random() < 0.3
@@ -245,8 +254,11 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     )  # fmt: skip
     more = {**flavour, "settings": plan.settings | flavour.get("settings", {})}
     plan = msgspec.structs.replace(plan, **more)
-    plan = _with_members(random, plan) if profile == "membership" else plan
-    return plan if profile == "calm" else _with_throttle(_with_rarity(plan))
+    if profile == "membership" or (profile == "upgrades" and random.random() < 0.4):
+        plan = _with_members(random, plan)
+    if profile == "calm":
+        return plan
+    return _with_upgrades(_with_throttle(_with_rarity(plan)), often=profile == "upgrades")
 
 
 def _with_throttle(plan: Plan) -> Plan:
@@ -259,6 +271,34 @@ def _with_throttle(plan: Plan) -> Plan:
     # What takes longer to send than to write again would never arrive.
     settings.pop("snapshot_log_bytes", None)
     return msgspec.structs.replace(plan, settings=settings)
+
+
+def _with_upgrades(plan: Plan, *, often: bool) -> Plan:
+    """Return the plan with nodes that go over to other releases; now and then only, if not often.
+
+    By a generator of its own: all else is what it would be without.
+    """
+    random = Random(f"{plan.seed}/upgrades")
+    if not often and random.random() >= _UPGRADED:
+        return plan
+    faults, kinds, chances = list(plan.faults), list(_UPGRADES), list(_UPGRADES.values())
+    if often and random.random() < 0.3:
+        # So many other faults that nobody would ever get a version put in force.
+        faults = [fault for fault in faults if random.random() < 0.3]
+    at, interval = 0.0, random.choice((0.2, 0.5, 1.5))
+    while (at := at + random.expovariate(1 / interval)) < plan.chaos:
+        kind = random.choices(kinds, chances)[0]
+        faults.append(Fault(_short(at), kind, _short(random.random() / 2), *_two_parts(random)))
+    faults.sort(key=lambda fault: fault.at)
+    mixes = plan.mixes if not often or random.random() < 0.7 else {"count": 0.3, "read": 1.0}
+    return msgspec.structs.replace(
+        plan,
+        releases=random.choice((2, 3, 3)),
+        mixes=mixes | _RELEASED,
+        forgetful=plan.forgetful or (often and not plan.disks and random.random() < 0.15),
+        observers=plan.observers or (random.choice((0, 0, 0, 1, 2)) if often else 0),
+        faults=tuple(faults),
+    )
 
 
 def _with_rarity(plan: Plan) -> Plan:

@@ -24,7 +24,9 @@ from .leaks import check_leaks
 from .nemesis import Nemesis
 from .plans import Plan
 from .queue_verdicts import check_settled
+from .releases import Releases, apart
 from .simulator import Simulation
+from .upgrading import Upgrading
 from .verdicts import check_histories
 from .workload import CONSUMERS, Load
 
@@ -87,6 +89,7 @@ class Run:
             spares=plan.spares,
             forgetful=plan.forgetful,
             observers=plan.observers,
+            releases=Releases(plan.seed, plan.releases) if plan.releases > 1 else None,
             check=check,
             **plan.settings,
         )
@@ -96,6 +99,7 @@ class Run:
         self.simulation.is_late = self.load.is_late
         self.simulation.schedule.event_limit = _EVENTS_MAX
         self.nemesis: Nemesis | None = None
+        self._upgrading = Upgrading(self.simulation, self.load, self._serves)
         self.checked = 0
         clocks = Random(f"{plan.seed}/clocks")
         for host in self.simulation.hosts.values():
@@ -107,6 +111,10 @@ class Run:
         Raises:
             AssertionError: something went wrong; `Violation` or `Stuck`, or another one.
         """
+        with apart(self.simulation.releases):
+            self._go()
+
+    def _go(self) -> None:
         simulation, load = self.simulation, self.load
         simulation.start()
         if self.plan.forgetful:
@@ -115,11 +123,13 @@ class Run:
         self.nemesis = Nemesis(simulation, self.plan)
         simulation.run(self.plan.chaos)
         self.nemesis.stop()
+        self._upgrading.is_over()
         load.check()
         self._core_goes_on()
         self._deaf_leader_falls()
         self._most_forget()
         self._all_recovers()
+        self._upgrading.upgrade_all()
         self._others_lead()
         self._restart_all()
         self._check_histories()

@@ -21,6 +21,7 @@ from ..raft.membership import Membership
 from .faultatlas import FaultAtlas
 from .hosts import DiskTimes, Host, Life
 from .invariants import Invariants
+from .releases import Releases
 from .schedule import Schedule
 from .simdisk import SimDisk
 from .simnet import NetworkFaults, SimNetwork
@@ -42,7 +43,8 @@ class Simulation:
     majority is left. `spares`: so many nodes more that may become members. `observers`: so many
     besides that have no address; each of them lives once, and then another one comes. `framing` and
     `datagrams`: see `SimNetwork`. `version`: that of replicated methods with which it begins, as if
-    `set_version` was the first entry of its log. Further arguments are fields of `Config`.
+    `set_version` was the first entry of its log. `releases`: which nodes have which classes, in
+    objects that come besides. Further arguments are fields of `Config`.
 
     >>> from syncstructs import ReplCounter
     >>> cluster = Simulation(7, {"hits": ReplCounter})
@@ -69,6 +71,7 @@ class Simulation:
         forgetful: bool = False,
         observers: int = 0,
         version: int = 1,
+        releases: Releases | None = None,
         check: bool = True,
         **settings: Any,
     ) -> None:
@@ -87,6 +90,7 @@ class Simulation:
         self.observers = observers
         self.forgetful = forgetful
         self.version = version
+        self.releases = releases
         self.config = Config(**{"data_dir": "/data" if disks else None, **settings})
         self.checks = Invariants(self, active=check)
         self.hosts = {
@@ -177,6 +181,8 @@ class Simulation:
     def _make_node(self, life: Life) -> None:
         host = life.host
         consumers = {name: make() for name, make in self.consumers.items()}
+        if self.releases is not None:
+            consumers |= self._released(self.releases, life)
         if self.is_late is not None:
             life.late = tuple(name for name in consumers if self.is_late(life, name))
         early = {name: target for name, target in consumers.items() if name not in life.late}
@@ -193,12 +199,20 @@ class Simulation:
             self.refused[host.address] = error
             host.crash()
             return
+        if self.releases is not None and self.releases.says_early(life):
+            life.node._engine.tell_bodies(*map(type, consumers.values()))
         life.consumers = consumers
         if not life.table.applied_index:
             life.table.versions.in_force = self.version
         self.checks.started(life)
         if self.on_start is not None:
             self.on_start(life)
+
+    def _released(self, releases: Releases, life: Life) -> dict[str, Replicated]:
+        objects = releases.begins(life)
+        if self.checks.upgrades is not None:
+            self.checks.upgrades.watch_objects(life, objects)
+        return objects
 
     # Members
 

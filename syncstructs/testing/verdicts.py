@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,7 @@ from .models import (
     SetModel,
 )
 from .queue_verdicts import check_capacity, check_order_of_items
+from .releases import MODELS as RELEASE_MODELS
 from .sequential import Model
 from .violation import Violation
 
@@ -53,7 +54,32 @@ def check_histories(load: Load) -> int:
         if not any(map(was_given_up, ops)):
             ended = (op for op in ops if not ran_out(op))
             judge(name, check(ended, queue_model, budget=SEARCH_STEPS))
+    check_releases(load, histories)
     return sum(map(len, histories.values())) + len(load.recorder.made)
+
+
+def check_releases(load: Load, histories: Mapping[str, list[Op]]) -> None:
+    """Each call of what has versions had the result that its place in the log calls for.
+
+    And who subscribed to it was told of each, once and in order.
+    """
+    checks = load.simulation.checks
+    upgrades = checks.upgrades
+    if upgrades is None:
+        return
+    load.streams.check(upgrades)
+    switches = []
+    for number, switch in enumerate(upgrades.switches, 1):
+        place = checks.place_at(switch.session, switch.sequence)
+        if place is None:
+            # Nobody who was looked at had it in its log: a snapshot skipped it everywhere.
+            return
+        switches.append(Op(
+            id=-number, process="versions", method="set_version", args=(switch.version,), call=0.0,
+            index=place,
+        ))  # fmt: skip
+    for name, model in RELEASE_MODELS.items():
+        judge(name, check_witness([*switches, *histories[name]], model))
 
 
 def check_order(ops: Iterable[Op]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from math import inf
 from queue import Empty, Full
 from random import Random
@@ -24,6 +24,7 @@ from ..errors import (
     OutcomeUnknown,
     SyncError,
     Timeout,
+    VersionRefused,
 )
 from ..structs.counters import ReplCounter
 from ..structs.dicts import ReplDict
@@ -33,6 +34,9 @@ from ..structs.queues import ReplPriorityQueue, ReplQueue
 from ..structs.sets import ReplSet
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
 from .plans import Plan
+from .releases import NAMES
+from .streams import Streams
+from .upgrading import ask_for_version
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -106,9 +110,10 @@ class Record:
 class Recorder:
     """All calls of a run, by object, with one clock for all of them that counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[str] = CONSUMERS) -> None:
+        """`names`: of the objects that are there from the beginning to the end."""
         self.clock = itertools.count(1).__next__
-        self.records: dict[str, list[Record]] = {name: [] for name in CONSUMERS}
+        self.records: dict[str, list[Record]] = {name: [] for name in names}
         self.made: list[tuple[str, Record]] = []
         """The calls of queues that were made for a while, by the names of these."""
 
@@ -140,7 +145,7 @@ class Recorder:
 
     def fail(self, record: Record, error: BaseException) -> None:
         """Record that the call has raised `error`."""
-        if isinstance(error, NotApplied):
+        if isinstance(error, NotApplied) and not isinstance(error, VersionRefused):
             record.outcome = NOT_APPLIED
         elif isinstance(error, OutcomeUnknown | Timeout | Cancelled | NodeFailed):
             return
@@ -209,7 +214,8 @@ class Load:
     def __init__(self, simulation: Simulation, plan: Plan) -> None:
         self.simulation = simulation
         self.plan = plan
-        self.recorder = Recorder()
+        released = () if simulation.releases is None else NAMES
+        self.recorder = Recorder((*CONSUMERS, *released))
         self.fences: dict[object, Fence] = {}
         self.handles: dict[int, Handles] = {}
         """What the callers of each life were told of its locks, by its id."""
@@ -224,11 +230,16 @@ class Load:
         """Calls that wait in objects that may be dropped meanwhile."""
         self.puzzled: list[BaseException] = []
         """Errors that no call should raise."""
+        self.streams = Streams(plan.seed)
+        """What subscribers are told, where objects have versions."""
         self._numbers = itertools.count(1)
         self._tasks: list[tuple[VirtualLoop, asyncio.Task[None]]] = []
 
     def is_late(self, life: Life, name: str) -> bool:
         """Return whether a node attaches an object only some time after its start."""
+        releases = self.simulation.releases
+        if releases is not None and releases.is_late(life, name):
+            return True
         if name != "ledger" or "note" not in self.plan.mixes:
             return False
         return Random(f"{self.plan.seed}/{life.id}/late").random() < _LATE
@@ -239,6 +250,8 @@ class Load:
         handles = self.handles[life.id] = Handles(self.puzzled)
         life.consumers["lock"].on_lost = lambda: handles.lose("lock", None)
         life.consumers["locks"].on_lost = lambda key: handles.lose("locks", key)
+        if self.simulation.releases is not None:
+            self.streams.join(life)
         if life.late:
             self._tasks.append((loop, loop.create_task(Client(self, life, -1).attach())))
         for number in range(self.plan.clients):
@@ -520,6 +533,10 @@ class Client:
         random = self.random
         recorder = self.load.recorder
         name = random.choice(("hits", "users", "items", "tags"))
+        if self.load.simulation.releases is not None and random.random() < 0.4:
+            name = random.choice(NAMES)
+            if self.life.table.objects.get(name) is not self._objects[name]:
+                return
         if random.random() < 0.1 and "ledger" in self.life.table.objects:
             name = "ledger"
         key = self._key() if name == "users" else random.randrange(self.load.plan.keys)
@@ -764,15 +781,58 @@ class Client:
         if self._objects["ledger"]._binding is not None and "ledger" in self.life.table.objects:
             await self._call("ledger", "append", self.load.number())
 
+    # Objects whose methods have versions
+
+    async def take(self) -> None:
+        """Call what has several bodies."""
+        number = self.random.randrange(1, 9)
+        await self._call_released(self.random.choice(("take", "take", "take_twice")), number)
+
+    async def give(self) -> None:
+        """Call what is there from a version on, where the class of this node has it."""
+        await self._call_released("give", self.random.randrange(1, 9))
+
+    async def _call_released(self, method: str, number: int) -> None:
+        future = self._submit_released(method, number)
+        if future is not None:
+            await self._await(future)
+
+    def _submit_released(self, method: str, number: int) -> Future[Any] | None:
+        name = self.random.choice(NAMES)
+        target = self._objects[name]
+        is_there = target._binding is not None and hasattr(target, method)
+        return self._submit(name, method, number) if is_there else None
+
+    async def switch(self) -> None:
+        """Ask for a version, and call what has several bodies right behind it."""
+        releases, random = self.load.simulation.releases, self.random
+        if releases is None or self.load.read_only:
+            return
+        version = random.randint(1, releases.newest)
+        ask_for_version(self.load.simulation, self.life, version)
+        last = None
+        for _ in range(random.randrange(1, 4)):
+            last = self._submit_released("take", random.randrange(1, 9)) or last
+        if last is not None:
+            await self._await(last)
+
+    # Objects that are attached late
+
     async def attach(self) -> None:
         """Attach what this node was started without."""
+        if self.load.simulation.releases is not None:
+            await asyncio.sleep(self.random.expovariate(1.0))
+            # All at once, as an import would have it.
+            self.life.node._engine.tell_bodies(*map(type, self._objects.values()))
         for name in self.life.late:
             await asyncio.sleep(self.random.expovariate(1.0))
-            while name not in self.life.table.objects:
+            while self.life.table.objects.get(name) is not self._objects[name]:
                 # One that was told that nobody knows may have been done, and then it is there.
                 future = self.life.node.attach.submit(name, self._objects[name])
                 await _done_within(future, _LONGEST_THOUGHT)
                 await asyncio.sleep(0.1)
+            if self.load.simulation.releases is not None:
+                self.load.streams.join(self.life)
 
     async def drop(self) -> None:
         await self._await(self.life.node.drop.submit(f"x{self.random.randrange(3)}"))
@@ -783,6 +843,8 @@ _READS: Final[dict[str, tuple[tuple[str, tuple[Any, ...]], ...]]] = {
     "users": (("get", (0,)), ("get", (0,)), ("get", (0,)), ("__contains__", (0,)), ("copy", ())),
     "items": (("copy", ()), ("copy", ()), ("__len__", ()), ("count", (0,))),
     "ledger": (("copy", ()),),
+    "stock": (("peek", ()),),
+    "cellar": (("peek", ()),),
     "tags": (("__contains__", (0,)), ("__contains__", (0,)), ("copy", ()), ("__len__", ())),
 }
 """How each object is read; who has an argument is asked for a key."""

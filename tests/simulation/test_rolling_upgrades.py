@@ -4,9 +4,11 @@ Each call notes itself in the state and says which body it ran. So the state of 
 order in which all calls were applied, and with what.
 """
 
+from collections import Counter
 from itertools import count
 
 import pytest
+from msgspec.structs import replace
 
 from syncstructs.errors import (
     ConfigError,
@@ -19,7 +21,13 @@ from syncstructs.errors import (
 from syncstructs.objects import replicated as module
 from syncstructs.objects.context import current_context
 from syncstructs.objects.replicated import Replicated, replicated, type_name
+from syncstructs.testing.plans import _UPGRADES, draw_plan
+from syncstructs.testing.releases import BODIES, Releases
+from syncstructs.testing.runs import Run, quietly
 from syncstructs.testing.simulator import Simulation
+from syncstructs.testing.streams import Stream, Told
+from syncstructs.testing.upgrades import Switch, Upgrades
+from syncstructs.testing.violation import Violation
 
 
 def release(number):
@@ -52,18 +60,18 @@ def release(number):
 
 
 class Upgrade(Simulation):
-    """A cluster whose nodes are started with the release that stands in `releases`."""
+    """A cluster whose nodes are started with the release that stands in `release_of`."""
 
     def __init__(self, seed, *, size=3, **settings):
         super().__init__(seed, {}, size=size, **settings)
         self.classes = {number: release(number) for number in (1, 2)}
-        self.releases = dict.fromkeys(self.addresses, 1)
+        self.release_of = dict.fromkeys(self.addresses, 1)
         self.calls = []
         """Number, life and future of every call."""
         self._numbers = count()
 
     def _make_node(self, life):
-        self.consumers = {"stock": self.classes[self.releases[life.host.address]]}
+        self.consumers = {"stock": self.classes[self.release_of[life.host.address]]}
         super()._make_node(life)
 
     def load(self, seconds):
@@ -85,7 +93,7 @@ class Upgrade(Simulation):
             self.node(address).close.submit()
             self.load(0.3)
         host.crash(silently=self.random.random() < 0.5)
-        self.releases[address] = 2
+        self.release_of[address] = 2
         self.load(self.random.uniform(0.0, 0.5))
         self.start(address)
         self.load(0.6)
@@ -162,7 +170,7 @@ def test_members_upgraded_in_turn_under_load_switch_together(begin, kind, seed):
         # Its own node may have ended before it was told.
         refusals += early.done() and isinstance(early.exception(), VersionRefused)
         others = [life for life in cluster.lives() if life.host.address != address]
-        if 1 in cluster.releases.values():
+        if 1 in cluster.release_of.values():
             asked = others[0].node.set_version.submit(2)
             cluster.load(0.2)
             cluster.await_all([asked])
@@ -202,7 +210,7 @@ def test_an_older_node_that_comes_after_the_switch_stops_and_harms_nobody(begin,
     cluster.await_all([cluster.node("n2:1").set_version.submit(2)])
     cluster.load(0.5)
     cluster.crash("n3:1")
-    cluster.releases["n3:1"] = 1
+    cluster.release_of["n3:1"] = 1
     cluster.load(0.5)
     cluster.start("n3:1")
     cluster.load(0.5)
@@ -211,7 +219,7 @@ def test_an_older_node_that_comes_after_the_switch_stops_and_harms_nobody(begin,
     assert "runs version 2 of take()" in str(failed._engine.failure)
     assert failed.wait_ready.submit().exception() is failed._engine.failure
     cluster.crash("n3:1")
-    cluster.releases["n3:1"] = 2
+    cluster.release_of["n3:1"] = 2
     cluster.start("n3:1")
     cluster.await_ready()
     cluster.settle()
@@ -337,7 +345,7 @@ def test_members_on_their_way_out_keep_their_vote_and_their_say_until_they_are_o
     cluster = begin(f"replaced/{seed}", spares=3)
     former, newcomers = cluster.addresses[:3], cluster.addresses[3:]
     for address in newcomers:
-        cluster.releases[address] = 2
+        cluster.release_of[address] = 2
     cluster.start(*newcomers)
     leader = cluster.node(cluster.leader())
     leader.set_members.submit(newcomers)
@@ -386,3 +394,94 @@ def switch(cluster):
     asked = cluster.node("n1:1").set_version.submit(2)
     cluster.await_all([asked])
     return asked.exception()
+
+
+# The profile of the simulated runs
+
+
+def test_plans_of_the_profile_meet_all_that_may_befall_an_upgrade():
+    met = Counter()
+    for seed in range(12):
+        run = Run(replace(draw_plan(f"met{seed}", "upgrades"), chaos=6.0))
+        with quietly():
+            try:
+                run.go()
+            finally:
+                run.simulation.end()
+        upgrades = run.simulation.checks.upgrades
+        met["refusal"] += upgrades.refusals
+        met["switch"] += len(upgrades.switches)
+        met["stopped"] += len(upgrades.lacked)
+        met["told"] += sum(len(stream.told) for stream in run.load.streams._streams)
+        met.update(ran for bodies in upgrades._ran.values() for ran in bodies)
+    bodies = [(method, body) for method, all_ in BODIES.items() for body in all_]
+    ran = {(method, body) for method, body, _ in (key for key in met if isinstance(key, tuple))}
+    assert ran == set(bodies)
+    for what in ("refusal", "switch", "told"):
+        assert met[what] > 5, (what, met)
+    assert met["stopped"], met
+
+
+def test_plans_of_other_profiles_are_rarely_of_several_releases_and_else_what_they_were():
+    plans = [draw_plan(seed) for seed in range(600)]
+    upgraded = [plan for plan in plans if plan.releases > 1]
+    assert 3 <= len(upgraded) <= 30
+    for plan in plans:
+        kinds = {fault.kind for fault in plan.faults}
+        assert plan.releases > 1 or not kinds.intersection(_UPGRADES)
+    assert not any(draw_plan(seed, "calm").releases > 1 for seed in range(100))
+
+
+class _Named:
+    address = "n1:1"
+
+
+@pytest.mark.parametrize("error", [
+    NodeFailed("'stock', a x.Stock(), runs version 2 of give(), which the x.Stock of this member"
+               " does not have: its state would differ"),
+    NodeFailed("a received snapshot cannot be applied: it runs version 3 of a.b.<locals>.Stock.take"
+               "(), which the x.Cellar of this member does not have"),
+])  # fmt: skip
+def test_a_node_is_excused_only_for_a_body_in_force_that_it_lacks(error):
+    releases, life, failed = Releases("seed", 3), _Named(), []
+    upgrades = Upgrades(releases, lambda life, what: failed.append(what))
+    releases.of_life[life] = 1
+    assert upgrades.explains(life, error)
+    assert failed == [f"lacks a body that was never in force: {error}"]
+    failed.clear()
+    upgrades.switches.append(Switch(1, 3, 1, 1))
+    assert upgrades.explains(life, error)
+    assert not failed
+    releases.of_life[life] = 3
+    assert upgrades.explains(life, error)
+    assert failed == [f"stops for lack of what it has: {error}"]
+    assert not upgrades.explains(life, NodeFailed("out of memory"))
+
+
+def test_a_stream_with_a_gap_a_double_or_a_turn_is_found():
+    class Alive:
+        alive, number, host = True, 1, _Named
+        table = type("Table", (), {"applied_index": 9})
+
+    due = [Told(index, "take", [index]) for index in (2, 3, 5, 5, 9)]
+
+    def told(*changes, begin=None):
+        stream = Stream(Alive, "stock", begin)
+        stream.told = list(changes)
+        stream.check(due)
+
+    anew = [Told(index, None, []) for index in range(10)]
+    told()
+    told(begin=9)
+    told(anew[2], *due[1:])
+    told(*due[1:], begin=2)
+    told(anew[2], *due)
+    told(anew[2], due[1], anew[5], due[4])
+    told(anew[9])
+    for wrong in (
+        due, due[1:], [anew[2], *due[2:]], [anew[2], due[1], due[1], *due[2:]],
+        [anew[2], *due[1:4]], [anew[2], due[1], due[3], due[4]], [anew[5], anew[3], *due[2:]],
+        [anew[3], due[1], due[0]],
+    ):  # fmt: skip
+        with pytest.raises(Violation, match="follows 'stock'"):
+            told(*wrong)
