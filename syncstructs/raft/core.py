@@ -110,6 +110,7 @@ class RaftCore:
         "_following",
         "_incoming",
         "_introduced_index",
+        "_leaderless",
         "_leading",
         "_membership",
         "_now",
@@ -168,6 +169,8 @@ class RaftCore:
         self._following: Following | None = None
         self._ballot: Ballot | None = None
         self._vote_ticket = 0
+        self._leaderless = 0
+        """Election timeouts since there was a leader."""
         self._stands_for_leader = False
         self._incoming: Incoming | None = None
         # Of all its terms as leader, or each would begin with a chunk of its own.
@@ -837,6 +840,8 @@ class RaftCore:
             self._persist_hard_state()
         self.role = Role.FOLLOWER
         self.leader = leader
+        if leader is not None:
+            self._leaderless = 0
         self._leading = self._ballot = None
         self._following = None if leader is None else Following(self.commit_index, self._now)
 
@@ -851,19 +856,27 @@ class RaftCore:
         """Whether this member may become the leader, as far as it can tell by itself.
 
         One that is to lose its vote stands until that is committed, without counting its own: its
-        log may be the only one that nobody with a vote can refuse (dissertation, 4.2.2).
+        log may be the only one that nobody with a vote can refuse (dissertation, 4.2.2). So does a
+        learner, which others may know as a voter already, but only if nobody with a vote was
+        elected within another election timeout.
         """
         return (
             self._recovery is None
             and not self.observes
             and not self.is_dismissed
             and any(
-                membership.is_voter(self.address)
+                self._stands_in(membership)
                 for membership in self.log.memberships_from(self.commit_index)
             )
         )
 
+    def _stands_in(self, membership: Membership) -> bool:
+        if membership.is_voter(self.address):
+            return True
+        return self._leaderless > 1 and self.address in membership.learners
+
     def _on_election_timeout(self) -> None:
+        self._leaderless += 1
         if self._recovery is not None:
             self._patient = False
             self._recover()

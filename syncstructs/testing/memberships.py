@@ -63,6 +63,8 @@ class Memberships:
         # By blank life: where the logs of those that led ended when it began.
         self._ends: dict[Life, dict[tuple[str, int], int]] = {}
         self._overdue: dict[Life, int] = {}
+        self._silent: dict[Life, int] = {}
+        """Election timeouts of a life since it knew a leader."""
         self.on_joint: Callable[[Life, Membership], object] | None = None
         """Called with every leader that has just made the membership joint."""
         self.on_left: Callable[[Life], object] | None = None
@@ -140,6 +142,8 @@ class Memberships:
                 self._waits(life, leading.successor, now - leading.successor_until)
 
         def watched_timeout() -> None:
+            silent = 0 if core.leader is not None else self._silent.get(life, 0)
+            self._silent[life] = silent + 1
             timeout()
             able = not core.is_recovering and not core.is_dismissed and self.may_lead(life, core)
             if able and core.role is Role.FOLLOWER:
@@ -244,7 +248,8 @@ class Memberships:
     def takes_role(self, life: Life, core: Any) -> None:
         """Look whether a member may be what it is: more than a follower only with a vote.
 
-        Or if it is to lose that, as long as it is not committed (4.2.2 of the dissertation).
+        Or if it is to lose that, as long as it is not committed (4.2.2 of the dissertation); and
+        after a second silence if it is to get one.
         """
         goes_by, due = core._membership, core.log.membership
         if goes_by is not due and goes_by != due:
@@ -258,11 +263,16 @@ class Memberships:
             self._fail(life, f"counts votes under {core._ballot._membership}, not {due}")
 
     def may_lead(self, life: Life, core: Any) -> bool:
-        """Whether it has a vote by its log, or by what is not known to be over."""
-        return any(
-            life.host.address in (*membership.voters, *membership.outgoing)
-            for membership in core.log.memberships_from(core.commit_index)
-        )
+        """Whether it has a vote by its log, or by what is not known to be over.
+
+        Or is a learner by it, and nobody led from one election timeout to the next.
+        """
+        known: set[str] = set()
+        for membership in core.log.memberships_from(core.commit_index):
+            known.update(membership.voters, membership.outgoing)
+            if self._silent.get(life, 0) > 1:
+                known.update(membership.learners)
+        return life.host.address in known
 
     def promises(self, life: Life, core: Any, last: Any) -> None:
         """Look at a vote, or the promise of one, to a log that ends with `last`."""

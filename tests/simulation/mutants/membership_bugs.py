@@ -257,8 +257,7 @@ QUORUMS = (
     member_bug(
         "learner_stands",
         "A learner stands for election.",
-        (CORE + "_may_stand", "membership.is_voter(self.address)",
-         "self.address in membership.members"),
+        (CORE + "_stands_in", "return self._leaderless > 1 and self", "return self"),
         fields=CHANGING,
     ),
     member_bug(

@@ -463,6 +463,49 @@ def test_a_learner_stands_for_no_election_and_elects_nobody(make_bench) -> None:
     assert bench.core.role is Role.PRE_CANDIDATE
 
 
+def test_a_learner_stands_if_nobody_with_a_vote_is_elected(make_bench) -> None:
+    """Others may know it as a voter already, and it refuses them: its log is the newest.
+
+    "a server that is not part of its own latest configuration should still start new elections, as
+    it might still be needed" (dissertation, 4.2.2).
+    """
+    log = (entry(1, 1, m("bcd", "", "a")), entry(2, 3))
+    bench = make_bench(members=("b", "c", "d"), restored=Restored(HardState(3), None, log))
+    bench.time_out()
+    assert bench.core.role is Role.FOLLOWER
+    # Nor does a vote for it count that comes too early.
+    bench.step("b", PreVoteReply(4, True))
+    bench.time_out()
+    assert bench.core.role is Role.PRE_CANDIDATE
+    assert bench.core.term == 3
+    bench.step("b", PreVoteReply(4, True))
+    assert bench.core.role is Role.PRE_CANDIDATE, "its own vote counts for nothing"
+    bench.step("c", PreVoteReply(4, True))
+    assert (bench.core.role, bench.core.term) == (Role.CANDIDATE, 4)
+    bench.step("b", VoteReply(4, True))
+    bench.step("c", VoteReply(4, True))
+    assert bench.core.role is Role.LEADER
+    # Once all that it has is committed, somebody with a vote takes over.
+    index = bench.core.log.last_index
+    answer(bench, "b")
+    assert bench.core.commit_index < index
+    sent = answer(bench, "c")
+    assert bench.core.commit_index == index
+    assert [to for to, message in sent if type(message) is TimeoutNow] in (["b"], ["c"])
+
+
+def test_a_learner_that_hears_a_leader_again_is_patient_again(make_bench) -> None:
+    log = (entry(1, 1, m("bcd", "", "a")),)
+    bench = make_bench(members=("b", "c", "d"), restored=Restored(HardState(1), None, log))
+    for _ in range(3):
+        bench.time_out()
+        assert bench.core.role is Role.FOLLOWER
+        bench.step("b", append(1, EntryId(1, 1)))
+        assert bench.core.leader == "b"
+    bench.time_out()
+    assert bench.core.role is Role.FOLLOWER
+
+
 # A leader that is not in the new configuration
 
 
