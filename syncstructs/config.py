@@ -1,11 +1,15 @@
 """Settings of a node, and the addresses of members; every field has a reason."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from .errors import ConfigError
 
 Drive = Literal["thread", "asyncio", "manual"]
+
+PASSWORD_MIN = 12
+"""Characters. What people think up has some 2 bits in each, and a guess costs some 0.3 s."""
 
 # These may be None: never, or without a bound.
 _OPTIONAL = frozenset({"call_timeout", "digest_interval", "snapshot_rate"})
@@ -60,6 +64,21 @@ def is_nameless(address: str) -> bool:
     return address.startswith(_NAMELESS) and ":" not in address
 
 
+def _check_password(password: object, name: str) -> None:
+    """Raise `ConfigError` if it is none; the sentence never holds it."""
+    if not isinstance(password, str):
+        raise ConfigError(f"{name} must be a string, not {type(password).__name__}")
+    if len(password) < PASSWORD_MIN:
+        raise ConfigError(
+            f"{name} has {len(password)} characters; take at least {PASSWORD_MIN}, best what"
+            " `python -c 'import secrets; print(secrets.token_urlsafe())'` prints"
+        )
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{name} has characters that are not Unicode text") from None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Settings of one node. Times are seconds, sizes bytes; every field has a default that serves.
@@ -79,6 +98,13 @@ class Config:
     """Who runs the node: its own thread, the running asyncio loop, or your calls of `tick()`."""
     bind: str | None = None
     """Local address to listen on as 'host:port', if not the advertised one (NAT, containers)."""
+    password: str | None = field(default=None, repr=False)
+    """Shared by all nodes: their links are sealed, and only who knows it is let in; None: all is in
+    clear, and anybody is. Of 12 characters at least, better `secrets.token_urlsafe()`; never shown
+    or logged. Needs the extra `crypto`."""
+    accepted_passwords: tuple[str, ...] = field(default=(), repr=False)
+    """Further passwords that are taken from others, so that `password` can be changed node by node:
+    first all accept the new one, then all use it and accept the old one, then drop the old one."""
 
     election_timeout_min: float = 0.3
     """Silence after which a follower may stand for election; longer than any GIL stall."""
@@ -159,10 +185,11 @@ class Config:
             raise ConfigError(f"when_busy {self.when_busy!r} must be 'raise' or 'wait'")
         if self.bind is not None:
             parse_address(self.bind, field="bind")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type in ("float", float, "int", int, float | None, "float | None"):
-                self._check_number(field.name, value, optional=field.name in _OPTIONAL)
+        self._check_passwords()
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.type in ("float", float, "int", int, float | None, "float | None"):
+                self._check_number(each.name, value, optional=each.name in _OPTIONAL)
         if self.election_timeout_max <= self.election_timeout_min:
             raise ConfigError(
                 f"election_timeout_max {self.election_timeout_max!r} must be above"
@@ -177,6 +204,23 @@ class Config:
             raise ConfigError(
                 f"session_ttl {self.session_ttl!r} must be at least twice election_timeout_max"
                 f" {self.election_timeout_max!r}, or elections would cost locks"
+            )
+
+    def _check_passwords(self) -> None:
+        accepted = self.accepted_passwords
+        if not isinstance(accepted, list | tuple):
+            raise ConfigError("accepted_passwords must be a tuple of passwords")
+        object.__setattr__(self, "accepted_passwords", tuple(accepted))
+        if self.password is None:
+            if accepted:
+                raise ConfigError("accepted_passwords need a password to use; set password too")
+            return
+        _check_password(self.password, "password")
+        for one in accepted:
+            _check_password(one, "one of accepted_passwords")
+        if find_spec("cryptography") is None:
+            raise ConfigError(
+                "password needs the package cryptography: pip install 'syncstructs[crypto]'"
             )
 
     @staticmethod

@@ -96,7 +96,7 @@ class Console:
             next(self._ids), verb, json.dumps({**arguments, "timeout": timeout}).encode()
         )
         deadline = time.monotonic() + timeout + _SPARE_SECONDS
-        self._write(b"".join(self._link.frame(encode(inquiry))), deadline)
+        self._write(self._link.frames([encode(inquiry)]), deadline)
         while (answer := self._next_answer(inquiry.id)) is None:
             self._read(deadline, f"{self.address} has not answered within {timeout:g} s")
         return self._opened(answer)

@@ -119,6 +119,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._owner.happened(self, event)
             if self.has_ended:
                 return
+        if self.opened_at is None:
+            self.flush_greeting()
 
     def eof_received(self) -> None:
         # Without this, asyncio would first wait until the dead peer has read what is queued.
@@ -159,8 +161,8 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def is_greeting(self) -> bool:
-        """Return whether this dialer has said hello and waits for the answer."""
-        return self.link.state is State.GREETING and not self.has_ended
+        """Return whether this dialer has begun to say hello and waits for an answer."""
+        return self.link.state in (State.SECURING, State.GREETING) and not self.has_ended
 
     @property
     def at_rest(self) -> bool:
@@ -174,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
         self._holding = True
         # Joined, and not `writelines`: in CPython 3.12 and 3.13.0 that forgets to pause the writer
         # when its buffer is full, and what waits for a peer would have no bound.
-        self._stream.write(b"".join(self.link.frame(payload)))
+        self._stream.write(self.link.frames((payload,)))
 
     def enqueue(self, payload: bytes) -> bool:
         """Queue a message; False if too much is queued already. An empty queue takes any."""
@@ -263,14 +265,14 @@ class Connection(asyncio.BufferedProtocol):
     def _drain(self) -> None:
         while self._queue and not (self._paused or self._holding or self.has_ended):
             assert self._stream is not None
-            pieces: list[bytes] = []
+            payloads: list[bytes] = []
             size = 0
             while self._queue and size < _WRITE_BYTES:
                 payload = self._queue.popleft()
-                pieces.extend(self.link.frame(payload))
+                payloads.append(payload)
                 size += len(payload) + _FRAME_COST_BYTES
             self._queue_bytes -= size
-            self._stream.write(b"".join(pieces))
+            self._stream.write(self.link.frames(payloads))
 
     def _check(self) -> None:
         self.link._check()

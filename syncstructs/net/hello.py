@@ -1,11 +1,12 @@
 """The first frame of each side of a link: who speaks, and whether this node wants to listen. Pure.
 
 Layout: magic (12 bytes), kind (1), protocol version (2, big endian), body. A hello's body is a
-msgpack array, a refusal's is a sentence in UTF-8. Magic, kind and version stay where they are in
-every version of the protocol, and so does the whole of a refusal: nodes of different versions can
-tell each other why they part.
+msgpack array, a refusal's is a sentence in UTF-8, that of a handshake a message of `cipher`. Magic,
+kind and version stay where they are in every version of the protocol, and so does the whole of a
+refusal: nodes of different versions can tell each other why they part.
 
-A reason for refusal names both sides, so that the same sentence is right in both logs.
+A reason for refusal names both sides, so that the same sentence is right in both logs. With a
+password, the sides have no names before both have proved that they know it.
 """
 
 from struct import Struct
@@ -21,7 +22,7 @@ HELLO_LIMIT_BYTES = 4096
 
 _MAGIC = b"syncstructs\x00"
 _HEAD = Struct("!12sBH")
-_HELLO, _REFUSAL = 1, 2
+_HELLO, _REFUSAL, _HANDSHAKE = 1, 2, 3
 _REASON_LIMIT_BYTES = 1024
 _QUOTED_CHARACTERS = 80
 _HEXADECIMAL = frozenset("0123456789abcdef")
@@ -61,8 +62,14 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Handshake(msgspec.Struct, frozen=True):
+    """One side's message of the handshake that a password asks for, in place of a hello."""
+
+    message: bytes
+
+
 class OtherVersion(msgspec.Struct, frozen=True):
-    """A hello in a version of the protocol that is not spoken here."""
+    """A hello or a handshake in a version of the protocol that is not spoken here."""
 
     version: int
 
@@ -93,7 +100,17 @@ def encode_refusal(reason: str) -> bytes:
     return _HEAD.pack(_MAGIC, _REFUSAL, PROTOCOL_VERSION) + text
 
 
-def decode_first_frame(payload: bytes) -> Hello | Refusal | OtherVersion:
+def handshake_head() -> bytes:
+    """Return what the payload of a handshake's frame begins with."""
+    return _HEAD.pack(_MAGIC, _HANDSHAKE, PROTOCOL_VERSION)
+
+
+def encode_handshake(message: bytes) -> bytes:
+    """Return the payload of the frame that carries a message of the handshake."""
+    return handshake_head() + message
+
+
+def decode_first_frame(payload: bytes) -> Hello | Refusal | Handshake | OtherVersion:
     """Return what the first frame of a link says.
 
     Raises:
@@ -105,10 +122,12 @@ def decode_first_frame(payload: bytes) -> Hello | Refusal | OtherVersion:
     body = payload[_HEAD.size :]
     if kind == _REFUSAL:
         return Refusal(body[:_REASON_LIMIT_BYTES].decode("utf-8", "replace"))
-    if kind != _HELLO:
+    if kind not in (_HELLO, _HANDSHAKE):
         raise ProtocolError(f"the first frame is of kind {kind}, not a greeting")
     if version != PROTOCOL_VERSION:
         return OtherVersion(version)
+    if kind == _HANDSHAKE:
+        return Handshake(body)
     try:
         return _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -155,6 +174,35 @@ def reason_to_refuse(
         return f"{own} and {peer} have no address, either of them"
     if not is_name(hello.address) and not _is_address(hello.address):
         return f"{own} cannot call back {peer}, which is no address"
+    return None
+
+
+WRONG_PASSWORD = (
+    "the node that dialled uses a password that the node that was dialled does not accept, or is of"
+    " another cluster"
+)
+"""Said without a name, as everything before the handshake is done."""
+
+
+def reason_to_part(
+    said: Hello | Handshake | OtherVersion, *, has_password: bool, dialled: bool
+) -> str | None:
+    """Return why a node cannot go on with what came in clear; None: it can, as far as this goes.
+
+    `dialled`: whether this node did. The sentence has no names in it, as anybody may read it.
+    """
+    own, other = "that dialled", "that was dialled"
+    if not dialled:
+        own, other = other, own
+    if isinstance(said, OtherVersion) and has_password:
+        return (
+            f"the node {own} speaks protocol version {PROTOCOL_VERSION}, the node {other}"
+            f" {said.version}"
+        )
+    if isinstance(said, Hello) and has_password:
+        return f"the node {own} has a password, the node {other} has none"
+    if isinstance(said, Handshake) and not has_password:
+        return f"the node {other} has a password, the node {own} has none"
     return None
 
 

@@ -12,12 +12,24 @@ A peer's hello that passes is reported as `Greeted`. The acceptor then calls `gr
 link, or `refuse`, or drops the connection. Nothing but a hello may arrive before the link is OPEN,
 so the acceptor's frames may follow its hello at once, while the dialer waits for that hello.
 
-Payloads become frames in `frame`, and frames become payloads in `_take_frame`, and nowhere else:
-what encrypts them has its place there.
+With a password (`keys`) a handshake comes first, one frame each way, and from then on each frame
+on the wire is a sealed record, and the stream of frames is inside the records (`cipher`)::
+
+    dialer     NEW --greet()--> SECURING --answer--> GREETING
+    acceptor   NEW --first message, which it answers--> SECURING --hello--> HEARD
+
+So a hello comes in a record: nothing is done because of it, and nothing is told of this node,
+before the peer has proved that it knows the password. What both say in clear before that, and in
+refusals, is without names, and nobody relies on it: it ends the connection, as cutting it would.
+There is no way from a link with keys to one without.
+
+The stream is written in `frames` and `_queue`, and read in `receive`, and nowhere else: records
+have numbers, so they must go out in the order in which they were made.
 """
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -25,17 +37,31 @@ from ..errors import ProtocolError
 from .frames import HEADER_BYTES, Bytes, FrameDecoder, frame_header
 from .hello import (
     HELLO_LIMIT_BYTES,
+    WRONG_PASSWORD,
+    Handshake,
     Hello,
     Identity,
+    OtherVersion,
     Refusal,
     decode_first_frame,
+    encode_handshake,
     encode_hello,
     encode_refusal,
+    handshake_head,
     is_refusal,
+    reason_to_part,
     reason_to_refuse,
 )
 
+if TYPE_CHECKING:
+    # What it imports is there only for who has a password.
+    from . import cipher
+
 Side = Literal["dialer", "acceptor"]
+
+# Those of `cipher`, which pins them; a hello in its frame, as a record.
+_RECORD_LIMIT_BYTES = 65_535
+_HELLO_RECORD_BYTES = HEADER_BYTES + HELLO_LIMIT_BYTES + 16
 
 
 class Greeted(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +82,14 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """One side does not want the link; write `data_to_send` and close.
 
     If `by_peer`, the reason is text from the peer, to be quoted. `address` is the peer's as far
-    as it said, None before that; nothing has proved it.
+    as it said, None before that; nothing has proved it. `in_clear`: this node has a password, and
+    what the peer said was not sealed, so anybody between the two may have said it.
     """
 
     reason: str
     by_peer: bool
     address: str | None
+    in_clear: bool = False
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -77,6 +105,7 @@ class State(Enum):
     """Where a link is between its first byte and its last; see the module's table."""
 
     NEW = "new"
+    SECURING = "securing"
     GREETING = "greeting"
     HEARD = "heard"
     OPEN = "open"
@@ -86,7 +115,8 @@ class State(Enum):
 class Link:
     """One side of one connection.
 
-    `dialled` is the address of the peer that a dialer means to reach.
+    `dialled` is the address of the peer that a dialer means to reach. With `keys` the peer must
+    have them too, without it must have none.
     """
 
     def __init__(
@@ -95,6 +125,7 @@ class Link:
         *,
         identity: Identity,
         dialled: str | None = None,
+        keys: "cipher.Keys | None" = None,
     ) -> None:
         assert (side == "dialer") == (dialled is not None), (side, dialled)
         self.side = side
@@ -104,33 +135,35 @@ class Link:
         self.limit_bytes = 0
         """Size of the largest payload that both sides take; 0 until OPEN."""
         self._identity = identity
+        self._keys = keys
+        self._handshake: cipher.Handshake | None = None
+        self._session: cipher.Session | None = None
+        self._number = 0
+        # What is on the wire, and what is in the records.
         self._decoder = FrameDecoder(HELLO_LIMIT_BYTES)
+        self._inner = FrameDecoder(HELLO_LIMIT_BYTES)
         self._to_send = bytearray()
         # The acceptor hears of a refusal by the dialer only when its own hello is on the way.
         self._may_be_refused = True
 
     def greet(self, number: int) -> None:
-        """Send this side's hello; for the acceptor that takes the link."""
-        if self.side == "dialer":
-            assert self.state is State.NEW, self.state
-            assert self.dialled is not None
-            self.state = State.GREETING
-            receiver = self.dialled
-        else:
+        """Send this side's hello, once the peer is secure; for the acceptor that takes the link."""
+        self._number = number
+        if self.side == "acceptor":
             assert self.state is State.HEARD, self.state
             assert self.peer is not None
             self._open()
-            receiver = self.peer.address
-        identity = self._identity
-        hello = Hello(
-            cluster=identity.cluster,
-            address=identity.address,
-            dialled=receiver,
-            incarnation=identity.incarnation,
-            number=number,
-            limit_bytes=identity.limit_bytes,
-        )
-        self._queue(encode_hello(hello))
+            self._say_hello(self.peer.address)
+            return
+        assert self.state is State.NEW, self.state
+        assert self.dialled is not None
+        if self._keys is None:
+            self.state = State.GREETING
+            self._say_hello(self.dialled)
+        else:
+            self.state = State.SECURING
+            message, self._handshake = self._keys.dial(handshake_head())
+            self._queue(encode_handshake(message))
 
     def refuse(self, reason: str) -> None:
         """Send a refusal in place of a hello; for the acceptor that has no room for the peer."""
@@ -148,25 +181,96 @@ class Link:
             return events
         try:
             for frame in self._decoder.receive(piece):
-                events.append(self._take_frame(frame))
-                if isinstance(events[-1], Refused):
+                if self._keys is None:
+                    events.append(self._take_frame(frame))
+                elif self._session is None:
+                    self._secure(frame, events)
+                else:
+                    self._take_record(frame, events)
+                if self._is_closed:
                     break
         except ProtocolError as error:
             self.state = State.CLOSED
             events.append(Broken(str(error)))
         return events
 
-    def frame(self, payload: bytes) -> tuple[bytes, bytes]:
-        """Return the two pieces to write, in this order, so that the peer gets `payload`."""
+    def frames(self, payloads: Iterable[bytes]) -> bytes:
+        """Return what to write so that the peer gets `payloads`, each a message, in this order.
+
+        What it returns must be written in the order of the calls, and nothing left out.
+        """
         assert self.state is State.OPEN, self.state
-        assert len(payload) <= self.limit_bytes, (len(payload), self.limit_bytes)
-        return frame_header(payload), payload
+        pieces: list[bytes] = []
+        for payload in payloads:
+            assert len(payload) <= self.limit_bytes, (len(payload), self.limit_bytes)
+            pieces.append(frame_header(payload))
+            pieces.append(payload)
+        stream = b"".join(pieces)
+        return stream if self._session is None else self._session.seal(stream)
 
     def data_to_send(self) -> bytes:
-        """Return the bytes of greetings and refusals that must be written now, and forget them."""
+        """Return what the link has to say by itself and must be written now, and forget it."""
         waiting = bytes(self._to_send)
         self._to_send.clear()
         return waiting
+
+    @property
+    def _is_closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    # The handshake
+
+    def _secure(self, frame: bytes, events: list[Event]) -> None:
+        """Take the first frame of a peer that ought to have the password."""
+        said = decode_first_frame(frame)
+        if not isinstance(said, Handshake):
+            events.append(self._part(said))
+        elif self.side == "dialer":
+            assert self._handshake is not None, self.state
+            self._handshake.read_second(said.message)
+            self._begin_records(self._handshake.session(dialled=True))
+            self.state = State.GREETING
+            assert self.dialled is not None
+            self._say_hello(self.dialled)
+        else:
+            assert self._keys is not None
+            accepted = self._keys.accept(handshake_head(), said.message)
+            if accepted is None:
+                self._refuse(WRONG_PASSWORD)
+                events.append(Refused(reason=WRONG_PASSWORD, by_peer=False, address=None))
+                return
+            answer, session = accepted
+            self._queue(encode_handshake(answer))
+            self._begin_records(session)
+            self.state = State.SECURING
+
+    def _begin_records(self, session: "cipher.Session") -> None:
+        self._session = session
+        self._handshake = None
+        # Who only replays a first message has no more of this node's memory than any stranger.
+        self._decoder.limit_bytes = _HELLO_RECORD_BYTES
+
+    def _take_record(self, record: bytes, events: list[Event]) -> None:
+        assert self._session is not None, self.state
+        for frame in self._inner.receive(self._session.open(record)):
+            events.append(self._take_frame(frame))
+            if self._is_closed:
+                return
+
+    def _part(self, said: Hello | Refusal | Handshake | OtherVersion) -> Refused:
+        """Close: one side has a password, the other has none, or they have other versions."""
+        in_clear = self._keys is not None
+        if isinstance(said, Refusal):
+            self.state = State.CLOSED
+            return Refused(
+                reason=said.reason, by_peer=True, address=self.dialled, in_clear=in_clear
+            )
+        reason = reason_to_part(said, has_password=in_clear, dialled=self.side == "dialer")
+        assert reason is not None, said
+        self._refuse(reason)
+        return Refused(reason=reason, by_peer=False, address=self.dialled)
+
+    # The greeting
 
     def _take_frame(self, frame: bytes) -> Event:
         if self.state is State.OPEN:
@@ -185,6 +289,10 @@ class Link:
             self.state = State.CLOSED
             address = self.dialled if self.peer is None else self.peer.address
             return Refused(reason=said.reason, by_peer=True, address=address)
+        if isinstance(said, Handshake):
+            if self._keys is not None:
+                raise ProtocolError("the peer begins a handshake a second time")
+            return self._part(said)
         reason = reason_to_refuse(said, identity=self._identity, dialled=self.dialled)
         if reason is not None:
             self._refuse(reason)
@@ -208,16 +316,36 @@ class Link:
         assert self.peer is not None, self.state
         self.state = State.OPEN
         self.limit_bytes = min(self.peer.limit_bytes, self._identity.limit_bytes)
-        self._decoder.limit_bytes = self._identity.limit_bytes
+        if self._session is None:
+            self._decoder.limit_bytes = self._identity.limit_bytes
+        else:
+            self._decoder.limit_bytes = _RECORD_LIMIT_BYTES
+            self._inner.limit_bytes = self._identity.limit_bytes
+
+    def _say_hello(self, receiver: str) -> None:
+        identity = self._identity
+        hello = Hello(
+            cluster=identity.cluster,
+            address=identity.address,
+            dialled=receiver,
+            incarnation=identity.incarnation,
+            number=self._number,
+            limit_bytes=identity.limit_bytes,
+        )
+        self._queue(encode_hello(hello))
 
     def _queue(self, payload: bytes) -> None:
-        self._to_send += frame_header(payload) + payload
+        stream = frame_header(payload) + payload
+        self._to_send += stream if self._session is None else self._session.seal(stream)
 
     def _check(self) -> None:
         self._decoder._check()
+        self._inner._check()
         state = (self.side, self.state, self.peer)
         if self.state in (State.HEARD, State.OPEN):
             assert self.peer is not None, state
-        if self.state in (State.NEW, State.GREETING):
+        if self.state in (State.NEW, State.SECURING, State.GREETING):
             assert self.peer is None, state
-        assert len(self._to_send) <= 2 * (HELLO_LIMIT_BYTES + HEADER_BYTES), len(self._to_send)
+        if self.state in (State.GREETING, State.HEARD, State.OPEN):
+            assert (self._session is None) == (self._keys is None), state
+        assert len(self._to_send) <= 2 * (HEADER_BYTES + _HELLO_RECORD_BYTES), len(self._to_send)

@@ -17,6 +17,9 @@ restart. Its number grows with every hello, and a node knocks, or dials, only wh
 so a hello with a greater number than that of the link at hand proves that the peer has lost that
 link, however alive it looks from here; and one with a smaller number is merely late.
 
+With a password a link begins with a handshake (`link`, `cipher`), and all of the above holds for
+hellos that came sealed: others do not exist.
+
 A peer's bad bytes cost its link and one line in the log. What waits for a peer is bounded by
 `link_buffer_bytes`; beyond that, and without a link, `send` says False and Raft sends again.
 """
@@ -26,6 +29,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from ..config import Config, is_nameless
 from ..errors import ProtocolError
@@ -34,8 +38,12 @@ from .dialling import Dialler
 from .hello import Identity, dials, quoted
 from .link import Broken, Event, Greeted, Link, Refused, Side
 from .notices import Notices
+from .passwords import load_keys
 from .peers import Peers
 from .sockets import BACKLOG, let_go, listen, stop_accepting
+
+if TYPE_CHECKING:
+    from .cipher import Keys
 
 _log = logging.getLogger("syncstructs.net")
 
@@ -99,6 +107,8 @@ class Transport:
         self._dials = False
         self._closing = False
         self._closed = asyncio.Event()
+        # Derived by `start`, before which there is no connection.
+        self._keys: Keys | None = None
         self._dialler = Dialler(self, self._peers, config)
 
     # For the node
@@ -106,10 +116,15 @@ class Transport:
     async def start(self) -> None:
         """Listen on `Config.bind`, or the own address, and begin to dial.
 
+        With a password this takes some 0.3 s of another thread first, once per process.
+
         Raises:
             BindError: the address is in use, not of this machine, or its name does not resolve.
         """
         loop = asyncio.get_running_loop()
+        self._keys = await load_keys(self._config)
+        if self._closing:
+            return
         sockets = []
         if not is_nameless(self.address):
             sockets = await listen(self._config.bind or self.address)
@@ -258,7 +273,7 @@ class Transport:
     def _connection(self, side: Side, timeout: float, dialled: str | None = None) -> Connection:
         connection = Connection(
             self,
-            Link(side, identity=self._identity, dialled=dialled),
+            Link(side, identity=self._identity, dialled=dialled, keys=self._keys),
             greeting_timeout=max(timeout, 0.0),
             silence_timeout=self._config.connect_timeout,
             buffer_bytes=self._config.link_buffer_bytes,
@@ -396,7 +411,9 @@ class Transport:
         if not connection.link.dialled and event.address in self._peers.members and event.address:
             source = event.address
         if event.by_peer:
-            self.notice(source, f"{source} refused this node: {quoted(event.reason, 500)}")
+            doubt = " (in clear, so anybody may have said it)" if event.in_clear else ""
+            sentence = f"{source} refused this node{doubt}: {quoted(event.reason, 500)}"
+            self.notice(source, sentence)
         else:
             self.notice(source, f"refused a link with {source}: {event.reason}")
         connection.end("it was refused", flush=not event.by_peer)

@@ -6,6 +6,7 @@ fewer of them is a plan as well: that is how a failing run is made short.
 
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from importlib.util import find_spec
 from random import Random
 from typing import Any, Final
 
@@ -208,6 +209,9 @@ _RARE: Final = 0.12
 _UPGRADED: Final = 0.02
 """How often a plan of another profile has nodes go over to other releases."""
 
+_SEALED: Final = 0.25
+"""Of the plans with `framing`, where the extra `crypto` is installed."""
+
 PROFILES: Final = ("all", "network", "disk", "membership", "locks", "upgrades", "calm")
 
 
@@ -258,7 +262,8 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
         plan = _with_members(random, plan)
     if profile == "calm":
         return plan
-    return _with_upgrades(_with_throttle(_with_rarity(plan)), often=profile == "upgrades")
+    plan = _with_upgrades(_with_throttle(_with_rarity(plan)), often=profile == "upgrades")
+    return _with_password(plan)
 
 
 def _with_throttle(plan: Plan) -> Plan:
@@ -299,6 +304,15 @@ def _with_upgrades(plan: Plan, *, often: bool) -> Plan:
         observers=plan.observers or (random.choice((0, 0, 0, 1, 2)) if often else 0),
         faults=tuple(faults),
     )
+
+
+def _with_password(plan: Plan) -> Plan:
+    """Return the plan, or now and then, where links are real, one whose nodes have a password."""
+    random = Random(f"{plan.seed}/password")
+    if not plan.framing or random.random() >= _SEALED or find_spec("cryptography") is None:
+        return plan
+    settings = plan.settings | {"password": "known to all who read this"}
+    return msgspec.structs.replace(plan, settings=settings)
 
 
 def _with_rarity(plan: Plan) -> Plan:

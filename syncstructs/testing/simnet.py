@@ -8,8 +8,9 @@ A connection is made, carries messages both ways in order, and breaks, as one of
 network may do to it is drawn or told: delay, a narrow bandwidth, a direction that is cut (what is
 sent waits, and arrives late or is lost with the connection), a reset, a peer that vanished without
 a word. `framing` runs every byte through the real `net.link.Link`, greeting included, in pieces
-of any size, so that a break comes in mid-frame; without it whole payloads are handed over, which is
-cheaper. `datagrams` goes beyond TCP: messages of a connection are lost, doubled and overtaken.
+of any size, so that a break comes in mid-frame, and sealed where the nodes have a password; without
+it whole payloads are handed over, which is cheaper. `datagrams` goes beyond TCP: messages of a
+connection are lost, doubled and overtaken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from hashlib import sha256
 from math import log
 from random import Random
 from typing import TYPE_CHECKING
@@ -24,10 +26,11 @@ from zlib import crc32
 
 from ..config import Config
 from ..net.hello import Identity, dials
-from ..net.link import Broken, FrameReceived, Greeted, Link, Refused
+from ..net.link import Broken, FrameReceived, Greeted, Link, Refused, State
 from ..net.transport import frame_limit_bytes
 
 if TYPE_CHECKING:
+    from ..net.cipher import Keys
     from .hosts import Life
     from .schedule import Schedule
 
@@ -119,6 +122,22 @@ class SimNetwork:
     def is_cut(self, sender: str, receiver: str) -> bool:
         """Return whether nothing gets through from `sender` to `receiver`."""
         return (sender, receiver) in self._cut
+
+    def keys(self, config: Config) -> Keys | None:
+        """Return what links of a node with `config` are sealed with; what they hide is no secret.
+
+        As if passwords were long and by chance: nothing makes them dear to guess.
+        """
+        if not self.framing or config.password is None:
+            return None
+        # The package that it needs is there if there is a password.
+        from ..net.cipher import Keys
+
+        psks = [
+            sha256(f"{config.cluster}/{password}".encode()).digest()
+            for password in (config.password, *config.accepted_passwords)
+        ]
+        return Keys(psks[0], psks[1:], self.random.randbytes)
 
     @property
     def has_cuts(self) -> bool:
@@ -244,6 +263,7 @@ class SimLinks:
             incarnation=incarnation,
             limit_bytes=frame_limit_bytes(config),
         )
+        self.keys = network.keys(config)
         self._network = network
 
     async def start(self) -> None:
@@ -345,8 +365,12 @@ class Connection:
                 self._network.schedule.at(when, end.life.execute, self._up, end, lane.sender)
             return
         links = self._links
-        links[dialer.address] = Link("dialer", identity=dialer.identity, dialled=acceptor.address)
-        links[acceptor.address] = Link("acceptor", identity=acceptor.identity)
+        links[dialer.address] = Link(
+            "dialer", identity=dialer.identity, dialled=acceptor.address, keys=dialer.keys
+        )
+        links[acceptor.address] = Link(
+            "acceptor", identity=acceptor.identity, keys=acceptor.keys
+        )
         links[dialer.address].greet(self._network.connection_count)
         self._flush(dialer)
 
@@ -367,7 +391,7 @@ class Connection:
         if lane.held_bytes > lane.end.buffer_bytes:
             return False
         if network.framing:
-            payload = b"".join(self._links[sender].frame(payload))
+            payload = self._links[sender].frames((payload,))
         self._transmit(lane, payload)
         return True
 
@@ -472,14 +496,13 @@ class Connection:
         if self.broken or end.over:
             return
         link = self._links[end.address]
-        greets = False
+        greets = link.state is not State.OPEN
         for event in link.receive(piece):
             if isinstance(event, FrameReceived):
                 end.on_frame(sender, event.payload)
             elif isinstance(event, Greeted):
                 if link.side == "acceptor":
                     link.greet(self._network.connection_count)
-                greets = True
                 self._up(end, sender)
             else:
                 assert isinstance(event, Refused | Broken)

@@ -85,7 +85,7 @@ def test_an_open_link_delivers_what_was_framed_however_it_is_cut(payloads, from_
     source, target = both.dialer, both.acceptor
     if not from_dialer:
         source, target = target, source
-    stream = b"".join(b"".join(source.frame(payload)) for payload in payloads)
+    stream = source.frames(payloads)
     events = []
     for size in sizes:
         events += target.receive(stream[:size])
@@ -100,7 +100,7 @@ def test_frames_may_follow_the_acceptors_hello_in_one_piece():
     both.carry(both.dialer, both.acceptor)
     both.acceptor.greet(1)
     large = b"x" * LIMIT
-    stream = both.acceptor.data_to_send() + b"".join(both.acceptor.frame(large))
+    stream = both.acceptor.data_to_send() + both.acceptor.frames([large])
     assert both.dialer.receive(stream)[1:] == [FrameReceived(large)]
 
 
@@ -219,7 +219,7 @@ def test_a_stranger_is_held_to_the_size_of_a_hello_and_a_greeted_peer_to_the_lim
 
 def test_the_good_frames_before_the_bad_one_are_delivered():
     both, _, _ = opened()
-    stream = b"".join(both.dialer.frame(b"good")) + frame_header(bytes(LIMIT + 1))
+    stream = both.dialer.frames([b"good"]) + frame_header(bytes(LIMIT + 1))
     good, bad = both.acceptor.receive(stream)
     assert good == FrameReceived(b"good")
     assert isinstance(bad, Broken)
@@ -308,6 +308,6 @@ def test_no_message_is_taken_for_a_refusal_after_the_first_frame():
     both, _, _ = opened()
     refusal = encode_refusal("x")
     assert is_refusal(refusal)
-    both.acceptor.receive(b"".join(both.dialer.frame(b"first")))
-    events = both.acceptor.receive(b"".join(both.dialer.frame(refusal)))
+    both.acceptor.receive(both.dialer.frames([b"first"]))
+    events = both.acceptor.receive(both.dialer.frames([refusal]))
     assert events == [FrameReceived(refusal)]
