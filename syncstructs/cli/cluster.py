@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..config import parse_address
 from ..errors import ConfigError
-from .console import AnyOf, ConsoleError
+from .console import PASSWORD_VARIABLE, AnyOf, ConsoleError, keys_for
 from .formats import number_from, plain, table
 from .pictures import headline, leader_of, rows, statuses
 
@@ -52,6 +52,19 @@ def add_where(parser: argparse.ArgumentParser) -> None:
         help="whom to ask, as it calls itself; of several, the first that is there")  # fmt: skip
     add("--cluster", default="syncstructs", metavar="NAME",
         help="Config.cluster of the nodes (default: %(default)s)")  # fmt: skip
+    add("--password-file", metavar="FILE",
+        help=f"holds Config.password of the nodes, if they have one and {PASSWORD_VARIABLE} is not"
+        " set to it")  # fmt: skip
+
+
+def reach(options: argparse.Namespace, addresses: list[str] | None = None) -> AnyOf:
+    """Return who is to be asked, by the options of `add_where`.
+
+    Raises:
+        ConsoleError: the password cannot be read.
+    """
+    keys = keys_for(options.cluster, options.password_file)
+    return AnyOf(addresses or options.node, cluster=options.cluster, keys=keys)
 
 
 def _add(
@@ -68,8 +81,9 @@ def _add(
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
     def run_with_link(options: argparse.Namespace) -> int:
-        asked = AnyOf(options.node, cluster=options.cluster)
+        asked: AnyOf | None = None
         try:
+            asked = reach(options)
             return run(options, asked)
         except _WrongUsage as error:
             parser.error(str(error))
@@ -77,7 +91,8 @@ def _add(
             print(f"syncstructs {name}: {plain(str(error))}", file=sys.stderr)
             return 1
         finally:
-            asked.close()
+            if asked is not None:
+                asked.close()
 
     parser.set_defaults(run=run_with_link)
     return parser
@@ -141,7 +156,7 @@ def _transfer(options: argparse.Namespace, asked: AnyOf) -> int:
 def _snapshot(options: argparse.Namespace, asked: AnyOf) -> int:
     taken: dict[str, int | None] = {}
     for address in options.node:
-        one = AnyOf([address], cluster=options.cluster)
+        one = reach(options, [address])
         try:
             taken[address] = one.ask("snapshot", {}, options.timeout)
         except ConsoleError as error:

@@ -7,20 +7,27 @@ answer. Whatever else comes over the link is not for it, and is ignored.
 
 import itertools
 import json
+import os
 import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Protocol, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from ..config import parse_address
-from ..errors import ProtocolError
+from ..config import Config, parse_address
+from ..errors import ConfigError, ProtocolError
 from ..net.hello import Identity
 from ..net.link import Broken, FrameReceived, Greeted, Link, Refused
+from ..net.passwords import derive_keys
 from ..raft.messages import Answer, Inquiry
 from ..raft.wire import decode, encode
 
+if TYPE_CHECKING:
+    from ..net.cipher import Keys
+
+PASSWORD_VARIABLE: Final = "SYNCSTRUCTS_PASSWORD"
 _LIMIT_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 64 * 1024
 _CONNECT_SECONDS: Final = 3.0
@@ -51,11 +58,38 @@ def console_name() -> str:
     return f"console-{secrets.token_hex(8)}"
 
 
+def keys_for(cluster: str, password_file: str | None) -> "Keys | None":
+    """Return the keys of a cluster whose password is in that file, or else in the environment.
+
+    None: it is nowhere, so the nodes have none. The end of the file's last line does not count.
+
+    Raises:
+        ConsoleError: the file cannot be read, or holds no password.
+    """
+    password = os.environ.get(PASSWORD_VARIABLE) or None
+    if password_file is not None:
+        try:
+            password = Path(password_file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConsoleError(f"--password-file {password_file!r}: {error}") from None
+    try:
+        return derive_keys(Config(cluster=cluster, password=password))
+    except ConfigError as error:
+        raise ConsoleError(str(error)) from None
+
+
 class Console:
     """A link to one node. One inquiry at a time; no threads."""
 
-    def __init__(self, address: str, *, cluster: str, timeout: float = _CONNECT_SECONDS) -> None:
-        """Dial the node; `address` is what it calls itself.
+    def __init__(
+        self,
+        address: str,
+        *,
+        cluster: str,
+        timeout: float = _CONNECT_SECONDS,
+        keys: "Keys | None" = None,
+    ) -> None:
+        """Dial the node; `address` is what it calls itself, `keys` are those of its cluster.
 
         Raises:
             ConsoleError: it cannot be reached, or refuses the link.
@@ -67,7 +101,7 @@ class Console:
             cluster=cluster, address=console_name(), incarnation=secrets.randbits(63),
             limit_bytes=_LIMIT_BYTES,
         )  # fmt: skip
-        self._link = Link("dialer", identity=identity, dialled=self.address)
+        self._link = Link("dialer", identity=identity, dialled=self.address, keys=keys)
         host, port = parse_address(self.address)
         try:
             self._socket = socket.create_connection((host, port), timeout)
@@ -128,6 +162,7 @@ class Console:
         self._write(self._link.data_to_send(), deadline)
         while not self._link.limit_bytes:
             self._read(deadline, f"{self.address} has not answered the greeting")
+            self._write(self._link.data_to_send(), deadline)
 
     def _write(self, words: bytes, deadline: float) -> None:
         self._socket.settimeout(max(0.01, deadline - time.monotonic()))
@@ -165,9 +200,12 @@ def _reason(error: OSError) -> str:
 class AnyOf:
     """The first of several nodes that can be reached; another one once that is gone."""
 
-    def __init__(self, addresses: Sequence[str], *, cluster: str) -> None:
+    def __init__(
+        self, addresses: Sequence[str], *, cluster: str, keys: "Keys | None" = None
+    ) -> None:
         self._addresses = list(addresses)
         self._cluster = cluster
+        self._keys = keys
         self._console: Console | None = None
 
     @property
@@ -186,7 +224,7 @@ class AnyOf:
         why = []
         for address in self._addresses:
             try:
-                self._console = Console(address, cluster=self._cluster)
+                self._console = Console(address, cluster=self._cluster, keys=self._keys)
                 return self._console
             except ConsoleError as error:
                 why.append(str(error))

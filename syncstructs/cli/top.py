@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from .cluster import add_where
+from .cluster import add_where, reach
 from .console import AnyOf, ConsoleError
 from .formats import count, number_from, plain
 from .pictures import Rates, Seen, headline, largest_objects, rows, spark, statuses
@@ -47,7 +47,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     """Show until interrupted; return 0, or 1 if the last look found nobody."""
-    asked = AnyOf(options.node, cluster=options.cluster)
+    try:
+        asked = reach(options)
+    except ConsoleError as error:
+        print(f"syncstructs top: {plain(str(error))}", file=sys.stderr)
+        return 1
     live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rates, number, found = Rates(), 0, True
     try:

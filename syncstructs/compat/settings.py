@@ -28,10 +28,10 @@ _CARRIED_OVER = {
     "connectionRetryTime": "reconnect_interval_max",
     "logCompactionMinEntries": "snapshot_log_entries",
     "logCompactionBatchSize": "chunk_bytes",
+    "password": "password",
 }
 
 _REFUSED = {
-    "password": "there is no encryption yet; leave it out on a network you trust",
     "dynamicMembershipChange": "the members are fixed; give all of them the same addresses, or use"
     " syncstructs.Node, which has set_members",
     "onStateChanged": "it would never be called; ask _isLeader(), and getStatus()['state']",
@@ -77,6 +77,7 @@ _DEFAULTS: dict[str, object] = {
     "journalFile": None,
     "fullDumpFile": None,
     "onReady": None,
+    "password": None,
     "useFork": True,
 }
 

@@ -630,7 +630,7 @@ def made(conf=None, consumers=()):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("password", "secret"),
+        ("password", "too short"),
         ("dynamicMembershipChange", True),
         ("onStateChanged", print),
         ("onCodeVersionChanged", print),

@@ -253,9 +253,9 @@ class FakeLink:
     def __init__(self):
         self.asked = []
 
-    def frame(self, payload):
-        self.asked.append(decode(payload))
-        return b"", payload
+    def frames(self, payloads):
+        self.asked += map(decode, payloads)
+        return b"".join(payloads)
 
 
 class FakeSocket:
@@ -317,7 +317,7 @@ def test_what_changes_something_is_asked_once_and_what_looks_of_all(monkeypatch)
     asked = []
 
     class Failing:
-        def __init__(self, address, *, cluster):
+        def __init__(self, address, *, cluster, keys):
             self.address = address
 
         def ask(self, verb, arguments, timeout):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 
 from syncstructs.config import Config
 from syncstructs.net.transport import Transport
@@ -29,9 +30,13 @@ class Member:
     """A transport whose callbacks are remembered, and can be waited for."""
 
     incarnations = 0
+    password = None
+    """What all of them have, whatever their settings say otherwise; see the fixture `wire`."""
 
     def __init__(self, address, peers, config=FAST, on_frame=None, incarnation=None):
         Member.incarnations += 1
+        if Member.password is not None:
+            config = replace(config, password=Member.password)
         self.events = []
         self.changed = asyncio.Event()
         self.transport = Transport(

@@ -4,7 +4,7 @@ import asyncio
 import gc
 
 import pytest
-from transports import PATIENCE
+from transports import PATIENCE, Member
 
 try:
     import uvloop
@@ -34,3 +34,9 @@ def run(request):
         assert complaints == []
 
     return run_in_loop
+
+
+@pytest.fixture(params=[None, "a password of no account"], ids=["plain", "sealed"])
+def wire(request, monkeypatch):
+    """Let all members of a test have no password, and then the same one."""
+    monkeypatch.setattr(Member, "password", request.param)

@@ -7,11 +7,15 @@ import pytest
 
 from syncstructs.config import Config
 from syncstructs.testing.hosts import Host, Watcher
+from syncstructs.testing.plans import draw_plan
+from syncstructs.testing.runs import Run
 from syncstructs.testing.schedule import Schedule
 from syncstructs.testing.simnet import SimNetwork
 
 A, B, C = "a:1", "b:1", "c:1"
-framed_or_not = pytest.mark.parametrize("framing", [False, True], ids=["payloads", "framing"])
+framed_or_not = pytest.mark.parametrize(
+    "framing", [False, True, "sealed"], ids=["payloads", "framing", "sealed"]
+)
 
 
 class Lan:
@@ -19,7 +23,9 @@ class Lan:
 
     def __init__(self, *addresses, framing=False, seed=1):
         self.schedule = Schedule()
-        self.network = SimNetwork(self.schedule, Random(seed), framing=framing)
+        self.network = SimNetwork(self.schedule, Random(seed), framing=bool(framing))
+        password = "known to all who read this" if framing == "sealed" else None
+        self.config = Config(password=password)
         self.events = []
         self.links = {}
         self.hosts = {
@@ -41,7 +47,7 @@ class Lan:
         links = self.links[address] = life.network(
             address=address,
             peers=peers,
-            config=Config(),
+            config=self.config,
             incarnation=life.id,
             on_frame=lambda peer, payload: note((address, "frame", peer, payload)),
             on_link_up=lambda peer: note((address, "up", peer)),
@@ -234,3 +240,30 @@ def test_the_same_seed_makes_the_same_run():
     assert first == run(1)
     assert first != run(2)
     assert len(first[0]) > 100
+
+
+def test_what_is_sent_over_sealed_links_arrives_and_is_the_same_in_every_run():
+    traces = []
+    for _ in range(2):
+        lan = Lan(A, B, framing="sealed")
+        one, other = lan.start(A, B), lan.start(B, A)
+        lan.run()
+        sent = [b"%d" % number * 1000 for number in range(20)]
+        assert all(one.send(B, payload) and other.send(A, payload) for payload in sent)
+        lan.run()
+        for there, back in ((A, B), (B, A)):
+            frames = [e[3] for e in lan.events if e[:3] == (there, "frame", back)]
+            assert frames == sent
+        assert all(c._links[A]._session for c in one.connections.values())
+        traces.append((lan.network.trace, lan.schedule.now))
+    assert traces[0] == traces[1]
+
+
+def test_now_and_then_the_nodes_of_a_plan_have_a_password_and_its_runs_are_as_all():
+    plans = (draw_plan(seed) for seed in range(10_000))
+    plan = next(plan for plan in plans if plan.settings.get("password") and plan.chaos < 10)
+    assert plan.framing
+    runs = [Run(plan), Run(plan)]
+    for run in runs:
+        run.go()
+    assert runs[0].simulation.network.trace == runs[1].simulation.network.trace
