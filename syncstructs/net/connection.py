@@ -111,7 +111,11 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, count: int) -> None:
         if self.has_ended:
             return
-        for event in self.link.receive(self._input[:count]):
+        events = self.link.receive(self._input[:count])
+        if self.peer is None and not self.link.is_whole:
+            # Who greets and errs in one breath is not greeted back: the link could not say it.
+            del events[:-1]
+        for event in events:
             if type(event) is FrameReceived:
                 self._owner.framed(self, event.payload)
             else:
@@ -263,7 +267,10 @@ class Connection(asyncio.BufferedProtocol):
             self.settled.set_result(None)
 
     def _drain(self) -> None:
-        while self._queue and not (self._paused or self._holding or self.has_ended):
+        # What ended the link may still be on its way to the owner, behind good frames.
+        while self._queue and self.link.is_whole:
+            if self._paused or self._holding or self.has_ended:
+                return
             assert self._stream is not None
             payloads: list[bytes] = []
             size = 0

@@ -146,6 +146,11 @@ class Link:
         # The acceptor hears of a refusal by the dialer only when its own hello is on the way.
         self._may_be_refused = True
 
+    @property
+    def is_whole(self) -> bool:
+        """Return whether neither side has ended it."""
+        return self.state is not State.CLOSED
+
     def greet(self, number: int) -> None:
         """Send this side's hello, once the peer is secure; for the acceptor that takes the link."""
         self._number = number
@@ -187,7 +192,7 @@ class Link:
                     self._secure(frame, events)
                 else:
                     self._take_record(frame, events)
-                if self._is_closed:
+                if not self.is_whole:
                     break
         except ProtocolError as error:
             self.state = State.CLOSED
@@ -213,10 +218,6 @@ class Link:
         waiting = bytes(self._to_send)
         self._to_send.clear()
         return waiting
-
-    @property
-    def _is_closed(self) -> bool:
-        return self.state is State.CLOSED
 
     # The handshake
 
@@ -254,7 +255,7 @@ class Link:
         assert self._session is not None, self.state
         for frame in self._inner.receive(self._session.open(record)):
             events.append(self._take_frame(frame))
-            if self._is_closed:
+            if not self.is_whole:
                 return
 
     def _part(self, said: Hello | Refusal | Handshake | OtherVersion) -> Refused:

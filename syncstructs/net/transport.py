@@ -173,7 +173,7 @@ class Transport:
         """
         known = self._peers.get(peer)
         connection = known.connection if known is not None else None
-        if connection is None:
+        if connection is None or not connection.link.is_whole:
             return False
         if len(payload) > connection.link.limit_bytes:
             self.notice(

@@ -340,6 +340,52 @@ def test_garbage_costs_only_its_own_connection(run, caplog):
     run(main)
 
 
+def test_who_greets_and_errs_in_one_breath_costs_only_its_own_connection(run, caplog):
+    """The hello is good, and the link is closed by the time that anybody could answer it."""
+
+    async def main():
+        own, peer = addresses(2)
+        async with Member(own, [peer]) as member:
+            hello = encode_hello(
+                Hello(
+                    cluster=FAST.cluster, address=peer, dialled=own, incarnation=1, number=1,
+                    limit_bytes=100,
+                )
+            )  # fmt: skip
+            for junk in (b"early", encode_hello.__doc__.encode(), bytes(5000)):
+                reader, writer = await dialled_by_hand(own)
+                writer.write(frame_header(hello) + hello + frame_header(junk) + junk)
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+                writer.close()
+            assert member.events == []
+
+    run(main)
+    assert lines(caplog, "closed a connection with host 127.0.0.1: a frame came before") == 1
+    assert "Traceback" not in caplog.text
+
+
+def test_an_answer_to_a_frame_before_the_one_that_breaks_the_link_is_dropped(run):
+    """Both came in one piece: the link is over while the callback of the first one runs."""
+
+    async def main():
+        names = addresses(2)
+        sent = []
+
+        def answer(peer, payload):
+            sent.append(left.transport.send(peer, b"answer"))
+
+        left = Member(names[0], names, on_frame=answer)
+        async with left, Member(names[1], names) as right:
+            await right.until_linked(names[0])
+            stream = right.transport._peers[names[0]].connection._stream
+            stream.write(frame_header(b"good") + b"good" + b"\xff" * 4)
+            await left.until(lambda: ("down", names[1]) in left.events)
+        assert sent == [False]
+
+    run(main)
+
+
 @pytest.mark.usefixtures("wire")
 def test_a_frame_over_the_limit_costs_the_link_which_comes_back(run, caplog):
     async def main():
