@@ -10,6 +10,10 @@ Faults of a flow: `delay`; `stall` (bytes wait, as behind a partition that heals
 vanish, as towards a machine that was switched off: the other direction lives on); `reset` (RST to
 both ends, at once); `truncate` (the next bytes are cut in the middle, then the end); `hold` (new
 connections wait, and are let through in reverse order by `release`).
+
+Members with a password do not say who they are: their connections come from `UNKNOWN`. A `meddler`
+sees every frame of every connection, and says what is to arrive in its place. With `recording`, all
+that passes is kept.
 """
 
 from __future__ import annotations
@@ -23,17 +27,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from syncstructs.cli.processes import LocalCluster, free_addresses
 from syncstructs.config import parse_address
 from syncstructs.errors import ProtocolError
 from syncstructs.net.frames import HEADER_BYTES
-from syncstructs.net.hello import HELLO_LIMIT_BYTES, Hello, decode_first_frame
+from syncstructs.net.hello import HELLO_LIMIT_BYTES, Handshake, Hello, decode_first_frame
 
 CHUNK_BYTES = 65_536
 CHUNKS_KEPT = 64
 """Chunks on their way in one direction of a connection; then TCP's own back pressure sets in."""
+
+UNKNOWN = "?"
+"""Who dials a connection whose hello cannot be read here."""
 
 Flow = tuple[str, str]
 _RST = struct.pack("ii", 1, 0)
@@ -61,6 +68,16 @@ class Condition:
             self.open.set()
 
 
+class Meddler(Protocol):
+    """What sits between; all in the thread of the proxies."""
+
+    def meddle(self, connection: Connection, sender: str, frame: bytes) -> list[bytes]:
+        """Return what arrives in place of a frame of the "dialer" or the "acceptor".
+
+        A frame is its header and its payload; what is returned may be any bytes.
+        """
+
+
 class Connection:
     """One connection through a proxy: two sockets, and a pump in each direction."""
 
@@ -68,6 +85,8 @@ class Connection:
         self.source = ""
         self.target = target
         self.writers = [client]
+        self.kept: dict[str, list[bytes]] = {"dialer": [], "acceptor": []}
+        """What came from each side, in pieces, if there is a recording."""
         self.lossy = False
         """Whether bytes of it are missing, so that it must not live on after a fault."""
         self.task = asyncio.current_task()
@@ -91,8 +110,18 @@ class Connection:
 class Proxies:
     """The proxies of a cluster: `routes` maps advertised addresses to where members listen."""
 
-    def __init__(self, routes: Mapping[str, str], *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, str],
+        *,
+        seed: int = 0,
+        meddler: Meddler | None = None,
+        recording: bool = False,
+    ) -> None:
         self.routes = dict(routes)
+        self.recorded: list[Connection] | None = [] if recording else None
+        """All connections there ever were."""
+        self._meddler = meddler
         self.counts: Counter[str] = Counter()
         """What happened: connections, resets, truncated, swallowed_bytes, reordered."""
         self._random = random.Random(seed)
@@ -250,6 +279,8 @@ class Proxies:
     ) -> None:
         connection = Connection(target, writer)
         self._connections.add(connection)
+        if self.recorded is not None:
+            self.recorded.append(connection)
         self.counts["connections"] += 1
         try:
             await self._carry(connection, reader)
@@ -274,8 +305,8 @@ class Proxies:
         client = connection.writers[0]
         there, back = connection.flows()
         pumps = [
-            self._pump(connection, there, reader, far_writer, greeting),
-            self._pump(connection, back, far_reader, client, b""),
+            self._pump(connection, "dialer", there, reader, far_writer, greeting),
+            self._pump(connection, "acceptor", back, far_reader, client, b""),
         ]
         # When one direction ends the other has nobody to answer: members never half-close.
         tasks = [asyncio.ensure_future(pump) for pump in pumps]
@@ -289,6 +320,7 @@ class Proxies:
     async def _pump(
         self,
         connection: Connection,
+        sender: str,
         flow: Flow,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
@@ -299,11 +331,18 @@ class Proxies:
         chunks: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS_KEPT)
 
         async def read() -> None:
-            piece = first or await reader.read(CHUNK_BYTES)
+            piece = first or await self._next_piece(reader)
             while piece:
-                wait = condition.delay + self._random.uniform(0, condition.jitter)
-                await chunks.put((self._loop.time() + wait, piece))
-                piece = await reader.read(CHUNK_BYTES)
+                if self.recorded is not None:
+                    connection.kept[sender].append(piece)
+                pieces = [piece]
+                if self._meddler is not None:
+                    pieces = self._meddler.meddle(connection, sender, piece)
+                for one in pieces:
+                    if one:
+                        wait = condition.delay + self._random.uniform(0, condition.jitter)
+                        await chunks.put((self._loop.time() + wait, one))
+                piece = await self._next_piece(reader)
             await chunks.put((self._loop.time() + condition.delay, b""))
 
         reading = asyncio.ensure_future(read())
@@ -318,6 +357,16 @@ class Proxies:
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
+
+    async def _next_piece(self, reader: asyncio.StreamReader) -> bytes:
+        """Return a frame for the meddler, or else what there is; empty at the end."""
+        if self._meddler is None:
+            return await reader.read(CHUNK_BYTES)
+        try:
+            header = await reader.readexactly(HEADER_BYTES)
+            return header + await reader.readexactly(int.from_bytes(header, "big"))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
 
     async def _write(
         self,
@@ -354,7 +403,7 @@ class Proxies:
 
 
 async def read_greeting(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    """Return who dials, and the bytes that said so.
+    """Return who dials, or `UNKNOWN`, and the first bytes.
 
     Raises:
         ProtocolError: it is no hello; nobody but members ought to dial here.
@@ -365,16 +414,18 @@ async def read_greeting(reader: asyncio.StreamReader) -> tuple[str, bytes]:
         raise ProtocolError(f"a hello of {size} bytes")
     payload = await reader.readexactly(size)
     hello = decode_first_frame(payload)
+    if isinstance(hello, Handshake):
+        return UNKNOWN, header + payload
     if not isinstance(hello, Hello):
         raise ProtocolError(f"not a hello but {hello}")
     return hello.address, header + payload
 
 
-def route_through(cluster: LocalCluster, *, seed: int = 0) -> Proxies:
+def route_through(cluster: LocalCluster, *, seed: int = 0, **options: Any) -> Proxies:
     """Return proxies for a cluster that was not started yet; its members then listen elsewhere."""
     taken = [setup.address for setup in cluster.setups]
     spare = [address for address in free_addresses(2 * len(taken)) if address not in taken]
     routes = dict(zip(taken, spare, strict=False))
     for setup in cluster.setups:
         setup.config["bind"] = routes[setup.address]
-    return Proxies(routes, seed=seed)
+    return Proxies(routes, seed=seed, **options)
