@@ -56,8 +56,8 @@ else:
 users = ReplDict()
 with Node(free_addresses(1)[0], consumers={"users": users}):
     users["ann"] = 7
-import syncstructs.testing.plans as plans
-assert not any(plans.draw_plan(n).settings.get("password") for n in range(300))
+from syncstructs.testing.plans import draw_plan
+assert not any(draw_plan(n).settings.get("password") for n in range(300))
 assert not any(name.startswith("cryptography.") for name in sys.modules)
 print("done")
 """
