@@ -666,6 +666,7 @@ def test_settings_with_a_meaning_reach_the_node(tmp_path, recwarn):
         logCompactionBatchSize=2000,
         fullDumpFile=str(tmp_path / "dump"),
         useFork=False,
+        password="of twelve characters or more",
     )
     node = made(conf, [compat.ReplLockManager(4), compat.ReplLockManager(autoUnlockTime=6)])
     config = node._syncstructs.node._engine.config
@@ -673,6 +674,7 @@ def test_settings_with_a_meaning_reach_the_node(tmp_path, recwarn):
     assert (config.election_timeout_min, config.election_timeout_max) == (1.0, 1.4)
     assert config.heartbeat_interval == 0.1
     assert config.max_pending_calls == 7
+    assert config.password == "of twelve characters or more"
     assert config.append_bytes == 1000
     assert config.reconnect_interval_max == 0.5
     assert config.snapshot_log_entries == 10
