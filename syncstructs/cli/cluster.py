@@ -53,8 +53,7 @@ def add_where(parser: argparse.ArgumentParser) -> None:
     add("--cluster", default="syncstructs", metavar="NAME",
         help="Config.cluster of the nodes (default: %(default)s)")  # fmt: skip
     add("--password-file", metavar="FILE",
-        help=f"holds Config.password of the nodes, if they have one and {PASSWORD_VARIABLE} is not"
-        " set to it")  # fmt: skip
+        help=f"file with Config.password of the nodes (or {PASSWORD_VARIABLE})")  # fmt: skip
 
 
 def reach(options: argparse.Namespace, addresses: list[str] | None = None) -> AnyOf:

@@ -152,17 +152,22 @@ def test_a_man_in_the_middle_can_cut_links_and_nothing_else(seed):
     ):
         cluster.start()
         villain.at_work = True
-        count = 0
+        count, written = 0, {}
         deadline = time.monotonic() + 100
         while len(villain.counts) < len(villain.KINDS) or sum(villain.counts.values()) < 60:
             hit(cluster, 1)
             count += 3
+            value = f"{count} " * 100
+            cluster.alive[count % 3].call("users", "set", str(count), value, within=60)
+            written[str(count)] = value
             assert time.monotonic() < deadline, villain.counts
         villain.at_work = False
         hit(cluster, 3)
         count += 9
         check_total(cluster, count)
         assert len(cluster.alive) == 3
+        for member in cluster:
+            assert {key: member.call("users", "get", key) for key in written} == written
         addresses = {setup.address for setup in cluster.setups}
         for status in cluster.statuses().values():
             assert set(status["members"]) == addresses
