@@ -313,12 +313,12 @@ class Engine:
         self.wake()
 
     def _on_progress(self, progress: Progress[Call]) -> None:
-        size = 0
-        for call, outcome in progress.ended:
-            size += len(call.command)
-            call.finish(outcome.value, outcome.error)
         if progress.ended:
-            self.calls.ended(len(progress.ended), size)
+            # Before anybody is told: who has a result may make the next call at once.
+            size_bytes = sum([len(call.command) for call, _ in progress.ended])
+            self.calls.ended(len(progress.ended), size_bytes)
+            for call, outcome in progress.ended:
+                call.finish(outcome.value, outcome.error)
         for request in progress.barriers:
             future = self._barriers.pop(request, None)
             if future is not None:

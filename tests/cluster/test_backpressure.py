@@ -167,6 +167,26 @@ def test_a_call_that_never_has_room_is_too_large(node_of):
         node.create("notes", ReplDict, {"long": b"x" * 3000})
 
 
+def test_who_has_a_result_has_room_for_the_next_call(node_of):
+    node = node_of()
+    hits = node.objects["hits"]
+    more = []
+
+    def another(future):
+        try:
+            more.append(hits.inc.submit())
+        except Busy as error:
+            more.append(error)
+
+    with nothing_applied(node):
+        futures = [hits.inc.submit() for _ in range(8)]
+        for future in futures:
+            future.add_done_callback(another)
+    for future in futures:
+        future.result(30)
+    assert [future.result(30) for future in more] == list(range(9, 17))
+
+
 def test_an_event_loop_of_the_callers_does_not_stand_still(node_of):
     node = node_of(when_busy="wait")
     hits = node.objects["hits"]

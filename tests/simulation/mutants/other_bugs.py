@@ -645,7 +645,7 @@ BUGS = (
         "Calls that ended count as pending.",
         (
             "node.engine:Engine._on_progress",
-            "self.calls.ended(len(progress.ended), size)",
+            "self.calls.ended(len(progress.ended), size_bytes)",
             "pass",
         ),
     ),
