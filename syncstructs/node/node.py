@@ -1,5 +1,6 @@
 """`Node`: a member of a cluster, in this process."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from contextvars import Token
@@ -42,6 +43,7 @@ from .verbs import take_snapshot, verbs_of
 from .versions import set_version
 from .world import current_world
 
+_log = logging.getLogger("syncstructs.node")
 R = TypeVar("R", bound=Replicated)
 Consumers = Mapping[str, Replicated] | Iterable[Replicated]
 
@@ -131,13 +133,15 @@ class Node:
                 attaching.append((name, engine.system("attach", *described)))
             engine.start_running()
         except BaseException:
-            # The objects may be attached to another node now, or to this one again.
-            for name, target in consumers.items():
-                if target._binding is not None and target._binding.port is engine:
-                    target._binding = None
-                    if name in initial:
-                        target.restore_state(decode(initial[name]))
-            engine.abort()
+            try:
+                # The objects may be attached to another node now, or to this one again.
+                for name, target in consumers.items():
+                    if target._binding is not None and target._binding.port is engine:
+                        target._binding = None
+                        if name in initial:
+                            _give_back(target, decode(initial[name]))
+            finally:
+                engine.abort()
             raise
         self._attached = engine.start(self._attach_all(attaching))
         self._ready = engine.start(self._become_ready())
@@ -665,6 +669,15 @@ def _named(consumers: Consumers | None) -> dict[str, Replicated]:
         if not isinstance(target, Replicated):
             raise ConfigError(f"consumer {name!r} is a {type(target).__name__}, not a Replicated")
     return named
+
+
+def _give_back(target: Replicated, state: Any) -> None:
+    """Let an object be what it was before a node was made with it that could not begin."""
+    try:
+        target.restore_state(state)
+    except Exception:
+        # Why the node could not begin is what its maker has to know.
+        _log.exception("%s refused the state that it had itself", type(target).__name__)
 
 
 def _check_observer(servers: set[str], config: Config) -> None:

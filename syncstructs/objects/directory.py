@@ -153,6 +153,7 @@ class Directory:
     """The table's objects: records, local instances, and instances that wait for their attach."""
 
     __slots__ = (
+        "_awaited",
         "_by_id",
         "_detached_bytes",
         "_offers",
@@ -178,6 +179,9 @@ class Directory:
         self.backlog_bytes = 0
         self._by_id: dict[int, Record] = {}
         self._offers: dict[str, tuple[Replicated, dict[str, Any]]] = {}
+        self._awaited: dict[str, tuple[Replicated, dict[str, Any]]] = {}
+        """Offers that were taken before the command was applied that this member attaches them by;
+        until then, what is dropped is offered again."""
 
     # Local instances
 
@@ -209,11 +213,16 @@ class Directory:
 
     def withdraw(self, name: str) -> None:
         """Take back an offer; without effect once the instance is attached."""
+        self._awaited.pop(name, None)
         offered = self._offers.pop(name, None)
         if offered is not None:
             offered[0]._binding = None
             if offered[0]._watch is not None:
                 offered[0]._watch.end()
+
+    def settle(self, name: str) -> None:
+        """Note that the command was applied by which this member attaches `name`."""
+        self._awaited.pop(name, None)
 
     def instances(self) -> Iterator[Replicated]:
         """Yield all instances that are attached here, or wait for it."""
@@ -252,7 +261,7 @@ class Directory:
             return None
         error = self._fill(record, target)
         if error is None:
-            del self._offers[record.name]
+            self._awaited[record.name] = self._offers.pop(record.name)
             self._embody(record, target)
             record.adopted = True
         return error
@@ -290,7 +299,7 @@ class Directory:
         del self._by_id[record.id]
         self.backlog_bytes -= sum(map(len, record.backlog))
         if record.live is not None:
-            _let_go(record, record.live)
+            self._let_go(record, record.live)
             del self.live[record.id]
             del self.live[record.name]
 
@@ -372,6 +381,8 @@ class Directory:
                 self._refill(record, old.live, image.pieces)
                 record.adopted = old.adopted
             else:
+                if old is not None and old.live is not None:
+                    self._offer_again(old, old.live)
                 record.state = _Stream(image.pieces, partial(again, record.id))
             error = self.add(record)
             if record.live is None:
@@ -382,7 +393,25 @@ class Directory:
         for old in former.values():
             now = self.records.get(old.name)
             if old.live is not None and (now is None or now.live is not old.live):
-                _let_go(old, old.live)
+                self._let_go(old, old.live)
+
+    def _let_go(self, record: Record, target: Replicated) -> None:
+        """Attach to nothing what stood for an object that the cluster has no longer."""
+        if self._offer_again(record, target):
+            return
+        # In this order: whoever finds no binding, in another thread, finds out why.
+        target._dropped = record.name
+        target._binding = None
+        if target._watch is not None:
+            target._watch.end()
+
+    def _offer_again(self, record: Record, target: Replicated) -> bool:
+        """Let an instance wait again if its own attach is yet to come, and will need it."""
+        name = record.name
+        if name in self._awaited:
+            self._offers[name] = self._awaited.pop(name)
+            target._binding = Binding(self._owner, name)
+        return name in self._offers and self._offers[name][0] is target
 
     # Giving an instance its state
 
@@ -536,6 +565,9 @@ class Directory:
             offered = target._binding
             assert offered is not None, name
             assert offered.name == name, (name, offered.name)
+        for name, (target, _) in self._awaited.items():
+            assert self.records[name].live is target, name
+            assert name not in self._offers, name
         for name, record in self.records.items():
             assert record.name == name, (name, record.name)
             bodies = self._versions.bodies_in_force(record.type_name, record.methods)
@@ -571,15 +603,6 @@ def _bodies_then(record: Record, then: list[Any]) -> tuple[int, dict[str, str]]:
     version, numbers = then or (1, {})
     later = {method: body_name(method, number) for method, number in numbers.items()}
     return version, {method: method for method in record.methods} | later
-
-
-def _let_go(record: Record, target: Replicated) -> None:
-    """Attach to nothing what stood for an object that the cluster has no longer."""
-    # In this order: whoever finds no binding, in another thread, finds out why.
-    target._dropped = record.name
-    target._binding = None
-    if target._watch is not None:
-        target._watch.end()
 
 
 def _expire(target: Replicated, session: int) -> None:

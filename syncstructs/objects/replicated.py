@@ -600,7 +600,11 @@ def attach_arguments(name: str, target: Replicated) -> tuple[object, ...]:
     """Return the arguments of the command that attaches `target`: what the cluster records."""
     cls = type(target)
     methods = sorted([*cls._commands, *cls._later_bodies])
-    return name, type_name(cls), target.options(), target.snapshot_state(), methods
+    state = target.snapshot_state()
+    if cls.restore_state is not Replicated.restore_state:
+        # It may be filled in place, by another state, before this is sent.
+        state = copy(state)
+    return name, type_name(cls), target.options(), state, methods
 
 
 def create_arguments(name: str, model: Replicated, args: tuple[object, ...]) -> tuple[object, ...]:

@@ -521,11 +521,15 @@ class Table:
     ) -> Outcome:
         record = self._directory.records.get(name)
         if record is None:
-            return self._enter(round_, name, type_name, options, None, state, methods)
-        if (record.type_name, record.options) != (type_name, options):
+            outcome = self._enter(round_, name, type_name, options, None, state, methods)
+        elif (record.type_name, record.options) != (type_name, options):
             asked = Record(0, name, type_name, options, None, (), [], [])
             raise ObjectMismatch(f"the cluster has {record}; here it was attached as {asked}")
-        return self._join(round_, record, methods)
+        else:
+            outcome = self._join(round_, record, methods)
+        if round_.context.session == round_.own:
+            self._directory.settle(name)
+        return outcome
 
     def _create(
         self,

@@ -71,6 +71,45 @@ def test_objects_have_their_state_as_the_node_is_made_and_give_it_back_if_it_is_
         assert node.objects["users"] is users
 
 
+class Picky(ReplDict):
+    """Takes no state where there is one."""
+
+    def restore_state(self, state):
+        if self._items:
+            raise LookupError("there is a state")
+        super().restore_state(state)
+
+
+def test_a_node_that_cannot_begin_says_why_and_lets_go_whatever_its_objects_raise(tmp_path):
+    address, other = free_addresses(2)
+    with Node(address, consumers={"users": Picky()}, data_dir=tmp_path) as node:
+        node.objects["users"]["ann"] = 1
+        node.snapshot()
+    users = Picky()
+    with Node(other, drive="manual"):
+        with pytest.raises(BindError) as raised:
+            Node(address, consumers={"users": users}, data_dir=tmp_path, bind=other)
+        # Held by the error until here, the node had its directory if it was not aborted.
+        with Node(address, consumers={"users": Picky()}, data_dir=tmp_path) as node:
+            assert node.objects["users"]["ann"] == 1
+    assert "port is in use" in str(raised.value)
+
+
+def test_an_object_that_the_log_drops_behind_the_snapshot_is_attached_anew(tmp_path):
+    """What it had in the snapshot is gone, and the instance is the one that the node was given."""
+    address = free_addresses(1)[0]
+    with Node(address, consumers={"users": ReplDict()}, data_dir=tmp_path) as node:
+        node.objects["users"]["ann"] = 1
+        node.snapshot()
+        node.drop("users")
+    users = ReplDict({"own": 1})
+    with Node(address, consumers={"users": users}, data_dir=tmp_path) as node:
+        assert node.objects["users"] is users
+        assert users == {"own": 1}
+        users["ben"] = 2
+        assert users == {"own": 1, "ben": 2}
+
+
 class Moody(ReplDict):
     """Gives no state while it is in a mood."""
 

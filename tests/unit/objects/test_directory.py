@@ -244,6 +244,75 @@ def test_what_was_dropped_may_be_attached_anew_and_its_state_knows_nothing_of_it
     assert cluster.digest_equal()
 
 
+def test_what_is_dropped_before_its_own_attach_comes_is_attached_by_that(
+    cluster: LocalCluster,
+) -> None:
+    """A log that is applied again after a start, or what others did meanwhile, comes before it."""
+    cluster.attach_on(0, "shelf", Shelf()).put("of a former life")
+    table = cluster.members[1].table
+    mine = Shelf()
+    table.offer("shelf", mine)
+    table.restore(list(cluster.members[0].table.image()))
+    assert table.objects == {"shelf": mine}
+    assert mine.items == ["of a former life"]
+    cluster.drop(0, "shelf")
+    table._check()
+    assert table.objects == {}
+    cluster.members[1].system("attach", *attach_arguments("shelf", Shelf()))
+    assert table.objects == {"shelf": mine}
+    assert mine.items == []
+    mine.put("x")
+    assert instance(cluster, 0).items == ["x"]
+    cluster.drop(0, "shelf")
+    with pytest.raises(ObjectNotFound, match="was dropped"):
+        mine.put("y")
+
+
+def test_an_image_with_another_object_of_that_name_fills_what_waits_for_its_attach(
+    cluster: LocalCluster,
+) -> None:
+    cluster.attach_on(0, "shelf", Shelf()).put("old")
+    cluster.attach_on(0, "box", Shelf())
+    table = cluster.members[1].table
+    mine, box = Shelf(), Shelf()
+    table.offer("shelf", mine)
+    table.offer("box", box)
+    behind = cluster.members.pop(1)
+    table.restore(list(cluster.members[0].table.image()))
+    assert table.objects == {"shelf": mine, "box": box}
+    cluster.drop(0, "shelf")
+    cluster.drop(0, "box")
+    cluster.create(0, "shelf", Shelf).put("new")
+    table.restore(list(cluster.members[0].table.image()))
+    cluster.members.append(behind)
+    assert table.objects == {"shelf": mine}
+    assert mine.items == ["new"]
+    table.withdraw("shelf")
+    table.withdraw("box")
+    mine.put("x")
+    with pytest.raises(NotAttached):
+        box.put("x")
+    assert cluster.digest_equal()
+
+
+def test_what_a_class_gives_out_as_its_state_is_sent_as_it_was(cluster: LocalCluster) -> None:
+    class Live(Shelf):
+        LOCAL = frozenset({"items", "size", "waiting"})
+
+        def snapshot_state(self) -> object:
+            return self.items
+
+        def restore_state(self, state: Any) -> None:
+            self.items[:] = state
+
+    mine = Live()
+    mine.items.append("first")
+    arguments = attach_arguments("shelf", mine)
+    mine.restore_state(["of a former life"])
+    cluster.members[0].system("attach", *arguments)
+    assert instance(cluster, 1).items == ["first"]
+
+
 def test_dropping_ends_the_calls_that_wait_in_the_object(cluster: LocalCluster) -> None:
     handles = cluster.attach("shelf", Shelf)
     futures = [handle.wait.submit(1) for handle in handles]
