@@ -222,9 +222,10 @@ class Simulation:
         if is_nameless(host.address):
             return replace(self.config, data_dir=None)
         is_begun = self.checks.membership is not None
-        founds = host.address in self.seeds and (life.number == 1 or not is_begun)
-        if not self.spares:
-            founds = self.forgetful or not host.was_erased
+        # Who has lost a disk may have voted, even if nothing is committed yet.
+        founds = self.forgetful or not host.was_erased
+        if self.spares:
+            founds &= host.address in self.seeds and (life.number == 1 or not is_begun)
         return self.config if founds else replace(self.config, join=True)
 
     def cast(self) -> tuple[str, ...]:
