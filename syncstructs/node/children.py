@@ -48,7 +48,8 @@ class Children:
         open files.
 
         Raises:
-            OSError: there is no room for another process.
+            OSError, RuntimeError: there is no room for another process, or for a thread.
+            NodeClosed: `close` was called.
         """
         reading, writing = os.pipe()
         try:
@@ -70,9 +71,17 @@ class Children:
             self._post(lambda: then(told))
 
         thread = threading.Thread(target=wait, name=f"syncstructs-{name}-child", daemon=True)
-        with self._lock:
-            self._alive[child] = thread
-            thread.start()
+        try:
+            with self._lock:
+                if self._closed:
+                    raise NodeClosed("the node is closed")
+                thread.start()
+                self._alive[child] = thread
+        except BaseException:
+            # Nobody else would.
+            _end(child)
+            os.close(reading)
+            raise
 
     def close(self) -> None:
         """End all children, and wait until they are gone; idempotent."""
@@ -80,18 +89,21 @@ class Children:
             self._closed = True
             threads = list(self._alive.values())
             for child in self._alive:
-                os.kill(child, signal.SIGKILL)
+                # It may have ended just now, and somebody else in this process have reaped it.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(child, signal.SIGKILL)
         for thread in threads:
             thread.join()
 
 
-def while_parent_lives(parts: Iterable[bytes]) -> Iterator[bytes]:
+def while_parent_lives(parts: Iterable[bytes], parent: int) -> Iterator[bytes]:
     """Yield `parts`, in a child, for as long as somebody is there who will want what comes of it.
+
+    `parent`: its process id, from before the fork: it may be gone as soon as the child is there.
 
     Raises:
         ProcessLookupError: the parent is gone, and another process may have its place.
     """
-    parent = os.getppid()
     for part in parts:
         yield part
         if os.getppid() != parent:

@@ -48,7 +48,7 @@ class ForkDigester:
         """Report the digests; see `Digester`.
 
         Raises:
-            OSError: there is no room for another process.
+            OSError, RuntimeError: there is no room for another process, or for a thread.
         """
         if self._last_seconds < _INLINE_SECONDS and not outweigh(_INLINE_VALUES):
             self._last_seconds, found = _timed(digests)

@@ -61,7 +61,7 @@ class ForkSnapshotter:
 
         Raises:
             Unserializable: a value in the state has no encoding, and it is not done in a child.
-            OSError: there is no room for another process.
+            OSError, RuntimeError: there is no room for another process, or for a thread.
         """
         large = outweigh(self._fork_bytes // _VALUE_BYTES)
         draft = self._store.draft() if large else None
@@ -69,6 +69,7 @@ class ForkSnapshotter:
             self._inline.take(point, image, outweigh, then)
             return
         index, term, time, membership = point.index, point.term, point.time, point.membership
+        own = os.getpid()
 
         def told(result: SnapshotMeta | BaseException) -> None:
             if isinstance(result, BaseException):
@@ -78,11 +79,14 @@ class ForkSnapshotter:
 
         try:
             self._children.do(
-                lambda: draft.write(index, term, time, membership, while_parent_lives(image())),
+                lambda: draft.write(
+                    index, term, time, membership, while_parent_lives(image(), own)
+                ),
                 SnapshotMeta, told, name="snapshot", seconds=_CHILD_SECONDS, files=draft.files,
             )  # fmt: skip
         except BaseException:
-            draft.drop()
+            # Not here, beside what else is done with the store.
+            self._worker.run(draft.drop, lambda _: None)
             raise
 
 

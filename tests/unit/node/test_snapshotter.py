@@ -175,10 +175,11 @@ def test_a_child_stops_when_its_parent_is_gone():
             told = b"went on"
             former = os.getppid()
             try:
-                for _ in while_parent_lives([b"1", b"2"]):
-                    os.kill(former, signal.SIGKILL)
-                    while os.getppid() == former:
-                        pass
+                os.kill(former, signal.SIGKILL)
+                while os.getppid() == former:
+                    pass
+                for _ in while_parent_lives([b"1", b"2"], former):
+                    pass
             except ProcessLookupError as error:
                 told = str(error).encode()
             os.write(writing, told)
@@ -210,6 +211,74 @@ def test_where_no_process_can_be_made_nothing_is_left_open(bench, monkeypatch):
     with pytest.raises(BlockingIOError):
         bench.take(5, lambda: [b"x"], large=True)
     assert len(os.listdir("/proc/self/fd")) == files
+
+
+def test_where_no_thread_can_be_made_nothing_is_left_behind(bench, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    files = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            bench.take(5, lambda: [b"x"], large=True)
+    assert len(os.listdir("/proc/self/fd")) == files
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    assert bench.take(6, lambda: [b"x"], large=True).index == 6
+    bench.children.close()
+
+
+def test_a_child_that_somebody_else_has_reaped_keeps_nobody_from_closing(bench, monkeypatch):
+    """As where SIGCHLD is ignored: the number is free as soon as the child has ended."""
+    kill = os.kill
+
+    def reaped(process, number):
+        kill(process, number)
+        os.waitpid(process, 0)
+        kill(process, number)
+
+    monkeypatch.setattr(os, "kill", reaped)
+    done = []
+    bench.snapshotter.take(
+        point(5), lambda: time.sleep(3600) or [b"x"], lambda limit: True, done.append
+    )
+    bench.children.close()
+    bench.posted.get(timeout=60)()
+    assert isinstance(done[0], NodeClosed)
+
+
+def test_no_child_is_begun_behind_the_end(bench):
+    bench.children.close()
+    with pytest.raises(NodeClosed):
+        bench.take(5, lambda: time.sleep(3600), large=True)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_is_dropped_is_dropped_in_its_turn(monkeypatch):
+    """Beside a snapshot that arrives, it could make the store forget that one."""
+
+    class Worker(InlineWorker):
+        turn = False
+
+        def run(self, job, then):
+            self.turn = True
+            super().run(job, then)
+            self.turn = False
+
+    def refuse():
+        raise BlockingIOError("no room for another process")
+
+    bench, dropped = Bench(MemorySnapshots(partial(_image_file, FORK_BYTES))), []
+    worker = bench.snapshotter._worker = Worker()
+    draft = bench.store.draft()
+    draft.drop = lambda: dropped.append(worker.turn)
+    bench.store.draft = lambda: draft
+    monkeypatch.setattr(os, "fork", refuse)
+    with pytest.raises(BlockingIOError):
+        bench.take(5, lambda: [b"x"], large=True)
+    assert dropped == [True]
 
 
 def test_without_fork_everything_is_done_here(bench, monkeypatch):
