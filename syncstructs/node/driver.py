@@ -286,8 +286,12 @@ class Driver(Generic[C]):
         self._installing = None
         try:
             progress = self.replica.install(snapshot, image)
-        except (SyncError, MemoryError) as error:
-            self.fail(NodeFailed(f"a received snapshot cannot be applied: {error}"))
+        except Exception as error:
+            failure = NodeFailed(f"a received snapshot cannot be applied: {error}")
+            self._gate.refuse(failure)
+            self.fail(failure)
+            if not isinstance(error, SyncError | MemoryError):
+                raise
             return
         finally:
             self._gate.leave()

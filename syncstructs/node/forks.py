@@ -106,14 +106,7 @@ class CutOffGate(ReadGate):
 
     def __init__(self, refusal: NodeClosed) -> None:
         super().__init__(lambda: None)
-        self._refusal = refusal
         self.lock = RefusingLock(refusal)  # type: ignore[assignment]
-
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Raise."""
-        raise again(self._refusal)
-        yield
 
 
 class CutOffRunner(Loop):

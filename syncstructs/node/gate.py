@@ -22,6 +22,7 @@ class ReadGate:
         self._wake = wake
         self._holders: dict[int, int] = {}
         self._missed = False
+        self._refusal: SyncError | None = None
 
     def enter(self) -> bool:
         """Begin to apply; False if somebody holds the state."""
@@ -36,11 +37,21 @@ class ReadGate:
         """End applying."""
         self.lock.release()
 
+    def refuse(self, refusal: SyncError) -> None:
+        """Let nobody hold the state from now on: its objects do not fit together any more."""
+        self._refusal = refusal
+
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep the state as it is until the block ends, for consistent looks at many objects."""
+        """Keep the state as it is until the block ends, for consistent looks at many objects.
+
+        Raises:
+            SyncError: there is none; see `refuse`.
+        """
         me = threading.get_ident()
         with self.lock:
+            if self._refusal is not None:
+                raise again(self._refusal)
             self._holders[me] = self._holders.get(me, 0) + 1
         try:
             yield

@@ -6,6 +6,7 @@ A simulator replaces these, and only these.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from ..errors import SyncError
 from ..raft.messages import SnapshotMeta
 from ..replica import SnapshotPoint
 
@@ -96,3 +97,6 @@ class Gate(Protocol):
 
     def leave(self) -> None:
         """End applying."""
+
+    def refuse(self, refusal: SyncError) -> None:
+        """Let nobody hold the state from now on: its objects do not fit together any more."""

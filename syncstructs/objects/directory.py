@@ -17,7 +17,14 @@ from .context import Context, _current
 from .image import ObjectImage, state_pieces
 from .pieces import state_of
 from .port import Binding, Port
-from .replicated import Replicated, drop_state, find_body, find_class, type_name
+from .replicated import (
+    Replicated,
+    drop_state,
+    find_body,
+    find_class,
+    spoil_state,
+    type_name,
+)
 from .versions import Versions, body_name, split_body
 
 if TYPE_CHECKING:
@@ -417,10 +424,15 @@ class Directory:
 
     def _refill(self, record: Record, target: Replicated, pieces: Iterable[bytes]) -> None:
         drop_state(target)
-        error = self._fill(record, target, pieces)
-        if error is not None:
-            raise NodeFailed(f"{record} refused the state of a snapshot: {error!r}") from error
-        self._embody(record, target)
+        try:
+            error = self._fill(record, target, pieces)
+            if error is not None:
+                raise NodeFailed(f"{record} refused the state of a snapshot: {error!r}") from error
+            self._embody(record, target)
+        except BaseException:
+            # Readers may be waiting for this to end.
+            spoil_state(target)
+            raise
 
     def _make(self, record: Record) -> None:
         """Make an instance from what was recorded, if its class is known and plain enough."""

@@ -25,7 +25,7 @@ from typing import (
 )
 
 from ..codec import copy
-from ..errors import NotAttached, ObjectNotFound, VersionRefused
+from ..errors import NodeFailed, NotAttached, ObjectNotFound, VersionRefused
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current
 from .port import Binding, Changes, Port, Steps
@@ -587,13 +587,40 @@ def _refuse_to_wait(target: HasPort, name: str) -> None:
         )
 
 
+def _refuse_to_be_read(*args: object) -> NoReturn:
+    raise NodeFailed("the state of this object was not taken over to its end, so the node stops")
+
+
+class _Gone:
+    """Stands where there is no state: whoever reads it is told so, and takes it for no value."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        _refuse_to_be_read()
+
+
+for _operator in (
+    "bool", "len", "iter", "contains", "getitem", "setitem", "delitem", "call", "hash", "eq", "ne",
+    "lt", "le", "gt", "ge", "index", "int", "float", "neg", "add", "radd", "sub", "rsub", "mul",
+    "rmul", "truediv", "floordiv", "mod", "and", "rand", "or", "ror",
+):  # fmt: skip
+    setattr(_Gone, f"__{_operator}__", _refuse_to_be_read)
+_GONE = _Gone()
+
+
 def drop_state(target: Replicated) -> None:
     """Drop a state that is to be replaced, where all of it comes anew whatever there was before."""
     if type(target).restore_state is Replicated.restore_state:
-        for name, value in vars(target).items():
-            if name not in target._local and not isinstance(value, Waiters):
-                # Its place stays: attributes have an order, which is part of the state as bytes.
-                vars(target)[name] = None
+        spoil_state(target)
+
+
+def spoil_state(target: Replicated) -> None:
+    """Let nobody read a state that is not whole."""
+    for name, value in vars(target).items():
+        if name not in target._local and not isinstance(value, Waiters):
+            # Its place stays: attributes have an order, which is part of the state as bytes.
+            vars(target)[name] = _GONE
 
 
 def attach_arguments(name: str, target: Replicated) -> tuple[object, ...]:

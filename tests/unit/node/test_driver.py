@@ -2,9 +2,10 @@
 
 import pytest
 
-from syncstructs import ReplList
+from syncstructs import NodeFailed, ReplList
 from syncstructs.node.workers import InlineWorker
 from syncstructs.objects.batches import encode_command
+from syncstructs.raft.messages import SnapshotMeta
 from syncstructs.testing.simulator import Simulation
 
 
@@ -127,3 +128,30 @@ def test_a_leader_waits_for_its_own_digests_before_it_asks_for_more():
     cluster.run(10.0)
     assert len(slow.taken) == 2
     cluster.end()
+
+
+@pytest.mark.parametrize("how", ["cut off", "a bug"])
+def test_nothing_is_read_of_a_snapshot_that_was_taken_over_by_half(alone, monkeypatch, how):
+    """Not by those who waited for the end of it either: they have the lock that was given out."""
+    cluster, life = alone
+    put(life, 200, "x" * 100)
+    cluster.run(1.0)
+    box, engine = life.consumers["box"], life.node._engine
+    image = b"".join(life.replica.image())
+    if how == "cut off":
+        image = image[: len(image) // 2]
+    else:
+        monkeypatch.setattr(type(box), "restore_state", lambda self, state: 1 / 0)
+    point, given_out = life.replica.snapshot_point, engine.reading
+    snapshot = SnapshotMeta(point.index, point.term, point.time, len(image), 0, point.membership)
+    life.replica._installing = snapshot
+    engine._driver._installing = snapshot, [image]
+    engine.wake()
+    cluster.run(0)
+    assert "a received snapshot cannot be applied" in str(engine.failure)
+    with given_out, pytest.raises(NodeFailed, match="not taken over to its end"):
+        len(box._items)
+    with pytest.raises(NodeFailed, match="cannot be applied"):
+        len(box)
+    with pytest.raises(NodeFailed, match="cannot be applied"), life.node.reading():
+        pass

@@ -1,5 +1,8 @@
 import threading
 
+import pytest
+
+from syncstructs.errors import NodeFailed
 from syncstructs.node.gate import ReadGate
 
 
@@ -43,3 +46,15 @@ def test_a_hold_nobody_missed_wakes_nobody():
     with gate.hold(), gate.hold():
         pass
     assert woken == []
+
+
+def test_nobody_holds_what_is_refused():
+    gate = ReadGate(lambda: None)
+    assert gate.enter()
+    gate.refuse(NodeFailed("no state"))
+    gate.leave()
+    with pytest.raises(NodeFailed, match="no state"), gate.hold():
+        pass
+    assert not gate.held_here()
+    assert gate.enter()
+    gate.leave()

@@ -158,11 +158,38 @@ def test_what_an_instance_had_is_dropped_before_it_gets_another_state(
     state_of = directory.state_of
     monkeypatch.setattr(directory, "state_of", lambda p: (seen.append(note.value), state_of(p))[1])
     target.restore(source.image())
-    assert seen[0] is None
+    with pytest.raises(NodeFailed, match="not taken over to its end"):
+        bool(seen[0])
     assert note.value == before
     assert note.value is not before
     # Attributes are where they were: their order is a part of the state as bytes.
     assert image_of(target) == image_of(source)
+
+
+class Half(Note):
+    """Takes over a part of its state before it fails."""
+
+    def restore_state(self, state: Any) -> None:
+        self.value = state["value"]
+        if self.value is not None:
+            raise ValueError("half of it")
+        super().restore_state(state)
+
+
+@pytest.mark.parametrize("cls", [Note, Half])
+def test_a_state_that_was_not_taken_over_to_its_end_is_no_value(cls: type[Note]) -> None:
+    """Whoever waits for the end of it, to read, takes it for none: a lock would look free."""
+    cluster = LocalCluster(2)
+    note, other = cluster.attach("note", cls)
+    note.value = dict.fromkeys(range(1000), "x" * 100)
+    other.value = {0: "of before"}
+    image = image_of(cluster.members[0].table)
+    with pytest.raises(NodeFailed, match=r"cannot be read|refused the state"):
+        cluster.members[1].table.restore([image[: len(image) // 2]] if cls is Note else [image])
+    for read in (bool, len, iter, hash, lambda v: v[0], lambda v: v.get(0), lambda v: v == 0):
+        with pytest.raises(NodeFailed, match="not taken over to its end, so the node stops"):
+            read(other.value)
+    assert other.value is not None
 
 
 def test_no_copy_of_the_whole_is_made() -> None:
