@@ -641,18 +641,25 @@ class Table:
             NodeFailed: the image cannot be read, or an instance refused its state.
         """
         parts = decode_image(image)
+        self._torn = _NOT_TAKEN_OVER
+        try:
+            self._take_over(parts, lambda id_: pieces_of_object(image, id_))
+        except MemoryError as error:
+            raise NodeFailed("out of memory while taking over a snapshot") from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # What instances raise is not among these.
+            raise NodeFailed(f"a snapshot cannot be read: it has no meaning: {error}") from error
+        self._torn = None
+
+    def _take_over(self, parts: Image, again: Callable[[int], Iterable[bytes]]) -> None:
         self.serial, self.time, self.applied_index = parts.serial, parts.time, parts.applied_index
         self.sessions.restore(parts.sessions)
         self.wanted = parts.wanted
         self.versions.restore(parts.versions)
         self.diverged = parts.diverged
-        self._torn = _NOT_TAKEN_OVER
         token = _current.set(self._context())
         try:
-            self._directory.restore(parts.objects, lambda id_: pieces_of_object(image, id_))
-            self._torn = None
-        except MemoryError as error:
-            raise NodeFailed("out of memory while taking over a snapshot") from error
+            self._directory.restore(parts.objects, again)
         finally:
             _current.reset(token)
 

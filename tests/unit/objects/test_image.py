@@ -4,10 +4,10 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from images import as_value, image_of, join, with_fields
+from images import as_value, image_of, join, split, with_fields
 from local_cluster import LocalCluster
 
-from syncstructs.codec import encode
+from syncstructs.codec import decode, encode
 from syncstructs.errors import NodeFailed, Unserializable
 from syncstructs.objects import directory
 from syncstructs.objects.digest import digest_bytes
@@ -117,6 +117,30 @@ def test_an_image_is_read_from_parts_of_any_size(size: int) -> None:
     target._check()
     assert target.digest() == source.digest()
     assert image_of(target) == image
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(1, []), (5, 5), (6, 5), (6, [[]])],
+)
+def test_a_row_that_has_no_meaning_is_refused(at: int, value: Any) -> None:
+    """The bytes are whole, so it is no damage: some member writes what makes no sense."""
+    cluster = filled(3)
+    head, row, *rest = split(image_of(cluster.members[0].table))
+    told = decode(row)
+    told[at] = value
+    table = cluster.members[0].new_table()
+    with pytest.raises(NodeFailed, match="cannot be read: it has no meaning"):
+        table.restore([join([head, encode(told), *rest])])
+    assert not table.is_readable
+
+
+@pytest.mark.parametrize("sessions", [5, [5], [[1, 2, 3]], {"next": None}])
+def test_sessions_that_have_no_meaning_are_refused(sessions: Any) -> None:
+    cluster = filled(3)
+    table = cluster.members[0].new_table()
+    with pytest.raises(NodeFailed, match="cannot be read: it has no meaning"):
+        table.restore([with_fields(image_of(cluster.members[0].table), sessions=sessions)])
 
 
 def test_an_image_that_is_cut_off_is_refused_wherever_that_is() -> None:
