@@ -68,7 +68,7 @@ def fork_child(work: Callable[[], object], keep: Collection[int] = ()) -> int:
 def _be_the_child(work: Callable[[], object], keep: Collection[int]) -> NoReturn:
     status = 2
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _leave_signals_to_the_parent()
         # It would write to each object it looks at, and so have the whole memory copied.
         gc.disable()
         # Sockets and the directory's lock must not outlive the parent in its child.
@@ -81,6 +81,17 @@ def _be_the_child(work: Callable[[], object], keep: Collection[int]) -> NoReturn
         status = 0
     finally:
         os._exit(status)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ignore the signals for which the program has a handler: what that does is done once."""
+    # The file is closed here, and its number that of another one soon: an asyncio loop would have
+    # a byte written to it with each signal.
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _cut_off() -> None:

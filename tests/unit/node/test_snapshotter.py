@@ -139,6 +139,31 @@ def test_a_child_that_is_killed_is_reported_and_leaves_nothing(bench, tmp_path):
     assert sorted(os.listdir(tmp_path)) == files
 
 
+def test_signals_that_the_program_handles_are_not_handled_in_a_child(bench):
+    """They come to all processes of a service: a node that is closed twice, a byte in a file."""
+    ends = os.pipe()
+    handled = []
+
+    def image():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        yield f"{handled} {signal.set_wakeup_fd(-1)}".encode()
+
+    before = signal.signal(signal.SIGTERM, lambda *_: handled.append("closed"))
+    signal.signal(signal.SIGUSR1, lambda *_: handled.append("told"))
+    os.set_blocking(ends[1], False)
+    signal.set_wakeup_fd(ends[1])
+    try:
+        bench.take(5, image, large=True)
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        for end in ends:
+            os.close(end)
+    assert bench.latest() == b"[] -1"
+
+
 def test_closing_ends_a_child_at_once(bench, tmp_path):
     begun, told = os.pipe()
 
