@@ -420,7 +420,9 @@ class _Draft:
         return self._store.save(index, term, time, membership, image)
 
     def adopt(self, snapshot: SnapshotMeta) -> SnapshotMeta:
-        """Look at the directory again, where a child has written this or a newer one.
+        """Look at the directory again, where a child has written this one.
+
+        A newer one may have arrived, which this member has not taken over yet, or never will.
 
         Raises:
             StorageError: it is not there.
@@ -428,7 +430,8 @@ class _Draft:
         found = self._store.rescan()
         if found is None or found.index < snapshot.index:
             raise StorageError(f"the snapshot at entry {snapshot.index} has vanished")
-        return found
+        kept = {known.id: known for known in self._store._kept}
+        return kept.get(snapshot.id, snapshot)
 
     def drop(self) -> None:
         """Remove what a child has left half done."""

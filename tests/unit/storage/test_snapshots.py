@@ -1,5 +1,6 @@
 """Snapshots on disk: whole or not there, received piece by piece, and never passed over."""
 
+import copy
 import errno
 import os
 import zlib
@@ -333,6 +334,21 @@ def test_a_forked_child_writes_and_its_parent_finds_it(tmp_path):
     assert store.finish(meta(6))
     assert store.latest() == meta(9)
     directory.close()
+
+
+@pytest.mark.parametrize("arrived", [7, 9])
+def test_what_a_child_wrote_is_not_taken_for_what_arrived_meanwhile(arrived):
+    """That one may never be taken over here: a node that leads by then has no use for it."""
+    store = open_on(WatchedDisk())
+    draft, child = store.draft(), copy.copy(store)
+    written = child.draft().write(7, 1, 70, ALL, [b"seven"])
+    newer = meta(arrived)
+    assert store.write(newer, 0, IMAGE) == len(IMAGE)
+    assert store.finish(newer)
+    adopted = draft.adopt(written)
+    assert adopted.index == 7
+    assert b"".join(store.load(adopted)) == (b"seven" if arrived == 9 else IMAGE)
+    assert store.latest() == newer
 
 
 def test_a_child_that_died_leaves_nothing():
