@@ -5,10 +5,12 @@ It costs nothing as long as nobody does: only the commands of a watched object a
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from ..codec import copy
+from ..errors import NodeClosed, NodeFailed
 from .context import Context, _current
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ class Subscription:
 
     def close(self) -> None:
         """Be told nothing more; idempotent, and from any thread."""
-        with self._port.reading:
+        # Where nothing can be read any more, nothing is told either.
+        with suppress(NodeClosed, NodeFailed), self._port.reading:
             if self.watch is not None:
                 self.watch.remove(self)
         self.end()

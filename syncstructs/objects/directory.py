@@ -377,6 +377,28 @@ class Directory:
         """
         former = self.records
         self.records, self._by_id, self.live, self.backlog_bytes = {}, {}, {}, 0
+        try:
+            self._enter_all(images, former, again)
+        except BaseException:
+            # They have to hear that it is over.
+            self.records |= {old.name: old for old in former.values() if self._is_left(old)}
+            raise
+        for old in former.values():
+            if self._is_left(old):
+                assert old.live is not None
+                self._let_go(old, old.live)
+
+    def _is_left(self, old: Record) -> bool:
+        """Whether the instance of a former record stands for no object of the present ones."""
+        now = self.records.get(old.name)
+        return old.live is not None and (now is None or now.live is not old.live)
+
+    def _enter_all(
+        self,
+        images: Iterable[ObjectImage],
+        former: Mapping[str, Record],
+        again: Callable[[int], Iterable[bytes]],
+    ) -> None:
         for image in images:
             record = Record(
                 image.id, image.name, image.type_name, image.options, image.args, (),
@@ -397,10 +419,6 @@ class Directory:
                 record.state = tuple(record.state)
             if error is not None:
                 _log.error("%s refused the state of a snapshot", record, exc_info=error)
-        for old in former.values():
-            now = self.records.get(old.name)
-            if old.live is not None and (now is None or now.live is not old.live):
-                self._let_go(old, old.live)
 
     def _let_go(self, record: Record, target: Replicated) -> None:
         """Attach to nothing what stood for an object that the cluster has no longer."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from syncstructs import NodeFailed, ReplList
+from syncstructs import NodeFailed, ReplList, ReplLock
 from syncstructs.node.workers import InlineWorker
 from syncstructs.objects.batches import encode_command
 from syncstructs.raft.messages import SnapshotMeta
@@ -155,3 +155,36 @@ def test_nothing_is_read_of_a_snapshot_that_was_taken_over_by_half(alone, monkey
         len(box)
     with pytest.raises(NodeFailed, match="cannot be applied"), life.node.reading():
         pass
+
+
+def test_all_objects_hear_of_the_end_if_a_snapshot_was_taken_over_by_half():
+    """Those behind the place where it broke off, too: what is held there is held no longer."""
+    consumers = {"box": ReplList, "lock": ReplLock}
+    cluster = Simulation(1, consumers, size=1, check=False)
+    cluster.start()
+    [life] = cluster.lives()
+    cluster.run_until(life.node._ready.done)
+    put(life, 200, "x" * 100)
+    box, lock, engine = life.consumers["box"], life.consumers["lock"], life.node._engine
+    lost = []
+    lock.on_lost = lambda: lost.append("lock")
+    taken = lock.acquire.submit()
+    cluster.run_until(taken.done)
+    assert lock.held
+    subscription, changes = box.subscribe(print), lock.changes()
+    image = b"".join(life.replica.image())
+    image = image[: len(image) // 2]
+    point = life.replica.snapshot_point
+    snapshot = SnapshotMeta(point.index, point.term, point.time, len(image), 0, point.membership)
+    life.replica._installing = snapshot
+    engine._driver._installing = snapshot, [image]
+    engine.wake()
+    cluster.run(0)
+    assert engine.failure is not None
+    assert lost == ["lock"]
+    assert not lock.held
+    assert list(changes) == []
+    for _ in range(2):
+        subscription.close()
+        changes.close()
+    cluster.end()
