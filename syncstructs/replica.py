@@ -463,7 +463,13 @@ class Replica(Generic[C]):
         if snapshot.index <= self._snapshot_index:
             return
         self._note_snapshot(snapshot)
-        self.core.compacted(snapshot, now)
+        anew = self.core.compacted(snapshot, now)
+        if anew:
+            _log.warning(
+                "%s: the log has outgrown the snapshot on its way to %s, which begins anew: if that"
+                " goes on, they never catch up; raise Config.snapshot_rate, if there is one, or"
+                " Config.snapshot_log_bytes, or write less", self.address, " and ".join(anew),
+            )  # fmt: skip
         self._follow(now)
 
     # Members

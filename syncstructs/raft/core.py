@@ -489,18 +489,20 @@ class RaftCore:
 
     # Events: snapshots
 
-    def compacted(self, snapshot: SnapshotMeta, now: float) -> None:
-        """Note that a snapshot of this member's own state is persisted."""
+    def compacted(self, snapshot: SnapshotMeta, now: float) -> list[str]:
+        """Note that a snapshot of this member's own state is persisted.
+
+        Return who is sent it from its beginning, as the log has outgrown the one on its way there.
+        """
         self._now = now
         if self._snapshot is not None and snapshot.index <= self._snapshot.index:
-            return
+            return []
         assert snapshot.index <= self._delivered_index, (snapshot, self._delivered_index)
         assert self.log.has(snapshot.id), (snapshot, self.log.base, self.log.last_id)
         self._snapshot = snapshot
         self.log.compact(self._keep_from(snapshot))
         self.log.cover(snapshot.index)
-        if self._leading is not None:
-            self._leading.replace_outdated(snapshot, now)
+        return [] if self._leading is None else self._leading.replace_outdated(snapshot, now)
 
     def _keep_from(self, snapshot: SnapshotMeta) -> int:
         """Return up to where the log may go that a snapshot covers."""

@@ -50,6 +50,7 @@ class Leading:
         "_halves",
         "_log",
         "_membership",
+        "_outgrown",
         "_quorum_heard_at",
         "_recovering",
         "_round_last_index",
@@ -113,6 +114,8 @@ class Leading:
         self._transfers: dict[str, Outgoing] = {}
         self._throttle = throttle
         self._turn = 0
+        # Whether the log has outgrown a snapshot that is on its way; until none is.
+        self._outgrown = False
         self._membership = Membership()
         self.is_alone = False
         """Whether this leader is a quorum by itself."""
@@ -381,6 +384,7 @@ class Leading:
 
     def _end_transfer(self, peer: str) -> None:
         del self._transfers[peer]
+        self._outgrown &= bool(self._transfers)
         self.peers[peer].caught_up()
 
     def sends_snapshot(self, now: float) -> bool:
@@ -403,14 +407,18 @@ class Leading:
                 needed = index
         return needed
 
-    def replace_outdated(self, newest: SnapshotMeta, now: float) -> None:
+    def replace_outdated(self, newest: SnapshotMeta, now: float) -> list[str]:
         """Send the newest snapshot instead of those that the log does not reach back to any more.
 
-        Whoever took over one of them would need another one.
+        Whoever took over one of them would need another one. Return those of them that are heard.
         """
+        heard = self._heard_transfers(now)
         for peer, transfer in self._transfers.items():
             if transfer.snapshot.index < self._log.base.index:
                 self._begin_transfer(peer, newest, now)
+        anew = [peer for peer in heard if self._transfers[peer] is not heard[peer]]
+        self._outgrown |= bool(anew)
+        return anew
 
     def chunk_missing(
         self, peer: str, missing: SnapshotMeta, newest: SnapshotMeta | None, now: float
@@ -674,14 +682,19 @@ class Leading:
         transfer.turn = self._next_turn() if former is None else former.turn
 
     def _read_chunks(self, chunk_reads: list[ChunkRead], now: float) -> None:
-        """Send as many chunks as windows and throttle allow, one to each receiver in turn."""
+        """Send as many chunks as windows and throttle allow, one to each receiver in turn.
+
+        If the log outgrows what is sent in this way, all to one of them after the other: it might
+        outgrow every one for ever, if they were equally far.
+        """
         while (peer := self._next_receiver(now)) is not None:
             transfer = self._transfers[peer]
             piece = transfer.next_chunk(now)
             assert piece is not None, peer
             offset, size = piece
             self._throttle.spend(size, now)
-            transfer.turn = self._next_turn()
+            if not self._outgrown:
+                transfer.turn = self._next_turn()
             chunk = SnapshotChunk(
                 term=self.term,
                 snapshot=transfer.snapshot,

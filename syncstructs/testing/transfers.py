@@ -122,6 +122,10 @@ class Transfers:
                     f" {level - most:.0f} bytes too much by now",
                 )
             served = Counter(read.to for read in effects.chunk_reads)
+            if core._leading is not None and core._leading._outgrown:
+                # One after the other, lest the log outgrows them all.
+                overtaken.clear()
+                return effects
             for peer in list(overtaken):
                 if peer not in before:
                     del overtaken[peer]
@@ -172,7 +176,7 @@ class Transfers:
         core._reset_log = watched_reset
         compacted = core.compacted
 
-        def watched_compacted(snapshot: SnapshotMeta, now: float) -> None:
+        def watched_compacted(snapshot: SnapshotMeta, now: float) -> list[str]:
             log, before = core.log, core.log.base.index
             limit = max(self._config.snapshot_log_bytes, snapshot.size_bytes)
             needed = [
@@ -181,13 +185,14 @@ class Transfers:
                 if before <= index < snapshot.index
                 and log.bytes_between(index + 1, snapshot.index) <= limit
             ]
-            compacted(snapshot, now)
+            anew: list[str] = compacted(snapshot, now)
             if needed and log.base.index > min(needed):
                 self._fail(
                     life,
                     f"drops its log up to {log.base}, and sends a snapshot of {min(needed)} that"
                     " needs what follows it",
                 )
+            return anew
 
         core.compacted = watched_compacted
 

@@ -108,7 +108,7 @@ CALLS = (
         "serial_lost_in_snapshot",
         "A replica that takes over a snapshot goes on with its own count of commands.",
         (
-            TABLE + "restore",
+            TABLE + "_take_over",
             "self.serial, self.time, self.applied_index = parts.serial,",
             "_, self.time, self.applied_index = parts.serial,",
         ),

@@ -185,6 +185,34 @@ def test_two_receivers_share_the_rate_evenly(make_bench) -> None:
     assert 5.8 <= max(stage.finished.values()) - stage.begun <= 6.0
 
 
+def test_what_the_log_outgrows_is_sent_to_one_after_the_other(make_bench) -> None:
+    """Shared evenly, it would be outgrown again and again, and nobody would ever be filled."""
+    stage = Stage(make_bench, snapshot_log_bytes=100, log_keep_bytes=1)
+    bench = stage.bench
+    stage.ask("c", "d")
+    for outgrown in range(2):
+        # Time for one of them, not for both.
+        stage.run(4.0)
+        assert len(stage.finished) == outgrown
+        for _ in range(65):
+            bench.core.propose(bytes(68), bench.now)
+            bench.flush()
+            for peer in ("b", "e"):
+                bench.accept(peer, bench.core._leading.peers[peer].next_index - 1)
+        index = bench.core.commit_index
+        newer = SnapshotMeta(index, 1, bench.core.log.time_at(index), 3000, 8 + outgrown)
+        stage.answers.clear()
+        left = sorted(set(LAGGING) - stage.finished.keys())
+        assert bench.core.compacted(newer, bench.now) == left
+        stage.stored.update(dict.fromkeys(left, 0))
+        stage.post(bench.flush())
+    stage.run(4.0)
+    assert stage.finished.keys() == set(LAGGING)
+    stage.check_rate()
+    # Then they are equal again.
+    assert not bench.core._leading._outgrown
+
+
 def test_who_comes_later_gets_half_from_then_on_and_no_more(make_bench) -> None:
     stage = Stage(make_bench, size=6000)
     stage.ask("c")
