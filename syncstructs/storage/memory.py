@@ -3,6 +3,7 @@
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from io import BytesIO, UnsupportedOperation
 from typing import IO, Final, NamedTuple
@@ -210,10 +211,12 @@ class _Draft:
         """Write an image."""
         size_bytes = checksum = 0
         for part in image:
-            self._file.write(part)
+            with _explained():
+                self._file.write(part)
             checksum = zlib.crc32(part, checksum)
             size_bytes += len(part)
-        self._file.flush()
+        with _explained():
+            self._file.flush()
         return SnapshotMeta(index, term, time, size_bytes, checksum, membership)
 
     def adopt(self, snapshot: SnapshotMeta) -> SnapshotMeta:
@@ -224,6 +227,17 @@ class _Draft:
     def drop(self) -> None:
         """Forget what was written."""
         self._file.close()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"an image cannot be written to a temporary file: {error}; set TMPDIR to where there is"
+            " room for it"
+        ) from error
 
 
 def _measured(file: IO[bytes]) -> tuple[int, int]:

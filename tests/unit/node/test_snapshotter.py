@@ -1,15 +1,17 @@
 """Snapshots are those of the moment, wherever they are written; what fails costs only them."""
 
+import errno
 import os
 import queue
 import signal
 import threading
 import time
 from functools import partial
+from io import BytesIO
 
 import pytest
 
-from syncstructs.errors import NodeClosed, Unserializable
+from syncstructs.errors import NodeClosed, StorageError, Unserializable
 from syncstructs.node import stores as stores_module
 from syncstructs.node.children import Children, while_parent_lives
 from syncstructs.node.snapshotter import ForkSnapshotter, InlineSnapshotter, make_snapshotter
@@ -214,6 +216,17 @@ def test_a_child_stops_when_its_parent_is_gone():
     os.waitpid(parent, 0)
     assert b"parent of this process is gone" in os.read(reading, 100)
     os.close(reading)
+
+
+def test_a_temporary_file_that_is_full_says_what_to_do():
+    class Full(BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = MemorySnapshots(lambda size_bytes: Full())
+    with pytest.raises(StorageError, match="No space left on device; set TMPDIR"):
+        store.save(5, 1, 50, ALL, [b"x"])
+    assert store.latest() is None
 
 
 def test_without_a_place_for_files_it_is_done_here(monkeypatch, caplog):
