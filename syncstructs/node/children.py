@@ -4,7 +4,6 @@ import os
 import selectors
 import signal
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,6 +18,8 @@ Post = Callable[[Callable[[], object]], object]
 """Brings a function to the driver's thread."""
 
 _READ_BYTES = 65536
+# What a child writes while it is at work: MessagePack's nil, with which no result begins.
+_AT_WORK = b"\xc0"
 
 
 class Children:
@@ -32,7 +33,7 @@ class Children:
 
     def do(
         self,
-        work: Callable[[], T],
+        work: Callable[[Callable[[], object]], T],
         kind: type[T],
         then: Callable[[T | BaseException], Any],
         *,
@@ -43,9 +44,9 @@ class Children:
         """Do `work` in a child, and call `then` in the driver's thread with what came of it.
 
         That is its result, of the type `kind`, which comes back as MessagePack; or why there is
-        none: `NodeClosed` if `close` has ended it. A child that has told nothing within `seconds`
-        is ended: it waits for something that is not there in a child. `files`: what it needs of
-        open files.
+        none: `NodeClosed` if `close` has ended it. Work is given a function to call as it goes on:
+        a child that was silent for `seconds` is ended, for it waits for something that is not there
+        in a child. `files`: what it needs of open files.
 
         Raises:
             OSError, RuntimeError: there is no room for another process, or for a thread.
@@ -96,10 +97,13 @@ class Children:
             thread.join()
 
 
-def while_parent_lives(parts: Iterable[bytes], parent: int) -> Iterator[bytes]:
+def while_parent_lives(
+    parts: Iterable[bytes], parent: int, at_work: Callable[[], object]
+) -> Iterator[bytes]:
     """Yield `parts`, in a child, for as long as somebody is there who will want what comes of it.
 
     `parent`: its process id, from before the fork: it may be gone as soon as the child is there.
+    `at_work` is called with each part.
 
     Raises:
         ProcessLookupError: the parent is gone, and another process may have its place.
@@ -108,12 +112,13 @@ def while_parent_lives(parts: Iterable[bytes], parent: int) -> Iterator[bytes]:
         yield part
         if os.getppid() != parent:
             raise ProcessLookupError("the parent of this process is gone")
+        at_work()
 
 
-def _tell(writing: int, work: Callable[[], object]) -> None:
+def _tell(writing: int, work: Callable[[Callable[[], object]], object]) -> None:
     """In the child: write a one-element array with the result, or what the work raised as text."""
     try:
-        told: object = [work()]
+        told: object = [work(lambda: os.write(writing, _AT_WORK))]
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
     with open(writing, "wb") as pipe:
@@ -122,7 +127,8 @@ def _tell(writing: int, work: Callable[[], object]) -> None:
 
 def _told(reading: int, seconds: float, kind: type[T]) -> T | BaseException:
     try:
-        told = msgspec.msgpack.decode(_read(reading, seconds), type=list[kind] | str)  # type: ignore[valid-type]
+        data = _read(reading, seconds).lstrip(_AT_WORK)
+        told = msgspec.msgpack.decode(data, type=list[kind] | str)  # type: ignore[valid-type]
         return OSError(f"in a child: {told}") if isinstance(told, str) else told[0]
     except TimeoutError as error:
         return error
@@ -145,15 +151,14 @@ def _read(reading: int, seconds: float) -> bytes:
     """Return all that comes until the other end is closed.
 
     Raises:
-        TimeoutError: it was not closed within `seconds`.
+        TimeoutError: nothing came for `seconds`.
     """
-    deadline = time.monotonic() + seconds
     parts: list[bytes] = []
     with selectors.DefaultSelector() as selector:
         selector.register(reading, selectors.EVENT_READ)
-        while selector.select(max(0.0, deadline - time.monotonic())):
+        while selector.select(seconds):
             part = os.read(reading, _READ_BYTES)
             if not part:
                 return b"".join(parts)
             parts.append(part)
-    raise TimeoutError(f"a child has not done its work within {seconds} s")
+    raise TimeoutError(f"a child did not go on with its work for {seconds} s")

@@ -63,7 +63,7 @@ class ForkDigester:
                 then(found)
 
         self._children.do(
-            lambda: _timed(digests), tuple[float, Digests], told,
+            lambda at_work: _timed(digests), tuple[float, Digests], told,
             name="digest", seconds=_CHILD_SECONDS,
         )  # fmt: skip
 

@@ -15,8 +15,8 @@ Image = Callable[[], Iterable[bytes]]
 
 # What a value counts for if `snapshot_fork_bytes` is to be reached, about.
 _VALUE_BYTES = 64
-# For hundreds of gigabytes on a slow disk.
-_CHILD_SECONDS = 24 * 3600.0
+# Without another part of the image: one object's `snapshot_state`, or the sync in the end.
+_CHILD_SECONDS = 3600.0
 
 
 class InlineSnapshotter:
@@ -79,8 +79,8 @@ class ForkSnapshotter:
 
         try:
             self._children.do(
-                lambda: draft.write(
-                    index, term, time, membership, while_parent_lives(image(), own)
+                lambda at_work: draft.write(
+                    index, term, time, membership, while_parent_lives(image(), own, at_work)
                 ),
                 SnapshotMeta, told, name="snapshot", seconds=_CHILD_SECONDS, files=draft.files,
             )  # fmt: skip

@@ -3,6 +3,7 @@
 import errno
 import os
 import queue
+import selectors
 import signal
 import threading
 import time
@@ -12,6 +13,7 @@ from io import BytesIO
 import pytest
 
 from syncstructs.errors import NodeClosed, StorageError, Unserializable
+from syncstructs.node import snapshotter as snapshotter_module
 from syncstructs.node import stores as stores_module
 from syncstructs.node.children import Children, while_parent_lives
 from syncstructs.node.snapshotter import ForkSnapshotter, InlineSnapshotter, make_snapshotter
@@ -166,6 +168,42 @@ def test_signals_that_the_program_handles_are_not_handled_in_a_child(bench):
     assert bench.latest() == b"[] -1"
 
 
+def test_a_child_that_hangs_is_ended_but_not_one_that_goes_on(bench, monkeypatch):
+    def image():
+        yield b"x" * 1000
+        time.sleep(3600)
+
+    monkeypatch.setattr(snapshotter_module, "_CHILD_SECONDS", 0.05)
+    result = bench.take(5, image, large=True)
+    assert isinstance(result, TimeoutError)
+    assert "did not go on" in str(result)
+    assert bench.store.latest() is None
+
+    # However long all of it takes: each part begins the wait anew.
+    waits = []
+
+    class Selector(selectors.DefaultSelector):
+        def select(self, timeout=None):
+            waits.append(timeout)
+            return super().select(60)
+
+    monkeypatch.setattr(snapshotter_module, "_CHILD_SECONDS", 7.0)
+    monkeypatch.setattr(selectors, "DefaultSelector", Selector)
+    bench.take(6, lambda: iter([b"a", b"b", b"c"]), large=True)
+    assert bench.latest() == b"abc"
+    assert len(waits) >= 2
+    assert set(waits) == {7.0}
+
+
+def test_parts_are_told_as_they_are_done():
+    told = []
+    parts = while_parent_lives([b"1", b"2"], os.getppid(), lambda: told.append(5))
+    assert next(parts) == b"1"
+    assert told == []
+    assert next(parts) == b"2"
+    assert told == [5]
+
+
 def test_closing_ends_a_child_at_once(bench, tmp_path):
     begun, told = os.pipe()
 
@@ -205,7 +243,7 @@ def test_a_child_stops_when_its_parent_is_gone():
                 os.kill(former, signal.SIGKILL)
                 while os.getppid() == former:
                     pass
-                for _ in while_parent_lives([b"1", b"2"], former):
+                for _ in while_parent_lives([b"1", b"2"], former, list):
                     pass
             except ProcessLookupError as error:
                 told = str(error).encode()
