@@ -216,7 +216,8 @@ def test_async_for_takes_changes_in_any_loop(node):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_member_that_takes_over_a_snapshot_tells_of_that(seed):
-    cluster = Simulation(seed, {"hits": ReplCounter}, snapshot_log_entries=5, log_keep_bytes=1)
+    settings = {"snapshot_log_entries": 5, "snapshot_log_bytes": 1, "log_keep_bytes": 1}
+    cluster = Simulation(seed, {"hits": ReplCounter}, **settings)
     cluster.start()
     cluster.run_until(lambda: cluster.leader() is not None)
     leader = cluster.leader()
@@ -227,11 +228,11 @@ def test_a_member_that_takes_over_a_snapshot_tells_of_that(seed):
     seen, value = [], hits.value
     hits.subscribe(seen.append)
     cluster.network.cut_off(behind)
-    for _ in range(40):
+    for _ in range(200):
         added = ahead.add.submit(1)
         cluster.run_until(added.done)
     cluster.heal()
-    cluster.run_until(lambda: hits.value == value + 40)
+    cluster.run_until(lambda: hits.value == value + 200)
     last = max((i for i, change in enumerate(seen) if change.resynchronised), default=None)
     assert last is not None, f"seed {seed}: {seen}"
     assert [change.index for change in seen] == sorted(change.index for change in seen)
