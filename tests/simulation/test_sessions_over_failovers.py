@@ -185,10 +185,12 @@ def test_a_node_that_lags_is_not_sure_of_a_session_that_has_expired_meanwhile(st
 
 
 def test_a_wait_that_a_snapshot_skipped_goes_on_and_is_served(start):
-    cluster, leader, (deaf, _) = start(6, Gatekeeper, snapshot_log_entries=10, log_keep_bytes=1)
+    settings = {"snapshot_log_entries": 10, "snapshot_log_bytes": 1, "log_keep_bytes": 1}
+    cluster, leader, (deaf, _) = start(6, Gatekeeper, **settings)
     cluster.network.cut(leader, deaf)
     waiting = box(cluster, deaf).wait.submit(1)
-    for i in range(40):
+    # The log is kept behind a snapshot on its way, until it outgrows that.
+    for i in range(200):
         box(cluster, leader).pass_by.submit(i)
         cluster.run(0.005)
     cluster.heal()
