@@ -488,7 +488,7 @@ def _parse(data: bytes, path: str) -> Identity:
                 " the release that wrote it"
             )
         identity = msgspec.json.decode(data, type=Identity)
-    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError) as error:
         raise DataDirDamaged(f"{where!r} is damaged ({error}); {REMEDY}") from error
     if identity.checksum != identity.sum():
         raise DataDirDamaged(f"{where!r} is damaged (its checksum is wrong); {REMEDY}")

@@ -24,6 +24,9 @@ _HEADER: Final = struct.Struct(">4sIIQBB")
 _CHECKED: Final = struct.Struct(">IQBB")
 _CHECKED_AT: Final = 8
 
+# How often the bytes of a file are looked at, at the most, to tell a torn tail from damage.
+_SEARCH_FACTOR: Final = 8
+
 MAX_PAYLOAD_BYTES: Final = 2**32 - 1
 SALT_BYTES: Final = 4
 HEADER_BYTES: Final = _HEADER.size
@@ -106,15 +109,31 @@ def _record_at(data: bytes, salt: bytes, at: int) -> Record | None:
     return Record(at, write, kind, bool(last), payload)
 
 
+def _claimed_bytes(data: bytes, at: int) -> int:
+    """Return over how many bytes a checksum was taken of what begins at `at`."""
+    if len(data) - at < HEADER_BYTES:
+        return 0
+    length: int = _HEADER.unpack_from(data, at)[2]
+    return length if length <= len(data) - at - HEADER_BYTES else 0
+
+
 def _checksum(salt: bytes, checked: bytes | memoryview, payload: bytes | memoryview) -> int:
     return zlib.crc32(payload, zlib.crc32(checked, int.from_bytes(salt, "big")))
 
 
 def _has_later(data: bytes, salt: bytes, at: int, write: int) -> bool:
-    """Return whether a whole record of a write after `write` stands anywhere from `at` on."""
+    """Return whether a whole record of a write after `write` stands anywhere from `at` on.
+
+    Also if that cannot be said in reasonable time: what a crash leaves has no headers whose records
+    overlap, so somebody has put them there.
+    """
+    left = _SEARCH_FACTOR * len(data)
     while (at := data.find(salt, at)) >= 0:
         record = _record_at(data, salt, at)
         if record is not None and record.write > write:
+            return True
+        left -= _claimed_bytes(data, at)
+        if left < 0:
             return True
         # Past a whole record there can be no other one inside its payload.
         at = at + 1 if record is None else record.end

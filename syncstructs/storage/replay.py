@@ -35,6 +35,19 @@ def pieces_of(append: Append, limit_bytes: int) -> list[Piece]:
     return [first, *(Piece(entries=run) for run in runs[1:])]
 
 
+def check_order(before: Entry | SnapshotMeta, entry: Entry) -> None:
+    """Check that an entry may follow another one, or a snapshot.
+
+    Raises:
+        ValueError: terms and times never decrease (Raft, section 5.3).
+    """
+    if entry.term < before.term or entry.time < before.time:
+        raise ValueError(
+            f"entry {entry.index} of term {entry.term} and time {entry.time} cannot follow term"
+            f" {before.term} and time {before.time}"
+        )
+
+
 class Position:
     """Where a log stands: enough to know what may be appended, and to begin a segment."""
 
@@ -86,7 +99,7 @@ class Replay(Position):
         """Take over what a piece says.
 
         Raises:
-            ValueError: it leaves a gap.
+            ValueError: it leaves a gap, or goes back in time.
         """
         super().apply(piece)
         if piece.reset is not None:
@@ -97,6 +110,8 @@ class Replay(Position):
         first = piece.entries[0].index
         if first > self.base.index:
             del self.entries[first - self.base.index - 1 :]
+            if self.entries:
+                check_order(self.entries[-1], piece.entries[0])
             self.entries += piece.entries
             return
         # Its predecessors were in segments that are gone, overwritten before a snapshot covered
@@ -124,7 +139,8 @@ class Replay(Position):
         """Return the entries that follow `snapshot`, or None if the log does not contain it.
 
         Raises:
-            ValueError: entries between the snapshot and the log are missing.
+            ValueError: entries between the snapshot and the log are missing, or the first of them
+                goes back in time.
         """
         reached = EntryId(0, 0) if snapshot is None else snapshot.id
         if reached.index < self.base.index:
@@ -136,7 +152,12 @@ class Replay(Position):
             return None
         at = reached.index - self.base.index
         here = self.entries[at - 1].id if at else self.base
-        return self.entries[at:] if here == reached else None
+        if here != reached:
+            return None
+        following = self.entries[at:]
+        if snapshot is not None and following:
+            check_order(snapshot, following[0])
+        return following
 
     def _unknown(self) -> EntryId:
         return EntryId(0, self.base.index)

@@ -314,17 +314,16 @@ class DiskSnapshots:
         """
         self._directory.sync()
         names = sorted(filter(_NAME.fullmatch, self._directory.disk.list(self._directory.path)))
-        for name in names[:-_KEPT]:
-            self._remove(name)
-        kept = []
-        for name in names[-_KEPT:]:
+        # The newest first: if that is refused, nothing is to have changed.
+        kept = [self._inspect(name) for name in names[-1:]]
+        for name in names[-_KEPT:-1]:
             try:
-                kept.append(self._inspect(name))
+                kept.insert(0, self._inspect(name))
             except DataDirDamaged:
-                if name == names[-1]:
-                    raise
                 # The newest one and the log make it dispensable.
                 self._remove(name)
+        for name in names[:-_KEPT]:
+            self._remove(name)
         return tuple(kept)
 
     def _inspect(self, name: str) -> SnapshotMeta:
@@ -354,7 +353,7 @@ class DiskSnapshots:
                     f" to {_FORMAT} only; run the release that wrote it"
                 )
             header = msgspec.msgpack.decode(payload, type=_Header)
-        except (msgspec.MsgspecError, LookupError, TypeError) as error:
+        except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise self._damaged(name, f"its header has no meaning: {error}") from error
         if header.data_dir != self._directory.identity.id:
             raise self._damaged(name, "it is the file of another directory")

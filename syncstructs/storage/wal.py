@@ -18,12 +18,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import DataDirDamaged, StorageError
+from ..errors import DataDirDamaged, ProtocolError, StorageError
 from ..raft.effects import Append
-from ..raft.messages import EntryId, HardState, Restored, SnapshotMeta
+from ..raft.membership import decode_membership
+from ..raft.messages import EntryId, EntryKind, HardState, Restored, SnapshotMeta
 from .disk import REMEDY, DataDir, File, explained
 from .records import HEADER_BYTES, SALT_BYTES, Record, Scan, encode_write, scan
-from .replay import Piece, Position, Replay, pieces_of
+from .replay import Piece, Position, Replay, check_order, pieces_of
 
 _NAME: Final = re.compile(r"log-(\d{12,})-([0-9a-f]{8})\.wal")
 _FORMAT: Final = 1
@@ -103,6 +104,29 @@ class LogView(NamedTuple):
     """Which of `segments` has the damage, None if there is none in them."""
     problem: str | None
     """Why a node refuses the log, None if it is whole."""
+
+
+def _check_piece(piece: Piece) -> None:
+    """Check what no release ever wrote, though its checksum is right.
+
+    Raises:
+        ValueError, ProtocolError: it is that.
+    """
+    if piece.reset is not None:
+        _check_id(piece.reset.id)
+    for entry in piece.entries:
+        if entry.index < 1 or entry.time < 0:
+            raise ValueError(f"there is no entry {entry.index} of time {entry.time}")
+        _check_id(entry.id)
+        if entry.kind is EntryKind.MEMBERSHIP:
+            decode_membership(entry.payload)
+    for before, entry in pairwise(piece.entries):
+        check_order(before, entry)
+
+
+def _check_id(id: EntryId) -> None:
+    if not 0 <= id.index < 2**63 or not 0 <= id.term < 2**63 or (not id.index) != (not id.term):
+        raise ValueError(f"there is no entry {id}")
 
 
 class Wal:
@@ -338,7 +362,8 @@ class Wal:
                     f" knows up to {_FORMAT} only; run the release that wrote it"
                 )
             header = msgspec.msgpack.decode(record.payload, type=_Header)
-        except (msgspec.MsgspecError, ValueError) as error:
+            _check_id(header.last)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise self._damaged(segment, 0, f"its header has no meaning: {error}") from error
         if header.number != segment.number or header.data_dir != self._directory.identity.id:
             raise self._damaged(segment, 0, "it is the file of another directory")
@@ -348,8 +373,10 @@ class Wal:
         try:
             if record.kind != _PIECE:
                 raise ValueError(f"kind {record.kind} is unknown to this release")
-            return self._pieces.decode(record.payload)
-        except (msgspec.MsgspecError, ValueError) as error:
+            piece = self._pieces.decode(record.payload)
+            _check_piece(piece)
+            return piece
+        except (msgspec.MsgspecError, ValueError, RecursionError, ProtocolError) as error:
             what = f"a whole record has no meaning: {error}"
             raise self._damaged(segment, record.offset, what) from error
 

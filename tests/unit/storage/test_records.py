@@ -1,11 +1,15 @@
 """What a bad record means: a torn tail if no later write follows, else damage."""
 
 import time
+import zlib
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syncstructs.storage.records import HEADER_BYTES, encode_write, scan
+from syncstructs.storage import records as module
+from syncstructs.storage.records import _HEADER, HEADER_BYTES, encode_write, scan
 
 SALT = b"salt"
 records = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=20)), min_size=1, max_size=3)
@@ -100,3 +104,24 @@ def test_a_long_bad_tail_is_searched_in_one_pass():
     for tail in (bytes(8_000_000), SALT * 100_000, b"\xff" * 8_000_000):
         assert not scan(tail, SALT, 1).damaged
     assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize("count", [500, 2000])
+def test_headers_that_claim_all_that_follows_are_damage_in_linear_time(monkeypatch, count):
+    salt, summed = b"salt", 0
+
+    def crc32(data, value=0):
+        nonlocal summed
+        summed += len(data)
+        return zlib.crc32(data, value)
+
+    monkeypatch.setattr(module, "zlib", SimpleNamespace(crc32=crc32))
+    size = HEADER_BYTES
+    data = b"".join(
+        _HEADER.pack(salt, 1, (count - number - 1) * size, 9, 1, True)
+        for number in range(count)
+    )
+    found = scan(data, salt, 1)
+    assert found.damaged
+    assert not found.writes
+    assert summed <= 12 * len(data)

@@ -15,7 +15,7 @@ from syncstructs.raft.membership import Membership
 from syncstructs.raft.messages import SnapshotMeta
 from syncstructs.storage.disk import OsDisk, open_data_dir
 from syncstructs.storage.memory import MemorySnapshots
-from syncstructs.storage.snapshots import DiskSnapshots
+from syncstructs.storage.snapshots import _MAGIC, _PREFIX, DiskSnapshots
 
 IMAGE = bytes(range(256)) * 2
 ALL = Membership(("a:1", "b:1", "c:1"), genesis=7)
@@ -294,6 +294,28 @@ def test_an_older_snapshot_that_is_damaged_is_dropped():
     store = open_on(disk)
     assert store.latest() == meta(5)
     assert len(files(disk)) == 1
+
+
+def test_where_the_newest_is_refused_the_older_one_is_left_whatever_is_the_matter_with_it():
+    disk = WatchedDisk()
+    store = open_on(disk)
+    store.save(3, 1, 30, ALL, [IMAGE])
+    store.save(5, 1, 50, ALL, [IMAGE])
+    for name in files(disk):
+        disk.names[name][0] ^= 1
+    before = {name: bytes(content) for name, content in disk.names.items()}
+    with pytest.raises(DataDirDamaged, match="nothing was changed"):
+        open_on(disk)
+    assert disk.names == before
+
+
+@pytest.mark.parametrize("header", [b"\xa1\xff", b"\x91" * 100_000, b"\xc0", b"\x80"])
+def test_a_header_without_a_meaning_is_damage_though_its_checksum_is_right(header):
+    disk = WatchedDisk()
+    open_on(disk).save(3, 1, 30, ALL, [IMAGE])
+    disk.put(files(disk)[0], _PREFIX.pack(_MAGIC, zlib.crc32(header), len(header)) + header)
+    with pytest.raises(DataDirDamaged, match="its header has no meaning"):
+        open_on(disk)
 
 
 def test_a_snapshot_of_another_directory_is_refused():

@@ -13,6 +13,7 @@ from syncstructs.raft.effects import Append
 from syncstructs.raft.messages import Entry, EntryKind, HardState, Restored, SnapshotMeta
 from syncstructs.storage.disk import OsDisk, open_data_dir
 from syncstructs.storage.memory import MemoryLog
+from syncstructs.storage.replay import Piece
 from syncstructs.storage.wal import Wal
 
 SMALL = 250
@@ -647,3 +648,21 @@ def test_a_file_of_any_bytes_in_place_of_the_last_segment_gives_a_log_or_a_stora
     name = f"log-000000000002-{'11' * 4}.wal"
     disk.put(name, noise)
     assert reopened(disk).entries == (entry(1),)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [Entry(0, 1, 0, EntryKind.NOOP, b"")],
+        [Entry(1, 1, -1, EntryKind.NOOP, b"")],
+        [Entry(1, 1, 5, EntryKind.NOOP, b""), Entry(1, 2, 4, EntryKind.NOOP, b"")],
+        [Entry(2, 1, 5, EntryKind.NOOP, b""), Entry(1, 2, 5, EntryKind.NOOP, b"")],
+        [Entry(1, 1, 5, EntryKind.MEMBERSHIP, b"none")],
+    ],
+)
+def test_a_record_that_no_release_writes_is_damage_though_its_checksum_is_right(entries):
+    disk = WatchedDisk()
+    log, _ = open_log(disk)
+    log._write(log._segments[-1].size, [log._record(Piece(entries=entries))])
+    with pytest.raises(DataDirDamaged, match="a whole record has no meaning"):
+        reopened(disk)
