@@ -31,7 +31,7 @@ from .registry import kind_of, known_name, known_type, register
 
 __all__ = [
     "ATOMS", "MAX_DEPTH", "STATE_DEPTH", "copy", "decode", "decode_many", "encode",
-    "encode_command", "register",
+    "encode_command", "register", "shown",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -50,6 +50,11 @@ ATOMS: Final[frozenset[type]] = frozenset(
 
 # A datetime holds a timezone, that holds a timedelta, that holds integers.
 _ATOM_DEPTH: Final = 4
+
+# Under so many bytes, nothing that is quadratic takes long. Text and bytes have hashes that nobody
+# can foresee, and of numbers that stand in 64 bits, few have the same.
+_FEW_BYTES: Final = 8192
+_SAME_HASH_MAX: Final = 128
 
 # A Fraction is reduced when it is decoded, in quadratic time: this bounds it to milliseconds.
 _FRACTION_BITS: Final = 32_768
@@ -137,8 +142,12 @@ def decode(data: bytes | memoryview) -> Any:
         DecodeError: `data` is anything but one whole value, or nesting is deeper than extensions or
             the interpreter allow.
     """
+    return _guarded(data, _decode)
+
+
+def _guarded(data: bytes | memoryview, decoder: _Decode) -> Any:
     try:
-        return _decode(data)
+        return decoder(data)
     except (DecodeError, MemoryError):
         raise
     except Exception as error:
@@ -149,12 +158,17 @@ def decode(data: bytes | memoryview) -> Any:
 def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
     """Return the `count` values whose encodings stand in `data` one after the other.
 
+    As these are of others, values are refused that are many, different and all of one hash: a dict
+    or a set of them takes quadratic time. Numbers of any size, and what is made of them, are easily
+    chosen so. What has come in once is never refused: states are read by `decode`.
+
     Raises:
         UnknownType, DecodeError: `data` is anything but `count` whole values; see `decode`.
     """
     if not 0 <= count <= len(data):
         raise DecodeError(f"{len(data)} bytes cannot hold {count} values")
-    values: list[Any] = decode(b"\xdd" + count.to_bytes(4, "big") + data)
+    whole = b"\xdd" + count.to_bytes(4, "big") + data
+    values: list[Any] = _guarded(whole, _decode if len(data) < _FEW_BYTES else _Wary().decoder())
     return values
 
 
@@ -171,6 +185,22 @@ def copy(value: T) -> T:
         return copied
     except (Unserializable, RecursionError) as error:
         raise _explained(_copy, value, STATE_DEPTH, str(error)) from None
+
+
+def shown(value: object, limit: int = 200) -> str:
+    """Return a value from outside as a message tells it: cut after `limit` characters.
+
+    >>> shown(["a"]), shown(10**5000)
+    ("['a']", 'a large int')
+    """
+    try:
+        return repr(value)[:limit]
+    except MemoryError:
+        raise
+    except Exception:
+        # Integers of thousands of digits have no text, and what a class of the user's says of
+        # itself is its own code, which may rely on what the bytes did not hold.
+        return f"a large {type(value).__name__}"
 
 
 # Packing: from a value to what the encoder can take
@@ -428,7 +458,9 @@ def _unpack_zone(data: memoryview, inner: _Decode) -> ZoneInfo:
         return ZoneInfo(key)
     except (ZoneInfoNotFoundError, OSError) as error:
         # Another machine may have it, so this is not a matter of the bytes.
-        raise UnknownType(f"this machine has no time zone {key!r:.100}; install tzdata") from error
+        raise UnknownType(
+            f"this machine has no time zone {shown(key, 100)}; install tzdata"
+        ) from error
 
 
 def _unpack_registered(data: memoryview, inner: _Decode) -> object:
@@ -436,7 +468,7 @@ def _unpack_registered(data: memoryview, inner: _Decode) -> object:
     known = known_name(name)
     if known is None:
         raise UnknownType(
-            f"the class {name!r:.200} is not registered here: every member must call"
+            f"the class {shown(name)} is not registered here: every member must call"
             " syncstructs.register with it before its node starts"
         )
     try:
@@ -445,7 +477,7 @@ def _unpack_registered(data: memoryview, inner: _Decode) -> object:
         raise
     except Exception as error:
         raise UnknownType(
-            f"{name!r:.200} has other fields or members here than where the value was made: {error}"
+            f"{shown(name)} has other fields or members here than where the value was made: {error}"
         ) from error
 
 
@@ -475,16 +507,60 @@ _UNPACKERS: Final[dict[int, _Unpacker]] = {
 }
 
 
-def _decoder(inner: _Decode) -> _Decode:
-    """Return a decoder whose extensions are decoded by `inner`."""
+def _decoder(inner: _Decode, note: Callable[[object], None] | None = None) -> _Decode:
+    """Return a decoder whose extensions are decoded by `inner`, and told to `note`."""
 
     def unpack(code: int, data: memoryview) -> object:
         unpacker = _UNPACKERS.get(code)
         if unpacker is None:
             raise DecodeError(f"unknown extension {code}; written by a later release?")
-        return unpacker(data, inner)
+        value = unpacker(data, inner)
+        if note is not None:
+            note(value)
+        return value
 
     return msgspec.msgpack.Decoder(ext_hook=unpack).decode
+
+
+class _Wary:
+    """Decodes one value, and notes how many of its parts have the same hash."""
+
+    def __init__(self) -> None:
+        self._first: dict[int, object] = {}
+        self._others: dict[int, list[object]] = {}
+
+    def decoder(self, level: int = 0) -> _Decode:
+        """Return what decodes values in so many extensions."""
+        if level == STATE_DEPTH + _ATOM_DEPTH:
+            return _too_deep
+        made: _Decode | None = None
+
+        def inner(data: bytes | memoryview) -> Any:
+            # Not before it is needed: hardly ever are there more than two.
+            nonlocal made
+            if made is None:
+                made = self.decoder(level + 1)
+            return made(data)
+
+        return _decoder(inner, self._note)
+
+    def _note(self, value: object) -> None:
+        try:
+            hashed = hash(value)
+            first = self._first.setdefault(hashed, value)
+            if first is value or first == value:
+                return
+            others = self._others.setdefault(hashed, [])
+            if value in others:
+                return
+        except MemoryError:
+            raise
+        except Exception:
+            # It cannot be a key; or it is of a class of the user's, and another field is missing.
+            return
+        others.append(value)
+        if len(others) >= _SAME_HASH_MAX:
+            raise DecodeError(f"over {_SAME_HASH_MAX} different values have the same hash")
 
 
 def _too_deep(data: bytes | memoryview) -> Any:
@@ -605,4 +681,4 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
 
 
 def _short(key: object) -> str:
-    return f"{key!r:.60}" if type(key) in ATOMS else f"a {type(key).__name__}"
+    return shown(key, 60) if type(key) in ATOMS else f"a {type(key).__name__}"

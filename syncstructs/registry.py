@@ -147,7 +147,7 @@ def _filled(name: str, makers: dict[str, _Maker | None], parts: Any) -> dict[str
     if len(parts) == len(makers) and parts.keys() == makers.keys():
         return {field: parts[field] for field in makers}
     if unknown := parts.keys() - makers.keys():
-        raise DecodeError(f"{name} has no field {min(unknown)!r} on this member")
+        raise DecodeError(f"{name} has no field {min(map(ascii, unknown)):.200} on this member")
     filled = {}
     for field, make in makers.items():
         if field not in parts and make is None:

@@ -383,11 +383,11 @@ class Replica(Generic[C]):
             self._backlog_bytes -= len(entry.payload) + 1
             try:
                 applied = self.table.apply(entry, self.outbox.session)
+                self._take_in(applied, progress)
             except NodeFailed as error:
                 # What ended before this entry has to be told to its callers all the same.
                 progress.failure = error
                 break
-            self._take_in(applied, progress)
             self._applied_term = entry.term
             if applied.successor is not None and self.core.term == entry.term:
                 # Asked of another leader, it is done already.

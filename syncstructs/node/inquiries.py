@@ -85,7 +85,7 @@ class Inquiries:
         assert type(message) is Inquiry, message
         try:
             steps = self._steps_for(peer, message)
-        except (SyncError, msgspec.MsgspecError) as error:
+        except (SyncError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._refuse(peer, message.id, error)
             return
         future = self._owner.start(steps)

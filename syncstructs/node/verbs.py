@@ -85,7 +85,7 @@ def look_around(engine: Engine, timeout: float) -> Steps[dict[str, Any]]:
 def _parsed(payload: bytes) -> Any:
     try:
         said = msgspec.json.decode(payload)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
 

@@ -57,7 +57,7 @@ def command_parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, An
             and all(isinstance(name, str) for name in kwargs)
         ):
             return target, method, args, kwargs
-    raise DecodeError(f"a {type(command).__name__} that is not a command: {command!r:.200}")
+    raise DecodeError(f"a {type(command).__name__} that is not a command: {codec.shown(command)}")
 
 
 def encode_group(session: int, first_sequence: int, count: int, commands: bytes) -> bytes:

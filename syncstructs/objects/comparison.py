@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..codec import shown
 from ..errors import DecodeError
 from ..raft.membership import sorted_members
 from ..raft.messages import DigestReport
@@ -254,7 +255,7 @@ def divergences_of(rows: list[Any]) -> dict[int, Divergence]:
     try:
         return dict(msgspec.convert(rows, list[tuple[int, Divergence]], strict=True))
     except msgspec.ValidationError as error:
-        raise DecodeError(f"objects that differ are not told like this: {rows!r:.200}") from error
+        raise DecodeError(f"objects that differ are not told like this: {shown(rows)}") from error
 
 
 def rows_of(divergences: Mapping[int, Divergence]) -> list[Any]:

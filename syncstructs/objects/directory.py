@@ -9,10 +9,10 @@ commands since, and an instance that comes later is given both.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ..codec import STATE_DEPTH, copy, decode, encode
-from ..errors import NodeFailed, ObjectExists
+from ..codec import STATE_DEPTH, copy, decode, encode, shown
+from ..errors import NodeFailed, ObjectExists, Unserializable
 from .context import Context, _current
 from .image import ObjectImage, state_pieces
 from .pieces import state_of
@@ -34,6 +34,9 @@ _log = logging.getLogger("syncstructs.objects")
 
 # In place of a method's name in a backlog: the session in its arguments has expired.
 _EXPIRED = None
+
+# Of what comes from outside, as much stands in a line of the log or in a message.
+_SHOWN_CHARACTERS: Final = 500
 
 
 class LacksMethod(NodeFailed):
@@ -124,8 +127,11 @@ class Record:
                 )
 
     def __str__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        return f"{self.name!r}, a {self.type_name}({options})"
+        options = ", ".join(
+            f"{shown(name)[1:-1]}={shown(value)}" for name, value in self.options.items()
+        )
+        type_name = shown(self.type_name)[1:-1]
+        return f"{shown(self.name)}, a {type_name}({options})"[:_SHOWN_CHARACTERS]
 
 
 class _Stream:
@@ -334,11 +340,15 @@ class Directory:
         """Keep a command of a detached object until an instance comes.
 
         Raises:
-            NodeFailed: more than `detached_bytes` of commands would be kept.
+            NodeFailed: more than `detached_bytes` of commands would be kept, or it is nested deeper
+                than can be kept, as no correct member calls it.
         """
         at = [context.index, context.time, context.serial, context.session, context.sequence]
         parts = [*at, method, args, kwargs, *_at_version(record, context)]
-        kept = encode(parts, max_depth=STATE_DEPTH)
+        try:
+            kept = encode(parts, max_depth=STATE_DEPTH)
+        except Unserializable as error:
+            raise NodeFailed(f"a command of {record} cannot be kept: {error}") from error
         if self.backlog_bytes + len(kept) > self._detached_bytes:
             raise NodeFailed(
                 f"over {self._detached_bytes} bytes of commands wait for {record}, which is not"
@@ -578,7 +588,7 @@ class Directory:
                 "%s has no method %s here, as on other members: this member will stop if it is"
                 " called; run the same release everywhere",
                 record,
-                ", ".join(f"{name}()" for name in sorted(record.commands.keys() - known.keys())),
+                _listed(record.commands.keys() - known.keys()),
             )
         watch = target._watch
         if watch is not None:
@@ -619,6 +629,11 @@ class Directory:
         assert (binding.name, binding.target) == (record.name, record.id), record
         assert record.state == (), record
         assert record.backlog == [], record
+
+
+def _listed(methods: Iterable[str]) -> str:
+    """Return names of methods for a line of the log; they come from outside."""
+    return ", ".join(f"{shown(name)[1:-1]}()" for name in sorted(methods))[:_SHOWN_CHARACTERS]
 
 
 def _at_version(record: Record, context: Context) -> Iterator[object]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..codec import STATE_DEPTH, decode, encode
+from ..codec import STATE_DEPTH, decode, encode, shown
 from ..errors import DecodeError, NodeFailed, Unserializable
 from .comparison import Divergence, divergences_of, rows_of
 from .pieces import pieces_of, whole
@@ -30,7 +30,9 @@ _FORMATS[3] = _FORMATS[2]
 _FORMAT: Final = 3
 
 _LENGTH: Final = struct.Struct(">Q")
-_ROW_LENGTH: Final = 7
+# Of what types the parts of a row are.
+_ROW: Final = (int, str, str, dict, list | None, list, list)
+_ROW_LENGTH: Final = len(_ROW)
 # What is passed on at once, if a single record is not larger.
 _CHUNK_BYTES: Final = 256 * 1024
 
@@ -153,11 +155,11 @@ def _image(fields: dict[str, Any], objects: Iterable[ObjectImage]) -> Image:
     version = fields.pop("version")
     if version not in _FORMATS:
         raise NodeFailed(
-            f"a snapshot has format {version!r}, but this release reads formats up to {_FORMAT}"
-            " only; run this member with the release that the others run"
+            f"a snapshot has format {shown(version)}, but this release reads formats up to"
+            f" {_FORMAT} only; run this member with the release that the others run"
         )
     if unknown := sorted(fields.keys() - _FORMATS[version]):
-        raise DecodeError(f"{unknown[0]!r} is no part of format {version}")
+        raise DecodeError(f"{shown(unknown[0])} is no part of format {version}")
     return Image(
         serial=fields["serial"],
         time=fields["time"],
@@ -187,7 +189,15 @@ def _object(row: Any, pieces: Iterable[bytes]) -> ObjectImage:
     if type(row) is not list or len(row) != _ROW_LENGTH:
         raise DecodeError(f"a {type(row).__name__} where a row about an object should be")
     id_, name, type_name, options, args, backlog, methods = row
+    if not all(map(isinstance, row, _ROW)):
+        raise DecodeError(f"it has no meaning: a row about an object is {shown(row)}")
+    if not (_is_all(backlog, bytes) and _is_all(methods, str) and _is_all(options, str)):
+        raise DecodeError(f"it has no meaning: parts of object {shown(name)} are of other types")
     return ObjectImage(id_, name, type_name, options, args, backlog, methods, pieces)
+
+
+def _is_all(values: Iterable[object], kind: type) -> bool:
+    return all(type(value) is kind for value in values)
 
 
 def _until_empty(records: Iterator[bytes]) -> Iterator[bytes]:

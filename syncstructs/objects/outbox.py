@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
+from ..errors import NodeFailed
 from .context import PARKED
 
 
@@ -83,7 +84,12 @@ class Outbox(Generic[C]):
             self.unsent.appendleft(call)
 
     def applied(self, sequence: int, outcome: object) -> C | None:
-        """Take the call `sequence` out, as it was applied here; None if it is only parked now."""
+        """Take the call `sequence` out, as it was applied here; None if it is only parked now.
+
+        Raises:
+            NodeFailed: this node has not made it; somebody else has put it into the log.
+        """
+        self._refuse_forged(sequence)
         assert sequence == self.first, (sequence, self.first)
         self.first += 1
         if self.sent:
@@ -110,11 +116,24 @@ class Outbox(Generic[C]):
         self.handed = 0
 
     def skip_to(self, applied: int) -> list[C]:
-        """Take out the calls up to number `applied`, which a snapshot has applied unseen."""
+        """Take out the calls up to number `applied`, which a snapshot has applied unseen.
+
+        Raises:
+            NodeFailed: this node has not made all of them.
+        """
+        self._refuse_forged(applied)
         self.rewind()
         skipped = [self.unsent.popleft() for _ in range(applied + 1 - self.first)]
         self.first = max(self.first, applied + 1)
         return skipped
+
+    def _refuse_forged(self, sequence: int) -> None:
+        if sequence > self.handed:
+            raise NodeFailed(
+                f"the log has call {sequence} of this node's session {self.session}, but the node"
+                f" has made {self.handed} only: a member has forged it, or another node runs under"
+                " this one's name"
+            )
 
     def lose_session(self) -> None:
         """Forget the session; what was pending in it waits to be numbered in the next one."""

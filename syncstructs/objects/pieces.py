@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from ..codec import STATE_DEPTH, decode, encode
+from ..codec import STATE_DEPTH, decode, encode, shown
 from ..errors import DecodeError
 
 # A container with no more than this is written as a whole; of a larger one, the first block.
@@ -116,7 +116,7 @@ def _found(state: Any, place: Any) -> Any:
         for step in _checked(place, list):
             state = state[step]
     except (LookupError, TypeError) as error:
-        raise DecodeError(f"the state has no place {place!r:.100} to be filled") from error
+        raise DecodeError(f"the state has no place {shown(place, 100)} to be filled") from error
     return state
 
 

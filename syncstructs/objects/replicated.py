@@ -24,8 +24,8 @@ from typing import (
     overload,
 )
 
-from ..codec import copy
-from ..errors import NodeFailed, NotAttached, ObjectNotFound, VersionRefused
+from ..codec import copy, shown
+from ..errors import DecodeError, NodeFailed, NotAttached, ObjectNotFound, VersionRefused
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current
 from .port import Binding, Changes, Port, Steps
@@ -124,8 +124,15 @@ class Replicated:
         }
 
     def restore_state(self, state: Any) -> None:
-        """Replace the state by what `snapshot_state` of another replica returned."""
+        """Replace the state by what `snapshot_state` of another replica returned.
+
+        Raises:
+            DecodeError: it has what no state has: this node would take that for its own.
+        """
         mine = vars(self)
+        for name in state:
+            if not isinstance(name, str) or name in self._local or name in _OWN_NAMES:
+                raise DecodeError(f"{shown(name)} is no part of the state of an object")
         for name in [n for n in mine if n not in self._local and n not in state]:
             del mine[name]
         for name, value in state.items():
@@ -576,6 +583,10 @@ def _refuse_inside_command(name: str) -> None:
             f"{name}: a command cannot wait for another call; call replicated methods directly,"
             " they run as part of the command"
         )
+
+
+# What an attribute of an instance would hide from those who look after it.
+_OWN_NAMES = frozenset(name for name in vars(Replicated) if name.startswith("_"))
 
 
 def _refuse_to_wait(target: HasPort, name: str) -> None:

@@ -7,14 +7,14 @@ out are `NodeFailed` and `MemoryError`, after which this replica must not go on.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ..codec import STATE_DEPTH, copy, decode_many, encode
+from ..codec import STATE_DEPTH, copy, decode_many, encode, shown
 from ..config import is_nameless
 from ..errors import (
     DecodeError,
@@ -60,6 +60,9 @@ Result = Outcome | _Parked
 
 # Values of exactly these types cannot be changed, so they leave the state without being copied.
 _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
+
+# Times are floats, and there are integers beyond those.
+_TTL_MAX: Final = sys.float_info.max
 
 _DONE: Final = Outcome()
 _NOT_TAKEN_OVER: Final = "a snapshot was not taken over to its end"
@@ -313,7 +316,9 @@ class Table:
                 return self._apply_system(round_, method, args)
             record = self._directory.find(target)
             if record is None:
-                raise ObjectNotFound(f"the cluster has no object {target!r}, or it was dropped")
+                raise ObjectNotFound(
+                    f"the cluster has no object {shown(target)}, or it was dropped"
+                )
             body = record.bodies.get(method)
             if body is None or "." in method:
                 raise self._no_body(record, method)
@@ -370,7 +375,7 @@ class Table:
             # Whatever a later release has to say besides: how late it is, is all that counts here.
             args = args[: len(shape)]
         if len(args) != len(shape) or not all(map(isinstance, args, shape)):
-            raise DecodeError(f"{method}() with arguments of other types: {args!r:.200}")
+            raise DecodeError(f"{method}() with arguments of other types: {shown(args)}")
         try:
             return handler(self, round_, *args)
         except _REFUSALS as error:
@@ -388,7 +393,7 @@ class Table:
         before = self.wanted if only is None else only
         for address in (*added, *removed, *before):
             if not isinstance(address, str):
-                raise DecodeError(f"addresses of members are text, not {address!r:.200}")
+                raise DecodeError(f"addresses of members are text, not {shown(address)}")
         wanted = sorted_members({*before, *added}.difference(removed))
         if not 0 < len(wanted) <= MEMBER_COUNT_MAX:
             raise MembershipRefused(
@@ -412,11 +417,13 @@ class Table:
         """
         address = self.sessions.owner(round_.context.session)
         if address is None or not 1 <= version <= VERSION_MAX or not 1 <= release < 2**31:
-            raise DecodeError(f"know({version}, {release}) of {address!r} has no meaning")
+            raise DecodeError(
+                f"know({shown(version)}, {shown(release)}) of {shown(address)} has no meaning"
+            )
         later: dict[str, list[str]] = {}
         for type_name, names in bodies.items():
             if not isinstance(type_name, str) or not isinstance(names, list):
-                raise DecodeError(f"bodies of {type_name!r:.200} are a list, not {names!r:.200}")
+                raise DecodeError(f"bodies of {shown(type_name)} are a list, not {shown(names)}")
             later[type_name] = split_bodies(names)[1]
         for type_name, names in later.items():
             self._learn(type_name, names)
@@ -437,7 +444,7 @@ class Table:
         end.
         """
         if not 1 <= version <= VERSION_MAX:
-            raise DecodeError(f"there is no version {version!r}")
+            raise DecodeError(f"there is no version {shown(version)}")
         members = sorted_members({*self.wanted, *self.voters})
         if not members:
             members = tuple(address for address, _ in self.sessions.live().values())
@@ -479,8 +486,10 @@ class Table:
     def _open_session(
         self, round_: _Round, address: str, incarnation: int, attempt: int, ttl: float
     ) -> Outcome:
-        if not 0 < ttl < inf:
-            raise DecodeError(f"a session of {address!r} cannot have a ttl of {ttl!r} seconds")
+        if not 0 < ttl <= _TTL_MAX:
+            raise DecodeError(
+                f"a session of {shown(address)} cannot have a ttl of {shown(ttl)} seconds"
+            )
         older = self.sessions.of_address(address)
         is_new_life = not self.sessions.last_attempt(address, incarnation)
         session = self.sessions.open(address, incarnation, attempt, ttl, round_.context.serial)
@@ -560,6 +569,8 @@ class Table:
     ) -> Outcome:
         serial = round_.context.serial
         encoded = encode(state, max_depth=STATE_DEPTH)
+        # They are part of every snapshot; what has no encoding would keep all from being taken.
+        encode([options, args], max_depth=STATE_DEPTH)
         plain, bodies = split_bodies(methods)
         self._learn(type_name, bodies)
         record = Record(serial, name, type_name, options, args, whole(encoded), [], plain)
@@ -580,7 +591,7 @@ class Table:
     def _drop(self, round_: _Round, name: str) -> Outcome:
         record = self._directory.records.get(name)
         if record is None:
-            raise ObjectNotFound(f"the cluster has no object {name!r}, or it was dropped")
+            raise ObjectNotFound(f"the cluster has no object {shown(name)}, or it was dropped")
         if record.live is not None:
             for waiters in record.live._all_waiters():
                 waiters.refuse_all(ObjectNotFound(f"{name!r} was dropped"))
@@ -644,11 +655,21 @@ class Table:
         self._torn = _NOT_TAKEN_OVER
         try:
             self._take_over(parts, lambda id_: pieces_of_object(image, id_))
+            # One that contradicts itself would end this replica later, and nobody would know why.
+            self._check()
+            encode(
+                [self.sessions.state(), self.versions.state(), self.applied_index + self.time],
+                max_depth=STATE_DEPTH,
+            )
+        except NodeFailed:
+            raise
         except MemoryError as error:
             raise NodeFailed("out of memory while taking over a snapshot") from error
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            # What instances raise is not among these.
-            raise NodeFailed(f"a snapshot cannot be read: it has no meaning: {error}") from error
+        except Exception as error:
+            # Its checksum is right, so this is what a member has sent, or a bug.
+            raise NodeFailed(
+                f"a snapshot cannot be read: it has no meaning: {shown(error)}"
+            ) from error
         self._torn = None
 
     def _take_over(self, parts: Image, again: Callable[[int], Iterable[bytes]]) -> None:
@@ -766,7 +787,8 @@ _Handler = Callable[..., Outcome]
 
 # How a command of the cluster itself may end without having changed anything.
 _REFUSALS: Final = (
-    DecodeError, MembershipRefused, ObjectExists, ObjectMismatch, ObjectNotFound, VersionRefused,
+    DecodeError, MembershipRefused, ObjectExists, ObjectMismatch, ObjectNotFound, Unserializable,
+    VersionRefused,
 )  # fmt: skip
 
 # Names of the commands, and what types their arguments have.

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..codec import shown
 from ..errors import DecodeError, ObjectMismatch, VersionRefused
 
 VERSION_MAX: Final = 1_000_000
@@ -64,7 +65,7 @@ def split_body(name: str) -> tuple[str, int]:
         return name, 1
     version = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 8 else 0
     if not 1 < version <= VERSION_MAX or str(version) != digits:
-        raise DecodeError(f"{name!r:.200} names no body of a method")
+        raise DecodeError(f"{shown(name)} names no body of a method")
     return method, version
 
 
@@ -78,7 +79,7 @@ def split_bodies(names: Iterable[object]) -> tuple[list[str], list[str]]:
     later: set[str] = set()
     for name in names:
         if not isinstance(name, str):
-            raise DecodeError(f"names of methods are text, not {name!r:.200}")
+            raise DecodeError(f"names of methods are text, not {shown(name)}")
         (plain if split_body(name)[1] == 1 else later).add(name)
     return sorted(plain), sorted(later)
 

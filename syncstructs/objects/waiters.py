@@ -7,7 +7,8 @@ that its caller chose, so that a caller whose time ran out can withdraw exactly 
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import SessionExpired
+from ..codec import shown
+from ..errors import DecodeError, SessionExpired
 from .context import CallId, current_context
 
 
@@ -102,7 +103,14 @@ class Waiters:
         ]
 
     def restore(self, state: list[Any]) -> None:
-        """Replace the queue by what `state` returned."""
+        """Replace the queue by what `state` returned.
+
+        Raises:
+            DecodeError: no correct member says this.
+        """
+        for row in state:
+            if len(row) != 4 or not all(isinstance(number, int) for number in row[:3]):
+                raise DecodeError(f"{shown(row)} is no call that waits")
         self._waiting = {
             (session, ticket): (CallId(session, sequence), payload)
             for session, ticket, sequence, payload in state

@@ -170,7 +170,12 @@ def _check_introduction(message: m.Introduction) -> None:
 
 
 def _check_forward(message: m.Forward) -> None:
-    _in_range("forward", message.session, message.first_sequence, message.count)
+    _in_range("forward", message.session, message.first_sequence)
+    # A leader joins commands without looking at them: a wrong number would spoil those of others.
+    if not 1 <= message.count <= len(message.commands):
+        raise ProtocolError(
+            f"{message.count} commands forwarded in {len(message.commands)} bytes"
+        )
 
 
 def _check_forward_reply(message: m.ForwardReply) -> None:

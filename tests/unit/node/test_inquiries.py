@@ -14,7 +14,7 @@ from syncstructs.node.inquiries import (
     Inquiries,
     InquiryFailed,
 )
-from syncstructs.node.verbs import OBJECT_COUNT, look_around, shortened
+from syncstructs.node.verbs import OBJECT_COUNT, _parsed, look_around, shortened
 from syncstructs.raft.messages import Answer, Inquiry
 from syncstructs.raft.wire import decode, encode
 from syncstructs.testing import Simulation
@@ -95,6 +95,7 @@ def test_what_an_operation_raises_is_told_by_class_and_message(owner, inquiries)
         ("destroy", b"{}", "'destroy' is unknown to this node; it knows look, wait"),
         ("wait", b"[]", "Expected `object`, got `array`"),
         ("wait", b"\xff\xfe", ""),
+        ("wait", b'{"to": "\xff"}', "can't decode byte 0xff"),
         ("wait", b'{"addresses": [1]}', "Expected `str`, got `int`"),
         ("wait", b'{"adresses": []}', "unknown field `adresses`"),
         ("wait", b'{"timeout": -1}', "timeout -1.0 must be from 0 to 300 seconds"),
@@ -345,3 +346,8 @@ def test_a_snapshot_that_is_asked_for_ends_with_the_node(cluster):
     cluster.run_until(closed.done)
     with pytest.raises(NodeClosed):
         asked.result()
+
+
+@pytest.mark.parametrize("payload", [b'{"term": "\xff"}', b"[" * 100_000, b"{", b"[]", b""])
+def test_a_member_that_answers_nonsense_shows_nothing(payload):
+    assert _parsed(payload) is None

@@ -1,6 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncstructs.errors import NodeFailed
 from syncstructs.objects.context import PARKED, Outcome
 from syncstructs.objects.outbox import Outbox
 
@@ -119,3 +121,15 @@ def test_numbers_and_order_survive_any_history(steps):
             ended = outbox.handed
         outbox._check()
         assert len(outbox) == len(calls) - ended
+
+
+def test_a_call_that_the_node_has_not_made_is_told_and_not_taken():
+    outbox = Outbox()
+    outbox.open(5)
+    outbox.add([Call(b"a"), Call(b"b")])
+    outbox.take(1)
+    for forged in (lambda: outbox.applied(2, Outcome()), lambda: outbox.skip_to(2)):
+        with pytest.raises(NodeFailed, match="call 2 of this node's session 5, but the node has"):
+            forged()
+    outbox._check()
+    assert outbox.applied(1, Outcome()) is not None

@@ -556,3 +556,85 @@ def test_an_image_of_a_release_that_could_not_change_members_is_read(
     other.restore([encode(fields, max_depth=STATE_DEPTH)])
     assert other.wanted == ()
     assert other.applied_index == table.applied_index
+
+
+# What no correct member says
+
+
+def hostile(cluster, command):
+    """Put a command of the first member's session into the log; return its outcome's error."""
+    with pytest.raises(Exception) as found:  # noqa: PT011 - it is what the test looks at
+        cluster.members[0].send(command).result()
+    for member in cluster.members:
+        member.table._check()
+    return found.value
+
+
+@pytest.mark.parametrize(
+    "name", ["_binding", "_watch", "_dropped", "_all_waiters", "_local", "_commands"]
+)
+def test_a_state_cannot_take_the_place_of_what_a_node_keeps_with_an_object(name: str) -> None:
+    cluster = LocalCluster(2)
+    waiting = cluster.attach_on(0, "other", Box())
+    for part in (5, []):
+        state = {"_items": [], name: part}
+        arguments = ("box", "syncstructs.structs.lists.ReplList", {}, state, [])
+        cluster.members[0].system("attach", *arguments)
+        member = cluster.members[1]
+        assert "box" not in member.table.objects, "it stays detached"
+        member.system("drop", "box")
+    assert waiting.put(1) == [1]
+
+
+NUMBER = 10**9000
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        encode(NUMBER), encode([NUMBER, "put", [1]]), encode(["box", NUMBER, [1]]),
+        encode([0, "open_session", [NUMBER, 1, 1, 1.0]]), encode([0, "know", [NUMBER, 1, {}]]),
+        encode([0, "set_version", [NUMBER]]), encode([0, "change_members", [[NUMBER], [], None]]),
+        encode([0, "note_divergence", [[NUMBER]]]), encode([0, "drop", [[NUMBER]]]),
+        encode([0, "attach", ["x", "y", {}, 1, [NUMBER]]]),
+        encode([0, "batch", [[[NUMBER]]]]),
+    ],
+)  # fmt: skip
+def test_an_integer_that_has_no_text_ends_its_own_command_only(command: bytes) -> None:
+    cluster = LocalCluster(2)
+    box = cluster.attach("box", Box)[0]
+    if b"batch" in command:
+        outcomes = cluster.members[0].send(command).result()
+        assert isinstance(outcomes[0].error, DecodeError)
+    else:
+        assert hostile(cluster, command)
+    assert box.put(1) == [1]
+
+
+def test_what_is_nested_too_deeply_for_a_snapshot_is_not_attached() -> None:
+    cluster = LocalCluster(2)
+    box = cluster.attach("box", Box)[0]
+    deep = b"\x91" * 300 + b"\x90"
+    for at in (2, 3):
+        parts = [encode("deep"), encode("not.imported.Class"), b"\x80", encode(1), b"\x90"]
+        parts[at] = b"\x81" + encode("k") + deep
+        command = b"\x93\x00" + encode("attach") + b"\x95" + b"".join(parts)
+        assert "nested too deeply" in str(hostile(cluster, command))
+        assert image_of(cluster.members[1].table)
+    assert box.put(1) == [1]
+
+
+@pytest.mark.parametrize("ttl", [10**400, float("inf"), float("nan"), 0])
+def test_a_session_lives_for_a_time(ttl: float) -> None:
+    cluster = LocalCluster(1)
+    arguments = ("x:1", 1, 1, ttl)
+    command = encode_command(0, "open_session", arguments, {})
+    assert "cannot have a ttl" in str(hostile(cluster, command))
+
+
+@pytest.mark.parametrize("row", [[1, 2, [], None], [1, 2, 3], 5, ["a", 1, 1, None]])
+def test_calls_that_wait_are_numbers(row: Any) -> None:
+    waiters = Waiters()
+    with pytest.raises((DecodeError, TypeError)):
+        waiters.restore([row])
+    assert waiters.state() == []

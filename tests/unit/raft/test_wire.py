@@ -103,7 +103,8 @@ def replies(draw) -> m.Message:
                 m.ReadRequest(draw(numbers)),
                 m.ReadReply(draw(numbers), draw(numbers)),
                 m.Forward(
-                    draw(numbers), draw(numbers), draw(numbers), draw(st.binary(max_size=30))
+                    draw(numbers), draw(numbers), draw(st.integers(1, 5)),
+                    draw(st.binary(min_size=5, max_size=30)),
                 ),
                 m.ForwardReply(draw(numbers), draw(numbers)),
                 m.RecoveryRequest(draw(st.integers(1, _TOP))),
@@ -220,6 +221,9 @@ def _request(**changes) -> m.AppendRequest:
         m.ReadRequest(-1),
         m.ReadReply(1, -1),
         m.Forward(-1, 0, 1, b""),
+        m.Forward(1, 1, 0, b"x"),
+        m.Forward(1, 1, 2, b"x"),
+        m.Forward(1, 1, 2**40, b"x" * 100),
         m.ForwardReply(1, 2**63),
         m.DigestReport(0, {}),
         m.DigestReport(2**63, {}),
