@@ -72,6 +72,9 @@ if TYPE_CHECKING:
 # After losing the link to its leader a follower stands within this part of the election timeout
 # (20 ms of the default 0.3 s): soon, but spread, so that two rarely stand at once.
 _LINK_LOST_SPREAD = 1 / 15
+# Each term is one campaign, so no correct member is that far ahead. Who claims to be would use up
+# all terms there are by a single message, and nobody could be elected ever again.
+_TERM_LEAP = 2**32
 
 
 # An observer is spoken to about once in the longest election timeout: it waits for so many more.
@@ -832,8 +835,14 @@ class RaftCore:
         self._election_at = self._now + self._election_timeout
 
     def _become_follower(self, term: int, leader: str | None) -> None:
-        """Step down, or follow a new term or leader."""
+        """Step down, or follow a new term or leader.
+
+        Raises:
+            ProtocolError: so many campaigns there cannot have been.
+        """
         assert term >= self.term, (term, self.term)
+        if term > self.term + _TERM_LEAP:
+            raise ProtocolError(f"term {term} is beyond what may follow term {self.term}")
         if self._leading is not None:
             self._reset_election_timer()
         self._end_reads()

@@ -398,3 +398,23 @@ def test_entries_behind_a_snapshot_that_are_of_an_older_term_are_refused(make_be
     old = [Entry(4, index, 6, EntryKind.BATCH, b"") for index in (6, 7)]
     with pytest.raises(ProtocolError, match="after one of a later term"):
         bench.step("b", AppendRequest(5, EntryId(4, 5), 0, old, 1, 0.0))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        heartbeat(2**62),
+        VoteReply(2**62, False),
+        PreVoteReply(2**62, False),
+        VoteRequest(2**62, EntryId(1, 1)),
+        AppendReply(2**62, 1, False, 0, 0, 0.0),
+    ],
+)
+def test_a_term_that_cannot_have_come_yet_is_refused(make_bench, message) -> None:
+    bench = make_bench()
+    with pytest.raises(ProtocolError, match="term 4611686018427387904 is beyond what may follow"):
+        bench.core.step("b", message, bench.now)
+    bench.core._check()
+    assert bench.core.term == 0
+    bench.core.step("b", VoteReply(2**32, False), bench.now)
+    assert bench.core.term == 2**32, "a member that was away for long may be far behind"
