@@ -1,0 +1,205 @@
+"""Bytes from outside run no code, build nothing but what was registered, and cost what they weigh.
+
+What a decoder reaches is watched from outside of it, in a process of its own: audit hooks stay.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from fuzz_targets import TARGETS
+
+from syncstructs.codec import _SAME_HASH_MAX, decode, decode_many, encode, shown
+from syncstructs.errors import DecodeError
+from syncstructs.net.frames import FrameDecoder, frame_header
+from syncstructs.objects.image import _split
+from syncstructs.storage.records import encode_write, scan
+
+SUPPORT = Path(__file__).parents[1] / "support"
+
+# Runs many changed inputs of a target; ends with the first that compiles, imports, starts, opens or
+# looks up anything of which Python tells, which all ways to run code do.
+WATCH = """
+import sys
+from random import Random
+import fuzz_targets, zoneinfo, importlib.resources
+from fuzz_mutation import mutate
+
+NAMES = ("os", "system", "builtins", "eval", "__reduce__", "__class__", "subprocess.Popen")
+target = fuzz_targets.TARGETS[sys.argv[1]]
+inputs = [*target.seeds(), *fuzz_targets.corpus(sys.argv[1])]
+for data in inputs:
+    target.run(data)
+watching = False
+seen = []
+
+def hook(event, args):
+    if not watching or event in ALLOWED:
+        return
+    if event == "import" and args[0].partition(".")[0] == "tzdata":
+        # The standard library looks for a zone there, and nowhere else.
+        return
+    if event == "object.__getattr__" and args[1] == "f_code":
+        return  # by loggers as well
+    seen.append((event, [repr(arg)[:80] for arg in args]))
+
+# For loggers, which ask who calls.
+ALLOWED = {"sys._getframe", "builtins.id"}
+if sys.argv[1] in ("codec", "table", "image", "member"):
+    # A time zone is read from a file in the directories of the system.
+    ALLOWED |= {"open", "os.listdir", "os.scandir"}
+sys.addaudithook(hook)
+random = Random(1)
+pool = [*NAMES, b"cos\\nsystem\\n(S'true'\\ntR.", b"\\x80\\x04\\x95", ["os", "system"]]
+for number in range(int(sys.argv[2])):
+    data = mutate(random.choice(inputs), random, pool)
+    watching = True
+    try:
+        target.run(data)
+    finally:
+        watching = False
+    if seen:
+        raise SystemExit(f"{seen[0]} by {data.hex()}")
+print("watched")
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["codec", "message", "table", "image", "member", "link", "inquiry"]
+)
+def test_no_bytes_run_code_or_find_anything_by_a_name_of_theirs(name):
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, name, "400"],
+        env={"PYTHONPATH": f"{SUPPORT}:{Path(__file__).parents[2]}", "PATH": ""},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.stdout == "watched\n", done.stdout + done.stderr
+
+
+def test_what_is_watched_would_be_seen():
+    watch = WATCH.replace("        target.run(data)\n    finally", "        eval('1')\n    finally")
+    done = subprocess.run(
+        [sys.executable, "-c", watch, "http", "5"],
+        env={"PYTHONPATH": f"{SUPPORT}:{Path(__file__).parents[2]}", "PATH": ""},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert "compile" in done.stderr, done.stdout + done.stderr
+
+
+def test_pickle_is_not_even_loaded_by_what_takes_bytes():
+    code = (
+        "import sys, syncstructs.codec, syncstructs.raft.wire, syncstructs.net.link,"
+        " syncstructs.objects.table; sys.exit('pickle' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+# What is told of hostile values
+
+
+class Rude:
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, [10**5000], Rude(), {"k": Rude()}, "x" * 10**6], ids=range(5)
+)
+def test_whatever_a_value_is_it_can_be_told_of(value):
+    assert 0 < len(shown(value)) <= 200
+
+
+# Time in proportion: steps are counted, not seconds
+
+
+def steps(work: Callable[[], object]) -> int:
+    """Return how many lines of Python a call runs."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except Exception:
+        pass
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def _stream(n: int) -> bytes:
+    return (frame_header(b"ab") + b"ab") * n
+
+
+def _byte_by_byte(n: int) -> None:
+    decoder = FrameDecoder(4096)
+    for byte in _stream(n):
+        list(decoder.receive(bytes((byte,))))
+
+
+def _image(n: int) -> None:
+    list(_split([((3).to_bytes(8, "big") + b"abc") * n]))
+
+
+GROWING = {
+    "a stream byte by byte": _byte_by_byte,
+    "a stream in one piece": lambda n: list(FrameDecoder(4096).receive(_stream(n))),
+    "extensions": lambda n: decode(b"\xdc" + n.to_bytes(2, "big") + encode((1,)) * n),
+    "commands": lambda n: decode_many(10 * n, (encode((1, 2)) + encode(10**30)) * 5 * n),
+    "records": lambda n: scan(
+        b"".join(encode_write(b"\1\2\3\4", at, [(1, b"x")]) for at in range(n)), b"\1\2\3\4", None
+    ),
+    "salts": lambda n: scan(b"\1\2\3\4" * n, b"\1\2\3\4", None),
+    "an image": _image,
+    "a request": lambda n: TARGETS["http"].run(b"GET / HTTP/1.1\r\n" + b"Host: x\r\n" * n),
+}
+
+
+@pytest.mark.parametrize("kind", GROWING)
+def test_what_is_four_times_as_long_takes_four_times_as_many_steps(kind):
+    GROWING[kind](50)
+    few, many = (steps(lambda n=n: GROWING[kind](n)) for n in (200, 800))
+    assert many <= 5 * few, (few, many)
+
+
+# Numbers with one hash: each step of a dict compares with all that are there already
+
+_PRIME = 2**61 - 1
+
+
+def colliding(count, make):
+    return [make(number * _PRIME + 7) for number in range(20, 20 + count)]
+
+
+@pytest.mark.parametrize("make", [int, lambda n: UUID(int=n), lambda n: (n, 1)])
+@pytest.mark.parametrize("kind", ["set", "dict", "native"])
+def test_many_keys_with_one_hash_are_refused_in_a_command(make, kind):
+    keys = colliding(2000, make)
+    if kind == "native":
+        # As no encoder writes it, and every decoder would take it.
+        parts = b"".join(encode(key) + b"\x01" for key in keys)
+        data = b"\xdf" + len(keys).to_bytes(4, "big") + parts
+    else:
+        data = encode(set(keys) if kind == "set" else dict.fromkeys(keys))
+    with pytest.raises(DecodeError, match="have the same hash"):
+        decode_many(1, data)
+
+
+def test_what_has_one_hash_by_chance_or_is_the_same_is_taken():
+    values = [*colliding(_SAME_HASH_MAX, int), *[10**30] * 2000, *range(-500, 500)]
+    assert decode_many(1, encode(values)) == [values]
+    assert decode_many(1, encode([(1, 2)] * 3000)) == [[(1, 2)] * 3000]
+
+
+def test_what_is_in_a_state_is_never_refused():
+    # It came in one by one; no member must be kept from taking over a snapshot.
+    keys = set(colliding(1000, int))
+    assert decode(encode(keys)) == keys
