@@ -126,16 +126,20 @@ class Replicated:
     def restore_state(self, state: Any) -> None:
         """Replace the state by what `snapshot_state` of another replica returned.
 
+        What is local here stays as it is; it may have been state in an earlier release.
+
         Raises:
             DecodeError: it has what no state has: this node would take that for its own.
         """
         mine = vars(self)
         for name in state:
-            if not isinstance(name, str) or name in self._local or name in _OWN_NAMES:
+            if not isinstance(name, str) or name in _NOT_STATE or name in _OWN_NAMES:
                 raise DecodeError(f"{shown(name)} is no part of the state of an object")
         for name in [n for n in mine if n not in self._local and n not in state]:
             del mine[name]
         for name, value in state.items():
+            if name in self._local:
+                continue
             if isinstance(mine.get(name), Waiters):
                 mine[name].restore(value)
             else:

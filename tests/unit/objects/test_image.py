@@ -8,7 +8,7 @@ from images import as_value, image_of, join, split, with_fields
 from local_cluster import LocalCluster
 
 from syncstructs.codec import decode, encode
-from syncstructs.errors import NodeFailed, Unserializable
+from syncstructs.errors import DecodeError, NodeFailed, Unserializable
 from syncstructs.objects import directory
 from syncstructs.objects.digest import digest_bytes
 from syncstructs.objects.replicated import Replicated, replicated
@@ -242,6 +242,17 @@ def test_no_copy_of_the_whole_is_made() -> None:
     assert peak - max(now, begun) < size / 2
     assert later - now > size
     assert higher - later < size / 2
+
+
+def test_what_is_local_here_is_left_alone_though_a_state_has_it() -> None:
+    """It may have been state in an earlier release."""
+    note = Note()
+    mine = note.callback
+    note.restore_state({"early": 1, "value": 2, "callback": "another's"})
+    assert (note.early, note.value, note.callback) == (1, 2, mine)
+    with pytest.raises(DecodeError, match="'_binding' is no part"):
+        note.restore_state({"early": 3, "_binding": 5})
+    assert note.early == 1
 
 
 class Choosy(Note):
