@@ -558,7 +558,7 @@ class Directory:
 
     def _embody(self, record: Record, target: Replicated) -> None:
         """Make `target`, which has the state, the instance of the record."""
-        if record.live is not None:
+        if record.live is not None and record.live is not target:
             record.live._binding = None
             if record.live._watch is not None:
                 record.live._watch.hand_over(target)
