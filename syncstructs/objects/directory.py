@@ -443,7 +443,7 @@ class Directory:
     def _offer_again(self, record: Record, target: Replicated) -> bool:
         """Let an instance wait again if its own attach is yet to come, and will need it."""
         name = record.name
-        if name in self._awaited:
+        if name in self._awaited and self._awaited[name][0] is target:
             self._offers[name] = self._awaited.pop(name)
             target._binding = Binding(self._owner, name)
         return name in self._offers and self._offers[name][0] is target
@@ -558,7 +558,7 @@ class Directory:
 
     def _embody(self, record: Record, target: Replicated) -> None:
         """Make `target`, which has the state, the instance of the record."""
-        if record.live is not None and record.live is not target:
+        if record.live is not None:
             record.live._binding = None
             if record.live._watch is not None:
                 record.live._watch.hand_over(target)
@@ -605,6 +605,7 @@ class Directory:
             offered = target._binding
             assert offered is not None, name
             assert offered.name == name, (name, offered.name)
+            assert name not in self.records or self.records[name].live is not target, name
         for name, (target, _) in self._awaited.items():
             assert self.records[name].live is target, name
             assert name not in self._offers, name

@@ -366,6 +366,26 @@ def test_an_object_detached_here_answers_that_the_result_is_lost(cluster: LocalC
     assert handle.items == ["x"]
 
 
+def test_what_an_image_brings_to_an_offer_is_not_offered_again_for_what_it_replaces(
+    cluster: LocalCluster,
+) -> None:
+    """This member had made an instance, and its user's own one waits for its attach."""
+    cluster.attach_on(1, "shelf", Shelf()).put("x")
+    table = cluster.members[0].table
+    made = table.objects["shelf"]
+    mine = Shelf()
+    table.offer("shelf", mine)
+    cluster.reload(0)
+    assert table.objects["shelf"] is mine
+    assert made._binding is None
+    table._check()
+    cluster.members[0].system("attach", *attach_arguments("shelf", mine))
+    assert table.objects["shelf"] is mine
+    mine.put("y")
+    assert mine.items == ["x", "y"]
+    assert cluster.digest_equal()
+
+
 def test_a_detached_object_is_handed_on_by_images(cluster: LocalCluster) -> None:
     handle = cluster.attach_on(0, "shelf", Private())
     handle.put("x")
