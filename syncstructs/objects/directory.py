@@ -401,7 +401,10 @@ class Directory:
     def _is_left(self, old: Record) -> bool:
         """Whether the instance of a former record stands for no object of the present ones."""
         now = self.records.get(old.name)
-        return old.live is not None and (now is None or now.live is not old.live)
+        if old.live is None or old.live._binding is None:
+            # Another instance has taken its place already: it is the object that was not dropped.
+            return False
+        return now is None or now.live is not old.live
 
     def _enter_all(
         self,

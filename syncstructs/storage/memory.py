@@ -1,4 +1,8 @@
-"""Stores that keep everything in this process: nothing blocks, and nothing survives it."""
+"""Stores of a member without a disk: nothing blocks, and nothing survives its process.
+
+The log is in memory; where images are, whoever makes the store says: in memory, or in files without
+a name.
+"""
 
 import os
 import zlib
@@ -151,7 +155,8 @@ class MemorySnapshots:
         file = self._incoming.file
         arrived = file.seek(0, os.SEEK_END)
         if offset == arrived and offset + len(data) <= snapshot.size_bytes:
-            file.write(data)
+            with _explained():
+                file.write(data)
             arrived += len(data)
         return arrived
 

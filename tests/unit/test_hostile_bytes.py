@@ -128,8 +128,6 @@ def steps(work: Callable[[], object]) -> int:
     sys.settrace(trace)
     try:
         work()
-    except Exception:
-        pass
     finally:
         sys.settrace(before)
     return count
@@ -167,7 +165,8 @@ GROWING = {
 def test_what_is_four_times_as_long_takes_four_times_as_many_steps(kind):
     GROWING[kind](50)
     few, many = (steps(lambda n=n: GROWING[kind](n)) for n in (200, 800))
-    assert many <= 5 * few, (few, many)
+    # Not less either, or it ends early and tells nothing of what comes behind.
+    assert 3 * few <= many <= 5 * few, (few, many)
 
 
 # Numbers with one hash: each step of a dict compares with all that are there already

@@ -377,7 +377,8 @@ def test_what_an_image_brings_to_an_offer_is_not_offered_again_for_what_it_repla
     table.offer("shelf", mine)
     cluster.reload(0)
     assert table.objects["shelf"] is mine
-    assert made._binding is None
+    with pytest.raises(NotAttached):
+        made.put("to nobody")
     table._check()
     cluster.members[0].system("attach", *attach_arguments("shelf", mine))
     assert table.objects["shelf"] is mine
