@@ -223,7 +223,10 @@ def test_it_ends_when_its_cluster_has_forgotten_what_it_holds(observe):
         with pytest.raises(NodeFailed, match="another life of the cluster"):
             go_on()
         with Node(None, [address], consumers=objects()) as other:
-            assert other.objects["hits"].inc() == again.objects["hits"].value == 1
+            assert other.objects["hits"].inc() == 1
+            # Another node's read of its own copy may be a moment older than an answered call.
+            again.barrier(30)
+            assert again.objects["hits"].value == 1
 
 
 @pytest.mark.parametrize(
