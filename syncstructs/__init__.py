@@ -1,7 +1,7 @@
 """Replicated Python data structures over one embedded Raft log."""
 
 from .codec import register
-from .config import Address, Config
+from .config import Address, Config, Tls
 from .errors import (
     BindError,
     BlockingCall,
@@ -103,6 +103,7 @@ __all__ = [
     "SyncError",
     "SyncObj",
     "Timeout",
+    "Tls",
     "TooLarge",
     "UnknownType",
     "Unserializable",

@@ -80,6 +80,29 @@ def _check_password(password: object, name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Tls:
+    """The files by which a node proves who it is, and checks others; all in PEM, as paths.
+
+    A node reads them when it is made and, within seconds, when they have changed.
+    """
+
+    cert: str
+    """The certificate of this node, and those between it and its authority: for the host in its
+    address, as an alternative name, and good for servers and for clients."""
+    key: str
+    """The private key of that, without a pass phrase; nobody else should be able to read it."""
+    ca: str
+    """The certificates of the authorities whose word is taken. Take one of your own: whoever has a
+    certificate of theirs is let in."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            path = getattr(self, each.name)
+            if not isinstance(path, str) or not path or "\0" in path:
+                raise ConfigError(f"tls: {each.name} {path!r} must be the path of a PEM file, as str")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """Settings of one node. Times are seconds, sizes bytes; every field has a default that serves.
 
@@ -105,6 +128,9 @@ class Config:
     accepted_passwords: tuple[str, ...] = field(default=(), repr=False)
     """Further passwords that are taken from others, so that `password` can be changed node by node:
     first all accept the new one, then all use it and accept the old one, then drop the old one."""
+    tls: Tls | None = None
+    """Certificates in place of a password: links are of TLS 1.3, and only who has a certificate of
+    the same authority is let in, a member only for the host in its address. Not with `password`."""
 
     election_timeout_min: float = 0.3
     """Silence after which a follower may stand for election; longer than any GIL stall."""
@@ -186,6 +212,11 @@ class Config:
         if self.bind is not None:
             parse_address(self.bind, field="bind")
         self._check_passwords()
+        if self.tls is not None:
+            if not isinstance(self.tls, Tls):
+                raise ConfigError(f"tls {self.tls!r} must be a Tls, with cert, key and ca")
+            if self.password is not None:
+                raise ConfigError("give password or tls, not both: each link has one of them")
         for each in fields(self):
             value = getattr(self, each.name)
             if each.type in ("float", float, "int", int, float | None, "float | None"):

@@ -123,7 +123,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._owner.happened(self, event)
             if self.has_ended:
                 return
-        if self.opened_at is None:
+        if self.opened_at is None or self.link.has_to_say:
             self.flush_greeting()
 
     def eof_received(self) -> None:

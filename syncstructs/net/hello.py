@@ -10,6 +10,7 @@ password, the sides have no names before both have proved that they know it.
 """
 
 from struct import Struct
+from typing import Literal
 
 import msgspec
 
@@ -19,6 +20,11 @@ from ..errors import ConfigError, ProtocolError
 PROTOCOL_VERSION = 2
 HELLO_LIMIT_BYTES = 4096
 """The first frame is no larger: a stranger's bytes are not kept beyond this."""
+
+Proof = Literal["nothing", "password", "tls"]
+"""What a node proves itself by, and expects of others."""
+TLS_FIRST_BYTES = frozenset({0x15, 0x16})
+"""What TLS begins with, a handshake or an alert; a first frame is too short to begin so."""
 
 _MAGIC = b"syncstructs\x00"
 _HEAD = Struct("!12sBH")
@@ -66,6 +72,20 @@ class Handshake(msgspec.Struct, frozen=True):
     """One side's message of the handshake that a password asks for, in place of a hello."""
 
     message: bytes
+
+
+class TlsHello(msgspec.Struct, frozen=True):
+    """The other side speaks TLS from its first byte on."""
+
+
+class Turned(ProtocolError):
+    """One side of a handshake does not take the other: a reason to part, and not damage."""
+
+    def __init__(self, sentence: str, detail: str, *, by_peer: bool = False) -> None:
+        super().__init__(f"{sentence}: {detail}")
+        self.detail = detail
+        self.by_peer = by_peer
+        """Whether this side was turned away, as the other one says."""
 
 
 class OtherVersion(msgspec.Struct, frozen=True):
@@ -185,25 +205,38 @@ WRONG_PASSWORD = (
 
 
 def reason_to_part(
-    said: Hello | Handshake | OtherVersion, *, has_password: bool, dialled: bool
+    said: Hello | Handshake | TlsHello | OtherVersion, *, has: Proof, dialled: bool
 ) -> str | None:
-    """Return why a node cannot go on with what came in clear; None: it can, as far as this goes.
+    """Return why a node cannot go on with what came unsealed; None: it can, as far as this goes.
 
-    `dialled`: whether this node did. The sentence has no names in it, as anybody may read it.
+    `has` is what this node proves itself by, `dialled` whether it did. The sentence has no names
+    in it, as anybody may read it.
     """
     own, other = "that dialled", "that was dialled"
     if not dialled:
         own, other = other, own
-    if isinstance(said, OtherVersion) and has_password:
+    if isinstance(said, OtherVersion):
+        if has == "nothing":
+            return None
         return (
             f"the node {own} speaks protocol version {PROTOCOL_VERSION}, the node {other}"
             f" {said.version}"
         )
-    if isinstance(said, Hello) and has_password:
-        return f"the node {own} has a password, the node {other} has none"
-    if isinstance(said, Handshake) and not has_password:
-        return f"the node {other} has a password, the node {own} has none"
-    return None
+    theirs = _PROOFS[type(said)]
+    if theirs == has:
+        return None
+    if (has, theirs) not in _DIFFERENT:
+        own, other, has, theirs = other, own, theirs, has
+    mine, yours = _DIFFERENT[has, theirs]
+    return f"the node {own} {mine}, the node {other} {yours}"
+
+
+_PROOFS: dict[type, Proof] = {Hello: "nothing", Handshake: "password", TlsHello: "tls"}
+_DIFFERENT: dict[tuple[Proof, Proof], tuple[str, str]] = {
+    ("password", "nothing"): ("has a password", "has none"),
+    ("tls", "nothing"): ("speaks TLS", "does not"),
+    ("tls", "password"): ("speaks TLS", "has a password"),
+}
 
 
 def _is_address(text: str) -> bool:

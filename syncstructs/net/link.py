@@ -23,6 +23,9 @@ before the peer has proved that it knows the password. What both say in clear be
 refusals, is without names, and nobody relies on it: it ends the connection, as cutting it would.
 There is no way from a link with keys to one without.
 
+With certificates (`tls`) it is the same, but the handshake and the records are those of TLS, with
+no frames around them. The first byte of the peer tells which of the three it speaks.
+
 The stream is written in `frames` and `_queue`, and read in `receive`, and nowhere else: records
 have numbers, so they must go out in the order in which they were made.
 """
@@ -33,16 +36,21 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from ..config import parse_address
 from ..errors import ProtocolError
 from .frames import HEADER_BYTES, Bytes, FrameDecoder, frame_header
 from .hello import (
     HELLO_LIMIT_BYTES,
+    TLS_FIRST_BYTES,
     WRONG_PASSWORD,
     Handshake,
     Hello,
     Identity,
     OtherVersion,
+    Proof,
     Refusal,
+    TlsHello,
+    Turned,
     decode_first_frame,
     encode_handshake,
     encode_hello,
@@ -55,7 +63,7 @@ from .hello import (
 
 if TYPE_CHECKING:
     # What it imports is there only for who has a password.
-    from . import cipher
+    from . import cipher, tls
 
 Side = Literal["dialer", "acceptor"]
 
@@ -83,7 +91,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
     If `by_peer`, the reason is text from the peer, to be quoted. `address` is the peer's as far
     as it said, None before that; nothing has proved it. `in_clear`: this node has a password, and
-    what the peer said was not sealed, so anybody between the two may have said it.
+    what the peer said was not sealed, so anybody between the two may have said it; so with TLS.
     """
 
     reason: str
@@ -116,7 +124,7 @@ class Link:
     """One side of one connection.
 
     `dialled` is the address of the peer that a dialer means to reach. With `keys` the peer must
-    have them too, without it must have none.
+    have them too, with `certificates` ones that these accept, without either it must have none.
     """
 
     def __init__(
@@ -126,8 +134,10 @@ class Link:
         identity: Identity,
         dialled: str | None = None,
         keys: "cipher.Keys | None" = None,
+        certificates: "tls.Contexts | None" = None,
     ) -> None:
         assert (side == "dialer") == (dialled is not None), (side, dialled)
+        assert keys is None or certificates is None, side
         self.side = side
         self.state = State.NEW
         self.peer: Hello | None = None
@@ -136,7 +146,10 @@ class Link:
         """Size of the largest payload that both sides take; 0 until OPEN."""
         self._identity = identity
         self._keys = keys
+        self._certificates = certificates
+        self._heard = False
         self._handshake: cipher.Handshake | None = None
+        self._channel: tls.Channel | None = None
         self._session: cipher.Session | None = None
         self._number = 0
         # What is on the wire, and what is in the records.
@@ -162,7 +175,12 @@ class Link:
             return
         assert self.state is State.NEW, self.state
         assert self.dialled is not None
-        if self._keys is None:
+        if self._certificates is not None:
+            self.state = State.SECURING
+            self._channel = self._certificates.dial(parse_address(self.dialled).host)
+            self._channel.shake()
+            self._to_send += self._channel.data_to_send()
+        elif self._keys is None:
             self.state = State.GREETING
             self._say_hello(self.dialled)
         else:
@@ -182,11 +200,18 @@ class Link:
         `Refused` and `Broken` are the last event of a link. There may be `data_to_send` after.
         """
         events: list[Event] = []
-        if self.state is State.CLOSED:
+        if self.state is State.CLOSED or not piece:
             return events
         try:
+            if not self._heard:
+                self._hear(piece[0], events)
+            if not self.is_whole:
+                return events
+            if self._channel is not None:
+                self._take_tls(self._channel, piece, events)
+                return events
             for frame in self._decoder.receive(piece):
-                if self._keys is None:
+                if self._proof == "nothing":
                     events.append(self._take_frame(frame))
                 elif self._session is None:
                     self._secure(frame, events)
@@ -194,6 +219,15 @@ class Link:
                     self._take_record(frame, events)
                 if not self.is_whole:
                     break
+        except Turned as error:
+            self.state = State.CLOSED
+            in_clear = error.by_peer and not (self._channel and self._channel.is_secure)
+            address = self._address()
+            events.append(
+                Refused(
+                    reason=str(error), by_peer=error.by_peer, address=address, in_clear=in_clear
+                )
+            )
         except ProtocolError as error:
             self.state = State.CLOSED
             events.append(Broken(str(error)))
@@ -211,7 +245,12 @@ class Link:
             pieces.append(frame_header(payload))
             pieces.append(payload)
         stream = b"".join(pieces)
-        return stream if self._session is None else self._session.seal(stream)
+        return self._sealed(stream)
+
+    @property
+    def has_to_say(self) -> bool:
+        """Return whether there is `data_to_send`; of an open link, only with TLS."""
+        return bool(self._to_send)
 
     def data_to_send(self) -> bytes:
         """Return what the link has to say by itself and must be written now, and forget it."""
@@ -221,10 +260,43 @@ class Link:
 
     # The handshake
 
+    @property
+    def _proof(self) -> Proof:
+        if self._certificates is not None:
+            return "tls"
+        return "nothing" if self._keys is None else "password"
+
+    def _hear(self, first: int, events: list[Event]) -> None:
+        """Take the first byte of the peer: does it speak TLS, as this node does or does not?"""
+        self._heard = True
+        if first not in TLS_FIRST_BYTES:
+            # What it says in clear can be read, and answered, all the same.
+            self._channel = None
+        elif self._certificates is None:
+            events.append(self._part(TlsHello()))
+        elif self.side == "acceptor":
+            self.state = State.SECURING
+            self._channel = self._certificates.accept()
+
+    def _take_tls(self, channel: "tls.Channel", piece: Bytes, events: list[Event]) -> None:
+        try:
+            channel.feed(piece)
+            if not channel.is_secure and channel.shake() and self.side == "dialer":
+                self.state = State.GREETING
+                assert self.dialled is not None
+                self._say_hello(self.dialled)
+            if channel.is_secure:
+                for stream in channel.read():
+                    self._take_stream(stream, events)
+                    if not self.is_whole:
+                        return
+        finally:
+            self._to_send += channel.data_to_send()
+
     def _secure(self, frame: bytes, events: list[Event]) -> None:
-        """Take the first frame of a peer that ought to have the password."""
+        """Take the first frame of a peer that ought to have the password, or certificates."""
         said = decode_first_frame(frame)
-        if not isinstance(said, Handshake):
+        if not isinstance(said, Handshake) or self._keys is None:
             events.append(self._part(said))
         elif self.side == "dialer":
             assert self._handshake is not None, self.state
@@ -234,7 +306,6 @@ class Link:
             assert self.dialled is not None
             self._say_hello(self.dialled)
         else:
-            assert self._keys is not None
             accepted = self._keys.accept(handshake_head(), said.message)
             if accepted is None:
                 self._refuse(WRONG_PASSWORD)
@@ -253,20 +324,23 @@ class Link:
 
     def _take_record(self, record: bytes, events: list[Event]) -> None:
         assert self._session is not None, self.state
-        for frame in self._inner.receive(self._session.open(record)):
+        self._take_stream(self._session.open(record), events)
+
+    def _take_stream(self, stream: bytes, events: list[Event]) -> None:
+        for frame in self._inner.receive(stream):
             events.append(self._take_frame(frame))
             if not self.is_whole:
                 return
 
-    def _part(self, said: Hello | Refusal | Handshake | OtherVersion) -> Refused:
-        """Close: one side has a password, the other has none, or they have other versions."""
-        in_clear = self._keys is not None
+    def _part(self, said: Hello | Refusal | Handshake | TlsHello | OtherVersion) -> Refused:
+        """Close: the sides prove themselves by different things, or have other versions."""
         if isinstance(said, Refusal):
             self.state = State.CLOSED
+            in_clear = self._proof != "nothing"
             return Refused(
                 reason=said.reason, by_peer=True, address=self.dialled, in_clear=in_clear
             )
-        reason = reason_to_part(said, has_password=in_clear, dialled=self.side == "dialer")
+        reason = reason_to_part(said, has=self._proof, dialled=self.side == "dialer")
         assert reason is not None, said
         self._refuse(reason)
         return Refused(reason=reason, by_peer=False, address=self.dialled)
@@ -288,13 +362,14 @@ class Link:
         said = decode_first_frame(frame)
         if isinstance(said, Refusal):
             self.state = State.CLOSED
-            address = self.dialled if self.peer is None else self.peer.address
-            return Refused(reason=said.reason, by_peer=True, address=address)
+            return Refused(reason=said.reason, by_peer=True, address=self._address())
         if isinstance(said, Handshake):
-            if self._keys is not None:
-                raise ProtocolError("the peer begins a handshake a second time")
+            if self._proof != "nothing":
+                raise ProtocolError("the peer begins a handshake inside of one")
             return self._part(said)
         reason = reason_to_refuse(said, identity=self._identity, dialled=self.dialled)
+        if reason is None and self._channel is not None and isinstance(said, Hello):
+            reason = self._channel.reason_to_distrust(said.address)
         if reason is not None:
             self._refuse(reason)
             address = said.address if isinstance(said, Hello) else self.dialled
@@ -309,6 +384,9 @@ class Link:
             address=said.address, incarnation=said.incarnation, number=said.number
         )
 
+    def _address(self) -> str | None:
+        return self.dialled if self.peer is None else self.peer.address
+
     def _refuse(self, reason: str) -> None:
         self.state = State.CLOSED
         self._queue(encode_refusal(reason))
@@ -317,7 +395,7 @@ class Link:
         assert self.peer is not None, self.state
         self.state = State.OPEN
         self.limit_bytes = min(self.peer.limit_bytes, self._identity.limit_bytes)
-        if self._session is None:
+        if self._proof == "nothing":
             self._decoder.limit_bytes = self._identity.limit_bytes
         else:
             self._decoder.limit_bytes = _RECORD_LIMIT_BYTES
@@ -337,7 +415,12 @@ class Link:
 
     def _queue(self, payload: bytes) -> None:
         stream = frame_header(payload) + payload
-        self._to_send += stream if self._session is None else self._session.seal(stream)
+        self._to_send += self._sealed(stream)
+
+    def _sealed(self, stream: bytes) -> bytes:
+        if self._session is not None:
+            return self._session.seal(stream)
+        return stream if self._channel is None else self._channel.seal(stream)
 
     def _check(self) -> None:
         self._decoder._check()
@@ -349,4 +432,7 @@ class Link:
             assert self.peer is None, state
         if self.state in (State.GREETING, State.HEARD, State.OPEN):
             assert (self._session is None) == (self._keys is None), state
-        assert len(self._to_send) <= 2 * (HEADER_BYTES + _HELLO_RECORD_BYTES), len(self._to_send)
+            assert (self._channel is None) == (self._certificates is None), state
+        # Two frames, or a flight of TLS with a chain of certificates.
+        limit = HEADER_BYTES + (_HELLO_RECORD_BYTES if self._channel is None else 2**16)
+        assert len(self._to_send) <= 2 * limit, len(self._to_send)

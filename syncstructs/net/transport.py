@@ -17,8 +17,8 @@ restart. Its number grows with every hello, and a node knocks, or dials, only wh
 so a hello with a greater number than that of the link at hand proves that the peer has lost that
 link, however alive it looks from here; and one with a smaller number is merely late.
 
-With a password a link begins with a handshake (`link`, `cipher`), and all of the above holds for
-hellos that came sealed: others do not exist.
+With a password a link begins with a handshake (`link`, `cipher`), and so it does with certificates
+(`tls`); all of the above holds for hellos that came sealed: others do not exist.
 
 A peer's bad bytes cost its link and one line in the log. What waits for a peer is bounded by
 `link_buffer_bytes`; beyond that, and without a link, `send` says False and Raft sends again.
@@ -32,7 +32,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from ..config import Config, is_nameless
-from ..errors import ProtocolError
+from ..errors import ConfigError, ProtocolError
 from .connection import Connection
 from .dialling import Dialler
 from .hello import Identity, dials, quoted
@@ -44,6 +44,7 @@ from .sockets import BACKLOG, let_go, listen, stop_accepting
 
 if TYPE_CHECKING:
     from .cipher import Keys
+    from .tls import Contexts
 
 _log = logging.getLogger("syncstructs.net")
 
@@ -51,6 +52,8 @@ _log = logging.getLogger("syncstructs.net")
 STRANGER_COUNT = 256
 # A message is a little more than the entries, the call or the chunk that it carries.
 _FRAME_SPARE_BYTES = 64 * 1024
+# The source of what is said of this node itself.
+_OWN = "host of this node"
 # The source of all that is said of guests.
 _GUESTS = "guests"
 # How long `close` lets the kernel take what is still queued, in seconds.
@@ -68,7 +71,7 @@ class Transport:
     nothing is called.
 
     Raises:
-        ConfigError: one of `peers` is no address.
+        ConfigError: one of `peers` is no address, or the files of `Config.tls` are of no use.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class Transport:
         self._closed = asyncio.Event()
         # Derived by `start`, before which there is no connection.
         self._keys: Keys | None = None
+        self._certificates = _load_certificates(config, address)
+        self._renewing: asyncio.Task[None] | None = None
         self._dialler = Dialler(self, self._peers, config)
 
     # For the node
@@ -137,6 +142,8 @@ class Transport:
             for sock in sockets:
                 sock.close()
         if not self._closing:
+            if self._certificates is not None:
+                self._renewing = loop.create_task(self._renew(self._certificates))
             self._dials = True
             for peer in self._peers.members.values():
                 if peer.dialling is None:
@@ -221,6 +228,8 @@ class Transport:
             for server in self._servers:
                 stop_accepting(server)
             self._dialler.stop()
+            if self._renewing is not None:
+                self._renewing.cancel()
             await asyncio.sleep(0)
             for server in self._servers:
                 server.close()
@@ -273,7 +282,10 @@ class Transport:
     def _connection(self, side: Side, timeout: float, dialled: str | None = None) -> Connection:
         connection = Connection(
             self,
-            Link(side, identity=self._identity, dialled=dialled, keys=self._keys),
+            Link(
+                side, identity=self._identity, dialled=dialled, keys=self._keys,
+                certificates=self._certificates,
+            ),
             greeting_timeout=max(timeout, 0.0),
             silence_timeout=self._config.connect_timeout,
             buffer_bytes=self._config.link_buffer_bytes,
@@ -426,6 +438,21 @@ class Transport:
 
     # Small things
 
+    async def _renew(self, certificates: "Contexts") -> None:
+        """Have links that begin from now on use the certificates that are in the files now."""
+        loop = asyncio.get_running_loop()
+        while True:
+            left = certificates.days_left()
+            if left is not None:
+                self.notice(_OWN, f"the certificate of this node ends in {max(left, 0):.0f} days")
+            await asyncio.sleep(certificates.reload_seconds)
+            try:
+                if await loop.run_in_executor(None, certificates.reload):
+                    self._notices.forget(_OWN)
+                    _log.info("the certificates were read again, for links that begin now")
+            except ConfigError as error:
+                self.notice(_OWN, f"{error}; links that begin go on with the former ones")
+
     def _release(self) -> None:
         written, self._written = self._written, []
         for connection in written:
@@ -455,6 +482,15 @@ def frame_limit_bytes(config: Config) -> int:
     """Return the size of the largest frame that a node with `config` takes."""
     parts = config.max_command_bytes + config.append_bytes + config.chunk_bytes
     return min(parts + _FRAME_SPARE_BYTES, 2**32 - 1)
+
+
+def _load_certificates(config: Config, address: str) -> "Contexts | None":
+    if config.tls is None:
+        return None
+    # Not above: some Pythons are built without what it needs.
+    from .tls import Contexts
+
+    return Contexts(config.tls, address)
 
 
 def _supersedes(event: Greeted, link: Connection) -> bool:

@@ -106,15 +106,19 @@ class Engine:
             self.abort()
             raise
         self._diary = Diary(address, self.replica.core)
-        self._network = self._world.network(
-            address=address,
-            peers=[peer for peer in self.members or members if peer != address],
-            config=config,
-            incarnation=self._incarnation,
-            on_frame=self._on_frame,
-            on_link_up=self._on_link_up,
-            on_link_down=self._on_link_down,
-        )
+        try:
+            self._network = self._world.network(
+                address=address,
+                peers=[peer for peer in self.members or members if peer != address],
+                config=config,
+                incarnation=self._incarnation,
+                on_frame=self._on_frame,
+                on_link_up=self._on_link_up,
+                on_link_down=self._on_link_down,
+            )
+        except BaseException:
+            self.abort()
+            raise
         self.inquiries = Inquiries(self)
         self._driver: Driver[Call] = self._make_driver(self._stores)
         watch(self)
