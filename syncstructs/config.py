@@ -99,7 +99,7 @@ class Tls:
         for each in fields(self):
             path = getattr(self, each.name)
             if not isinstance(path, str) or not path or "\0" in path:
-                raise ConfigError(f"tls: {each.name} {path!r} must be the path of a PEM file, as str")
+                raise ConfigError(f"tls: {each.name} {path!r} must be a path of a PEM file, as str")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,12 +13,24 @@ from typing import Any, Final
 
 from ..config import parse_address
 from ..errors import ConfigError
-from .console import PASSWORD_VARIABLE, AnyOf, ConsoleError, keys_for
+from .console import (
+    PASSWORD_VARIABLE,
+    AnyOf,
+    ConsoleError,
+    Credentials,
+    certificates_for,
+    keys_for,
+)
 from .formats import number_from, plain, table
 from .pictures import headline, leader_of, rows, statuses
 
 _TIMEOUT: Final = 30.0
 _TIMEOUT_MAX: Final = 300.0
+_TLS_FILES: Final = {
+    "cert": "a certificate of their authority",
+    "key": "its private key",
+    "ca": "the authority's certificate",
+}
 _RELEASES: Final = ("protocol", "release", "version")
 
 
@@ -54,16 +66,24 @@ def add_where(parser: argparse.ArgumentParser) -> None:
         help="Config.cluster of the nodes (default: %(default)s)")  # fmt: skip
     add("--password-file", metavar="FILE",
         help=f"file with Config.password of the nodes (or {PASSWORD_VARIABLE})")  # fmt: skip
+    for name, what in _TLS_FILES.items():
+        add(f"--tls-{name}", metavar="FILE", help=f"where nodes have tls: {what}, in PEM")
 
 
 def reach(options: argparse.Namespace, addresses: list[str] | None = None) -> AnyOf:
     """Return who is to be asked, by the options of `add_where`.
 
     Raises:
-        ConsoleError: the password cannot be read.
+        ConsoleError: the password or the certificates cannot be read.
     """
-    keys = keys_for(options.cluster, options.password_file)
-    return AnyOf(addresses or options.node, cluster=options.cluster, keys=keys)
+    files = {name: getattr(options, f"tls_{name}") for name in _TLS_FILES}
+    certificates = certificates_for(files)
+    if certificates is not None and options.password_file is not None:
+        raise ConsoleError("--password-file or --tls-cert, not both: nodes have one of them")
+    # What the environment says is for nodes with a password.
+    keys = None if certificates else keys_for(options.cluster, options.password_file)
+    credentials = Credentials(keys, certificates)
+    return AnyOf(addresses or options.node, cluster=options.cluster, credentials=credentials)
 
 
 def _add(

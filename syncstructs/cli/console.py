@@ -14,9 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
-from ..config import Config, parse_address
+from ..config import Config, Tls, parse_address
 from ..errors import ConfigError, ProtocolError
 from ..net.hello import Identity
 from ..net.link import Broken, FrameReceived, Greeted, Link, Refused
@@ -26,6 +26,7 @@ from ..raft.wire import decode, encode
 
 if TYPE_CHECKING:
     from ..net.cipher import Keys
+    from ..net.tls import Contexts
 
 PASSWORD_VARIABLE: Final = "SYNCSTRUCTS_PASSWORD"
 _LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -78,6 +79,36 @@ def keys_for(cluster: str, password_file: str | None) -> "Keys | None":
         raise ConsoleError(str(error)) from None
 
 
+class Credentials(NamedTuple):
+    """What a console proves itself by: one of the two, or nothing."""
+
+    keys: "Keys | None" = None
+    certificates: "Contexts | None" = None
+
+
+_NOTHING: Final = Credentials()
+
+
+def certificates_for(files: Mapping[str, str | None]) -> "Contexts | None":
+    """Return the certificates in the files `cert`, `key` and `ca`, None without any.
+
+    Raises:
+        ConsoleError: some are missing, or are of no use.
+    """
+    given = {name: path for name, path in files.items() if path is not None}
+    if not given:
+        return None
+    if len(given) < len(files):
+        missing = ", ".join(f"--tls-{name}" for name in files if name not in given)
+        raise ConsoleError(f"--tls-cert, --tls-key and --tls-ca belong together: give {missing}")
+    from ..net.tls import Contexts
+
+    try:
+        return Contexts(Tls(**given), console_name())
+    except ConfigError as error:
+        raise ConsoleError(str(error)) from None
+
+
 class Console:
     """A link to one node. One inquiry at a time; no threads."""
 
@@ -87,9 +118,9 @@ class Console:
         *,
         cluster: str,
         timeout: float = _CONNECT_SECONDS,
-        keys: "Keys | None" = None,
+        credentials: Credentials = _NOTHING,
     ) -> None:
-        """Dial the node; `address` is what it calls itself, `keys` are those of its cluster.
+        """Dial the node; `address` is what it calls itself, `credentials` fit its cluster.
 
         Raises:
             ConsoleError: it cannot be reached, or refuses the link.
@@ -101,7 +132,10 @@ class Console:
             cluster=cluster, address=console_name(), incarnation=secrets.randbits(63),
             limit_bytes=_LIMIT_BYTES,
         )  # fmt: skip
-        self._link = Link("dialer", identity=identity, dialled=self.address, keys=keys)
+        self._link = Link(
+            "dialer", identity=identity, dialled=self.address, keys=credentials.keys,
+            certificates=credentials.certificates,
+        )  # fmt: skip
         host, port = parse_address(self.address)
         try:
             self._socket = socket.create_connection((host, port), timeout)
@@ -184,7 +218,12 @@ class Console:
             raise ConsoleError(f"the link to {self.address} broke: {_reason(error)}") from error
         if not piece:
             raise ConsoleError(f"{self.address} has closed the link")
-        for event in self._link.receive(piece):
+        events = self._link.receive(piece)
+        if self._link.has_to_say and not self._link.is_whole:
+            # Why, as far as the other side is still there to read it.
+            with suppress(ConsoleError):
+                self._write(self._link.data_to_send(), deadline)
+        for event in events:
             if isinstance(event, FrameReceived):
                 self._frames.append(event.payload)
             elif isinstance(event, Refused | Broken):
@@ -201,11 +240,15 @@ class AnyOf:
     """The first of several nodes that can be reached; another one once that is gone."""
 
     def __init__(
-        self, addresses: Sequence[str], *, cluster: str, keys: "Keys | None" = None
+        self,
+        addresses: Sequence[str],
+        *,
+        cluster: str,
+        credentials: Credentials = _NOTHING,
     ) -> None:
         self._addresses = list(addresses)
         self._cluster = cluster
-        self._keys = keys
+        self._credentials = credentials
         self._console: Console | None = None
 
     @property
@@ -224,7 +267,9 @@ class AnyOf:
         why = []
         for address in self._addresses:
             try:
-                self._console = Console(address, cluster=self._cluster, keys=self._keys)
+                self._console = Console(
+                    address, cluster=self._cluster, credentials=self._credentials
+                )
                 return self._console
             except ConsoleError as error:
                 why.append(str(error))

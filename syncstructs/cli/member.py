@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol
 
+from ..config import Tls
 from ..node.node import Node
 from ..objects.replicated import Replicated
 from .channel import Channel, Line, Setup, describe, leave, open_channel
@@ -46,7 +47,10 @@ class Member:
         self._objects: dict[str, Replicated] = {
             name: resolve(spec)(*arguments) for name, (spec, arguments) in setup.objects.items()
         }
-        self._node = Node(setup.address, setup.peers, consumers=self._objects, **setup.config)
+        config = dict(setup.config)
+        if config.get("tls") is not None:
+            config["tls"] = Tls(**config["tls"])
+        self._node = Node(setup.address, setup.peers, consumers=self._objects, **config)
         self._load: Load | None = None
         self._load_thread: threading.Thread | None = None
         # Requests may wait long (a lock, a barrier), and the status is wanted meanwhile.

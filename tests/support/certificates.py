@@ -33,7 +33,7 @@ class Authority:
     def issue(
         self, name, *hosts, lasts=timedelta(days=30), usages=BOTH, common_name=None, phrase=None
     ):
-        """Write a certificate and its key as files that begin with `name`; return them, as `Tls`."""
+        """Write a certificate and its key as files called `name`; return them, as `Tls`."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or name)])
         builder = _begun(subject, self._name, key, lasts)
