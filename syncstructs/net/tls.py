@@ -236,7 +236,7 @@ def _is_for(kind: str, name: str, host: str) -> bool:
         host = host.encode("idna").decode("ascii") if not host.isascii() else host
     labels = host.lower().rstrip(".").split(".")
     known = name.lower().split(".")
-    if known[0] == "*" and len(known) > 2:
+    if known[0] == "*" and len(known) > 2 and labels[0]:
         labels, known = labels[1:], known[1:]
     return labels == known
 
@@ -337,7 +337,7 @@ def _explained(error: ssl.SSLError, *, dialled: bool) -> ProtocolError:
             sentence = f"the node {other} ended the TLS handshake"
         return Turned(sentence, detail, by_peer=True)
     if reason in ("UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW"):
-        return Turned(f"the node {own} speaks TLS 1.3, the node {other} does not", reason.lower())
+        return Turned(f"the node {own} speaks TLS 1.3, the node {other} does not", _words(error))
     return ProtocolError(f"TLS: {_words(error)}")
 
 

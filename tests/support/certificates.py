@@ -17,11 +17,11 @@ BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 class Authority:
     """One that says who is who; `folder` takes its files."""
 
-    def __init__(self, folder, name="an authority"):
+    def __init__(self, folder, name=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name or self.folder.name)])
         self.certificate = (
             _begun(self._name, self._name, self._key, timedelta(days=365))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

@@ -11,9 +11,9 @@ vanish, as towards a machine that was switched off: the other direction lives on
 both ends, at once); `truncate` (the next bytes are cut in the middle, then the end); `hold` (new
 connections wait, and are let through in reverse order by `release`).
 
-Members with a password do not say who they are: their connections come from `UNKNOWN`. A `meddler`
-sees every frame of every connection, and says what is to arrive in its place. With `recording`, all
-that passes is kept.
+Members with a password or with certificates do not say who they are: their connections come from
+`UNKNOWN`. A `meddler` sees every frame of every connection, or record of TLS, and says what is to
+arrive in its place. With `recording`, all that passes is kept.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ CHUNKS_KEPT = 64
 
 UNKNOWN = "?"
 """Who dials a connection whose hello cannot be read here."""
+
+# Of records (RFC 8446, section 5.1); a frame that begins so would have 335 MB.
+_TLS_TYPES = range(0x14, 0x18)
+_TLS_HEADER_BYTES = 5
 
 Flow = tuple[str, str]
 _RST = struct.pack("ii", 1, 0)
@@ -74,7 +78,7 @@ class Meddler(Protocol):
     def meddle(self, connection: Connection, sender: str, frame: bytes) -> list[bytes]:
         """Return what arrives in place of a frame of the "dialer" or the "acceptor".
 
-        A frame is its header and its payload; what is returned may be any bytes.
+        A frame, or record of TLS, is its header and its payload; what is returned may be any bytes.
         """
 
 
@@ -363,8 +367,7 @@ class Proxies:
         if self._meddler is None:
             return await reader.read(CHUNK_BYTES)
         try:
-            header = await reader.readexactly(HEADER_BYTES)
-            return header + await reader.readexactly(int.from_bytes(header, "big"))
+            return await read_piece(reader)
         except (asyncio.IncompleteReadError, ConnectionError):
             return b""
 
@@ -402,23 +405,36 @@ class Proxies:
         return True
 
 
+async def read_piece(reader: asyncio.StreamReader) -> bytes:
+    """Return the next frame, or record of TLS, with its header.
+
+    Raises:
+        asyncio.IncompleteReadError: there is none.
+    """
+    header = await reader.readexactly(HEADER_BYTES)
+    if header[0] not in _TLS_TYPES:
+        return header + await reader.readexactly(int.from_bytes(header, "big"))
+    header += await reader.readexactly(_TLS_HEADER_BYTES - HEADER_BYTES)
+    return header + await reader.readexactly(int.from_bytes(header[3:], "big"))
+
+
 async def read_greeting(reader: asyncio.StreamReader) -> tuple[str, bytes]:
     """Return who dials, or `UNKNOWN`, and the first bytes.
 
     Raises:
         ProtocolError: it is no hello; nobody but members ought to dial here.
     """
-    header = await reader.readexactly(HEADER_BYTES)
-    size = int.from_bytes(header, "big")
-    if size > HELLO_LIMIT_BYTES:
-        raise ProtocolError(f"a hello of {size} bytes")
-    payload = await reader.readexactly(size)
-    hello = decode_first_frame(payload)
+    piece = await read_piece(reader)
+    if len(piece) > HEADER_BYTES + HELLO_LIMIT_BYTES:
+        raise ProtocolError(f"a hello of {len(piece)} bytes")
+    if piece[0] in _TLS_TYPES:
+        return UNKNOWN, piece
+    hello = decode_first_frame(piece[HEADER_BYTES:])
     if isinstance(hello, Handshake):
-        return UNKNOWN, header + payload
+        return UNKNOWN, piece
     if not isinstance(hello, Hello):
         raise ProtocolError(f"not a hello but {hello}")
-    return hello.address, header + payload
+    return hello.address, piece
 
 
 def route_through(cluster: LocalCluster, *, seed: int = 0, **options: Any) -> Proxies:
