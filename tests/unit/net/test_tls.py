@@ -229,6 +229,12 @@ def test_a_dialer_ends_what_is_another_host_than_the_one_it_dialled(authority, b
     assert back == refused(f"{begin}: bad certificate", by_peer=True, in_clear=True)
 
 
+def test_the_subject_of_a_certificate_is_no_name_of_its_host(authority, both_sides):
+    named = Contexts(authority.issue("subject", common_name="b.example"), OBSERVER)
+    there, _ = pair(both_sides[0], named).begin()
+    assert "is not valid for 'b.example'" in there[0].reason
+
+
 def test_an_acceptor_lets_nobody_in_under_the_name_of_another_host(authority, both_sides):
     """Its certificate is good, for another host; as an observer it may come all the same."""
     impostor = Contexts(authority.issue("liar", "c.example"), "c.example:1")
@@ -348,13 +354,22 @@ def test_records_that_were_flipped_dropped_repeated_or_swapped_end_an_open_link(
 
 def test_a_handshake_that_does_not_end_is_bounded(both_sides):
     link = Link("acceptor", identity=identity(B), certificates=both_sides[1])
-    # A message of 16 MB, as it claims, in records of the right form.
+    # A message of 127 KB, as it claims, which OpenSSL would wait for.
     record = b"\x16\x03\x01\x40\x00"
-    events = link.receive(record + b"\x01\xff\xff\xff" + bytes(0x4000 - 4))
+    events = link.receive(record + b"\x01\x01\xf0\x00" + bytes(0x4000 - 4))
     for _ in range(10):
         events += link.receive(record + bytes(0x4000))
-    assert len(events) == 1
-    assert isinstance(events[0], Broken), events
+    assert events == [Broken("the TLS handshake is over 65536 bytes")]
+
+
+def test_a_peer_that_ends_tls_ends_the_link(both_sides):
+    both = pair(*both_sides)
+    both.begin()
+    stream = both.dialer.frames([b"the last"])
+    with suppress(ssl.SSLWantReadError):
+        both.dialer._channel._ssl.unwrap()
+    events = both.acceptor.receive(stream + both.dialer._channel.data_to_send())
+    assert events == [FrameReceived(b"the last"), Broken("the peer ended TLS")]
 
 
 def test_no_session_is_resumed(both_sides):
