@@ -11,6 +11,9 @@ observer, an authority's word is enough.
 Nothing is resumed and nothing sent early, so each connection has a full handshake, with the files
 as they were read last, and keys of its own that are forgotten with it (forward secrecy).
 
+AES-GCM may seal 2**24.5 full records under one key (section 5.5). The standard library cannot
+change it, so after 2**38 bytes, 256 GiB, a link ends, and a new one is made at once.
+
 `Channel` works in memory, bytes in and bytes out; `Contexts` reads the files.
 """
 
@@ -36,6 +39,9 @@ EXPIRY_SECONDS: Final = 7 * 86_400.0
 _UNPROVED_BYTES = 64 * 1024
 # A record holds no more, so one read takes it.
 _READ_BYTES = 16 * 1024
+# In bytes of the stream, and some for each record: its own blocks.
+_LIFE_BYTES = 2**38
+_RECORD_COST_BYTES = 32
 _NAMES_SHOWN = 5
 # In no certificate (RFC 6761).
 _NO_NAME = "name.invalid"
@@ -50,12 +56,12 @@ class Channel:
     each call, an exception's included: then it is the alert that tells the other side.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_ssl", "_unproved", "is_secure")
+    __slots__ = ("_incoming", "_opened", "_outgoing", "_sealed", "_ssl", "_unproved", "is_secure")
 
     def __init__(self, context: ssl.SSLContext, host: str | None) -> None:
         """`host` is whom a dialer means to reach, None for the acceptor."""
         self.is_secure = False
-        self._unproved = 0
+        self._unproved = self._opened = self._sealed = 0
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         bios = self._incoming, self._outgoing
         try:
@@ -101,8 +107,10 @@ class Channel:
 
         Raises:
             Turned: the peer did not take this side's certificate.
-            ProtocolError: the peer breaks TLS, or ends it.
+            ProtocolError: the peer breaks TLS, or ends it; or the keys have served their time.
         """
+        if max(self._opened, self._sealed) >= _LIFE_BYTES:
+            raise ProtocolError(f"over {_LIFE_BYTES} bytes under one key; a new link is made")
         while True:
             try:
                 piece = self._ssl.read(_READ_BYTES)
@@ -114,11 +122,13 @@ class Channel:
                 raise _explained(error, dialled=not self._ssl.server_side) from None
             if not piece:
                 raise ProtocolError("the peer ended TLS")
+            self._opened += len(piece) + _RECORD_COST_BYTES
             yield piece
 
     def seal(self, stream: bytes) -> bytes:
         """Return the records that carry `stream`, and what was to be written before them."""
         view = memoryview(stream)
+        self._sealed += len(view) + (1 + len(view) // _READ_BYTES) * _RECORD_COST_BYTES
         while len(view):
             view = view[self._ssl.write(view) :]
         return self._outgoing.read()

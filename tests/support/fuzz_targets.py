@@ -13,13 +13,16 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import msgspec
 import pinned_formats as pinned
+from certificates import Authority
 from local_cluster import LocalCluster
 from watched_disk import WatchedDisk
 
@@ -42,6 +45,7 @@ from syncstructs.net.frames import HEADER_BYTES, FrameDecoder, frame_header
 from syncstructs.net.hello import HELLO_LIMIT_BYTES, Hello, Identity, encode_hello
 from syncstructs.net.link import FrameReceived, Greeted, Link, State
 from syncstructs.net.peer import Peer
+from syncstructs.net.tls import Contexts
 from syncstructs.node.digester import InlineDigester
 from syncstructs.node.driver import Driver
 from syncstructs.node.gate import ReadGate
@@ -266,7 +270,7 @@ def _link_seeds() -> list[bytes]:
 # Links with a password, and somebody in between: [way, *steps], a step is [direction, what, at,
 # bytes]. In ways 1 to 3 the two do not share a password
 
-_DELIVER, _FLIP, _INSERT, _DROP, _REPLAY, _REFLECT, _CUT = range(7)
+_DELIVER, _FLIP, _INSERT, _DROP, _REPLAY, _REFLECT, _CUT, _SAY = range(8)
 
 
 def _keys(word: bytes, seed: int) -> Keys:
@@ -286,18 +290,55 @@ def run_sealed(data: bytes) -> str:
     """What comes out of a link is what the other side has put in, in order; or the link ends."""
     way, *steps = parts(data) or [0]
     way = number(way, 4)
-    sides = [
-        Identity(cluster="pinned", address=address, incarnation=7, limit_bytes=_LIMIT_BYTES)
-        for address in ("a:1", "b:1")
-    ]
     keys = [
         None if way == 2 else _keys(b"right", 1),
         None if way == 3 else _keys(b"wrong" if way == 1 else b"right", 2),
+    ]
+    sides = [
+        Identity(cluster="pinned", address=address, incarnation=7, limit_bytes=_LIMIT_BYTES)
+        for address in ("a:1", "b:1")
     ]
     links = [
         Link("dialer", identity=sides[0], dialled="b:1", keys=keys[0]),
         Link("acceptor", identity=sides[1], keys=keys[1]),
     ]
+    return _talk(way, links, steps, _CUT + 1)
+
+
+def run_tls(data: bytes) -> str:
+    """The same with certificates; and a peer that has a good one may say anything."""
+    way, *steps = parts(data) or [0]
+    way = number(way, 4)
+    right, wrong = _certificates()
+    proofs = [
+        None if way == 2 else right,
+        None if way == 3 else wrong if way == 1 else right,
+    ]
+    sides = [
+        Identity(cluster="pinned", address=address, incarnation=7, limit_bytes=_LIMIT_BYTES)
+        for address in ("localhost:1", "localhost:2")
+    ]
+    links = [
+        Link("dialer", identity=sides[0], dialled="localhost:2", certificates=proofs[0]),
+        Link("acceptor", identity=sides[1], certificates=proofs[1]),
+    ]
+    return _talk(way, links, steps, _SAY + 1)
+
+
+@cache
+def _certificates() -> tuple[Contexts, Contexts]:
+    """Return those of two authorities, for localhost."""
+    made = []
+    with TemporaryDirectory() as folder:
+        for name in ("right", "wrong"):
+            files = Authority(Path(folder) / name).issue("all", "localhost")
+            made.append(Contexts(files, "localhost:1"))
+    return made[0], made[1]
+
+
+def _talk(way: int, links: list[Link], steps: list[Any], kinds: int) -> str:
+    sides = [link._identity for link in links]
+    said_anything = False
     links[0].greet(1)
     sent: list[list[bytes]] = [[], []]
     came: list[list[bytes]] = [[], []]
@@ -305,9 +346,14 @@ def run_sealed(data: bytes) -> str:
     for step in steps[:60]:
         said = [*step, 0, 0, 0, 0] if isinstance(step, list) else [step] * 4
         direction, what, at, more = said[:4]
-        which, what = number(direction, 2), number(what, 7)
+        which, what = number(direction, 2), number(what, kinds)
         piece = links[which].data_to_send()
-        if links[which].state is State.OPEN:
+        channel = links[which]._channel
+        secure = channel is not None and channel.is_secure and links[which].is_whole
+        if what == _SAY and secure and isinstance(more, bytes):
+            said_anything = True
+            piece += channel.seal(more)
+        elif links[which].state is State.OPEN:
             sent[which].append(b"%d from %d" % (len(sent[which]), which))
             piece += links[which].frames(sent[which][-1:])
         piece = before[which] if what == _REPLAY else piece
@@ -316,16 +362,31 @@ def run_sealed(data: bytes) -> str:
         to = which if what == _REFLECT else 1 - which
         for event in links[to].receive(piece):
             if isinstance(event, Greeted):
-                assert not way, "greeted without the password"
-                assert (event.address, event.number) == (sides[1 - to].address, 1)
-                if to == 1:
+                assert not way, "greeted without the password, or certificate"
+                if not said_anything:
+                    assert (event.address, event.number) == (sides[1 - to].address, 1)
+                # What follows in the same piece may have closed it.
+                if to == 1 and links[1].is_whole:
                     links[1].greet(1)
             elif isinstance(event, FrameReceived):
                 came[to].append(event.payload)
-                assert came[to] == sent[1 - to][: len(came[to])], (came, sent)
+                assert said_anything or came[to] == sent[1 - to][: len(came[to])], (came, sent)
         for link in links:
             link._check()
     return f"{way} {links[0].state} {links[1].state} {len(came[0]) > 1} {len(came[1]) > 1}"
+
+
+def _tls_seeds() -> list[bytes]:
+    greetings = [frame_header(piece) + piece for piece in pinned_samples("first frames")]
+    greetings.append(bytes.fromhex("15030300020100"))
+    seeds = [*_sealed_seeds()]
+    for n in range(7):
+        for words in greetings:
+            steps = [*[[0, 0, 0, b""], [1, 0, 0, b""]] * 5]
+            steps.insert(n, [n % 2, _SAY, 0, words])
+            steps.insert(n, [n % 2, _INSERT, 0, words])
+            seeds.append(_pack([0, *steps]))
+    return seeds
 
 
 def _sealed_seeds() -> list[bytes]:
@@ -1033,6 +1094,7 @@ TARGETS: dict[str, Target] = {
     "frames": Target(run_frames, _link_seeds),
     "link": Target(run_link, _link_seeds),
     "sealed": Target(run_sealed, _sealed_seeds),
+    "tls": Target(run_tls, _tls_seeds),
     "codec": Target(run_codec, _codec_seeds),
     "message": Target(run_message, _message_seeds),
     "member": Target(run_member, _member_seeds),

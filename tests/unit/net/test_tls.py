@@ -362,6 +362,24 @@ def test_a_handshake_that_does_not_end_is_bounded(both_sides):
     assert events == [Broken("the TLS handshake is over 65536 bytes")]
 
 
+@pytest.mark.parametrize("side", ["dialer", "acceptor"])
+def test_a_link_ends_before_its_keys_have_sealed_too_much(both_sides, monkeypatch, side):
+    monkeypatch.setattr(tls_module, "_LIFE_BYTES", 100_000)
+    both = pair(*both_sides)
+    both.begin()
+    speaker = getattr(both, side)
+    other = both.acceptor if side == "dialer" else both.dialer
+    for _ in range(6):
+        assert other.receive(speaker.frames([bytes(15_000)])) == [FrameReceived(bytes(15_000))]
+    # Either side ends it as it hears anything more.
+    stream = speaker.frames([bytes(15_000)])
+    assert other.receive(stream) == [FrameReceived(bytes(15_000))]
+    for one, another in ((other, speaker), (speaker, other)):
+        [end] = one.receive(another.frames([b""]))
+        assert end == Broken("over 100000 bytes under one key; a new link is made")
+        one.state = State.OPEN
+
+
 def test_a_peer_that_ends_tls_ends_the_link(both_sides):
     both = pair(*both_sides)
     both.begin()
