@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 
 import syncstructs
 from syncstructs.cli.processes import free_addresses
@@ -86,8 +87,12 @@ def test_the_other_blocks_of_the_readme_run_one_after_the_other(tmp_path):
         f"names['node'].close()\n",
         encoding="utf-8",
     )
+    # The files that the README speaks of.
+    authority = Authority(tmp_path)
+    authority.issue("node1", "127.0.0.1")
+    authority.ca.rename(tmp_path / "authority.pem")
     done = subprocess.run(
-        [sys.executable, str(runner)], capture_output=True, text=True, timeout=60
+        [sys.executable, str(runner)], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
