@@ -317,7 +317,7 @@ def test_what_changes_something_is_asked_once_and_what_looks_of_all(monkeypatch)
     asked = []
 
     class Failing:
-        def __init__(self, address, *, cluster, keys):
+        def __init__(self, address, *, cluster, credentials):
             self.address = address
 
         def ask(self, verb, arguments, timeout):
