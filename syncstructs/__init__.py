@@ -45,6 +45,7 @@ from .objects.changes import Change, Subscription
 from .objects.context import Context, current_context
 from .objects.replicated import Replicated, operation, replicated
 from .objects.waiters import Waiters
+from .pickled import Pickled
 from .structs.counters import ReplCounter
 from .structs.dicts import ReplDict
 from .structs.lists import ReplList
@@ -85,6 +86,7 @@ __all__ = [
     "ObjectMismatch",
     "ObjectNotFound",
     "OutcomeUnknown",
+    "Pickled",
     "ProtocolError",
     "ReplCounter",
     "ReplDict",

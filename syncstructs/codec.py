@@ -4,7 +4,8 @@ What comes back is equal and of the exact same type. That holds for None, bool, 
 float, complex, str (lone surrogates too), bytes, bytearray, list, tuple, dict, set, frozenset,
 `collections.deque`, range, slice, datetime, date, time, timedelta, timezone, ZoneInfo, Decimal,
 Fraction, UUID, and for dataclasses, enums and named tuples that were registered. All else is
-refused, subclasses of builtin types included, as their type would be lost.
+refused, subclasses of builtin types included, as their type would be lost. What was pickled (see
+`objects.pickling`) is bytes here, in a `Pickled`, and stays so.
 
 The bytes are MessagePack. What MessagePack lacks is an extension of a code below, whose payload
 again is MessagePack where it holds values. Bytes are canonical: values that are equal, of the same
@@ -27,10 +28,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from .errors import DecodeError, UnknownType, Unserializable
+from .pickled import Pickled
 from .registry import kind_of, known_name, known_type, register
 
 __all__ = [
-    "ATOMS", "MAX_DEPTH", "STATE_DEPTH", "copy", "decode", "decode_many", "encode",
+    "ATOMS", "MAX_DEPTH", "OR_PICKLE", "STATE_DEPTH", "copy", "decode", "decode_many", "encode",
     "encode_command", "register", "shown",
 ]  # fmt: skip
 
@@ -47,6 +49,9 @@ ATOMS: Final[frozenset[type]] = frozenset(
     | {timezone, ZoneInfo, Decimal, Fraction, UUID}
 )
 """The immutable types without parts; a value of them needs no copy."""
+
+OR_PICKLE: Final = "; made with pickle=True, ReplDict, ReplList and queues take it as a value"
+"""How a sentence ends that refuses a type."""
 
 # A datetime holds a timezone, that holds a timedelta, that holds integers.
 _ATOM_DEPTH: Final = 4
@@ -94,6 +99,7 @@ class _Code:
     RANGE = 19
     SLICE = 20
     REGISTERED = 21
+    PICKLED = 22
 
 
 # Public functions
@@ -320,12 +326,16 @@ def _refusal(kind: type) -> str:
     if sort is not None:
         return (
             f"{name} cannot be encoded: register the {sort} on every member, with"
-            " @syncstructs.register above it"
+            f" @syncstructs.register above it{OR_PICKLE}"
         )
     for base in kind.__mro__[1:-1]:
         if base in _PACKERS or base in ATOMS:
-            return f"{name} cannot be encoded: it would come back as a plain {base.__name__}"
-    return f"{name} cannot be encoded"
+            plain = f"it would come back as a plain {base.__name__}"
+            return f"{name} cannot be encoded: {plain}{OR_PICKLE}"
+    return (
+        f"{name} cannot be encoded: of classes, dataclasses, enums and named tuples can be, once"
+        f" every member has registered them{OR_PICKLE}"
+    )
 
 
 def _datetime_parts(value: datetime) -> list[Any]:
@@ -403,6 +413,7 @@ _PACKERS: Final = _Packers({
     deque: _pack_parts(_Code.DEQUE, lambda value: (value.maxlen, *value)),
     range: _pack_atom(_Code.RANGE, _slice_parts),
     slice: _pack_parts(_Code.SLICE, _slice_parts),
+    Pickled: _pack_raw(_Code.PICKLED, lambda value: value.encoded),
 })  # fmt: skip
 
 
@@ -504,6 +515,7 @@ _UNPACKERS: Final[dict[int, _Unpacker]] = {
     _Code.RANGE: lambda data, inner: range(*_items(data, inner)),
     _Code.SLICE: lambda data, inner: slice(*_items(data, inner)),
     _Code.REGISTERED: _unpack_registered,
+    _Code.PICKLED: lambda data, inner: Pickled(bytes(data)),
 }
 
 
@@ -632,6 +644,7 @@ _COPIERS: Final[dict[type, Callable[[Any, int], Any]]] = {
     bytearray: lambda value, depth: value[:],
     deque: lambda value, depth: deque(_copy_items(value, depth), value.maxlen),
     slice: lambda value, depth: slice(*_copy_items(_slice_parts(value), depth)),
+    Pickled: lambda value, depth: value,
 }
 
 

@@ -201,6 +201,11 @@ class Config:
     def __post_init__(self) -> None:
         self.validate()
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether nodes have to prove that they are of the cluster before they are let in."""
+        return self.password is not None or self.tls is not None
+
     def validate(self) -> None:
         """Raise `ConfigError` with one sentence about the first field that is wrong."""
         if not isinstance(self.cluster, str) or not 0 < len(self.cluster.encode()) <= 255:

@@ -124,7 +124,13 @@ class OutcomeUnknown(SyncError):
 
 
 class ResultLost(OutcomeUnknown):
-    """The call was applied exactly once, but its result cannot be had: skipped, or unencodable."""
+    """The call was applied exactly once, but its result cannot be had: skipped, or unencodable.
+
+    Or it was pickled, and cannot be unpickled on this node.
+    """
+
+    value: object = None
+    """The result where it cannot be unpickled here, with its pickles as they are (`Pickled`)."""
 
 
 class Cancelled(SyncError, CancelledError):
@@ -164,7 +170,10 @@ class ProtocolError(DecodeError):
 
 
 class UnknownType(DecodeError):
-    """A value of a class that this process has not registered, or has in another shape."""
+    """A value of a class that this process has not registered, or has in another shape.
+
+    Or a pickle that cannot be unpickled here.
+    """
 
 
 class StorageError(SyncError, OSError):

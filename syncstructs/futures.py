@@ -51,7 +51,9 @@ class Future(Generic[R]):
     `asyncio.shield(future)`, whose cancelling leaves the operation as it is.
     """
 
-    __slots__ = ("_blocker", "_callbacks", "_canceller", "_done", "_error", "_value", "unclaimed")
+    __slots__ = (
+        "_blocker", "_callbacks", "_canceller", "_done", "_error", "_value", "reads", "unclaimed",
+    )  # fmt: skip
 
     def __init__(self, blocker: Blocker, canceller: Callable[[], bool] | None = None) -> None:
         self._blocker = blocker
@@ -62,6 +64,8 @@ class Future(Generic[R]):
         self._callbacks: list[Callable[[Future[R]], object]] | None = None
         self.unclaimed: Callable[[R], object] | None = None
         """Takes a result back that came in the moment in which its `await` was cancelled."""
+        self.reads: Callable[[R], R] | None = None
+        """Makes of the result what `result` returns, anew each time; where that is called."""
 
     def done(self) -> bool:
         """Return whether the call has ended, with a result, an error or by `cancel()`."""
@@ -84,6 +88,8 @@ class Future(Generic[R]):
             self._wait(timeout)
         if self._error is not None:
             raise self._error
+        if self.reads is not None:
+            return self.reads(self._value)
         return self._value  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -3,7 +3,8 @@
 Each is a handle on one of our own structures, which is what the cluster knows. So a member may use
 `compat.pysyncobj.ReplDict` while another one uses `syncstructs.ReplDict` for the same object, and a
 program can move over one structure at a time. What is read is a copy; writing to it changes
-nothing. Reads are local, and see a synchronous call of this member once it has returned.
+nothing. Reads are local, and see a synchronous call of this member once it has returned. Lists,
+dictionaries and queues that are made with `pickle=True` hold values of any class, as ours do.
 """
 
 import warnings
@@ -81,8 +82,8 @@ class ReplCounter(Battery[counters.ReplCounter]):
 class ReplList(Battery[lists.ReplList[Any]]):
     """A list; a call that fails raises what `list` would."""
 
-    def __init__(self) -> None:
-        self._native = lists.ReplList()
+    def __init__(self, *, pickle: bool = False) -> None:
+        self._native = lists.ReplList(pickle=pickle)
 
     def reset(self, newData: list[Any], **options: Unpack[Options]) -> None:  # noqa: N803
         """Replace the whole content."""
@@ -151,8 +152,8 @@ class ReplList(Battery[lists.ReplList[Any]]):
 class ReplDict(Battery[dicts.ReplDict[Any, Any]]):
     """A dictionary, in the order of insertion."""
 
-    def __init__(self) -> None:
-        self._native = dicts.ReplDict()
+    def __init__(self, *, pickle: bool = False) -> None:
+        self._native = dicts.ReplDict(pickle=pickle)
 
     def reset(self, newData: dict[Any, Any], **options: Unpack[Options]) -> None:  # noqa: N803
         """Replace the whole content."""
@@ -267,8 +268,8 @@ class ReplQueue(Battery[queues.ReplQueue[Any]]):
 
     _kind: ClassVar[type[queues.ReplQueue[Any]]] = queues.ReplQueue
 
-    def __init__(self, maxsize: int = 0) -> None:
-        self._native = self._kind(maxsize)
+    def __init__(self, maxsize: int = 0, *, pickle: bool = False) -> None:
+        self._native = self._kind(maxsize, pickle=pickle)
 
     def put(self, item: object, **options: Unpack[Options]) -> bool | None:
         """Put an item; the result is True, or False if the queue was full."""

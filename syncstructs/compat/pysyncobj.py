@@ -9,7 +9,8 @@ differs on purpose:
 
 - A method that raises is applied and over on every member; its caller gets the exception.
 - A call is sent again after a change of leader, and counts once.
-- Values have a codec and are copied, nothing is pickled; what is read can't be changed in place.
+- Values have a codec and are copied; nothing is pickled but in containers that are made with
+  `pickle=True`, on nodes with a password or certificates. What is read can't be changed in place.
 - A replicated method called by another one is a part of it, `_doApply=True` or not.
 - Consumers are matched by class name and ordinal, not by position alone.
 - The node starts when the outermost `__init__` has returned; a port in use raises at once.

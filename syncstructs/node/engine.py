@@ -32,7 +32,7 @@ from ..objects.changes import News, tell
 from ..objects.directory import LacksMethod
 from ..objects.port import Binding, Steps
 from ..objects.replicated import Replicated, known_bodies
-from ..objects.versions import RELEASE
+from ..objects.versions import WITH_PICKLES
 from ..raft.messages import Message, SnapshotMeta
 from ..raft.wire import encode as encode_message
 from ..replica import Progress, Replica
@@ -144,6 +144,11 @@ class Engine:
     def members(self) -> tuple[str, ...]:
         """The members of the cluster as this node's log has them, learners too, sorted."""
         return self.replica.core.members
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether all that comes from other nodes is of such that have proved to be let in."""
+        return self.config.authenticates
 
     def _open_stores(self, members: tuple[str, ...]) -> Stores:
         try:
@@ -838,13 +843,17 @@ class Engine:
 
         self.runner.post(forget)
 
-    def tell_bodies(self, *classes: type[Replicated]) -> Future[Any] | None:
+    def tell_bodies(
+        self, *classes: type[Replicated], pickles: bool = False
+    ) -> Future[Any] | None:
         """Tell the cluster which bodies of methods this node has, these classes' too.
 
-        To be called before anything of them is attached. None: there is nothing new to tell.
+        And, if it may write `pickles`, that it does: earlier releases do not know them. To be
+        called before anything of them is attached. None: there is nothing new to tell.
         """
         version, bodies = known_bodies(classes)
-        told = version, RELEASE, self._told[2] | bodies
+        release = max(self._told[1], WITH_PICKLES if pickles else 1)
+        told = version, release, self._told[2] | bodies
         if told == self._told:
             return None
         future = self._tell(told)

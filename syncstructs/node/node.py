@@ -23,6 +23,7 @@ from ..errors import (
 )
 from ..futures import Future
 from ..objects.image import encode_state
+from ..objects.pickling import refuse_pickles
 from ..objects.port import Steps
 from ..objects.replicated import (
     Replicated,
@@ -71,7 +72,8 @@ class Node:
     calls wait for a leader, up to `Config.call_timeout`.
 
     Raises:
-        ConfigError: an address or a setting is wrong.
+        ConfigError: an address or a setting is wrong; or an object was made with `pickle=True`, and
+            there is neither password nor certificate.
         BindError: the address cannot be had (under asyncio `wait_ready` raises it).
         StorageError: the data directory cannot be used.
         NodeFailed: its state is of a release that this one cannot go on with.
@@ -127,7 +129,8 @@ class Node:
             if engine.has_earlier:
                 initial = {name: encode_state(name, target) for name, target in consumers.items()}
                 engine.resume()
-            told = engine.tell_bodies(*map(type, consumers.values()))
+            pickles = any(target._pickles for target in consumers.values())
+            told = engine.tell_bodies(*map(type, consumers.values()), pickles=pickles)
             attaching = [] if told is None else [("", told)]
             for name, described in zip(consumers, arguments, strict=True):
                 attaching.append((name, engine.system("attach", *described)))
@@ -468,11 +471,13 @@ class Node:
             ObjectMismatch: it has another type, or other constructor arguments; or its class has a
                 new body whose version is in force already, and others do not have it.
             ObjectExists: `target` is attached elsewhere.
+            ConfigError: it was made with `pickle=True`, and the node lets in anybody.
         """
         _check_name(name)
         engine = self._engine
+        refuse_pickles(engine, name, target)
         arguments = attach_arguments(name, target)
-        engine.tell_bodies(type(target))
+        engine.tell_bodies(type(target), pickles=target._pickles)
         with engine.gate.lock:
             engine.replica.table.offer(name, target)
         try:
@@ -493,6 +498,7 @@ class Node:
         Raises:
             ObjectExists: the name belongs to another object.
             ObjectMismatch: a later class has the same module and name as `cls`.
+            ConfigError: it is no class of objects, or one that is made with `pickle=True`.
         """
         _check_name(name)
         if not (isinstance(cls, type) and issubclass(cls, Replicated)):
@@ -503,6 +509,12 @@ class Node:
                 " one that members would make; give them different names"
             )
         model = cls(*args)
+        if model._pickles:
+            raise ConfigError(
+                f"{name!r} cannot be created: {cls.__name__} is made with pickle=True, and what"
+                " members make by themselves never is; have each of them that is to unpickle its"
+                " values attach one"
+            )
         self._engine.tell_bodies(cls)
         yield self._engine.system("create", *create_arguments(name, model, args))
         found = self.objects.get(name)

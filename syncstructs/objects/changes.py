@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from ..codec import copy
 from ..errors import NodeClosed, NodeFailed
 from .context import Context, _current
+from .pickling import revealed
 
 if TYPE_CHECKING:
     from .port import Binding, Port
@@ -41,6 +42,50 @@ class Change:
     def resynchronised(self) -> bool:
         """Whether the whole state was replaced: look at the object, not at single changes."""
         return self.method is None
+
+
+class _OfPickles(Change):
+    """A change of an object that was made with `pickle=True`: who reads its values unpickles them.
+
+    Where he reads them, and anew each time.
+    """
+
+    __slots__ = ("_target",)
+    _target: "Replicated"
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return revealed(self._target, _args.__get__(self))
+
+    @args.setter
+    def args(self, value: tuple[Any, ...]) -> None:
+        _args.__set__(self, value)
+
+    @property
+    def kwargs(self) -> Mapping[str, Any]:
+        return revealed(self._target, _kwargs.__get__(self))
+
+    @kwargs.setter
+    def kwargs(self, value: Mapping[str, Any]) -> None:
+        _kwargs.__set__(self, value)
+
+    def __repr__(self) -> str:
+        # Without unpickling: it stands in logs.
+        args, kwargs = _args.__get__(self), _kwargs.__get__(self)
+        return repr(Change(self.index, self.method, args, kwargs, self.error))
+
+
+_args: Any = vars(Change)["args"]
+_kwargs: Any = vars(Change)["kwargs"]
+
+
+def _change(target: "Replicated", *parts: Any) -> Change:
+    """Return a change of an object as its subscribers are to see it."""
+    if not target._pickles:
+        return Change(*parts)
+    change = _OfPickles(*parts)
+    object.__setattr__(change, "_target", target)
+    return change
 
 
 class Subscription:
@@ -166,7 +211,7 @@ class Watch:
             if told is None:
                 self.replaced(context)
             else:
-                self._note(Change(context.index, method, *told, error))
+                self._note(_change(self._target, context.index, method, *told, error))
 
     def replaced(self, context: Context | None) -> None:
         """Note that the whole state was replaced."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
+from ..pickled import Pickled
 from ..raft.messages import DIGEST_BYTES
 
 _SMALL: Final = frozenset({type(None), bool, int, float})
@@ -57,6 +58,8 @@ def outweighs(values: Collection[object], limit: int) -> bool:
             kind = type(value)
             if kind in _SMALL:
                 continue
+            if isinstance(value, Pickled):
+                value = value.encoded
             if isinstance(value, str | bytes):
                 weight += len(value) >> 6
                 continue

@@ -15,6 +15,7 @@ from ..codec import STATE_DEPTH, copy, decode, encode, shown
 from ..errors import NodeFailed, ObjectExists, Unserializable
 from .context import Context, _current
 from .image import ObjectImage, state_pieces
+from .pickling import refuse_pickles
 from .pieces import state_of
 from .port import Binding, Port
 from .replicated import (
@@ -204,7 +205,9 @@ class Directory:
         Raises:
             ObjectExists: it, or another one under this name, waits or is attached already.
             Unserializable: its options have no encoding.
+            ConfigError: it would unpickle what anybody sends; see `refuse_pickles`.
         """
+        refuse_pickles(self._owner, name, target)
         if target._binding is not None:
             raise ObjectExists(
                 f"this {type(target).__name__} is attached already, as {target._binding.name!r}"
@@ -475,6 +478,8 @@ class Directory:
             target = cls(**options) if record.args is None else cls(*copy(record.args))
             if target._binding is not None or target.options() != record.options:
                 return
+            # Nobody on this node has asked for it, whatever its class does by itself.
+            target._pickles = False
         except MemoryError:
             raise
         except Exception as error:

@@ -62,6 +62,10 @@ class Port(Protocol):
     news: "News"
     """What subscribers are to be told once nothing is being applied."""
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether all that comes from other nodes is of such that have proved to be let in."""
+
     def rewatch(self, binding: "Binding") -> None:
         """Take note that an object is watched now, or no longer; while nothing is applied."""
 

@@ -9,6 +9,7 @@ give the method a typed `.submit`.
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -28,6 +29,7 @@ from ..codec import copy, shown
 from ..errors import DecodeError, NodeFailed, NotAttached, ObjectNotFound, VersionRefused
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current
+from .pickling import Places, enclosed_call, revealed_result
 from .port import Binding, Changes, Port, Steps
 from .versions import VERSION_MAX, body_name, split_body
 from .waiters import Waiters
@@ -41,7 +43,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _classes: dict[str, type["Replicated"]] = {}
-_NOT_STATE = frozenset({"_binding", "_dropped", "_watch", "__orig_class__"})
+_NOT_STATE = frozenset({"_binding", "_dropped", "_pickles", "_watch", "__orig_class__"})
 """`typing` sets the last one on what `ReplDict[str, int]()` makes; it is no state."""
 _unattached: AbstractContextManager[object] = nullcontext()
 # What the ends of a `with` block do is known to users by other names.
@@ -73,6 +75,13 @@ class Replicated:
     """The name under which it was dropped from the cluster, if it was and is attached nowhere."""
     _watch: Watch | None = None
     """Who wants to know of its changes here; None: nobody."""
+    _pickles: bool = False
+    """Whether values are pickled here if need be, and unpickled for who reads them; of containers
+    that the user of this node has made so. What is replicated knows nothing of it."""
+    _values_in: ClassVar[Mapping[str, Places]] = {}
+    """Which arguments are values that may be pickled, by method."""
+    _values_out: ClassVar[frozenset[str]] = frozenset()
+    """Methods that return values, or containers of values."""
     _local: ClassVar[frozenset[str]] = _NOT_STATE
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     """Bodies of version 1 by the names of the methods."""
@@ -346,6 +355,8 @@ class ReplicatedMethod(Generic[P, R]):
         context = _current.get()
         if context is None:
             binding = bound(target)
+            if target._pickles:
+                return self._call_with_pickles(binding, args, kwargs)
             return cast(R, binding.port.call(binding, self._name, args, kwargs))
         if target._binding is not None:
             context.check_inline(target._binding, self._name)
@@ -361,8 +372,32 @@ class ReplicatedMethod(Generic[P, R]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Queue the command and return a future at once; it is awaitable and has `result()`."""
         _refuse_inside_command(self._name)
-        binding = bound(self._target)
-        return binding.port.submit(binding, self._name, args, kwargs)
+        target = self._target
+        binding = bound(target)
+        if not target._pickles:
+            return binding.port.submit(binding, self._name, args, kwargs)
+        given = enclosed_call(target, self._name, args, kwargs)
+        return _reading(binding.port.submit(binding, self._name, *given), target, self._name)
+
+    def _call_with_pickles(
+        self, binding: Binding, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> R:
+        target = self._target
+        given = enclosed_call(target, self._name, args, kwargs)
+        result = binding.port.call(binding, self._name, *given)
+        return cast(
+            R, revealed_result(target, result) if self._name in target._values_out else result
+        )
+
+
+def _reading(future: "Future[R]", target: Replicated, method: str) -> "Future[R]":
+    """Return the future of a call of an object that takes pickles: who takes its result reads it.
+
+    Not who ends it, which is the node's driver.
+    """
+    if method in target._values_out:
+        future.reads = partial(revealed_result, target)
+    return future
 
 
 # CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR, as `inspect` has them.
@@ -532,8 +567,14 @@ class OperationMethod(Generic[P, R]):
         steps = self._function(target, *args, **kwargs)
         name = call_name(target, self._function.__name__)
         if undo is None:
-            return target._port.run(steps, None, name)
-        return target._port.run(steps, lambda result: undo(target, result, *args, **kwargs), name)
+            result = target._port.run(steps, None, name)
+        else:
+            result = target._port.run(
+                steps, lambda result: undo(target, result, *args, **kwargs), name
+            )
+        if isinstance(target, Replicated) and self._function.__name__ in target._values_out:
+            return revealed_result(target, result)
+        return result
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start the operation and return a future at once; cancelling it withdraws the wait."""
@@ -542,6 +583,8 @@ class OperationMethod(Generic[P, R]):
         undo = self._undo
         if undo is not None:
             future.unclaimed = lambda result: undo(self._target, result, *args, **kwargs)
+        if isinstance(self._target, Replicated) and self._target._pickles:
+            return _reading(future, self._target, self._function.__name__)
         return future
 
 

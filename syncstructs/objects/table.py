@@ -156,6 +156,7 @@ class Table:
         Raises:
             ObjectExists: `target`, or another one under this name, waits or is attached already.
             Unserializable: its options have no encoding.
+            ConfigError: it would unpickle what anybody sends.
         """
         self._directory.offer(name, target)
 

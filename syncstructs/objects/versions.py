@@ -18,12 +18,15 @@ from ..errors import DecodeError, ObjectMismatch, VersionRefused
 VERSION_MAX: Final = 1_000_000
 """More than any class has, and small on wires and disks."""
 
-RELEASE: Final = 1
+WITH_PICKLES: Final = 2
+"""The release that writes values which were pickled."""
+
+RELEASE: Final = WITH_PICKLES
 """Grows with every release that writes commands, or forms of them, which those before do not know.
 
-Nodes of later releases say it through the log (`know`), before they write anything of that kind. So
-whoever finds something there that has no meaning can tell what a later release wrote, which others
-apply, from what nobody understands.
+Nodes say through the log (`know`) which of these they write, before they write anything of that
+kind: what all have known from the first on is not said. So whoever finds something there that has
+no meaning can tell what a later release wrote, which others apply, from what nobody understands.
 """
 
 

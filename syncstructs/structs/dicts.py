@@ -15,8 +15,9 @@ from collections.abc import (
     ValuesView,
 )
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, overload
 
+from ..objects.pickling import Places, enclosed, enclosed_values, revealed
 from ..objects.replicated import Replicated, replicated
 from .prepared import Prepared, prepared
 from .values import in_order, isolated, isolated_list
@@ -32,6 +33,9 @@ KeyIn = TypeVar("KeyIn", contravariant=True)
 _NONE: Any = None
 _Pairs: TypeAlias = Mapping[K, V] | Iterable[tuple[K, V]]
 
+_VALUE_1: Places = {1: enclosed, "value": enclosed}
+_PAIRS: Places = {0: enclosed_values}
+
 
 class ReplDict(Replicated, MutableMapping[K, V]):
     """A replicated `dict`: the same methods, operators, insertion order and errors.
@@ -45,13 +49,39 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     Single reads and changes take O(1), those of the whole O(n). Inside a command of another
     object, values that are passed are not copied; don't change them afterwards.
 
+    With `pickle=True`, on nodes with a password or certificates, values may be of any class that
+    can be pickled. What the codec knows stays as it is; of all else the smallest part is pickled as
+    it is passed, and unpickled as it is read here, anew each time. Keys are never pickled. In
+    `compare_and_set` what was pickled is equal if its pickle is; `==` compares what is read. On
+    members that attach the object without it, inside replicated methods, where it is attached to
+    nothing, and in `repr`, such a part is a `Pickled`.
+
     >>> ages = ReplDict({"ann": 7}, bob=9)
     >>> ages["ann"], list(ages), ages == {"ann": 7, "bob": 9}
     (7, ['ann', 'bob'], True)
     """
 
-    def __init__(self, other: _Pairs[K, V] = (), /, **named: V) -> None:
+    _values_in: ClassVar[Mapping[str, Places]] = {
+        "set": _VALUE_1,
+        "setdefault": {1: enclosed, "default": enclosed},
+        "compare_and_set": {**_VALUE_1, "expected": enclosed, 2: enclosed},
+        "pop": {1: enclosed},
+        "_update": _PAIRS,
+        "_reset": _PAIRS,
+    }
+    _values_out = frozenset({"setdefault", "pop", "popitem"})
+
+    def __init__(
+        self, other: _Pairs[K, V] = (), /, *, pickle: bool = False, **named: V
+    ) -> None:
+        """`pickle`: take values of any class that can be pickled, and unpickle them for readers.
+
+        Members need not agree on it. A key of that name is given by `other`.
+        """
         self._items: dict[K, V] = _plain(other, named)
+        if pickle:
+            self._pickles = True
+            self._items = enclosed_values(self._items)
 
     @classmethod
     def fromkeys(cls, keys: Iterable[K], value: Any = None) -> Self:
@@ -156,7 +186,8 @@ class ReplDict(Replicated, MutableMapping[K, V]):
 
     def __getitem__(self, key: K) -> V:
         with self._reading:
-            return isolated(self._items[key])
+            value = isolated(self._items[key])
+        return revealed(self, value) if self._pickles else value
 
     @overload
     def get(self, key: K, default: None = None) -> V | None: ...
@@ -168,7 +199,10 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         """Return the value of `key`, or `default` if it is absent."""
         with self._reading:
             items = self._items
-            return isolated(items[key]) if key in items else default
+            if key not in items:
+                return default
+            value = isolated(items[key])
+        return revealed(self, value) if self._pickles else value
 
     def __contains__(self, key: object) -> bool:
         with self._reading:
@@ -200,13 +234,16 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         """Return the content as a plain `dict`, which shares nothing with the replica."""
         with self._reading:
             items = self._items
-            return dict(zip(items, isolated_list(items.values()), strict=True))
+            copied = dict(zip(items, isolated_list(items.values()), strict=True))
+        return revealed(self, copied) if self._pickles else copied
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, ReplDict):
             other = other.copy()  # Before our own lock: two nodes' locks are never held at once.
         elif not isinstance(other, Mapping):
             return NotImplemented
+        if self._pickles:
+            return self.copy() == other
         with self._reading:
             return self._items == other
 

@@ -5,16 +5,20 @@ list as it is when the command is applied: if members insert and delete at once,
 `remove` and `pop()` over indexes. Reads are local, and what is read is a copy.
 """
 
-from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from operator import index as as_index
-from typing import Any, Self, SupportsIndex, TypeVar, overload
+from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, overload
 
+from ..objects.pickling import Places, enclosed, revealed, sought
 from ..objects.replicated import Replicated, replicated
 from .prepared import Prepared, prepared
 from .sortkeys import decode_sort_key, encode_sort_key
 from .values import in_order, isolated, isolated_list
 
 T = TypeVar("T")
+
+_VALUE: Places = {0: enclosed, "value": enclosed}
+_VALUE_1: Places = {1: enclosed, "value": enclosed}
 
 
 class ReplList(Replicated, MutableSequence[T]):
@@ -26,13 +30,32 @@ class ReplList(Replicated, MutableSequence[T]):
 
     `append`, `pop()` and access by index take O(1), everything else O(n), sorting O(n log n).
 
+    With `pickle=True`, elements may be of any class that can be pickled, as values of a `ReplDict`.
+    `remove`, `index`, `count` and `in` compare what was pickled by its pickle, `==` and `<` what is
+    read; sorting does not unpickle.
+
     >>> names = ReplList(["bob", "ann"])
     >>> names[0], names[::-1], names + ["eve"]
     ('bob', ['ann', 'bob'], ['bob', 'ann', 'eve'])
     """
 
-    def __init__(self, elements: Iterable[T] = ()) -> None:
+    _values_in: ClassVar[Mapping[str, Places]] = {
+        "set": _VALUE_1,
+        "append": _VALUE,
+        "insert": _VALUE_1,
+        "remove": _VALUE,
+        "_extend": {0: enclosed},
+        "_reset": {0: enclosed},
+        "_set_slice": {1: enclosed},
+    }
+    _values_out = frozenset({"pop"})
+
+    def __init__(self, elements: Iterable[T] = (), *, pickle: bool = False) -> None:
+        """`pickle`: take elements of any class that can be pickled; see `ReplDict`."""
         self._items: list[T] = in_order(elements)
+        if pickle:
+            self._pickles = True
+            self._items = enclosed(self._items)
 
     # Commands
 
@@ -183,10 +206,13 @@ class ReplList(Replicated, MutableSequence[T]):
     @overload
     def __getitem__(self, index: slice) -> list[T]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> T | list[T]:
+        found: T | list[T]
         with self._reading:
             if isinstance(index, slice):
-                return isolated_list(self._items[index])
-            return isolated(self._items[_index(index)])
+                found = isolated_list(self._items[index])
+            else:
+                found = isolated(self._items[_index(index)])
+        return revealed(self, found) if self._pickles else found
 
     def get(self, index: int) -> T:
         """Return `items[index]`."""
@@ -203,6 +229,7 @@ class ReplList(Replicated, MutableSequence[T]):
         return reversed(self.copy())
 
     def __contains__(self, value: object) -> bool:
+        value = sought(self, value)
         with self._reading:
             return value in self._items
 
@@ -212,18 +239,21 @@ class ReplList(Replicated, MutableSequence[T]):
         Raises:
             ValueError: there is none.
         """
+        value = sought(self, value)
         with self._reading:
             return self._items.index(value, start, stop)
 
     def count(self, value: Any) -> int:
         """Return how many elements equal `value`."""
+        value = sought(self, value)
         with self._reading:
             return self._items.count(value)
 
     def copy(self) -> list[T]:
         """Return the content as a plain `list`, which shares nothing with the replica."""
         with self._reading:
-            return isolated_list(self._items)
+            copied = isolated_list(self._items)
+        return revealed(self, copied) if self._pickles else copied
 
     def __add__(self, other: "list[T] | ReplList[T]") -> list[T]:
         return self.copy() + list(other) if isinstance(other, _LISTS) else NotImplemented

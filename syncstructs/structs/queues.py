@@ -10,11 +10,12 @@ the item to another as well would be to hand it out twice.
 
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from queue import Empty, Full
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ..errors import Withdrawn
+from ..objects.pickling import Places, enclosed
 from ..objects.port import Steps, cleaning
 from ..objects.replicated import Replicated, call_name, operation, replicated
 from ..objects.waiters import Waiters
@@ -30,6 +31,8 @@ else:
 
 T = TypeVar("T")
 
+_ITEM: Places = {0: enclosed, "item": enclosed}
+
 
 class ReplQueue(Replicated, Generic[T]):
     """A replicated `queue.Queue`: first in, first out, at most `maxsize` items if that is above 0.
@@ -42,9 +45,19 @@ class ReplQueue(Replicated, Generic[T]):
     Inside another object's command, and in a batch, nothing can wait: use `put_nowait` and
     `get_nowait` there. All methods take O(1); each is one log entry, and a wait that is not served
     in time takes a second one to end it.
+
+    With `pickle=True`, items may be of any class that can be pickled, as values of a `ReplDict`. An
+    item that was taken and cannot be unpickled here is in the `ResultLost` that says so, from where
+    it can be put again.
     """
 
-    def __init__(self, maxsize: int = 0) -> None:
+    _values_in: ClassVar[Mapping[str, Places]] = {"put_nowait": _ITEM, "_put": _ITEM}
+    _values_out = frozenset({"get", "get_nowait"})
+
+    def __init__(self, maxsize: int = 0, *, pickle: bool = False) -> None:
+        """`pickle`: take items of any class that can be pickled; see `ReplDict`."""
+        if pickle:
+            self._pickles = True
         self._maxsize = maxsize
         self._items: Any = self._store(())
         self._unfinished = 0
@@ -347,6 +360,7 @@ class ReplPriorityQueue(ReplQueue[T]):
 
     Items are usually pairs of a priority and a value. An item that can't be compared with those in
     the queue raises TypeError in its own `put`, which then changes nothing; `get` compares nothing.
+    So does one whose priority was pickled, as nothing is unpickled to be compared.
 
     `get` takes O(1); `put` does O(log n) comparisons and moves up to n references.
     """

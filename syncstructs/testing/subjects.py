@@ -275,6 +275,8 @@ class Copy:
     session = 1
     call_timeout: float | None = None
     in_batch = False
+    # There are no others who could send anything.
+    authenticates = True
 
     def __init__(self, subject: Subject, state: bytes | None = None) -> None:
         self.subject = subject

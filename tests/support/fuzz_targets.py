@@ -26,7 +26,15 @@ from certificates import Authority
 from local_cluster import LocalCluster
 from watched_disk import WatchedDisk
 
-from syncstructs import ReplCounter, ReplDict, ReplList, ReplLock, ReplQueue, ReplSet
+from syncstructs import (
+    Pickled,
+    ReplCounter,
+    ReplDict,
+    ReplList,
+    ReplLock,
+    ReplQueue,
+    ReplSet,
+)
 from syncstructs.codec import STATE_DEPTH, copy, decode, decode_many, encode
 from syncstructs.config import Config
 from syncstructs.errors import (
@@ -73,6 +81,7 @@ CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _LENGTH = struct.Struct(">Q")
+_HOSTILE = Pickled(b"cos\nsystem\n(S'true'\ntR.")
 _PREFIX = struct.Struct(">8sII")
 
 
@@ -489,8 +498,10 @@ class _Member:
             address="a:1", members=members, contacts=("b:1",), config=_CONFIG, random=Random(5),
             incarnation=5, port=port, restored=restored, now=self.time,
         )  # fmt: skip
-        for name, make in (("box", ReplList), ("dict", ReplDict), ("lock", ReplLock)):
-            self.replica.table.offer(name, make())
+        for name, target in (
+            ("box", ReplList(pickle=True)), ("dict", ReplDict(pickle=True)), ("lock", ReplLock()),
+        ):  # fmt: skip
+            self.replica.table.offer(name, target)
         worker = InlineWorker()
         self.driver: Driver[Any] = Driver(
             self.replica, config=_CONFIG, clock=self, links=self, log=log, snapshots=snapshots,
@@ -662,8 +673,11 @@ def _payload(entry: Any) -> bytes:
 
 def _fresh_table() -> Any:
     table = pinned.fresh_table()
-    for name, make in (("box", ReplList), ("dict", ReplDict), ("lock", ReplLock)):
-        table.offer(name, make())
+    # Those that are made to unpickle do not do so here, where nobody reads.
+    for name, target in (
+        ("box", ReplList(pickle=True)), ("dict", ReplDict(pickle=True)), ("lock", ReplLock()),
+    ):  # fmt: skip
+        table.offer(name, target)
     return table
 
 
@@ -714,6 +728,13 @@ def _table_seeds() -> list[bytes]:
         encode_command("counter", "add", (2,), {}),
         encode_command("queue", "put", (1,), {}), encode_command("queue", "get", (), {}),
         encode_command("lock", "acquire", (), {}), encode_command("lock", "release", (), {}),
+        encode_command("dict", "set", ("k", [_HOSTILE]), {}),
+        encode_command("dict", "set", (_HOSTILE, {_HOSTILE: {_HOSTILE}}), {}),
+        encode_command("dict", "compare_and_set", ("k", [_HOSTILE], _HOSTILE), {}),
+        encode_command("box", "extend", ([_HOSTILE, (_HOSTILE, 1)],), {}),
+        encode_command("box", "remove", (_HOSTILE,), {}),
+        encode_command("queue", "put_nowait", (_HOSTILE,), {}),
+        encode_command("box", "_sort", (["attrgetter", "encoded"], False), {}),
     ]  # fmt: skip
     seeds.append(_pack([[[0, 0, None, [opened]]], [[1, 1, None, [*attaches, *calls]]]]))
     seeds.append(_pack([[[0, 0, None, [opened, *attaches]], [1, 1, None, calls]]]))

@@ -33,6 +33,7 @@ class LocalPort:
 
     call_timeout: float | None = 30.0
     in_batch: bool = False
+    authenticates: bool = True
 
     def __init__(self, cluster: LocalCluster, number: int) -> None:
         self.cluster = cluster

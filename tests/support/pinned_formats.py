@@ -31,6 +31,7 @@ from local_cluster import LocalCluster
 
 from syncstructs import (
     Node,
+    Pickled,
     ReplCounter,
     ReplDict,
     ReplList,
@@ -160,6 +161,7 @@ VALUES: list[Any] = [
     ZoneInfo("Europe/Berlin"), Decimal("1.10"), Decimal("-0"), Decimal("Infinity"), Fraction(-1, 3),
     UUID(int=2**127 + 5), Point(1), Point(2, 3), Colour.GREEN, Rights.READ | Rights.WRITE,
     Pair(1), Pair([1], {"k": Point(4)}), [[[[[[(1, {2: frozenset({3})})]]]]]],
+    Pickled(b"\x80\x05K\x01."), [Pickled(b"cos\nsystem\n(S'true'\ntR."), {"k": Pickled(b"")}],
 ]  # fmt: skip
 
 _ENTRY = m.Entry(3, 8, 1_700_000, m.EntryKind.BATCH, b"payload")
@@ -217,6 +219,8 @@ COMMANDS: list[bytes] = [
     encode_command(0, "batch", ([[5, "set", ["a", 1]], ["list", "append", [2]]],), {}),
     encode_command(5, "set", ("key", Point(1, 2)), {}),
     encode_command("dict", "update", ({"a": 1},), {"b": 2}),
+    encode_command(0, "know", (1, 2, {}), {}),
+    encode_command("dict", "set", ("key", Pickled(b"\x80\x05K\x01.")), {}),
 ]
 
 PAYLOADS: list[bytes] = [
@@ -238,6 +242,8 @@ def shown(value: Any) -> str:
     if kind in (list, tuple, deque) or hasattr(value, "_fields"):
         limit = f" of {value.maxlen}" if kind is deque else ""
         return f"{name}{limit}({', '.join(map(shown, value))})"
+    if kind is Pickled:
+        return f"Pickled({value.encoded!r})"
     if kind is slice:
         return f"slice({', '.join(map(shown, (value.start, value.stop, value.step)))})"
     if is_dataclass(value):

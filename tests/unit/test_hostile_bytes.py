@@ -3,6 +3,7 @@
 What a decoder reaches is watched from outside of it, in a process of its own: audit hooks stay.
 """
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from uuid import UUID
 import pytest
 from fuzz_targets import TARGETS
 
+import syncstructs
 from syncstructs.codec import _SAME_HASH_MAX, decode, decode_many, encode, shown
 from syncstructs.errors import DecodeError
 from syncstructs.net.frames import FrameDecoder, frame_header
@@ -19,6 +21,7 @@ from syncstructs.objects.image import _split
 from syncstructs.storage.records import encode_write, scan
 
 SUPPORT = Path(__file__).parents[1] / "support"
+PACKAGE = Path(syncstructs.__file__).parent
 
 # Runs many changed inputs of a target; ends with the first that compiles, imports, starts, opens or
 # looks up anything of which Python tells, which all ways to run code do.
@@ -95,6 +98,119 @@ def test_pickle_is_not_even_loaded_by_what_takes_bytes():
         " syncstructs.objects.table; sys.exit('pickle' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+# Does all that a member does with pickles that make files, in objects that unpickle for readers and
+# in others; then reads one of them. Tells of each class or function that a pickle has looked up.
+PICKLES = """
+import pickle, sys
+from pathlib import Path
+from any_things import Trap
+from local_cluster import LocalCluster
+from syncstructs import Pickled, ReplDict, ReplList, ReplPriorityQueue, ReplQueue
+from syncstructs.codec import copy, decode, encode
+
+room, reads = Path(sys.argv[1]), sys.argv[2] == "read"
+looked_up = []
+sys.addaudithook(lambda event, args: event == "pickle.find_class" and looked_up.append(args))
+
+cluster = LocalCluster(3, check=True)
+def attach(name, cls):
+    made = iter([cls(pickle=True), cls(pickle=True), cls()])
+    return cluster.attach(name, lambda: next(made))
+def trap(name):
+    return Pickled(pickle.dumps(Trap(room / name)))
+
+d, items, jobs, ranks = map(attach, "dlqp", (ReplDict, ReplList, ReplQueue, ReplPriorityQueue))
+news = cluster.members[1].news = []
+cluster.members[1].rewatch = lambda binding: cluster.members[1].table.rewatch(binding.name)
+d[1].subscribe(print)
+for number, target in enumerate(d):
+    target[number] = trap("a")
+    target.update({"k": [trap("b"), {"x": trap("c")}]})
+    target.compare_and_set("k", trap("a"), trap("b"))
+    taken = target.pop.submit(number)
+for target in items:
+    target.extend([trap("a"), (trap("b"),)])
+    target.remove(trap("a"))
+    assert trap("a") not in target and target.index((trap("b"),)) == 0
+waiting = [jobs[0].get.submit(), jobs[1].get.submit()]
+for number, target in enumerate(jobs):
+    target.put(trap("a"))
+    ranks[number].put((number, trap("b")))
+for number in range(3):
+    cluster.reload(number)
+cluster.renew(2)
+cluster.members[0].table.digests()
+copy(d[0]._items), decode(encode(d[0]._items)), repr([d, items, jobs, news])
+assert d[2]["k"] == [trap("b"), {"x": trap("c")}]
+assert all(future.done() for future in [taken, *waiting]), "they have results"
+assert len(news) == 13
+if reads:
+    try:
+        d[0]["k"]
+    except OSError:
+        pass
+print(sorted({args[1] for args in looked_up}), sorted(path.name for path in room.iterdir()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("reads", "expected"), [("apart", "[] []"), ("read", "['open'] ['b', 'c']")]
+)
+def test_a_pickle_runs_where_it_is_read_and_nowhere_else(tmp_path, reads, expected):
+    done = subprocess.run(
+        [sys.executable, "-c", PICKLES, str(tmp_path), reads],
+        env={"PYTHONPATH": f"{SUPPORT}:{Path(__file__).parents[2]}", "PATH": ""},
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{expected}\n", done.stdout + done.stderr
+
+
+# Modules whose bytes are code, and what makes code of text.
+RUNNING = {"_pickle", "code", "copyreg", "dill", "marshal", "pickle", "runpy", "shelve"}
+MAKING = {"__import__", "eval", "exec"}
+
+
+def uses():
+    """Yield (file, function, name) of all names and attributes in the package, and of imports."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for use in _uses_in(tree, ""):
+            yield path.relative_to(PACKAGE).as_posix(), *use
+
+
+def _uses_in(node, function):
+    for child in ast.iter_child_nodes(node):
+        inside = child.name if isinstance(child, ast.FunctionDef) else function
+        if isinstance(child, ast.Name):
+            yield inside, child.id
+        elif isinstance(child, ast.Attribute):
+            yield inside, f"{getattr(child.value, 'id', '')}.{child.attr}"
+        elif isinstance(child, ast.Import):
+            yield from ((inside, f"import {each.name}") for each in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield inside, f"import {child.module}"
+            yield from ((inside, each.name) for each in child.names)
+        yield from _uses_in(child, inside)
+
+
+def test_one_place_unpickles_and_only_a_read_of_an_object_that_was_made_so_leads_there():
+    where = "objects/pickling.py"
+    found = list(uses())
+
+    def users(*names):
+        return sorted({use[:2] for use in found if use[2] in names})
+
+    assert users(*MAKING) == []
+    assert users(*(f"import {name}" for name in RUNNING)) == [
+        (where, "_pickled"), (where, "_unpickled"),
+    ]  # fmt: skip
+    assert [use for use in found if use[2].startswith("pickle.")] == [
+        (where, "_pickled", "pickle.dumps"), (where, "_unpickled", "pickle.loads"),
+    ]  # fmt: skip
+    assert users("_unpickled") == [(where, "_revealed")]
+    assert users("_revealed") == [(where, "_revealed"), (where, "revealed")]
 
 
 # What is told of hostile values

@@ -19,6 +19,11 @@ from syncstructs import (
     Future, Node, ReplCounter, ReplDict, Replicated, ReplList, ReplQueue, ReplSet, replicated
 )
 
+
+class Money:
+    pass
+
+
 ages = ReplDict[str, int]()
 assert_type(ages.get("ann"), int | None)
 assert_type(ages.get("ann", None), int | None)
@@ -33,6 +38,10 @@ assert_type(ages.pop.submit("ann", None), Future[int | None])
 assert_type(ages.setdefault("ann", 0), int)
 assert_type(ages.set.submit("ann", 1), Future[None])
 assert_type(ages.popitem(), tuple[str, int])
+assert_type(ReplDict[str, Money](pickle=True)["ann"], Money)
+assert_type(ReplDict({"ann": Money()}, pickle=True), ReplDict[str, Money])
+assert_type(ReplList([Money()], pickle=True)[0], Money)
+assert_type(ReplQueue[Money](5, pickle=True).get.submit(), Future[Money])
 mapping: MutableMapping[str, int] = ages
 sequence: MutableSequence[str] = ReplList[str]()
 members: MutableSet[str] = ReplSet[str]()

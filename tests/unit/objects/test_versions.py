@@ -22,7 +22,7 @@ from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import current_context
 from syncstructs.objects.port import Binding
 from syncstructs.objects.replicated import Replicated, known_bodies, replicated
-from syncstructs.objects.versions import body_name, split_bodies, split_body
+from syncstructs.objects.versions import RELEASE, body_name, split_bodies, split_body
 
 
 def release(number: int) -> type[Any]:
@@ -719,7 +719,7 @@ NEWER = [
 def test_what_a_later_release_may_understand_stops_a_member_that_does_not(
     cluster: LocalCluster, stocks: list[Any], command: bytes
 ) -> None:
-    tell(cluster, 1, 2, release=2)
+    tell(cluster, 1, 2, release=RELEASE + 1)
     digest = cluster.members[0].table.digests()
     with pytest.raises(NodeFailed, match="later release"):
         cluster.members[0].send(command)
@@ -740,7 +740,7 @@ def test_a_payload_that_a_later_release_may_understand_stops_a_member(
     cluster: LocalCluster, stocks: list[Any]
 ) -> None:
     cluster.append(b"groups of another layout")
-    tell(cluster, 1, 2, release=2)
+    tell(cluster, 1, 2, release=RELEASE + 1)
     with pytest.raises(NodeFailed, match="later release"):
         cluster.append(b"groups of another layout")
     with pytest.raises(NodeFailed, match="was not applied"):
@@ -755,8 +755,8 @@ def test_a_later_release_may_say_more_of_itself(cluster: LocalCluster) -> None:
 def test_a_member_of_the_latest_release_goes_on(
     cluster: LocalCluster, stocks: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_module, "RELEASE", 2)
-    tell(cluster, 1, 2, release=2)
+    monkeypatch.setattr(table_module, "RELEASE", RELEASE + 1)
+    tell(cluster, 1, 2, release=RELEASE + 1)
     with pytest.raises(NotReplicated):
         cluster.members[0].system("swap", "a", "b")
 

@@ -7,6 +7,7 @@ from time to time a member is replaced by what a snapshot of it holds.
 import queue
 from typing import Any
 
+from any_things import Money
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_cluster import LocalCluster
@@ -24,6 +25,8 @@ FEW = settings(max_examples=150, deadline=None)
 members = st.integers(0, MEMBERS - 1)
 keys = st.one_of(st.integers(0, 4), st.sampled_from(["a", "b", ("t", 1), b"x", None]))
 values = st.one_of(st.integers(), st.text(max_size=3), st.lists(st.integers(), max_size=2))
+money = st.builds(Money, st.integers(0, 3))
+anything = st.one_of(values, money, st.lists(money, max_size=2), st.tuples(st.integers(), money))
 indexes = st.integers(-5, 5)
 bounds = st.none() | indexes
 slices = st.builds(slice, bounds, bounds, st.sampled_from([None, 1, 2, -1, -2]))
@@ -64,29 +67,30 @@ def steps_of(*ops: Any) -> Any:
     return st.lists(st.tuples(members, st.one_of(*ops), st.none() | members), max_size=25)
 
 
-PAIRS = st.lists(st.tuples(keys, values), max_size=3)
-DICT_OPS = steps_of(
-    op("__setitem__", keys, values),
-    op("__delitem__", keys),
-    op("__getitem__", keys),
-    op("get", keys),
-    op("get", keys, values),
-    op("setdefault", keys, values),
-    op("pop", keys),
-    op("pop", keys, values),
-    op("popitem"),
-    op("update", PAIRS),
-    op("update", st.dictionaries(keys, values, max_size=3)),
-    op("__ior__", PAIRS),
-    op("clear"),
-    op("__contains__", keys),
-    op("__or__", st.dictionaries(keys, values, max_size=2)),
-    op("update", st.integers()),
-)
+def dict_ops(values: Any) -> Any:
+    pairs = st.lists(st.tuples(keys, values), max_size=3)
+    return steps_of(
+        op("__setitem__", keys, values),
+        op("__delitem__", keys),
+        op("__getitem__", keys),
+        op("get", keys),
+        op("get", keys, values),
+        op("setdefault", keys, values),
+        op("pop", keys),
+        op("pop", keys, values),
+        op("popitem"),
+        op("update", pairs),
+        op("update", st.dictionaries(keys, values, max_size=3)),
+        op("__ior__", pairs),
+        op("clear"),
+        op("__contains__", keys),
+        op("__or__", st.dictionaries(keys, values, max_size=2)),
+        op("update", st.integers()),
+    )
 
 
 @FEW
-@given(st.dictionaries(keys, values, max_size=4), DICT_OPS)
+@given(st.dictionaries(keys, values, max_size=4), dict_ops(values))
 def test_dict_does_what_a_dict_does(content, steps):
     objects = LocalCluster(MEMBERS).attach("d", lambda: ReplDict(content))
     check_like_twin(
@@ -101,31 +105,46 @@ def test_dict_does_what_a_dict_does(content, steps):
     )
 
 
-LIST_OPS = steps_of(
-    op("append", values),
-    op("insert", indexes, values),
-    op("extend", st.lists(values, max_size=3)),
-    op("pop"),
-    op("pop", indexes),
-    op("remove", values),
-    op("__getitem__", indexes),
-    op("__getitem__", slices),
-    op("__setitem__", indexes, values),
-    op("__setitem__", slices, st.lists(values, max_size=3)),
-    op("__delitem__", indexes),
-    op("__delitem__", slices),
-    op("__iadd__", st.lists(values, max_size=2)),
-    op("__imul__", st.integers(-1, 2)),
-    op("reverse"),
-    op("index", values),
-    op("count", values),
-    op("clear"),
-    op("__setitem__", slices, st.integers()),
-)
+@FEW
+@given(st.dictionaries(keys, anything, max_size=4), dict_ops(anything))
+def test_dict_that_pickles_does_what_a_dict_does(content, steps):
+    objects = LocalCluster(MEMBERS).attach("d", lambda: ReplDict(content, pickle=True))
+    check_like_twin(
+        objects,
+        dict(content),
+        steps,
+        lambda mine, twin: mine == twin
+        and list(mine.items()) == list(twin.items())
+        and len(mine) == len(twin),
+    )
+
+
+def list_ops(values: Any) -> Any:
+    return steps_of(
+        op("append", values),
+        op("insert", indexes, values),
+        op("extend", st.lists(values, max_size=3)),
+        op("pop"),
+        op("pop", indexes),
+        op("remove", values),
+        op("__getitem__", indexes),
+        op("__getitem__", slices),
+        op("__setitem__", indexes, values),
+        op("__setitem__", slices, st.lists(values, max_size=3)),
+        op("__delitem__", indexes),
+        op("__delitem__", slices),
+        op("__iadd__", st.lists(values, max_size=2)),
+        op("__imul__", st.integers(-1, 2)),
+        op("reverse"),
+        op("index", values),
+        op("count", values),
+        op("clear"),
+        op("__setitem__", slices, st.integers()),
+    )
 
 
 @FEW
-@given(st.lists(values, max_size=4), LIST_OPS)
+@given(st.lists(values, max_size=4), list_ops(values))
 def test_list_does_what_a_list_does(content, steps):
     objects = LocalCluster(MEMBERS).attach("l", lambda: ReplList(content))
     check_like_twin(
@@ -137,6 +156,18 @@ def test_list_does_what_a_list_does(content, steps):
         and list(reversed(mine)) == twin[::-1]
         and repr(mine) == f"ReplList({twin})"
         and len(mine) == len(twin),
+    )
+
+
+@FEW
+@given(st.lists(anything, max_size=4), list_ops(anything))
+def test_list_that_pickles_does_what_a_list_does(content, steps):
+    objects = LocalCluster(MEMBERS).attach("l", lambda: ReplList(content, pickle=True))
+    check_like_twin(
+        objects,
+        list(content),
+        steps,
+        lambda mine, twin: mine == twin and list(mine) == twin and len(mine) == len(twin),
     )
 
 
@@ -251,16 +282,17 @@ def test_counter_counts(start, steps):
     )
 
 
-QUEUE_OPS = steps_of(
-    op("put_nowait", st.integers(0, 3)),
-    op("put", st.integers(0, 3), st.just(False)),
-    op("get", st.just(False)),
-    op("get_nowait"),
-    op("task_done"),
-    op("qsize"),
-    op("empty"),
-    op("full"),
-)
+def queue_ops(items: Any) -> Any:
+    return steps_of(
+        op("put_nowait", items),
+        op("put", items, st.just(False)),
+        op("get", st.just(False)),
+        op("get_nowait"),
+        op("task_done"),
+        op("qsize"),
+        op("empty"),
+        op("full"),
+    )
 
 
 def check_like_queue(make: Any, twin: Any, steps: Any) -> None:
@@ -277,12 +309,28 @@ def check_like_queue(make: Any, twin: Any, steps: Any) -> None:
 
 
 @FEW
-@given(st.integers(-1, 3), QUEUE_OPS)
+@given(st.integers(-1, 3), queue_ops(st.integers(0, 3)))
 def test_queue_does_what_a_queue_does(maxsize, steps):
     check_like_queue(lambda: ReplQueue(maxsize), queue.Queue(maxsize), steps)
 
 
 @FEW
-@given(st.integers(-1, 3), QUEUE_OPS)
+@given(st.integers(-1, 3), queue_ops(st.integers(0, 3)))
 def test_priority_queue_does_what_a_priority_queue_does(maxsize, steps):
     check_like_queue(lambda: ReplPriorityQueue(maxsize), queue.PriorityQueue(maxsize), steps)
+
+
+priced = st.builds(lambda rank: (rank, Money(rank)), st.integers(0, 3))
+
+
+@FEW
+@given(st.integers(-1, 3), queue_ops(priced))
+def test_queue_that_pickles_does_what_a_queue_does(maxsize, steps):
+    check_like_queue(lambda: ReplQueue(maxsize, pickle=True), queue.Queue(maxsize), steps)
+
+
+@FEW
+@given(st.integers(-1, 3), queue_ops(priced))
+def test_priority_queue_that_pickles_does_what_a_priority_queue_does(maxsize, steps):
+    twin = queue.PriorityQueue(maxsize)
+    check_like_queue(lambda: ReplPriorityQueue(maxsize, pickle=True), twin, steps)
