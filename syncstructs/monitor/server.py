@@ -6,6 +6,10 @@ fixed table of paths, whatever headers follow. It takes GET and HEAD, opens no f
 body, so there is nothing to change and nowhere to climb to. It answers only to names that it was
 given, so that no page from elsewhere, whose name is made to point here (DNS rebinding), can look.
 
+With a password (`guard`) whoever has not shown it is told nothing, not even which paths there are.
+The name comes before that, so that no browser asks its user for the password in another's name.
+Without TLS the password passes in clear, so that of the node is taken on this machine only.
+
 What strangers can cost is bounded: so many connections, a few KiB for each, a few seconds for each,
 and a look at the node no more often than twice a second however many ask. Of connections that have
 not asked anything yet, the oldest gives way to a new one; so idle ones keep nobody out.
@@ -17,19 +21,22 @@ import ipaddress
 import json
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from importlib import resources
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, cast
+from typing import Any, Final, Self, cast
 
-from ..config import parse_address
+from ..config import Config, _check_password, parse_address
 from ..errors import ConfigError, SyncError
 from ..net.sockets import let_go, listen, stop_accepting
 from ..node.forks import watch
 from ..node.node import Node
 from ..node.verbs import look_around, shortened
 from . import metrics
+from .guard import Guard, Verdict, is_loopback, source_of
+from .protocol import Request, Response, misdirected, parse, sentence, without_port
 
 _log = logging.getLogger("syncstructs.monitor")
 
@@ -44,98 +51,8 @@ FRESH_SECONDS: Final = 0.5
 _BACKLOG: Final = 512
 _LINGER_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 1.0
-
-_HEADERS: Final = (
-    "Cache-Control: no-store\r\n"
-    "X-Content-Type-Options: nosniff\r\n"
-    "Referrer-Policy: no-referrer\r\n"
-    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline';"
-    " script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'\r\n"
-    "Connection: close\r\n"
-)
-_REASONS: Final = {
-    200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
-    421: "Misdirected Request", 431: "Request Header Fields Too Large",
-    500: "Internal Server Error", 505: "HTTP Version Not Supported",
-}  # fmt: skip
-
-
-class Response(NamedTuple):
-    """What is answered to a request."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-    def head(self) -> bytes:
-        """Return all that comes before the body."""
-        allow = "Allow: GET, HEAD\r\n" if self.status == 405 else ""
-        return (
-            f"HTTP/1.1 {self.status} {_REASONS[self.status]}\r\n"
-            f"Content-Type: {self.content_type}\r\n"
-            f"Content-Length: {len(self.body)}\r\n{allow}{_HEADERS}\r\n"
-        ).encode("ascii")
-
-
-class Request(NamedTuple):
-    """What is asked."""
-
-    path: str
-    wants_body: bool
-    host: str = ""
-    """To whom, in lower case and without a port; empty if it does not say, but browsers always do.
-    """
-
-
-def parse(head: bytes) -> Request | Response:
-    """Return what a request asks, or the answer to one that cannot be served.
-
-    >>> parse(b"GET /metrics?x=1 HTTP/1.1\\r\\nHost: x:80\\r\\n\\r\\n")
-    Request(path='/metrics', wants_body=True, host='x')
-    >>> parse(b"POST / HTTP/1.1\\r\\n\\r\\n").status
-    405
-    """
-    line = head.partition(b"\n")[0].rstrip(b"\r")
-    parts = line.split(b" ")
-    if len(parts) != 3 or not line.isascii() or not parts[2].startswith(b"HTTP/"):
-        return _sentence(400, "this is no HTTP request")
-    method, target, version = (part.decode("ascii") for part in parts)
-    if not version.startswith("HTTP/1."):
-        return _sentence(505, "this server speaks HTTP/1.1")
-    if method not in ("GET", "HEAD"):
-        return _sentence(405, "this server only shows: use GET or HEAD")
-    hosts = _hosts(head)
-    if len(hosts) > 1:
-        return _sentence(400, "a request has one Host at the most")
-    return Request(target.partition("?")[0], method == "GET", *hosts)
-
-
-def _hosts(head: bytes) -> list[str]:
-    fields = [field.partition(b":") for field in head.split(b"\n")[1:]]
-    return [
-        _without_port(value.strip().decode("ascii", "backslashreplace"))
-        for name, _, value in fields
-        if name.strip().lower() == b"host"
-    ]
-
-
-def _without_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    if not colon or not (port.isdecimal() or not port) or (":" in name and name[-1:] != "]"):
-        name = host
-    return name.strip("[]").rstrip(".").lower()
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _sentence(status: int, text: str) -> Response:
-    return Response(status, "text/plain; charset=utf-8", f"{text}\n".encode())
+_GUESSED_SECONDS: Final = 60.0
+"""That somebody guesses is logged no more often."""
 
 
 class Shown:
@@ -157,7 +74,7 @@ class Shown:
         maker = self._makers.get(path)
         if maker is None:
             known = ", ".join(("/", *self._makers))
-            return _sentence(404, f"there is nothing here; look at {known}")
+            return sentence(404, f"there is nothing here; look at {known}")
         now = asyncio.get_running_loop().time()
         made_at, making = self._made.get(path, (0.0, None))
         if making is None or (making.done() and now >= made_at + FRESH_SECONDS):
@@ -175,7 +92,7 @@ class Shown:
             return await maker()
         except Exception:
             _log.exception("the status of %s cannot be shown", self._engine.address)
-            return _sentence(500, "the node's status cannot be shown; its log says why")
+            return sentence(500, "the node's status cannot be shown; its log says why")
 
     async def _metrics(self) -> Response:
         text = metrics.render(self._engine.status())
@@ -209,10 +126,25 @@ class Monitor:
     """A running server, made by `serve`. Ends with its node, or when it is closed; also a context
     manager."""
 
-    def __init__(self, node: Node, address: str, hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        node: Node,
+        address: str,
+        hosts: Iterable[str] = (),
+        *,
+        guard: Guard | None = None,
+        is_password_of_node: bool = False,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """`guard` asks for a password, None for none; `is_password_of_node` if it must not pass in
+        clear. `context` is for TLS."""
         self._node = node
+        self._guard = guard
+        self._is_password_of_node = is_password_of_node
+        self._context = context
+        self._told_of_guesses_at = -_GUESSED_SECONDS
         self._address = address
-        self._hosts = {"", "localhost", *map(_without_port, (address, *hosts))}
+        self._hosts = {"", "localhost", *map(without_port, (address, *hosts))}
         self._shown = Shown(node)
         self._loop = asyncio.new_event_loop()
         self._connections: dict[_Connection, None] = {}
@@ -237,7 +169,7 @@ class Monitor:
     @property
     def url(self) -> str:
         """The address of the page."""
-        return f"http://{self._address}/"
+        return f"{'http' if self._context is None else 'https'}://{self._address}/"
 
     def close(self, timeout: float = 5.0) -> None:
         """Stop listening, cut all connections, and wait up to `timeout` seconds; idempotent."""
@@ -293,6 +225,12 @@ class Monitor:
 
     async def _serve(self) -> None:
         sockets = await listen(self._address)
+        try:
+            self._check_exposure(sockets)
+        except ConfigError:
+            for sock in sockets:
+                sock.close()
+            raise
         for sock in sockets:
             make = cast(Callable[[], asyncio.BaseProtocol], lambda: _Connection(self))
             server = await self._loop.create_server(make, sock=sock, backlog=_BACKLOG)
@@ -310,9 +248,32 @@ class Monitor:
         going_on: list[asyncio.Future[Any]] = [*self._tasks, *self._shown.under_way()]
         for future in going_on:
             future.cancel()
-        await asyncio.gather(*going_on, return_exceptions=True)
+        # Connections that are being accepted among them: they are turned away once they are made.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.gather(*others, return_exceptions=True)
         # So that every socket is closed when the thread is gone.
         await asyncio.sleep(0)
+
+    def _check_exposure(self, sockets: list[socket.socket]) -> None:
+        """Refuse, or warn of, what others than this machine would see.
+
+        Looks at what is bound: a name may stand for anything.
+        """
+        open_to = [host for sock in sockets if not is_loopback(host := sock.getsockname()[0])]
+        if not open_to or self._context is not None:
+            return
+        if self._guard is None:
+            _log.warning(
+                "the monitor of %s listens on %s and asks for no password, so that whoever reaches"
+                " it may look; serve(password=...) has it ask",
+                self._node.address, self._address,
+            )  # fmt: skip
+        elif self._is_password_of_node:
+            raise ConfigError(
+                f"the monitor on {self._address!r} ({open_to[0]}) would have the node's password"
+                " pass in clear; give the page one of its own, serve(password=...), or let it"
+                " listen on 127.0.0.1"
+            )
 
     # What connections need of it
 
@@ -320,8 +281,30 @@ class Monitor:
         # A number is no name that somebody else could make point here.
         return host in self._hosts or host.endswith(".localhost") or _is_number(host)
 
+    def _judge(self, request: Request, source: str) -> Response | None:
+        """Return the answer to who may not look, None to who may."""
+        # A page whose name was made to point here must not have its reader asked for the password.
+        if not self._answers_to(request.host):
+            return sentence(421, misdirected(request.host))
+        if self._guard is None:
+            return None
+        now = self._loop.time()
+        verdict = self._guard.check(request.authorization, source, now)
+        if verdict is Verdict.ASK:
+            return sentence(401, "this needs the password of the page, under any user name")
+        if verdict is Verdict.WAIT:
+            if now >= self._told_of_guesses_at + _GUESSED_SECONDS:
+                self._told_of_guesses_at = now
+                _log.warning("the monitor of %s is given one wrong password after the other from"
+                             " %s", self._node.address, source)  # fmt: skip
+            return sentence(429, "too many wrong passwords came from there; wait, and try again")
+        return None
+
     def _admit(self, connection: "_Connection") -> bool:
-        """Take a connection in, at the cost of one that is idle; False if all are busy."""
+        """Take a connection in, at the cost of one that is idle; False if all are busy, or at the
+        end."""
+        if self._closing.is_set():
+            return False
         if len(self._connections) >= CONNECTION_COUNT:
             idle = next((known for known in self._connections if not known.awaits_answer), None)
             if idle is None:
@@ -343,11 +326,14 @@ class _Connection(asyncio.BufferedProtocol):
     """One connection, which carries one request."""
 
     def __init__(self, monitor: Monitor) -> None:
-        self._has_asked = False
         self._is_answered = False
         self._is_half_closed = False
         self._monitor = monitor
+        self._raw: asyncio.Transport | None = None
+        # What answers are written to: None before the handshake of TLS.
         self._stream: asyncio.Transport | None = None
+        self._request: Request | Response | None = None
+        self._source = ""
         self._buffer = bytearray(REQUEST_BYTES)
         self._filled = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -357,30 +343,39 @@ class _Connection(asyncio.BufferedProtocol):
         self._monitor._gone(self)
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._stream is not None:
-            self._stream.abort()
+        for stream in (self._stream, self._raw):
+            if stream is not None:
+                stream.abort()
 
     @property
     def awaits_answer(self) -> bool:
         """Whether it has asked, and has no answer yet."""
-        return self._has_asked and not self._is_answered
+        return self._request is not None and not self._is_answered
 
     # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._stream = cast(asyncio.Transport, transport)
+        self._raw = cast(asyncio.Transport, transport)
         if not self._monitor._admit(self):
-            self._stream.abort()
+            self._raw.abort()
             return
         self._deadline = self._monitor._loop.call_later(REQUEST_SECONDS, self.cut)
+        peer = transport.get_extra_info("peername")
+        self._source = source_of(peer[0]) if peer else ""
+        if self._monitor._context is None:
+            self._stream = self._raw
+        else:
+            # Nothing is read in clear. It is admitted first, so that handshakes count as well.
+            self._raw.pause_reading()
+            self._monitor._spawn(self._secure(self._raw, self._monitor._context))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # After the request, what comes is read and thrown away.
-        begin = 0 if self._has_asked else self._filled
+        begin = 0 if self._request is not None else self._filled
         return memoryview(self._buffer)[begin:]
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._has_asked:
+        if self._request is not None:
             return
         # The end may have come in two pieces.
         begin, self._filled = max(0, self._filled - 3), self._filled + nbytes
@@ -392,12 +387,13 @@ class _Connection(asyncio.BufferedProtocol):
         if ends:
             self._ask(parse(bytes(self._buffer[: min(ends)])))
         elif self._filled == len(self._buffer):
-            self._ask(_sentence(431, f"a request has {REQUEST_BYTES} bytes at the most"))
+            self._ask(sentence(431, f"a request has {REQUEST_BYTES} bytes at the most"))
 
     def eof_received(self) -> bool:
         # Who has asked may close this side, and waits for the answer on the other one.
         self._is_half_closed = True
-        return self.awaits_answer
+        # TLS knows no half.
+        return self.awaits_answer and self._monitor._context is None
 
     def connection_lost(self, error: Exception | None) -> None:
         self._monitor._gone(self)
@@ -406,12 +402,27 @@ class _Connection(asyncio.BufferedProtocol):
 
     # The answer
 
+    async def _secure(self, raw: asyncio.Transport, context: ssl.SSLContext) -> None:
+        try:
+            self._stream = await self._monitor._loop.start_tls(
+                raw, self, context, server_side=True, ssl_handshake_timeout=REQUEST_SECONDS
+            )
+        except OSError as error:
+            _log.debug("a handshake with the monitor from %s failed: %s", self._source, error)
+            self.cut()
+            return
+        if self._request is not None:
+            # It came with the end of the handshake.
+            self._ask(self._request)
+
     def _ask(self, request: Request | Response) -> None:
-        self._has_asked = True
+        self._request = request
+        if self._stream is None:
+            return
         if isinstance(request, Response):
             self._answer(request, with_body=True)
-        elif not self._monitor._answers_to(request.host):
-            self._answer(_sentence(421, _misdirected(request.host)), with_body=request.wants_body)
+        elif (refusal := self._monitor._judge(request, self._source)) is not None:
+            self._answer(refusal, with_body=request.wants_body)
         else:
             self._monitor._spawn(self._serve(request))
 
@@ -425,7 +436,8 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._is_answered = True
         stream.write(response.head() + (response.body if with_body else b""))
-        if self._is_half_closed:
+        if self._is_half_closed or not stream.can_write_eof():
+            # TLS reads on by itself until the other side has seen the end.
             stream.close()
             return
         # Closing at once would have the system throw the answer away if the client still sends.
@@ -435,39 +447,66 @@ class _Connection(asyncio.BufferedProtocol):
             self._deadline = self._monitor._loop.call_later(_LINGER_SECONDS, self.cut)
 
 
-def _misdirected(host: str) -> str:
-    known = ascii(host[:200])
-    return f"this server does not answer to the name {known}; give it to serve() in hosts=[{known}]"
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def serve(
-    node: Node, address: str = "127.0.0.1:8080", *, hosts: Iterable[str] = ()
+    node: Node,
+    address: str = "127.0.0.1:8080",
+    *,
+    hosts: Iterable[str] = (),
+    password: str | None = None,
 ) -> Monitor:
     """Show `node`, and with it the cluster as far as it knows, over HTTP on `address`.
 
     `/` is a page for people, `/metrics` is for Prometheus, `/status` is the node's status as JSON,
-    and `/cluster` that of all members, each as it says itself. Whoever reaches the address may
-    look, names of objects included, and nobody can change anything; so choose one that others
-    reach only where they may. It ends with the node.
+    and `/cluster` that of all members, each as it says itself. Nobody can change anything. It ends
+    with the node.
+
+    Whoever looks gives the password of the node, or one of its `accepted_passwords`, by HTTP Basic
+    authentication under any user name. With `password` the page has one of its own, of 12
+    characters at least, and takes that alone. HTTP is not encrypted: that of the node is taken on
+    loopback addresses only, and one of the page's own can be read by who sees what passes. If
+    neither has one, whoever reaches the address may look, names of objects included.
 
     A browser that was sent here under another name than `localhost`, that in `address`, one of
     `hosts`, or an IP address, is shown nothing: else any page on the web could have its own name
     point here, and look.
 
     Raises:
-        ConfigError: `address` is none, `node` is no node, or `hosts` are no names.
+        ConfigError: `address` is none, `node` is no node, `hosts` are no names, `password` is none;
+            or the node's own password would pass in clear, as `address` is not on loopback.
         BindError: the address cannot be had.
         NodeClosed, NodeFailed: the node has ended.
     """
     if not isinstance(node, Node):
         raise ConfigError(f"node {node!r} is no Node; give the one that is to be shown")
     where = str(parse_address(address, field="address of the monitor"))
+    if password is not None:
+        _check_password(password, "password of the monitor")
     if node._engine.closed.done() and node._engine.failure is not None:
         raise node._engine.failure
     # Kept, as it may be an iterator.
     hosts = hosts if isinstance(hosts, str) else [*hosts]
     if isinstance(hosts, str) or not all(isinstance(host, str) for host in hosts):
         raise ConfigError(f"hosts {hosts!r} must be a list of names, such as ['node1.example.org']")
-    monitor = Monitor(node, where, hosts)
+    known = _passwords(node._engine.config)
+    taken = known if password is None else [password]
+    monitor = Monitor(
+        node,
+        where,
+        hosts,
+        guard=Guard(taken) if taken else None,
+        is_password_of_node=any(one in known for one in taken),
+    )
     monitor._begin()
     return monitor
+
+
+def _passwords(config: Config) -> list[str]:
+    return [] if config.password is None else [config.password, *config.accepted_passwords]

@@ -11,6 +11,7 @@ import json
 import logging
 import struct
 import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -48,6 +49,7 @@ from syncstructs.errors import (
 )
 from syncstructs.futures import Future
 from syncstructs.monitor import server
+from syncstructs.monitor.guard import Guard, Verdict, password_in
 from syncstructs.net.cipher import Keys
 from syncstructs.net.frames import HEADER_BYTES, FrameDecoder, frame_header
 from syncstructs.net.hello import HELLO_LIMIT_BYTES, Hello, Identity, encode_hello
@@ -77,6 +79,8 @@ from syncstructs.storage.snapshots import DiskSnapshots
 from syncstructs.storage.wal import Wal
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
+
+PAGE_PASSWORD = "a password of the page"
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -1088,23 +1092,43 @@ def _inquiry_seeds() -> list[bytes]:
 
 
 def run_http(data: bytes) -> str:
-    """A request, or an answer with headers of our own only."""
+    """A request and what becomes of its password, or an answer with headers of our own only."""
     found = server.parse(data)
     if isinstance(found, server.Request):
         assert len(found.path) + len(found.host) <= 5 * len(data)
+        _check_guard(found, data)
         assert found.host.isascii()
-        misdirected = server._misdirected(found.host)
+        misdirected = server.misdirected(found.host)
         assert misdirected.isprintable()
         assert len(misdirected) < 4096
-        return f"{found.wants_body} {bool(found.host)}"
+        return f"{found.wants_body} {bool(found.host)} {found.authorization is None}"
     head = found.head()
     assert head.count(b"\r\n\r\n") == 1
     assert head.endswith(b"\r\n\r\n")
     return f"{found.status} {found.body[:60]!r}"
 
 
+def _check_guard(found: server.Request, data: bytes) -> None:
+    """Only who has the password gets in, at once or after a while; nothing grows or is shown."""
+    said = found.authorization
+    password = None if said is None else password_in(said)
+    guard = Guard([PAGE_PASSWORD])
+    assert said is None or (said in data and repr(said) not in repr(found))
+    for now in (0.0, 0.0, 100.0):
+        verdict = guard.check(said, found.host, now)
+        assert (verdict is Verdict.OPEN) == (password == PAGE_PASSWORD.encode())
+        assert verdict is not Verdict.WAIT
+    counts = password not in (None, PAGE_PASSWORD.encode())
+    assert len(guard._debts) == len(guard._wrong) == counts
+    guard._check()
+
+
 def _http_seeds() -> list[bytes]:
+    right = b64encode(b"ann:" + PAGE_PASSWORD.encode())
+    said = (b"Basic " + right, b"basic  eDp5Og==", b"Basic eDp5O", b"Bearer " + right, b"Basic")
     return [
+        *(b"GET / HTTP/1.1\r\nauthorization:%s\r\n\r\n" % one for one in said),
+        b"HEAD /x HTTP/1.1\nAuthorization: Basic %s\nAuthorization: Basic x\n\n" % right,
         b"GET /metrics?x=1 HTTP/1.1\r\nHost: x:80\r\n\r\n", b"HEAD / HTTP/1.0\n\n",
         b"POST / HTTP/1.1\r\nHost: [::1]:80\r\nhost: b\r\n\r\n", b"GET / HTTP/2\r\n\r\n", b"x",
         b"GET /\xff HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: \xff\xfe.:0\r\nX: y\r\n\r\n",

@@ -253,13 +253,14 @@ def test_a_huge_request_is_answered_and_costs_a_few_kib(monitor):
 def test_a_request_may_come_byte_by_byte(end):
     asked = []
     watched = SimpleNamespace(
+        _context=None,
         _admit=lambda _: True,
-        _answers_to=lambda _: True,
+        _judge=lambda *_: None,
         _loop=SimpleNamespace(call_later=lambda *_: None),
         _spawn=lambda work: (asked.append(work), work.close()),
     )
     connection = server._Connection(watched)
-    connection.connection_made(None)
+    connection.connection_made(SimpleNamespace(get_extra_info=lambda _: ("127.0.0.1", 5)))
     for byte in b"GET /status HTTP/1.0\r\nHost: x" + end:
         assert not asked
         connection.get_buffer(-1)[0] = byte
@@ -435,6 +436,28 @@ def test_it_ends_with_its_node_and_gives_the_port_free():
         assert not again._thread.is_alive()
         # The node goes on without it.
         assert second.status()["failure"] is None
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_who_comes_in_the_moment_of_the_end_is_cut_as_well(node, steps):
+    """The end comes so many steps of the loop after the connection."""
+    [address] = free_addresses(1)
+    monitor = serve(node, address)
+    made = []
+
+    def end_after(count):
+        if not made:
+            made.append(connect(monitor))
+        if count:
+            monitor._loop.call_soon(end_after, count - 1)
+        else:
+            monitor._closing.set()
+
+    monitor._loop.call_soon_threadsafe(end_after, steps)
+    monitor._thread.join(30)
+    assert not monitor._thread.is_alive()
+    with made[0] as stream:
+        assert is_cut(stream, seconds=5)
 
 
 def test_an_address_that_cannot_be_had_is_told_at_once(node, monitor):
