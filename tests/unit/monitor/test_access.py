@@ -1,5 +1,6 @@
 """Who may look at the pages of a node: passwords over HTTP, where they may pass, and TLS."""
 
+import asyncio
 import base64
 import datetime
 import http.client
@@ -8,10 +9,12 @@ import logging
 import re
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from contextlib import ExitStack, suppress
 from shutil import which
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -455,8 +458,12 @@ def is_dropped(monitor):
     return empty.wait(30)
 
 
-def test_who_has_no_certificate_or_speaks_in_clear_is_shown_nothing(secured, contexts, caplog):
+def test_who_has_no_certificate_or_speaks_in_clear_is_shown_nothing(
+    secured, contexts, caplog, monkeypatch
+):
     caplog.set_level(logging.DEBUG)
+    # Nothing of it waits for that.
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 1000.0)
     with pytest.raises((ssl.SSLError, OSError)):
         get_secured(secured, contexts[2], "/status")
     for words in (b"GET /status HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 5000, b"\x00"):
@@ -465,6 +472,11 @@ def test_who_has_no_certificate_or_speaks_in_clear_is_shown_nothing(secured, con
             stream.shutdown(socket.SHUT_WR)
             with suppress(ConnectionResetError):
                 assert b"HTTP" not in everything(stream)
+    with connect(secured) as stream:
+        stream.sendall(b"\x16\x03\x01")
+        # By now that one is in the middle of its handshake; it is reset.
+        assert get_secured(secured, contexts[1], "/status")[0].status == 200
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert is_dropped(secured)
     assert get_secured(secured, contexts[1], "/status")[0].status == 200
     assert "Traceback" not in caplog.text
@@ -474,16 +486,64 @@ def test_who_has_no_certificate_or_speaks_in_clear_is_shown_nothing(secured, con
 def test_handshakes_that_come_to_no_end_are_cut_and_keep_nobody_out(
     secured, contexts, monkeypatch
 ):
-    with ExitStack() as stack:
-        for _ in range(3 * server.CONNECTION_COUNT):
-            stack.enter_context(connect(secured)).sendall(b"\x16\x03\x01")
+    with monkeypatch.context() as patch, ExitStack() as stack:
+        patch.setattr(server, "REQUEST_SECONDS", 1000.0)
+        streams = []
+        for _ in range(2 * server.CONNECTION_COUNT):
+            streams.append(stack.enter_context(connect(secured)))
+            streams[-1].sendall(b"\x16\x03\x01")
         assert get_secured(secured, contexts[1], "/status")[0].status == 200
         assert len(secured._connections) <= server.CONNECTION_COUNT
+        for stream in streams[: server.CONNECTION_COUNT]:
+            with suppress(ConnectionResetError):
+                assert not stream.recv(1)
     assert is_dropped(secured)
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.2)
     with connect(secured) as stream, suppress(ConnectionResetError):
         stream.sendall(b"\x16\x03\x01")
         assert not stream.recv(1)
+
+
+def test_nothing_is_read_before_the_handshake(secured):
+    paused, spawned = [], []
+    watched = SimpleNamespace(
+        _context=secured._context,
+        _admit=lambda _: True,
+        _loop=SimpleNamespace(call_later=lambda *_: None),
+        _spawn=lambda work: (spawned.append(work), work.close()),
+    )
+    connection = server._Connection(watched)
+    connection.connection_made(
+        SimpleNamespace(get_extra_info=lambda _: None, pause_reading=lambda: paused.append(1))
+    )
+    assert len(paused) == len(spawned) == 1
+    # Nor is anything answered, should it have been heard all the same.
+    words = b"GET / HTTP/1.1\r\n\r\n"
+    connection.get_buffer(-1)[: len(words)] = words
+    connection.buffer_updated(len(words))
+    assert connection.awaits_answer
+
+
+def test_over_tls_who_closes_a_side_has_no_answer_and_it_is_no_matter(secured, contexts, caplog):
+    asked, release = threading.Event(), asyncio.Event()
+
+    async def slow():
+        asked.set()
+        await release.wait()
+        return server.Response(200, "text/plain", b"late")
+
+    secured._shown._makers["/cluster"] = slow
+    with (
+        connect(secured) as stream,
+        contexts[1].wrap_socket(stream, server_hostname="127.0.0.1") as tls,
+    ):
+        tls.sendall(f"GET /cluster HTTP/1.1\r\nAuthorization: {basic(OWN)}\r\n\r\n".encode())
+        assert asked.wait(30)
+        tls.shutdown(socket.SHUT_WR)
+        assert is_dropped(secured)
+    secured._loop.call_soon_threadsafe(release.set)
+    assert get_secured(secured, contexts[1], "/status")[0].status == 200
+    assert not caplog.messages
 
 
 def test_a_client_that_never_ends_its_side_is_cut(secured, contexts, monkeypatch):

@@ -62,6 +62,7 @@ def test_what_is_almost_right_is_wrong(guard, password):
     "said",
     [None, b"", b"Basic", b"Basic ", b"Basic " + base64.b64encode(RIGHT.encode()), b"Basic !!!",
      b"Basic YW5uOg", b"Bearer " + basic(RIGHT)[6:], basic(RIGHT)[6:], RIGHT.encode(), b"\xff \xff",
+     basic(RIGHT)[:12] + b"!" + basic(RIGHT)[12:], basic(RIGHT) + b"=", basic(RIGHT) + b" x",
      b"Digest username=ann", b"Basic\t" + basic(RIGHT)[6:]],
 )  # fmt: skip
 def test_what_is_no_password_is_asked_for_one_and_costs_nothing(guard, said):
@@ -165,7 +166,7 @@ def test_passwords_are_compared_as_digests_that_tell_nothing_and_all_of_them(gua
     assert Guard([RIGHT])._right != Guard([RIGHT])._right
 
 
-def test_passwords_are_nowhere_in_a_gate(guard):
+def test_passwords_are_nowhere_in_a_guard(guard):
     guard.check(basic("a wrong password"), "a", 0.0)
     held = repr(vars(guard))
     for word in (RIGHT, ALSO_RIGHT, "a wrong password", basic(RIGHT)[6:].decode()):
