@@ -146,7 +146,9 @@ class Monitor:
         self._address = address
         self._hosts = {"", "localhost", *map(without_port, (address, *hosts))}
         self._shown = Shown(node)
-        self._loop = asyncio.new_event_loop()
+        # Whatever the program has made the default: on uvloop, handshakes of TLS on connections
+        # that were admitted before came to no end, and speed is of no use here.
+        self._loop = asyncio.SelectorEventLoop()
         self._connections: dict[_Connection, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
