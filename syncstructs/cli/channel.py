@@ -27,7 +27,8 @@ class Setup:
     name: str
     objects: dict[str, tuple[str, list[Any]]]
     """Name of each object: its class as 'module:class', and the arguments of its constructor."""
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Fields of `Config`; not shown, as there may be a password among them."""
 
 
 class Channel:

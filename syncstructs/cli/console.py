@@ -40,6 +40,10 @@ class ConsoleError(Exception):
     """A node could not be asked, or did not do it; the message says why."""
 
 
+class ConsoleRefused(ConsoleError):
+    """A node does not want the link; who asks again in the same way is refused again."""
+
+
 class Asked(Protocol):
     """Somebody who answers inquiries."""
 
@@ -123,7 +127,8 @@ class Console:
         """Dial the node; `address` is what it calls itself, `credentials` fit its cluster.
 
         Raises:
-            ConsoleError: it cannot be reached, or refuses the link.
+            ConsoleRefused: it refuses the link.
+            ConsoleError: it cannot be reached.
         """
         self.address = str(parse_address(address, field="node"))
         self._ids = itertools.count(1)
@@ -226,7 +231,13 @@ class Console:
         for event in events:
             if isinstance(event, FrameReceived):
                 self._frames.append(event.payload)
-            elif isinstance(event, Refused | Broken):
+            elif isinstance(event, Refused):
+                remedy = f"; see --password-file and {PASSWORD_VARIABLE}"
+                raise ConsoleRefused(
+                    f"{self.address} and this console part: {event.reason}"
+                    f"{remedy if 'password' in event.reason else ''}"
+                )
+            elif isinstance(event, Broken):
                 raise ConsoleError(f"{self.address} and this console part: {event.reason}")
             else:
                 assert isinstance(event, Greeted), event
@@ -260,11 +271,13 @@ class AnyOf:
         """Return a link to one of them.
 
         Raises:
+            ConsoleRefused: of those that can be reached, none wants it; says why for each.
             ConsoleError: none can be reached; says why for each.
         """
         if self._console is not None:
             return self._console
-        why = []
+        why: list[str] = []
+        kind: type[ConsoleError] = ConsoleError
         for address in self._addresses:
             try:
                 self._console = Console(
@@ -273,7 +286,9 @@ class AnyOf:
                 return self._console
             except ConsoleError as error:
                 why.append(str(error))
-        raise ConsoleError("; ".join(why))
+                if isinstance(error, ConsoleRefused):
+                    kind = ConsoleRefused
+        raise kind("; ".join(why))
 
     def ask(self, verb: str, arguments: Mapping[str, object], timeout: float) -> Any:
         """Ask the one that is reached; see `Asked`. Asked once: it may have been done already."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from .cluster import add_where, reach
-from .console import AnyOf, ConsoleError
+from .console import AnyOf, ConsoleError, ConsoleRefused
 from .formats import count, number_from, plain
 from .pictures import Rates, Seen, headline, largest_objects, rows, spark, statuses
 
@@ -46,7 +46,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show until interrupted; return 0, or 1 if the last look found nobody."""
+    """Show until interrupted; return 0, or 1 if the last look found nobody.
+
+    Whoever does not answer is waited for; but it ends at once if it is refused to begin with, as it
+    is without the password.
+    """
     try:
         asked = reach(options)
     except ConsoleError as error:
@@ -55,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
     live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rates, number, found = Rates(), 0, True
     try:
+        _knock(asked)
         with _screen(live):
             while True:
                 lines, found = _look(asked, rates)
@@ -63,12 +68,26 @@ def run(options: argparse.Namespace) -> int:
                 if number == options.count:
                     break
                 time.sleep(options.interval)
+    except ConsoleRefused as error:
+        print(f"syncstructs top: {plain(str(error))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         # The ordinary way to end it.
         pass
     finally:
         asked.close()
     return 0 if found else 1
+
+
+def _knock(asked: AnyOf) -> None:
+    """Raise `ConsoleRefused` if that is what the first look would find."""
+    try:
+        asked.reach()
+    except ConsoleRefused:
+        raise
+    except ConsoleError:
+        # It may come.
+        return
 
 
 @contextmanager

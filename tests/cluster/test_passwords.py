@@ -289,6 +289,74 @@ def test_the_command_line_needs_the_password_too(sealed_nodes, tmp_path, monkeyp
             assert why in capsys.readouterr().err
 
 
+COMMANDS = {
+    "status": ["status"], "status --json": ["status", "--json"], "members": ["members"],
+    "members add": ["members", "add", "127.0.0.1:1"],
+    "members remove": ["members", "remove", "127.0.0.1:1"],
+    "members set": ["members", "set", "127.0.0.1:1"], "transfer": ["transfer"],
+    "snapshot": ["snapshot"], "version": ["version"], "version --set": ["version", "--set", "1"],
+    "top": ["top"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain_node():
+    [address] = free_addresses(1)
+    with Node(address) as node:
+        yield node
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("kind", "given", "why"),
+    [
+        ("sealed", None, PLAIN_DIALS), ("sealed", OTHER, WRONG),
+        ("plain", PASSWORD, PLAIN_IS_DIALLED),
+    ],
+    ids=["none", "another one", "one that the node has not"],
+)  # fmt: skip
+def test_every_command_ends_with_a_sentence_where_the_passwords_are_not_the_same(
+    sealed_nodes, plain_node, tmp_path, monkeypatch, capsys, command, kind, given, why
+):
+    """Not `top` alone would go on for ever otherwise: no count and no time is given."""
+    node = sealed_nodes[0] if kind == "sealed" else plain_node
+    before = node.status()
+    monkeypatch.delenv("SYNCSTRUCTS_PASSWORD", raising=False)
+    [name, *rest] = COMMANDS[command]
+    # By the file, and by the environment where that goes.
+    where = []
+    if given is not None and command in ("status", "members add", "transfer"):
+        monkeypatch.setenv("SYNCSTRUCTS_PASSWORD", given)
+    elif given is not None:
+        path = tmp_path / "password"
+        path.write_text(given)
+        where = ["--password-file", str(path)]
+    assert main([name, *rest, "--node", node.address, *where]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        f"syncstructs {name}: {node.address} and this console part: {why}"
+        "; see --password-file and SYNCSTRUCTS_PASSWORD"
+    ]
+    after = node.status()
+    for field in ("leader", "term", "members", "snapshot_index", "version"):
+        assert after[field] == before[field]
+
+
+def test_top_waits_for_who_is_not_there_and_not_where_it_is_refused(sealed_nodes, capsys):
+    [nobody] = free_addresses(1)
+    begin = ["top", "--interval", "0.1", "--count", "2", "--node"]
+    assert main([*begin, nobody]) == 1
+    assert capsys.readouterr().out.count("nobody answers") == 2
+    # Of several it is what the others say that counts.
+    assert main([*begin, f"{nobody},{sealed_nodes[0].address}"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert PLAIN_DIALS in shown.err
+    assert f"{nobody} cannot be reached" in shown.err
+
+
 def test_a_node_with_a_password_may_be_made_in_a_loop_that_goes_on_meanwhile(monkeypatch):
     """The derivation is slow on purpose, and in another thread."""
     passwords.derive_psk.cache_clear()

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from syncstructs.cli.channel import Setup
 from syncstructs.config import Config
 from syncstructs.errors import ConfigError
 from syncstructs.net import passwords
@@ -18,6 +19,8 @@ def test_a_password_is_shown_nowhere():
     assert SECRET not in repr(config)
     assert SECRET not in str(config)
     assert "password" not in repr(config)
+    setup = Setup(address="a:1", peers=[], name="a", objects={}, config={"password": SECRET})
+    assert SECRET not in repr(setup)
 
 
 @pytest.mark.parametrize(
