@@ -2,9 +2,7 @@
 
 import asyncio
 import base64
-import datetime
 import http.client
-import ipaddress
 import logging
 import re
 import socket
@@ -17,13 +15,12 @@ from shutil import which
 from types import SimpleNamespace
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import Authority
 
 from syncstructs import BindError, ConfigError, Node, ReplDict
 from syncstructs.cli.processes import free_addresses
 from syncstructs.monitor import guard, serve, server
+from syncstructs.net.tls import Contexts
 
 PASSWORD, ACCEPTED = "a password of all nodes", "another password of all"
 OWN, WRONG = "one of the page's own", "a password of nobody"
@@ -319,51 +316,13 @@ def test_who_shows_all_to_everybody_is_told_so_once(plain, caplog):
 # TLS, as it can be handed in
 
 
-def make_certificate(tmp_path, name, signer=None):
-    """Return the paths of a certificate for 127.0.0.1 and of its key, and who can sign others."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    issuer, issuer_key = (subject, key) if signer is None else signer
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
-        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(issuer_key, hashes.SHA256())
-    )  # fmt: skip
-    paths = tmp_path / f"{name}.crt", tmp_path / f"{name}.key"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )  # fmt: skip
-    return (*paths, (subject, key))
-
-
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory):
-    """That of the server, and those of a client with and without a certificate."""
-    tmp_path = tmp_path_factory.mktemp("certificates")
-    ca, _, signer = make_certificate(tmp_path, "ca")
-    own, key, _ = make_certificate(tmp_path, "node", signer)
-    made = []
-    for purpose in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_CLIENT):
-        context = ssl.SSLContext(purpose)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_verify_locations(ca)
-        made.append(context)
-    for context in made[:2]:
-        context.load_cert_chain(own, key)
-    made[0].verify_mode = ssl.CERT_REQUIRED
-    return made
+    """That of the server of a node, and those of clients with and without a certificate."""
+    files = Authority(tmp_path_factory.mktemp("authority")).issue("node", "127.0.0.1")
+    made = Contexts(files, "127.0.0.1:1")
+    nobody = ssl.create_default_context(cafile=files.ca)
+    return made.server, made.client, nobody
 
 
 @pytest.fixture
