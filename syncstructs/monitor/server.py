@@ -8,7 +8,9 @@ given, so that no page from elsewhere, whose name is made to point here (DNS reb
 
 With a password (`guard`) whoever has not shown it is told nothing, not even which paths there are.
 The name comes before that, so that no browser asks its user for the password in another's name.
-Without TLS the password passes in clear, so that of the node is taken on this machine only.
+Without TLS the password passes in clear, so that of the node is taken on this machine only. For a
+node with certificates it is HTTPS with them, and whoever looks needs one as well, or the page's own
+password.
 
 What strangers can cost is bounded: so many connections, a few KiB for each, a few seconds for each,
 and a look at the node no more often than twice a second however many ask. Of connections that have
@@ -28,8 +30,9 @@ from importlib import resources
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
-from ..config import Config, _check_password, parse_address
+from ..config import Config, Tls, _check_password, is_nameless, parse_address
 from ..errors import ConfigError, SyncError
+from ..net import tls
 from ..net.sockets import let_go, listen, stop_accepting
 from ..node.forks import watch
 from ..node.node import Node
@@ -135,13 +138,16 @@ class Monitor:
         guard: Guard | None = None,
         is_password_of_node: bool = False,
         context: ssl.SSLContext | None = None,
+        renew: Callable[[], ssl.SSLContext | None] | None = None,
     ) -> None:
         """`guard` asks for a password, None for none; `is_password_of_node` if it must not pass in
-        clear. `context` is for TLS."""
+        clear. `context` is for TLS; `renew` returns another one if it is time, and may raise
+        `ConfigError`."""
         self._node = node
         self._guard = guard
         self._is_password_of_node = is_password_of_node
         self._context = context
+        self._renew = renew
         self._told_of_guesses_at = -_GUESSED_SECONDS
         self._address = address
         self._hosts = {"", "localhost", *map(without_port, (address, *hosts))}
@@ -239,6 +245,8 @@ class Monitor:
             self._servers.append(server)
             self._listening.append(sock)
         self._started.set()
+        if self._renew is not None:
+            self._spawn(self._go_on_renewing(self._renew))
         await self._closing.wait()
         for server in self._servers:
             stop_accepting(server)
@@ -255,6 +263,20 @@ class Monitor:
             await asyncio.gather(*others, return_exceptions=True)
         # So that every socket is closed when the thread is gone.
         await asyncio.sleep(0)
+
+    async def _go_on_renewing(self, renew: Callable[[], ssl.SSLContext | None]) -> None:
+        told = ""
+        while True:
+            await asyncio.sleep(tls.RELOAD_SECONDS)
+            try:
+                self._context = renew() or self._context
+                told = ""
+            except ConfigError as error:
+                # The node looks at the same files, and warns of them.
+                if str(error) != told:
+                    told = str(error)
+                    _log.info("the monitor of %s goes on with the former certificates: %s",
+                              self._node.address, error)  # fmt: skip
 
     def _check_exposure(self, sockets: list[socket.socket]) -> None:
         """Refuse, or warn of, what others than this machine would see.
@@ -476,13 +498,17 @@ def serve(
     loopback addresses only, and one of the page's own can be read by who sees what passes. If
     neither has one, whoever reaches the address may look, names of objects included.
 
+    For a node with `Config.tls` it is HTTPS, with the certificate of the node. Whoever looks needs
+    a certificate of its authority, or else the page's own `password`, if there is one.
+
     A browser that was sent here under another name than `localhost`, that in `address`, one of
     `hosts`, or an IP address, is shown nothing: else any page on the web could have its own name
     point here, and look.
 
     Raises:
         ConfigError: `address` is none, `node` is no node, `hosts` are no names, `password` is none;
-            or the node's own password would pass in clear, as `address` is not on loopback.
+            or the node's own password would pass in clear, as `address` is not on loopback; or the
+            files of its `tls` are of no use by now.
         BindError: the address cannot be had.
         NodeClosed, NodeFailed: the node has ended.
     """
@@ -497,7 +523,13 @@ def serve(
     hosts = hosts if isinstance(hosts, str) else [*hosts]
     if isinstance(hosts, str) or not all(isinstance(host, str) for host in hosts):
         raise ConfigError(f"hosts {hosts!r} must be a list of names, such as ['node1.example.org']")
-    known = _passwords(node._engine.config)
+    config = node._engine.config
+    secure: dict[str, Any] = {}
+    if config.tls is not None:
+        secure = _certificates(config.tls, node.address, certified=password is None)
+        if not is_nameless(node.address):
+            hosts = [*hosts, node.address]
+    known = _passwords(config)
     taken = known if password is None else [password]
     monitor = Monitor(
         node,
@@ -505,9 +537,19 @@ def serve(
         hosts,
         guard=Guard(taken) if taken else None,
         is_password_of_node=any(one in known for one in taken),
+        **secure,
     )
     monitor._begin()
     return monitor
+
+
+def _certificates(files: Tls, address: str, *, certified: bool) -> dict[str, Any]:
+    made = tls.Contexts(files, address)
+
+    def renew() -> ssl.SSLContext | None:
+        return made.serving(certified=certified) if made.reload() else None
+
+    return {"context": made.serving(certified=certified), "renew": renew}
 
 
 def _passwords(config: Config) -> list[str]:

@@ -172,6 +172,18 @@ class Contexts:
         """Return a channel for the side that was dialled."""
         return Channel(self.server, None)
 
+    def serving(self, *, certified: bool) -> ssl.SSLContext:
+        """Return what serves other clients; only those with a certificate, if they must have one.
+
+        Raises:
+            ConfigError: as the constructor.
+        """
+        if certified:
+            return self.server
+        context = _context(ssl.PROTOCOL_TLS_SERVER, self._tls)
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
     def reload(self) -> bool:
         """Read the files if they have changed since the last time; return whether it was so.
 

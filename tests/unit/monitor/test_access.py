@@ -4,12 +4,14 @@ import asyncio
 import base64
 import http.client
 import logging
+import os
 import re
 import socket
 import ssl
 import struct
 import subprocess
 import threading
+import time
 from contextlib import ExitStack, suppress
 from shutil import which
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from certificates import Authority
 from syncstructs import BindError, ConfigError, Node, ReplDict
 from syncstructs.cli.processes import free_addresses
 from syncstructs.monitor import guard, serve, server
+from syncstructs.net import tls as tls_module
 from syncstructs.net.tls import Contexts
 
 PASSWORD, ACCEPTED = "a password of all nodes", "another password of all"
@@ -401,6 +404,77 @@ def test_over_tls_a_request_may_come_with_the_end_of_the_handshake_or_in_bytes(
                 assert part, heard
                 incoming.write(part)
     assert heard.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.fixture
+def certified(tmp_path):
+    """A node with certificates, their authority, and contexts of clients with one and without."""
+    authority = Authority(tmp_path)
+    [address] = free_addresses(1)
+    with Node(address, tls=authority.issue("node", "127.0.0.1")) as node:
+        node.wait_ready(30)
+        own = Contexts(authority.issue("reader"), "observer-1").client
+        yield node, authority, own, ssl.create_default_context(cafile=str(authority.ca))
+
+
+def test_the_page_of_a_node_with_certificates_asks_for_one(certified):
+    node, _, own, nobody = certified
+    with serve(node, *free_addresses(1)) as monitor:
+        assert monitor.url.startswith("https://")
+        for path in PATHS:
+            assert get_secured(monitor, own, path)[0].status == 200
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            get_secured(monitor, nobody, "/status")
+        with connect(monitor) as stream:
+            stream.sendall(b"GET /status HTTP/1.1\r\n\r\n")
+            with suppress(ConnectionError):
+                assert b"HTTP" not in stream.recv(65536)
+
+
+def test_with_a_password_of_its_own_it_asks_for_that_and_for_no_certificate(certified, caplog):
+    node, _, own, nobody = certified
+    [free] = free_addresses(1)
+    with serve(node, f"0.0.0.0:{port_of(free)}", password=OWN) as monitor:
+        # To the name that the certificate is for, it answers without being told.
+        assert "127.0.0.1" in monitor._hosts
+        monitor._address = free
+        for context in (own, nobody):
+            assert get_secured(monitor, context, "/status")[0].status == 200
+            assert get_secured(monitor, context, "/status", WRONG)[0].status == 401
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_the_page_takes_new_files_and_keeps_the_former_until_they_fit(
+    certified, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO, "syncstructs.monitor")
+    monkeypatch.setattr(tls_module, "RELOAD_SECONDS", 0.02)
+    node, _, own, _ = certified
+    later = Authority(tmp_path / "later")
+    new = later.issue("new", "127.0.0.1")
+    theirs = Contexts(later.issue("reader"), "observer-1").client
+    files = node._engine.config.tls
+    with serve(node, *free_addresses(1)) as monitor:
+        context = monitor._context
+        with pytest.raises(ssl.SSLError):
+            get_secured(monitor, theirs, "/status")
+        os.replace(new.cert, files.cert)
+        eventually(lambda: "goes on with the former certificates" in caplog.text)
+        assert monitor._context is context
+        assert get_secured(monitor, own, "/status")[0].status == 200
+        os.replace(later.ca, files.ca)
+        os.replace(new.key, files.key)
+        eventually(lambda: monitor._context is not context)
+        assert get_secured(monitor, theirs, "/status")[0].status == 200
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            get_secured(monitor, own, "/status")
+
+
+def eventually(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def is_dropped(monitor):
