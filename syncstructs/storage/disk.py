@@ -31,7 +31,7 @@ REMEDY: Final = (
     " twice in one term and lack what it acknowledged, so that acknowledged writes can be lost"
 )
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _LOCK: Final = "lock"
 _IDENTITY: Final = "identity.json"
 # Its name while a repair is under way, so that no node starts on what is half repaired.
@@ -298,6 +298,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """It was made for a node that was to join, so it may take the place of one that was lost."""
     begun: bool = False
     """The log was begun: from then on its absence is damage."""
+    durable_write: int = 0
+    """The number of a write of the log, durable when this was written: a log that ends before it
+    was cut, whatever its end looks like. 0 if none was noted."""
     checksum: int = 0
 
     def sum(self) -> int:
@@ -307,6 +310,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
         if self.joined:
             fields += ("joined",)
+        if self.durable_write:
+            fields += (str(self.durable_write),)
         return zlib.crc32("\0".join(fields).encode("utf-8", "surrogatepass"))
 
 
@@ -322,14 +327,22 @@ class DataDir:
         self.disk = disk
         self.identity = identity
         self._lock = lock
+        self._is_aside = False
 
-    def begin(self) -> None:
-        """Note durably that the log was begun here."""
-        self.identity = msgspec.structs.replace(self.identity, begun=True)
-        _write_identity(self.disk, self.path, self.identity)
+    def note_durable(self, write: int) -> None:
+        """Note that the log was begun here, and is durable up to the write of that number.
+
+        Durably, unless the directory is set aside: then it is for `restate` to say.
+        """
+        if self.identity.begun and write == self.identity.durable_write:
+            return
+        self.identity = msgspec.structs.replace(self.identity, begun=True, durable_write=write)
+        if not self._is_aside:
+            _write_identity(self.disk, self.path, self.identity)
 
     def set_aside(self) -> None:
         """Have every node refuse this directory, durably, until `restate` was called."""
+        self._is_aside = True
         with contextlib.suppress(FileNotFoundError):
             self.disk.rename(self.at(_IDENTITY), self.at(_SET_ASIDE))
         self.sync()
@@ -341,6 +354,7 @@ class DataDir:
         with contextlib.suppress(FileNotFoundError):
             self.disk.unlink(self.at(_SET_ASIDE))
         self.sync()
+        self._is_aside = False
 
     def at(self, name: str) -> str:
         """Return the path of a file in it."""

@@ -165,7 +165,9 @@ def repair(directory: DataDir, found: Survey) -> str:
         _cut(directory, plan.cuts)
         gone = {cut.name for cut in plan.cuts if cut.offset == 0}
         left = [view for view in found.log.segments if view.name not in gone]
-        directory.identity = replace(directory.identity, joined=True, begun=bool(left))
+        directory.identity = replace(
+            directory.identity, joined=True, begun=bool(left), durable_write=0
+        )
         _mark_as_forgetful(directory, found.log.replay.hard_state)
         directory.restate(directory.identity)
     return prefix

@@ -5,9 +5,12 @@ the position of the log where it begins. So older segments can be removed once a
 them. Nothing in a segment is ever overwritten: an entry that replaces another is written behind it.
 
 What was not synced when the process or the machine stopped was never acknowledged, and is cut off
-when the log is loaded. All else that is wrong is refused with `DataDirDamaged`. A failed write or
-sync ends the log's life: after a failed fsync the system may drop what it could not write and
-report success the next time, so only a new process, reading what is there, may go on.
+when the log is loaded. All else that is wrong is refused with `DataDirDamaged`. The end of the log
+alone does not tell a torn write from one that somebody cut off or wrote over; so the directory notes
+how far the log is durable, now and then: at each start and end, segment and snapshot.
+
+A failed write or sync ends the log's life: after a failed fsync the system may drop what it could
+not write and report success the next time, so only a new process, reading what is there, may go on.
 """
 
 import contextlib
@@ -180,8 +183,7 @@ class Wal:
             else:
                 self._begin_segment([mark], replay.last, replay.hard_state)
             self._note_index(self._position.last.index)
-            if not self._directory.identity.begun:
-                self._directory.begin()
+            self._note_durable()
         return Restored(
             replay.hard_state, snapshot, tuple(entries or ()),
             blank=replay.is_blank, lasting=True,
@@ -318,6 +320,11 @@ class Wal:
 
     def _judge(self, segment: _Segment, data: bytes, found: Scan, *, last: bool) -> None:
         """Let a torn tail pass; refuse damage."""
+        end = found.writes[-1][0].write if found.writes else self._next_write - 1
+        if last and not found.damaged and end < self._directory.identity.durable_write:
+            # However much like a torn tail it looks: what a crash tears was never noted.
+            what = "more was acknowledged, and is cut off, written over or gone with a later file"
+            raise self._damaged(segment, found.end, what)
         if found.fault is None and found.writes:
             return
         fault = found.fault or 0
@@ -428,6 +435,7 @@ class Wal:
                 self._write(self._segments[-1].size, records)
             else:
                 self._begin_segment(records, last, hard_state)
+                self._note_durable()
         self._note_index(highest)
         self._unmarked = True
 
@@ -450,6 +458,10 @@ class Wal:
         self._write(0, [(_SEGMENT, self._encoder.encode(header)), *records])
         # The content is durable, but a power cut could still take the file with its name.
         self._directory.sync()
+
+    def _note_durable(self) -> None:
+        """Have a later start miss what is durable by now, if it is gone."""
+        self._directory.note_durable(self._next_write - 1)
 
     def _new_salt(self) -> bytes:
         # Without zeros in it, so that a tail of zeros is searched as fast as any other.
@@ -487,6 +499,7 @@ class Wal:
                 # One by one: a gap between the segments that remain would be damage.
                 self._directory.sync()
                 del self._segments[0]
+            self._note_durable()
 
     def close(self) -> None:
         """Mark what was written as whole, and release the file; idempotent."""
@@ -497,6 +510,7 @@ class Wal:
             # Without the mark, damage to the last write would be taken for a torn tail.
             with contextlib.suppress(OSError):
                 self._write(self._segments[-1].size, [self._record(Piece())])
+                self._note_durable()
         self._file = None
         with contextlib.suppress(OSError):
             file.close()

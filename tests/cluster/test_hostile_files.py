@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import zlib
+from random import Random
 
 import pytest
 
@@ -15,6 +16,7 @@ from syncstructs.cli.processes import free_addresses
 from syncstructs.storage import disk
 
 PATIENCE = 20.0
+NOISE = Random(1).randbytes(2000)
 SETTINGS = {"snapshot_log_entries": 60, "log_keep_bytes": 1, "segment_bytes": 4000}
 
 
@@ -59,6 +61,10 @@ def flip(file):
     file.write_bytes(damaged)
 
 
+def cut(file, count):
+    os.truncate(file, file.stat().st_size - count)
+
+
 def exchange_blocks(file):
     whole = file.read_bytes()
     third = len(whole) // 3
@@ -100,6 +106,10 @@ DAMAGES = {
     "blocks of the log exchanged": lambda path: exchange_blocks(sorted(path.glob("log-*"))[0]),
     "files of the log exchanged": lambda path: exchange_files(path, "log-*"),
     "a log of another node": lambda path: foreign(path, "log-*"),
+    "the end of the log cut off": lambda path: cut(newest(path, "log-*"), 60),
+    "the last file of the log cut off": lambda path: os.truncate(newest(path, "log-*"), 0),
+    "noise for the last file of the log": lambda path: newest(path, "log-*").write_bytes(NOISE),
+    "no last file of the log": lambda path: newest(path, "log-*").unlink(),
     "no log": lambda path: [file.unlink() for file in path.glob("log-*")],
     "zeros": lambda path: newest(path, "snapshot-*").write_bytes(bytes(5000)),
     "a snapshot cut off": lambda path: os.truncate(newest(path, "snapshot-*"), 200),

@@ -14,6 +14,7 @@ import math
 import shutil
 from collections import deque, namedtuple
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -62,7 +63,7 @@ from syncstructs.raft import messages as m
 from syncstructs.raft.effects import Append
 from syncstructs.raft.membership import Membership, encode_membership
 from syncstructs.raft.wire import encode as encode_message
-from syncstructs.storage.disk import OsDisk, open_data_dir
+from syncstructs.storage.disk import OsDisk, open_data_dir, open_existing
 from syncstructs.storage.snapshots import DiskSnapshots
 from syncstructs.storage.wal import Wal
 
@@ -409,6 +410,9 @@ def write_stores(path: Path) -> None:
 
 def read_stores(path: Path) -> dict[str, Any]:
     """Return what the stores find in a directory that `write_stores` has written, as JSON."""
+    # As it was written: whoever opens a directory to use it writes its own format into it.
+    with closing(open_existing(path)) as unchanged:
+        identity = unchanged.identity
     directory = open_data_dir(path, cluster="pinned", address="a:1")
     snapshots = DiskSnapshots(directory)
     wal = Wal(directory, segment_bytes=600)
@@ -419,7 +423,7 @@ def read_stores(path: Path) -> dict[str, Any]:
     wal.close()
     snapshots.close()
     directory.close()
-    found = [directory.identity, restored, list(restored.entries)]
+    found = [identity, restored, list(restored.entries)]
     return {"found": told(found), "image": blake2b(image, digest_size=16).hexdigest()}
 
 

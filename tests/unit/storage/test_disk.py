@@ -73,7 +73,7 @@ def test_a_directory_remembers_the_members_it_was_made_with(tmp_path):
     open_data_dir(tmp_path, cluster="c", address="a:1", members=reversed(trio)).close()
     held = open_data_dir(tmp_path, cluster="c", address="a:1", members=["a:1"])
     assert held.identity.members == tuple(trio)
-    held.begin()
+    held.note_durable(1)
     held.close()
     held = open_data_dir(tmp_path, cluster="c", address="a:1", members=["a:1", "b:1"])
     assert held.identity.members == tuple(trio)
@@ -100,8 +100,8 @@ def test_a_later_format_is_refused_as_such():
     disk = WatchedDisk()
     open_on(disk).close()
     content = disk.names["identity.json"]
-    content[:] = content.replace(b'"format": 2', b'"format": 7, "news": {}')
-    with pytest.raises(StorageError, match="has format 7, but this release knows up to 2") as found:
+    content[:] = content.replace(b'"format": 3', b'"format": 7, "news": {}')
+    with pytest.raises(StorageError, match="has format 7, but this release knows up to 3") as found:
         open_on(disk)
     assert not isinstance(found.value, DataDirDamaged)
 
@@ -142,13 +142,14 @@ def test_a_power_cut_at_any_call_leaves_a_directory_that_can_be_opened():
             disk.cut_power_in(points)
             finished = True
             try:
-                open_on(disk).begin()
+                open_on(disk).note_durable(7)
             except PowerCut:
                 finished = False
             disk.crash(seed)
             directory = open_on(disk)
             if finished:
                 assert directory.identity.begun
+                assert directory.identity.durable_write == 7
                 break
         else:
             raise AssertionError("it never got through")

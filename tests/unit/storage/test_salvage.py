@@ -201,6 +201,33 @@ def test_a_repair_keeps_what_is_whole_and_a_copy_of_the_rest_and_forgets_its_vot
     assert directory.identity.joined
 
 
+@pytest.mark.parametrize("harm", ["cut", "empty", "noise", "gone"])
+def test_an_end_that_lacks_what_was_noted_is_damage_and_is_repaired_as_such(harm):
+    disk = made()
+    name = segments(disk)[-1]
+    content = disk.names[name]
+    if harm == "gone":
+        disk.remove(name)
+    else:
+        content[:] = {"cut": content[:-40], "empty": b"", "noise": b"noise" * 999}[harm]
+    with pytest.raises(DataDirDamaged, match="more was acknowledged") as refused:
+        opened(disk.copy())
+    found = look(disk)
+    assert found.problems == (str(refused.value),)
+    kept = list(found.log.replay.entries)
+    assert 20 < len(kept) < 31
+    prefix = mend(disk)
+    assert look(disk).problems == ()
+    if harm == "noise":
+        assert disk.names[f"{prefix}{name}.from-0"] == b"noise" * 999
+    directory, _, _, restored = opened(disk, members=())
+    assert list(restored.entries) == kept
+    assert restored.blank
+    assert directory.identity.joined
+    # It is noted anew, so that the next damage is found as well.
+    assert directory.identity.durable_write > 0
+
+
 def test_a_log_that_is_gone_begins_anew_behind_the_snapshot_as_one_that_forgot():
     disk = made(snapshots=(10, 20))
     for name in segments(disk):

@@ -1,6 +1,7 @@
 """The log on disk: what was acknowledged is there again, and damage is told from a torn tail."""
 
 import errno
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,11 @@ from syncstructs.storage.replay import Piece
 from syncstructs.storage.wal import Wal
 
 SMALL = 250
+NOTED = [
+    ("unlink", "identity.json.new"), ("create", "identity.json.new"),
+    ("write", "identity.json.new"), ("sync", "identity.json.new"), ("rename", "identity.json"),
+    ("sync_directory", "data"),
+]  # fmt: skip
 
 
 def entry(index, term=1, payload=b"payload"):
@@ -81,6 +87,7 @@ def test_a_new_segment_is_durable_by_name_before_the_call_returns():
         if new != before[-1]:
             assert disk.calls == [
                 ("create", new), ("write", new), ("sync", new), ("sync_directory", "data"),
+                *NOTED,
             ]  # fmt: skip
     assert len(segments(disk)) > 5
     assert [e.index for e in reopened(disk).entries] == list(range(1, 30))
@@ -242,12 +249,17 @@ def test_a_segment_whose_first_write_was_torn_never_was():
     log, _ = open_log(disk, segment_bytes=1)
     log.append([Append(1, HardState(4, "b:1"), entries=[entry(1)])])
     kept = segments(disk)
+    identity = bytes(disk.names["identity.json"])
     log.append([entries(2)])
     name = segments(disk)[-1]
     whole = bytes(disk.names[name])
     for content in [*(whole[:size] for size in range(len(whole))), bytes(len(whole))]:
         copy = disk.copy()
         copy.names[name][:] = content
+        with pytest.raises(DataDirDamaged, match="more was acknowledged"):
+            open_log(copy.copy(), segment_bytes=1)
+        # The crash came before it was noted that the write is durable.
+        copy.names["identity.json"][:] = identity
         log, restored = open_log(copy, segment_bytes=1)
         assert (restored.hard_state, restored.entries) == (HardState(4, "b:1"), (entry(1),))
         assert segments(copy) == kept
@@ -288,6 +300,40 @@ def test_what_a_start_found_is_guarded_from_then_on():
     disk.names[name][at] ^= 1
     with pytest.raises(DataDirDamaged):
         reopened(disk)
+
+
+@pytest.mark.parametrize("noter", ["start", "close", "compact"])
+def test_an_end_of_the_log_that_was_noted_as_durable_cannot_be_cut_off_or_written_over(noter):
+    disk = WatchedDisk()
+    log = history(disk)
+    noise = Random(1).randbytes(5000)
+    if noter == "start":
+        disk.kill()
+        log, _ = open_log(disk)
+    elif noter == "close":
+        log.close()
+    else:
+        log.compact(1)
+    name = segments(disk)[-1]
+    whole = bytes(disk.names[name])
+    contents = [whole[:size] for size in range(len(whole))]
+    contents += [noise[: len(whole)], noise, bytes(len(whole)), whole[: len(whole) // 2] + noise]
+    contents += [bytes(disk.names[segments(disk)[0]]), None]
+    for content in contents:
+        copy = disk.copy()
+        if content is None:
+            copy.remove(name)
+        else:
+            copy.names[name][:] = content
+        before = {n: bytes(held) for n, held in copy.names.items()}
+        with pytest.raises(DataDirDamaged, match="more was acknowledged, and is .*Restore"):
+            open_log(copy)
+        assert before == {n: bytes(held) for n, held in copy.names.items()}
+    # What was written since may be torn, and nobody can tell.
+    if noter != "close":
+        log.append([entries(11)])
+        del disk.names[name][len(whole) :]
+        assert [e.index for e in reopened(disk).entries] == list(range(1, 11))
 
 
 def test_a_segment_cut_off_before_the_last_one_is_damage():
@@ -393,8 +439,9 @@ def test_compaction_removes_covered_segments_and_keeps_the_hard_state():
     gone = [name for name in before if name not in segments(disk)]
     assert len(gone) >= 3
     # Oldest first, each durable before the next: no power cut leaves a hole.
+    removed = [("unlink", name) for name in gone]
     assert disk.calls == [
-        call for name in gone for call in [("unlink", name), ("sync_directory", "data")]
+        *(call for one in removed for call in (one, ("sync_directory", "data"))), *NOTED
     ]
     restored = reopened(disk, snapshot_at(20, 9))
     assert restored.hard_state == HardState(9, "b:1")
