@@ -6,8 +6,8 @@ them. Nothing in a segment is ever overwritten: an entry that replaces another i
 
 What was not synced when the process or the machine stopped was never acknowledged, and is cut off
 when the log is loaded. All else that is wrong is refused with `DataDirDamaged`. The end of the log
-alone does not tell a torn write from one that somebody cut off or wrote over; so the directory notes
-how far the log is durable, now and then: at each start and end, segment and snapshot.
+alone does not tell a torn write from one that somebody cut off or wrote over; so the directory
+notes how far the log is durable, now and then: at each start and end, segment and snapshot.
 
 A failed write or sync ends the log's life: after a failed fsync the system may drop what it could
 not write and report success the next time, so only a new process, reading what is there, may go on.

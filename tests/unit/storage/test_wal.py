@@ -326,7 +326,7 @@ def test_an_end_of_the_log_that_was_noted_as_durable_cannot_be_cut_off_or_writte
         else:
             copy.names[name][:] = content
         before = {n: bytes(held) for n, held in copy.names.items()}
-        with pytest.raises(DataDirDamaged, match="more was acknowledged, and is .*Restore"):
+        with pytest.raises(DataDirDamaged, match=r"more was acknowledged, and is .*Restore"):
             open_log(copy)
         assert before == {n: bytes(held) for n, held in copy.names.items()}
     # What was written since may be torn, and nobody can tell.
