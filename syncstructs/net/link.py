@@ -164,6 +164,11 @@ class Link:
         """Return whether neither side has ended it."""
         return self.state is not State.CLOSED
 
+    @property
+    def is_proved(self) -> bool:
+        """Return whether the peer knows the password, or has recorded what one said who does."""
+        return self._session is not None
+
     def greet(self, number: int) -> None:
         """Send this side's hello, once the peer is secure; for the acceptor that takes the link."""
         self._number = number

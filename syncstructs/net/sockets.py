@@ -19,7 +19,9 @@ from ..errors import BindError
 if sys.platform != "win32":
     import resource
 
-BACKLOG = 128
+BACKLOG = 1024
+"""Connections that wait to be accepted. For one more, the system of the other side has to try
+again, which it does after a second: members must not wait so long for a burst of others."""
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 

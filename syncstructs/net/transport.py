@@ -28,6 +28,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("syncstructs.net")
 
-# Accepted connections that have not greeted; one more, and the oldest of them is closed.
+# Accepted connections that have not greeted; one more, and some of them are closed.
 STRANGER_COUNT = 256
+# How many of them are closed at a time, so that who is to go is worked out once for all of these.
+_MADE_ROOM = 16
+# The loop takes no more connections at once, so that a flood of them does not make links wait.
+_ACCEPTED_AT_ONCE = 64
 # A message is a little more than the entries, the call or the chunk that it carries.
 _FRAME_SPARE_BYTES = 64 * 1024
 # The source of what is said of this node itself.
@@ -135,7 +140,11 @@ class Transport:
             sockets = await listen(self._config.bind or self.address)
         try:
             while sockets and not self._closing:
-                server = await loop.create_server(self._accept, sock=sockets[0], backlog=BACKLOG)
+                server = await loop.create_server(
+                    self._accept, sock=sockets[0], backlog=_ACCEPTED_AT_ONCE
+                )
+                # For the loop that was the number to accept at once; it told the system the same.
+                sockets[0].listen(BACKLOG)
                 self._servers.append(server)
                 self._listening.append(sockets.pop(0))
         finally:
@@ -302,10 +311,11 @@ class Transport:
         """Log a sentence about a node or a `host ...`, unless it is known already."""
         if self._closing:
             return
-        if source not in self._peers.members and not source.startswith("host "):
-            # Guests choose their addresses: each a source of its own would crowd out the members.
+        member = source in self._peers.members
+        if not member and not source.startswith("host "):
+            # Guests choose their addresses: each a source of its own would be told of.
             source = _GUESTS
-        self._notices.once(source, level, sentence)
+        self._notices.once(source, level, sentence, member=member)
 
     # What connections report (`connection.Owner`)
 
@@ -314,17 +324,29 @@ class Transport:
         if self._closing or connection.has_ended:
             connection.abort()
         elif dialled is None:
+            self._make_room()
             self._strangers[connection] = None
-            if len(self._strangers) > STRANGER_COUNT:
-                # The oldest: a member greets within milliseconds, so it is hardly a member.
-                oldest = next(iter(self._strangers))
-                del self._strangers[oldest]
-                oldest.abort()
         elif self.connected(dialled):
             # A knock would be taken for the loss of this link.
             connection.end("there is a link meanwhile")
         else:
             connection.link.greet(self._next_number())
+
+    def _make_room(self) -> None:
+        """Close some strangers if there are as many as may be, and the new one is one more.
+
+        Whoever has proved that it knows the password is closed last: it is a member on its way, if
+        it is not a recording. Else those go whose host has most of them, the oldest first, as a
+        member greets within milliseconds: so a host that floods this node keeps out only itself.
+        """
+        if len(self._strangers) < STRANGER_COUNT:
+            return
+        crowd = Counter(stranger.host for stranger in self._strangers)
+        for stranger in sorted(
+            self._strangers, key=lambda one: (one.link.is_proved, -crowd[one.host])
+        )[:_MADE_ROOM]:
+            del self._strangers[stranger]
+            stranger.abort()
 
     def happened(self, connection: Connection, event: Event) -> None:
         if isinstance(event, Greeted):
@@ -349,7 +371,7 @@ class Transport:
         peer.unlink(early=age < self._config.reconnect_interval_max)
         self._peers.forget(peer)
         if not self._closing:
-            _log.info("the link to %s is down: %s", peer.name, reason)
+            _log.log(self._level(peer.name), "the link to %s is down: %s", peer.name, reason)
             self._on_link_down(peer.name)
 
     def gone(self, connection: Connection) -> None:
@@ -414,7 +436,7 @@ class Transport:
         connection.opened(name, guest=self._peers.is_guest(peer))
         if name in self._peers.members:
             self._notices.forget(name)
-        _log.info("the link to %s is up", name)
+        _log.log(self._level(name), "the link to %s is up", name)
         self._on_link_up(name)
 
     def _refused(self, connection: Connection, event: Refused) -> None:
@@ -457,6 +479,10 @@ class Transport:
         written, self._written = self._written, []
         for connection in written:
             connection.release()
+
+    def _level(self, name: str) -> int:
+        # Guests may come and go as often as they like, each time under another name.
+        return logging.INFO if name in self._peers.members else logging.DEBUG
 
     def _next_number(self) -> int:
         self._hello_number += 1

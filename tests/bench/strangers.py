@@ -1,19 +1,20 @@
 """What strangers cost a node: its CPU time for each connection of theirs, and what they slow down.
 
-One member as a process on loopback, which writes into a replicated dict, 64 calls under way: first
-undisturbed, then while another process connects as fast as it can and says so much, or so little.
-From the CPU time of the member that its calls do not explain comes what a connection costs, in
-microseconds and in calls; `left` is the part of the calls per second that is left.
+One member as a process on loopback, and another process that connects as fast as it can and says
+so much, or so little. First nobody calls: the member's CPU time is that of the connections, and is
+told for each, in microseconds and in calls. Then the member writes into a replicated dict, 64 calls
+under way, in rounds without and with strangers: `left` is the part of the calls that is left.
 
-    python tests/bench/strangers.py --seconds 3
+    python tests/bench/strangers.py --seconds 2
 
-The strangers need CPU time as well: with few cores, `left` tells of that, too, and is compared with
-that under `elsewhere`, where the same strangers connect to a socket that nobody reads.
+The strangers need CPU time as well: with few cores `left` tells of that too, so compare it with
+that of `elsewhere`, where the same strangers connect to a socket that nobody reads.
 """
 
 import argparse
 import json
 import socket
+import statistics
 import struct
 import subprocess
 import sys
@@ -93,68 +94,87 @@ def be_strangers(kind: str, target: str) -> None:
     print(count, flush=True)
 
 
-def load(member: MemberProcess, seconds: float) -> tuple[float, float, float]:
-    """Return calls per second, CPU seconds in all, and the seconds that they took."""
-    before, begun = member.request("usage"), time.perf_counter()
+def load(member: MemberProcess, seconds: float) -> tuple[float, float]:
+    """Return calls, and CPU seconds."""
+    before = member.request("usage")
     options = {
-        "window": 64, "seconds": seconds, "warmup": 0.2, "value_bytes": 10, "blocking": False,
+        "window": 64, "seconds": seconds, "warmup": 0.1, "value_bytes": 10, "blocking": False,
     }  # fmt: skip
     found = member.request("run", load=LOAD, options=options, within=seconds + 60)
-    used = member.request("usage") - before
-    return found["total"] / (time.perf_counter() - begun), used, found["total"]
+    return found["total"], member.request("usage") - before
 
 
-def attacked(member: MemberProcess, kind: str, target: str, seconds: float) -> dict[str, float]:
-    """Return the figures of a member while strangers are at it."""
-    strangers = subprocess.Popen(
-        [sys.executable, __file__, "--be", kind, target],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": import_path()}, text=True,
-    )  # fmt: skip
-    try:
-        assert strangers.stdout is not None
-        assert strangers.stdin is not None
-        if strangers.stdout.readline() != "ready\n":
+def quiet(member: MemberProcess, seconds: float) -> float:
+    """Return the CPU seconds while nobody calls."""
+    before = member.request("usage")
+    time.sleep(seconds)
+    return float(member.request("usage") - before)
+
+
+class Strangers:
+    """A process of strangers, from its first connection until the block is left."""
+
+    def __init__(self, kind: str, target: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--be", kind, target],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONPATH": import_path()},
+            text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
             raise SystemExit("the strangers did not start")
-        strangers.stdin.write("go\n")
-        strangers.stdin.flush()
-        rate, used, total = load(member, seconds)
-        strangers.stdin.close()
-        count = int(strangers.stdout.readline())
-    finally:
-        strangers.kill()
-        strangers.wait()
-    return {"rate": rate, "used": used, "total": total, "count": count}
+        self.count = 0
+
+    def __enter__(self) -> "Strangers":
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self.count = int(self._process.stdout.readline())
+        self._process.wait()
 
 
-def measure(kinds: list[str], password: str | None, accepted: int, seconds: float) -> None:
+def measure(kinds: list[str], password: str | None, accepted: int, options: Any) -> None:
     config: dict[str, Any] = {}
     if password is not None:
         config = {
             "password": password,
             "accepted_passwords": [f"one more password {n}" for n in range(accepted)],
         }
+    seconds = options.seconds
     with LocalCluster(1, objects=OBJECTS, config=config) as cluster:
         cluster.start(60)
         [member] = cluster.alive
         load(member, 0.5)
         for kind in kinds:
-            rate, used, total = load(member, seconds)
             with socket.create_server(("127.0.0.1", 0), backlog=4096) as nobody:
                 target = member.address
                 if kind == "elsewhere":
                     target = f"127.0.0.1:{nobody.getsockname()[1]}"
-                found = attacked(member, kind, target, seconds)
-            per_call = used / total
-            extra = found["used"] - per_call * found["total"]
-            each = extra / max(found["count"], 1)
+                with Strangers(kind, target) as strangers:
+                    used = quiet(member, seconds)
+                calls: list[float] = []
+                under: list[float] = []
+                cpu: list[float] = []
+                for _ in range(options.rounds):
+                    made, spent = load(member, seconds)
+                    calls.append(made)
+                    cpu.append(1e6 * spent / made)
+                    with Strangers(kind, target):
+                        under.append(load(member, seconds)[0])
+            each = 1e6 * used / max(strangers.count, 1)
             figures = {
                 "kind": kind,
-                "connections": found["count"],
-                "per second": round(found["count"] / seconds),
-                "CPU us each": round(1e6 * each),
-                "in calls": round(each / per_call, 1),
-                "calls per second": round(rate),
-                "left": round(found["rate"] / rate, 2),
+                "connections": strangers.count,
+                "CPU us each": round(each),
+                "in calls": round(each / min(cpu), 1),
+                "calls per second": round(statistics.median(calls) / seconds),
+                "left": round(statistics.median(under) / statistics.median(calls), 2),
             }
             print(json.dumps(figures), flush=True)
         print(json.dumps({"log lines": member.log_tail().count("\n")}))
@@ -170,15 +190,16 @@ def main() -> None:
     )
     parser.add_argument("--be", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--accepted", type=int, default=1, help="further passwords that are taken")
     options = parser.parse_args()
     if options.be:
         be_strangers(*options.be)
         return
     print("without a password", flush=True)
-    measure(PLAIN, None, 0, options.seconds)
+    measure(PLAIN, None, 0, options)
     print(f"with a password, and {options.accepted} more accepted", flush=True)
-    measure(SEALED, PASSWORD, options.accepted, options.seconds)
+    measure(SEALED, PASSWORD, options.accepted, options)
 
 
 if __name__ == "__main__":

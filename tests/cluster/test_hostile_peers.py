@@ -9,8 +9,11 @@ import os
 import re
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -18,11 +21,12 @@ from fuzz_mutation import mutate
 from fuzz_targets import pinned_samples
 
 from syncstructs import Node, ReplDict
-from syncstructs.cli.processes import free_addresses
+from syncstructs.cli.processes import LocalCluster, free_addresses
 from syncstructs.config import Config
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import Identity, encode_refusal
 from syncstructs.net.link import Broken, Greeted, Link, Refused
+from syncstructs.net.passwords import derive_keys
 from syncstructs.net.transport import STRANGER_COUNT
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.raft import messages as m
@@ -31,6 +35,8 @@ from syncstructs.raft.wire import encode
 
 PATIENCE = 20.0
 CLUSTER = Config().cluster
+PASSWORD = "a password of all nodes"
+FLOOD = Path(__file__).parents[1] / "support" / "stranger_flood.py"
 
 
 def connected(address):
@@ -226,6 +232,60 @@ def test_two_thousand_idle_connections_are_bounded_and_keep_no_member_out(pair, 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     lines = [r for r in caplog.records if r.name.startswith("syncstructs.net")]
     assert len(lines) <= 20, [r.getMessage() for r in lines]
+
+
+FLOODS = {
+    "silent": (None, None),
+    "half a frame": (None, frame_header(bytes(4000)) + bytes(3000)),
+    "silent, with a password": (PASSWORD, None),
+    "another password": (PASSWORD, "another password of all"),
+    "a recorded handshake": (PASSWORD, PASSWORD),
+}
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_member_comes_back_and_is_served_while_strangers_flood_the_others(kind):
+    password, said = FLOODS[kind]
+    config = {"password": password} if password else {}
+    with LocalCluster(3, objects={"d": ("syncstructs:ReplDict", [])}, config=config) as cluster:
+        cluster.start(60)
+        *others, last = sorted(cluster.setups, key=lambda setup: setup.address)
+        targets = [setup.address for setup in others]
+        addresses = [*targets, last.address]
+        if isinstance(said, str):
+            identity = Identity(
+                cluster=CLUSTER, address="observer-1", incarnation=1, limit_bytes=2**24
+            )
+            keys = derive_keys(Config(password=said))
+            link = Link("dialer", identity=identity, dialled=targets[0], keys=keys)
+            link.greet(1)
+            said = link.data_to_send()
+        cluster.members[last.name].close()
+        flood = subprocess.Popen(
+            [sys.executable, FLOOD, "3000", (said or b"").hex(), *targets],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert flood.stdout.readline() == "2000 connections\n"
+            # It dials both of the others, and cannot be filled without one of them.
+            member = cluster.launch(last.name)
+            member.request("wait_ready", timeout=PATIENCE, within=2 * PATIENCE)
+            for number in range(20):
+                for one in cluster.alive:
+                    one.call("d", "set", f"{one.address} {number}", number, within=PATIENCE)
+            flood.stdin.close()
+            assert int(flood.stdout.read()) >= 2000
+        finally:
+            flood.kill()
+            flood.wait()
+            flood.stdout.close()
+        for one in cluster.alive:
+            one.request("barrier", timeout=PATIENCE, within=2 * PATIENCE)
+            assert all(one.call("d", "get", f"{other} 19") == 19 for other in addresses)
+            log = one.log_tail()
+            assert "Traceback" not in log
+            assert log.count("stranger") + log.count("host 127.0.0.1") <= 5, log
 
 
 # Who is not who he says

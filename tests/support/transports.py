@@ -5,6 +5,8 @@ import contextlib
 import socket
 from dataclasses import replace
 
+import pytest
+
 from syncstructs.config import Config
 from syncstructs.net.transport import Transport
 
@@ -75,6 +77,15 @@ class Member:
         assert not self.transport._dialler.tasks
         assert not self.transport._connections
         self.transport._check()
+
+
+def need_host(host):
+    """Skip a test that dials from an address that only some systems have of themselves."""
+    with socket.socket() as sock:
+        try:
+            sock.bind((host, 0))
+        except OSError:
+            pytest.skip(f"this system has no address {host}")
 
 
 async def dialled_by_hand(address):

@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import replace
 
 import pytest
-from transports import FAST, PATIENCE, Member, addresses, dialled_by_hand, lines, logged
+from transports import FAST, PATIENCE, Member, addresses, dialled_by_hand, lines, logged, need_host
 
 from syncstructs.config import Config
 from syncstructs.net import cipher, passwords
@@ -105,6 +105,61 @@ def test_a_flood_of_recorded_handshakes_costs_one_answer_each_and_keeps_nobody_o
             async with Member(names[1], names, SEALED) as other:
                 await other.until_linked(names[0])
                 await member.until_linked(names[1])
+
+    run(main)
+
+
+async def crowded(member, own, stack, *, words=b"", local_addr=None):
+    """Let more strangers come than may be, and say `words`."""
+    host, _, port = own.rpartition(":")
+    for _ in range(STRANGER_COUNT + 50):
+        reader, writer = await asyncio.open_connection(host, int(port), local_addr=local_addr)
+        stack.callback(writer.close)
+        if words:
+            writer.write(words)
+            with contextlib.suppress(ConnectionError):
+                await reader.read(4 + 15 + 48)
+    member.transport._check()
+    assert len(member.transport._strangers) > STRANGER_COUNT // 2
+
+
+@pytest.mark.parametrize("kind", ["silent", "recorded"])
+def test_a_member_on_its_way_is_not_closed_for_a_flood_of_strangers(run, kind):
+    """A link takes some round trips; as many strangers as may be come in between."""
+    need_host("127.0.0.2")
+
+    async def main():
+        own, peer = addresses(2)
+        async with Member(own, [peer], PATIENT) as member, contextlib.AsyncExitStack() as stack:
+            link = link_to(peer, own)
+            link.greet(1)
+            first = link.data_to_send()
+            reader, writer = await dialled_by_hand(own)
+            stack.callback(writer.close)
+            writer.write(first)
+            link.receive(await reader.readexactly(4 + 15 + 48))
+            if kind == "silent":
+                await crowded(member, own, stack)
+            else:
+                # Who has recorded a handshake cannot be told from a member, but by where it is.
+                await crowded(member, own, stack, words=first, local_addr=("127.0.0.2", 0))
+            writer.write(link.data_to_send())
+            await member.until_linked(peer)
+
+    run(main)
+
+
+def test_whoever_comes_finds_room_among_strangers_that_all_seem_to_be_members(run):
+    async def main():
+        own, peer = addresses(2)
+        member = Member(own, [own, peer], PATIENT)
+        async with member, contextlib.AsyncExitStack() as stack:
+            link = link_to("observer-1", own)
+            link.greet(1)
+            await crowded(member, own, stack, words=link.data_to_send())
+            async with Member(peer, [own, peer], SEALED) as other:
+                await other.until_linked(own)
+                await member.until_linked(peer)
 
     run(main)
 

@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import warnings
+from pathlib import Path
 
 import pytest
 from transports import (
@@ -18,6 +19,7 @@ from transports import (
     free_ports,
     lines,
     logged,
+    need_host,
     next_iteration,
 )
 
@@ -26,6 +28,7 @@ from syncstructs.errors import BindError, ProtocolError
 from syncstructs.net.cipher import TAG_BYTES
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import Hello, encode_hello
+from syncstructs.net.sockets import BACKLOG
 from syncstructs.net.transport import STRANGER_COUNT, frame_limit_bytes
 
 pytestmark = [
@@ -490,6 +493,83 @@ def test_strangers_are_bounded_and_a_member_still_gets_in(run):
                     strangers[-1].recv(1)
 
     run(main)
+
+
+@pytest.mark.parametrize("crowd", ["127.0.0.2", "127.0.0.1"])
+def test_a_host_that_floods_a_node_closes_its_own_connections(run, crowd):
+    need_host(crowd)
+
+    async def main():
+        (own,) = addresses(1)
+        async with (
+            Member(own, [], Config(connect_timeout=10 * PATIENCE)) as member,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            host, _, port = own.rpartition(":")
+            first = stack.enter_context(socket.create_connection((host, int(port))))
+            for _ in range(STRANGER_COUNT + 20):
+                stack.enter_context(
+                    socket.create_connection((host, int(port)), source_address=(crowd, 0))
+                )
+                await asyncio.sleep(0)
+                member.transport._check()
+            async with asyncio.timeout(PATIENCE):
+                while len(member.transport._connections) > STRANGER_COUNT:
+                    await next_iteration()
+            first.setblocking(False)
+            if crowd == host:
+                with contextlib.suppress(ConnectionError):
+                    assert first.recv(1) == b""
+            else:
+                with pytest.raises(BlockingIOError):
+                    first.recv(1)
+
+    run(main)
+
+
+def test_a_burst_of_connections_waits_to_be_accepted_and_not_for_the_next_try(run):
+    """A member must not wait a second because others came while the loop was at something."""
+    limit = Path("/proc/sys/net/core/somaxconn")
+    if not limit.exists() or int(limit.read_text()) < BACKLOG:
+        pytest.skip("this system lets fewer connections wait, or does not tell")
+
+    async def main():
+        (own,) = addresses(1)
+        async with Member(own, []) as member, contextlib.AsyncExitStack() as stack:
+            host, _, port = own.rpartition(":")
+            # Without the loop, so that none of them is accepted meanwhile.
+            for _ in range(BACKLOG // 2):
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=0.9))
+            async with asyncio.timeout(PATIENCE):
+                while len(member.transport._strangers) < STRANGER_COUNT // 2:
+                    await next_iteration()
+            member.transport._check()
+
+    run(main)
+
+
+@pytest.mark.usefixtures("wire")
+def test_guests_that_come_and_go_are_told_of_to_who_wants_to_know_all(run, caplog):
+    caplog.set_level(logging.DEBUG, "syncstructs.net")
+
+    async def main():
+        names = addresses(2)
+        async with Member(names[0], []) as member:
+            for number in range(3):
+                async with Member(f"observer-{number}", [names[0]]) as guest:
+                    await guest.until_linked(names[0])
+                await member.until(lambda n=number: len(member.events) == 2 * n + 2)
+            async with Member(names[1], names):
+                await member.until_linked(names[1])
+                member.transport.set_peers(names)
+            await member.until(lambda: member.events[-1][0] == "down")
+
+    run(main)
+    told = [r for r in caplog.records if "of observer" not in r.getMessage()]
+    guests = [r for r in told if r.getMessage().startswith("the link to observer")]
+    assert {r.levelno for r in guests} == {logging.DEBUG}
+    assert len(guests) == 6
+    assert "INFO" in [r.levelname for r in told if " is down: " in r.getMessage()]
 
 
 # Push back
