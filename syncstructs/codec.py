@@ -16,11 +16,14 @@ msgspec encodes tuples, sets, datetimes, enums and others natively, but not so t
 nothing but None, bool, int, float, str, bytes, list and dict may ever reach its encoder unpacked.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -60,6 +63,22 @@ _ATOM_DEPTH: Final = 4
 # can foresee, and of numbers that stand in 64 bits, few have the same.
 _FEW_BYTES: Final = 8192
 _SAME_HASH_MAX: Final = 128
+
+# All bytes with which no container begins, an extension included; where calls are of so many bytes
+# on average, it is faster to look at these than at the values.
+_NO_CONTAINERS: Final = bytes(
+    byte
+    for byte in range(256)
+    if not any(
+        first <= byte <= last
+        for first, last in ((0x80, 0x9F), (0xC7, 0xC9), (0xD4, 0xD8), (0xDC, 0xDF))
+    )
+)
+_SMALL_BYTES: Final = 300
+_ARGUMENTS: Final = itemgetter(2)
+# What comes apart as it is, and what takes up no depth.
+_ROWS: Final = frozenset({list, tuple, set, frozenset, deque})
+_LEAVES: Final = ATOMS | {bytearray}
 
 # A Fraction is reduced when it is decoded, in quadratic time: this bounds it to milliseconds.
 _FRACTION_BITS: Final = 32_768
@@ -166,7 +185,9 @@ def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
 
     As these are of others, values are refused that are many, different and all of one hash: a dict
     or a set of them takes quadratic time. Numbers of any size, and what is made of them, are easily
-    chosen so. What has come in once is never refused: states are read by `decode`.
+    chosen so. And those that are nested deeper than `MAX_DEPTH`: no snapshot could be taken of a
+    state with them, and how deep bytes can be followed is another matter in each interpreter. What
+    has come in once is never refused: states are read by `decode`.
 
     Raises:
         UnknownType, DecodeError: `data` is anything but `count` whole values; see `decode`.
@@ -175,6 +196,8 @@ def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
         raise DecodeError(f"{len(data)} bytes cannot hold {count} values")
     whole = b"\xdd" + count.to_bytes(4, "big") + data
     values: list[Any] = _guarded(whole, _decode if len(data) < _FEW_BYTES else _Wary().decoder())
+    if not _are_flat(values, whole) and _are_deeper(values, MAX_DEPTH):
+        raise DecodeError(f"a value is nested too deeply: {MAX_DEPTH} containers are allowed")
     return values
 
 
@@ -588,6 +611,66 @@ def _nested_decoder() -> _Decode:
 
 
 _decode: Final = _nested_decoder()
+
+
+# Depth
+
+
+def _are_flat(values: list[Any], whole: bytes) -> bool:
+    """Return whether their bytes tell at once that `values` are not nested deeper than allowed.
+
+    They do of what there is most of: small calls, each a list that has a list of arguments in it.
+    """
+    if len(whole) > _SMALL_BYTES * (len(values) + 1):
+        return False
+    # Each container takes such a byte at least; the one around all values does not count.
+    container_bytes = len(whole.translate(None, _NO_CONTAINERS)) - 1
+    if container_bytes <= MAX_DEPTH:
+        return True
+    if container_bytes > 2 * len(values) + MAX_DEPTH - 2:
+        return False
+    # All have these two: so none of them can have more than `MAX_DEPTH`.
+    with contextlib.suppress(LookupError, TypeError):
+        return {*map(type, values), *map(type, map(_ARGUMENTS, values))} == {list}
+    return False
+
+
+def _are_deeper(values: list[Any], depth: int) -> bool:
+    """Return whether one of `values` is nested deeper than `encode` takes it with that `depth`.
+
+    Level by level and not value by value, with all values of a level at once: calls are small and
+    many, and this is paid for each of them.
+    """
+    inside: list[Any] = [values]
+    for _ in range(depth + 1):
+        apart: Iterable[Any] = inside
+        if not _ROWS.issuperset(map(type, inside)):
+            apart = map(_contents, inside)
+        parts = list(chain.from_iterable(apart))
+        if _LEAVES.issuperset(map(type, parts)):
+            return False
+        inside = [part for part in parts if type(part) not in _LEAVES]
+    return any(_contents(part) is not _NOTHING for part in inside)
+
+
+_NOTHING: Final[tuple[Any, ...]] = ()
+
+
+def _contents(value: Any) -> Iterable[Any]:
+    """Return what stands one level inside; `_NOTHING` if it is no container."""
+    kind = type(value)
+    if kind in _ROWS:
+        return value  # type: ignore[no-any-return]
+    if kind is dict:
+        return chain(value, value.values())
+    if kind is slice:
+        return _slice_parts(value)
+    known = known_type(kind)
+    if known is not None:
+        parts = known.parts(value)
+        if type(parts) is dict:
+            return parts.values()
+    return _NOTHING
 
 
 # Copies

@@ -6,16 +6,31 @@ What a decoder reaches is watched from outside of it, in a process of its own: a
 import ast
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from fuzz_targets import TARGETS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import syncstructs
-from syncstructs.codec import _SAME_HASH_MAX, decode, decode_many, encode, shown
-from syncstructs.errors import DecodeError
+from syncstructs.codec import (
+    _SAME_HASH_MAX,
+    MAX_DEPTH,
+    STATE_DEPTH,
+    decode,
+    decode_many,
+    encode,
+    register,
+    shown,
+)
+from syncstructs.errors import DecodeError, Unserializable
 from syncstructs.net.frames import FrameDecoder, frame_header
 from syncstructs.objects.image import _split
 from syncstructs.storage.records import encode_write, scan
@@ -318,3 +333,86 @@ def test_what_is_in_a_state_is_never_refused():
     # It came in one by one; no member must be kept from taking over a snapshot.
     keys = set(colliding(1000, int))
     assert decode(encode(keys)) == keys
+
+
+# Values that are nested deeper than any that a correct member sends
+
+
+@register
+@dataclass
+class Holder:
+    held: Any
+
+
+@register
+class Color(Enum):
+    RED = 1
+
+
+WRAPS = {
+    "list": lambda value: [value],
+    "list of many": lambda value: [1, "x", value, None],
+    "tuple": lambda value: (value, 1),
+    "dict": lambda value: {"k": value},
+    "dict of others": lambda value: {UUID(int=2): 2, 1.5: value},
+    "deque": lambda value: deque([value]),
+    "slice": lambda value: slice(1, value),
+    "dataclass": Holder,
+}
+
+
+def nested(levels, *kinds, core=7):
+    value = core
+    for level in range(levels):
+        value = WRAPS[kinds[level % len(kinds)]](value)
+    return value
+
+
+def taken(count, data):
+    try:
+        return len(decode_many(count, data)) == count
+    except DecodeError as error:
+        assert "nested too deeply: 64 containers" in str(error), error
+        return False
+
+
+@pytest.mark.parametrize("kinds", [*((kind,) for kind in WRAPS), tuple(WRAPS)], ids=str)
+@pytest.mark.parametrize("core", [7, [], bytearray(b"x"), Color.RED, "x" * 5000], ids=repr)
+def test_commands_are_taken_as_deep_as_they_are_made_and_no_deeper(kinds, core):
+    # Where a container is the core, it is a level, too.
+    levels = MAX_DEPTH - (core == [])
+    plain = encode([5, "set", ["key", 1]])
+    for depth, is_taken in ((levels - 1, True), (levels, True), (levels + 1, False)):
+        value = nested(depth, *kinds, core=core)
+        data = encode(value, max_depth=STATE_DEPTH)
+        try:
+            assert (encode(value) == data) == is_taken
+        except Unserializable:
+            assert not is_taken
+        assert taken(1, data) == is_taken
+        # Neither among many nor among what takes less room than any call does.
+        for others in (plain, b"\xc0", b"\x90", b"\x93\xc0\xc0\xc0", b"\x93\x90\xc0\x05"):
+            assert taken(1001, others * 500 + data + others * 500) == is_taken
+
+
+def test_keys_are_as_deep_as_values():
+    for levels, is_taken in ((MAX_DEPTH - 1, True), (MAX_DEPTH, False)):
+        data = encode({nested(levels, "tuple"): 1}, max_depth=STATE_DEPTH)
+        assert taken(1, data) == is_taken
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 6), st.integers(50, 80))
+@settings(max_examples=60, deadline=None)
+def test_what_encode_takes_is_taken_and_nothing_else(random, count, depth):
+    values = []
+    for _ in range(count):
+        kinds = random.choices(list(WRAPS), k=5)
+        values.append(nested(random.randrange(depth), *kinds, core=random.choice([7, "\xe9" * 90])))
+    data = b"".join(encode(value, max_depth=STATE_DEPTH) for value in values)
+    made = True
+    for value in values:
+        try:
+            encode(value)
+        except Unserializable:
+            made = False
+    assert taken(count, data) == made

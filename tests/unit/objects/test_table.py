@@ -638,3 +638,18 @@ def test_calls_that_wait_are_numbers(row: Any) -> None:
     with pytest.raises((DecodeError, TypeError)):
         waiters.restore([row])
     assert waiters.state() == []
+
+
+@pytest.mark.parametrize("depth", [100, 200, 500, 990, 1400, 5000])
+def test_a_value_that_is_nested_too_deeply_is_in_no_state_so_that_it_can_be_written(depth):
+    """How deep an interpreter follows depends on its version, and on how deep the call stands."""
+    cluster = LocalCluster(2)
+    boxes = cluster.attach("box", Box)
+    target = encode(boxes[0]._binding.target)
+    lie = b"\x93" + target + encode("put") + b"\x91" + b"\x91" * depth + b"\x90"
+    with pytest.raises(DecodeError, match="nested too deeply|recursion"):
+        cluster.members[0].send(lie).result()
+    assert boxes[0].put(1) == [1]
+    assert boxes[1].items == [1]
+    cluster.reload(1)
+    cluster.digest_equal()
