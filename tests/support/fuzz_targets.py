@@ -131,6 +131,10 @@ def _is_short(error: Exception) -> None:
     assert len(str(error)) < 4096, f"a sentence of {len(str(error))} characters"
 
 
+def _is_of_a_user(error: Exception) -> None:
+    assert "(syncstructs." not in str(error), error
+
+
 def _is_known(error: Exception, known: tuple[str, ...] | None = None) -> None:
     assert any(part in str(error) for part in known or _STOPS), error
 
@@ -706,7 +710,7 @@ def run_table(data: bytes) -> str:
             # What methods of a user's class made of a state; there is nothing else that cannot be
             # written: a member that can take no snapshot has a log without end.
             _is_known(error, ("object '",))
-            assert "(syncstructs." not in str(error), error
+            _is_of_a_user(error)
             return f"no image {error}"
         other.restore([image])
         other._check()
