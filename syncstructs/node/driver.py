@@ -329,7 +329,8 @@ class Driver(Generic[C]):
             if isinstance(result, BaseException):
                 self._snapshot_after = self._clock.now() + _SNAPSHOT_RETRY
                 if not isinstance(result, NodeClosed):
-                    _log.error("no snapshot could be taken, the log keeps growing: %s", result)
+                    text = _line(result)
+                    _log.error("no snapshot could be taken, the log keeps growing: %s", text)
             else:
                 self.replica.compacted(result, self._clock.now())
                 self._compact_log(result)
@@ -383,4 +384,9 @@ class Driver(Generic[C]):
         """Do nothing more; the next `pump` raises `error`."""
         if self.failure is None:
             self.failure = error
-            _log.critical("this node stops: %s", error)
+            _log.critical("this node stops: %s", _line(error))
+
+
+def _line(error: object) -> str:
+    """Return an error for the log: classes of the user's put keys into theirs, as they are."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(error))

@@ -59,6 +59,8 @@ _log = logging.getLogger("syncstructs.objects")
 Result = Outcome | _Parked
 
 # Values of exactly these types cannot be changed, so they leave the state without being copied.
+# So many times it is told that bytes of the log are skipped; then each time that the count doubles.
+_SKIPPED_TOLD: Final = 16
 _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 # Times are floats, and there are integers beyond those.
@@ -144,6 +146,7 @@ class Table:
         self.diverged: dict[int, Divergence] = {}
         """Objects that are not the same on all members, by id; as far as they were compared."""
         self._torn: str | None = None
+        self._skipped_count = 0
         self._owner = owner
         self._random_type = random_type
         self._directory = Directory(owner, random_type, detached_bytes, self.versions)
@@ -219,7 +222,7 @@ class Table:
             groups = decode_groups(entry.payload)
         except DecodeError as error:
             self._stop_if_older(error)
-            _log.error("entry %d is skipped, on every member: %s", entry.index, error)
+            self._tell_skipped(f"entry {entry.index} is skipped, on every member: {error}")
             return round_.applied
         # Also an interrupt in the midst of an entry, such as Ctrl-C under manual drive, leaves it
         # half applied; whoever went on from there would diverge.
@@ -239,6 +242,13 @@ class Table:
             self.serial = context.serial
         return round_.applied
 
+    def _tell_skipped(self, sentence: str) -> None:
+        """Log what became of bytes that no correct member sends; if it goes on, ever less often."""
+        self._skipped_count += 1
+        count = self._skipped_count
+        if count <= _SKIPPED_TOLD or count & (count - 1) == 0:
+            _log.error("%s", sentence if count == 1 else f"{sentence} (time number {count} here)")
+
     def _apply_group(self, round_: _Round, group: Group) -> None:
         if group.session == 0:
             skip, count = 0, group.count
@@ -256,7 +266,7 @@ class Table:
             raise NodeFailed(f"entry {context.index} cannot be applied here: {error}") from error
         except DecodeError as error:
             self._stop_if_older(error)
-            _log.error("%d commands of entry %d are skipped: %s", count, context.index, error)
+            self._tell_skipped(f"{count} commands of entry {context.index} are skipped: {error}")
             if group.session == round_.own:
                 outcome = Outcome(None, error)
                 round_.applied.results.extend((first + i, outcome) for i in range(count))

@@ -20,9 +20,10 @@ import pytest
 from fuzz_mutation import mutate
 from fuzz_targets import pinned_samples
 
-from syncstructs import Node, ReplDict
+from syncstructs import Node, ReplDict, Replicated, ReplLockManager, replicated
 from syncstructs.cli.processes import LocalCluster, free_addresses
 from syncstructs.config import Config
+from syncstructs.errors import ConfigError
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import Identity, encode_refusal
 from syncstructs.net.link import Broken, Greeted, Link, Refused
@@ -331,6 +332,71 @@ def test_a_peer_that_claims_to_be_somebody_else_is_refused_or_replaced(pair, cap
     no_line_is_forged(caplog)
     texts = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert len(texts) <= 12, texts
+
+
+# Names, keys and values that would be lines of a log
+
+
+EVIL = "\n2026-01-01 CRITICAL root: forged\r\x1b[31m\u2028\x85"
+
+
+class Evil(Replicated):
+    def __init__(self):
+        self.said = None
+
+    @replicated
+    def fail(self, text):
+        self.said = text
+        raise ValueError(text)
+
+    def snapshot_state(self):
+        if self.said is not None:
+            raise ValueError(self.said)
+        return super().snapshot_state()
+
+
+def test_names_keys_and_values_forge_no_line_of_the_log(caplog):
+    caplog.set_level(logging.DEBUG)
+    addresses = sorted(free_addresses(2))
+    nodes = [
+        Node(a, addresses, consumers={"cells": ReplDict(), "locks": ReplLockManager(), "e": Evil()},
+             digest_interval=0.2, snapshot_log_entries=20)
+        for a in addresses
+    ]  # fmt: skip
+    try:
+        for node in nodes:
+            node.wait_ready(PATIENCE)
+        for node in nodes:
+            cells, locks, evil = (node.objects[name] for name in ("cells", "locks", "e"))
+            cells[EVIL] = EVIL
+            with pytest.raises(KeyError):
+                cells.pop(EVIL * 2)
+            with locks[EVIL]:
+                assert locks[EVIL].locked()
+            with pytest.raises(ValueError, match="forged"):
+                evil.fail(EVIL)
+            cells.subscribe(lambda change: 1 / 0)
+            with pytest.raises(ConfigError, match="cannot be printed"):
+                node.create(EVIL, ReplDict)
+            with pytest.raises(TypeError):
+                cells.set.submit(EVIL, 1, 2, 3, 4).result(PATIENCE)
+        # Of the class whose state cannot be taken: neither snapshots nor comparisons.
+        for number in range(60):
+            nodes[0].objects["cells"].set.submit(EVIL, number).result(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while not (said(caplog, "no snapshot could") and said(caplog, "is not compared")):
+            assert time.monotonic() < deadline, caplog.messages
+            time.sleep(0.02)
+        for node in nodes:
+            assert node.status()["failure"] is None
+    finally:
+        for node in nodes:
+            node.close()
+    assert said(caplog, "forged"), "it would not be seen"
+    for record in caplog.records:
+        text = record.getMessage()
+        assert len(text.splitlines()) <= 1, text
+        assert "\x1b" not in text
 
 
 # A member that lies

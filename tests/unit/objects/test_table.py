@@ -640,6 +640,18 @@ def test_calls_that_wait_are_numbers(row: Any) -> None:
     assert waiters.state() == []
 
 
+def test_who_sends_nothing_but_rubbish_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = LocalCluster(1)
+    for number in range(3000):
+        cluster.append(encode_group(0, 0, 1, b"\xc1") if number % 2 else b"rubbish")
+    told = [r for r in caplog.records if "skipped" in r.getMessage()]
+    assert "skipped" in told[0].getMessage()
+    assert "time number 2048" in told[-1].getMessage()
+    assert len(told) < 30
+
+
 @pytest.mark.parametrize("depth", [100, 200, 500, 990, 1400, 5000])
 def test_a_value_that_is_nested_too_deeply_is_in_no_state_so_that_it_can_be_written(depth):
     """How deep an interpreter follows depends on its version, and on how deep the call stands."""
