@@ -6,6 +6,8 @@ The others serve on meanwhile.
 import errno
 import json
 import os
+import shutil
+import time
 import zlib
 from random import Random
 
@@ -213,4 +215,56 @@ def test_a_disk_that_is_full_in_the_midst_of_a_snapshot_is_told_once_and_costs_n
         assert len(nodes[0].objects["d"]) == 50
     finally:
         for node in nodes:
+            node.close()
+
+
+@pytest.mark.parametrize("what", ["the directory", "the log", "the identity"])
+def test_files_that_vanish_under_a_member_stop_it_with_a_sentence_or_do_no_harm(
+    tmp_path, caplog, what
+):
+    addresses = free_addresses(3)
+    nodes = [start(a, addresses, tmp_path / str(n)) for n, a in enumerate(addresses)]
+    try:
+        write(nodes[0], 10)
+        path = tmp_path / "2"
+        if what == "the directory":
+            shutil.rmtree(path)
+        else:
+            for file in path.glob("log-*" if what == "the log" else "identity.json"):
+                file.unlink()
+        # Beyond the next file of the log, and the next snapshot.
+        write(nodes[0], 200)
+        failure = nodes[2].status()["failure"]
+        if what == "the directory":
+            deadline = time.monotonic() + PATIENCE
+            while not (failure := nodes[2].status()["failure"]):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            assert str(path) in failure
+            assert len(failure.splitlines()) == 1
+            [line] = [r for r in caplog.records if r.levelname == "CRITICAL"]
+            assert failure in line.getMessage()
+        write(nodes[1], 10)
+    finally:
+        for node in nodes:
+            node.close()
+    assert not [r for r in caplog.records if r.exc_info]
+    if what == "the identity":
+        # It is written anew with the next file of the log.
+        assert failure is None
+        assert path.joinpath("identity.json").exists()
+    # At the next start it has all of it, or says that it has not.
+    again = [start(a, addresses, tmp_path / str(n)) for n, a in enumerate(addresses[:2])]
+    try:
+        if what == "the directory":
+            assert not path.exists()
+        else:
+            again.append(start(addresses[2], addresses, path))
+        write(again[0], 10)
+        for node in again:
+            node.wait_ready(PATIENCE)
+            node.barrier(PATIENCE)
+            assert node.objects["d"] == again[0].objects["d"]
+    finally:
+        for node in again:
             node.close()
