@@ -166,8 +166,11 @@ class Link:
 
     @property
     def is_proved(self) -> bool:
-        """Return whether the peer knows the password, or has recorded what one said who does."""
-        return self._session is not None
+        """Return whether the peer has proved itself.
+
+        It knows the password, or has recorded what one said who does; or it has a certificate.
+        """
+        return self._session is not None or (self._channel is not None and self._channel.is_secure)
 
     def greet(self, number: int) -> None:
         """Send this side's hello, once the peer is secure; for the acceptor that takes the link."""

@@ -311,7 +311,7 @@ class Transport:
         """Log a sentence about a node or a `host ...`, unless it is known already."""
         if self._closing:
             return
-        member = source in self._peers.members
+        member = source in self._peers.members or source == _OWN
         if not member and not source.startswith("host "):
             # Guests choose their addresses: each a source of its own would be told of.
             source = _GUESTS
@@ -335,9 +335,9 @@ class Transport:
     def _make_room(self) -> None:
         """Close some strangers if there are as many as may be, and the new one is one more.
 
-        Whoever has proved that it knows the password is closed last: it is a member on its way, if
-        it is not a recording. Else those go whose host has most of them, the oldest first, as a
-        member greets within milliseconds: so a host that floods this node keeps out only itself.
+        Whoever has proved itself is closed last: it is a member on its way, if it is no recording.
+        Else those go whose host has most of them, the oldest first, as a member greets within
+        milliseconds: so a host that floods this node keeps out only itself.
         """
         if len(self._strangers) < STRANGER_COUNT:
             return

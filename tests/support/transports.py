@@ -88,9 +88,11 @@ def need_host(host):
             pytest.skip(f"this system has no address {host}")
 
 
-async def dialled_by_hand(address):
+async def dialled_by_hand(address, here=None):
+    """Return reader and writer of a connection; `here` is the host that it is to come from."""
     host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host, int(port))
+    local = None if here is None else (here, 0)
+    return await asyncio.open_connection(host, int(port), local_addr=local)
 
 
 async def logged(caplog, text, count=1):

@@ -119,6 +119,18 @@ def test_both_sides_learn_of_each_other_and_nothing_can_be_read_on_the_wire(both
     assert b"b.example" in wire
 
 
+def test_nobody_is_taken_for_a_member_before_its_certificate_was_seen(both_sides):
+    both = pair(*both_sides)
+    assert not both.acceptor.is_proved
+    both.dialer.greet(5)
+    both.say(both.acceptor, both.dialer.data_to_send())
+    assert both.acceptor.state is State.SECURING
+    assert not both.acceptor.is_proved
+    both.say(both.dialer, both.acceptor.data_to_send())
+    both.say(both.acceptor, both.dialer.data_to_send())
+    assert both.acceptor.is_proved
+
+
 @settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.integers(0, 70_000), max_size=6), seed=st.integers(0, 2**32))
 def test_messages_of_any_size_arrive_cut_in_any_way(both_sides, sizes, seed):

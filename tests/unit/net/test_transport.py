@@ -495,9 +495,9 @@ def test_strangers_are_bounded_and_a_member_still_gets_in(run):
     run(main)
 
 
-@pytest.mark.parametrize("crowd", ["127.0.0.2", "127.0.0.1"])
-def test_a_host_that_floods_a_node_closes_its_own_connections(run, crowd):
-    need_host(crowd)
+@pytest.mark.parametrize("here", ["127.0.0.2", "127.0.0.1"])
+def test_a_host_that_floods_a_node_closes_its_own_connections(run, here):
+    need_host(here)
 
     async def main():
         (own,) = addresses(1)
@@ -506,18 +506,18 @@ def test_a_host_that_floods_a_node_closes_its_own_connections(run, crowd):
             contextlib.AsyncExitStack() as stack,
         ):
             host, _, port = own.rpartition(":")
-            first = stack.enter_context(socket.create_connection((host, int(port))))
+            first = stack.enter_context(
+                socket.create_connection((host, int(port)), source_address=(here, 0))
+            )
             for _ in range(STRANGER_COUNT + 20):
-                stack.enter_context(
-                    socket.create_connection((host, int(port)), source_address=(crowd, 0))
-                )
+                stack.enter_context(socket.create_connection((host, int(port))))
                 await asyncio.sleep(0)
                 member.transport._check()
             async with asyncio.timeout(PATIENCE):
                 while len(member.transport._connections) > STRANGER_COUNT:
                     await next_iteration()
             first.setblocking(False)
-            if crowd == host:
+            if here == host:
                 with contextlib.suppress(ConnectionError):
                     assert first.recv(1) == b""
             else:
