@@ -7,16 +7,15 @@ replicas in this process or on real nodes.
 """
 
 import os
-import socket
 import unittest
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from itertools import count
 from typing import Any, ClassVar, Protocol
 
 from local_cluster import LocalCluster
 from threaded_cluster import ThreadedCluster
 
+from syncstructs.cli.processes import free_addresses
 from syncstructs.codec import encode
 from syncstructs.node.node import Node
 
@@ -54,11 +53,7 @@ class NodeBench:
     def __init__(self, threads: bool) -> None:
         self._attached: list[list[Any]] = []
         if not self.nodes:
-            with ExitStack() as stack:
-                sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
-                for each in sockets:
-                    each.bind(("127.0.0.1", 0))
-                addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+            addresses = free_addresses(3)
             self.nodes.extend(Node(a, [b for b in addresses if b != a]) for a in addresses)
             for node in self.nodes:
                 node.wait_ready(10)

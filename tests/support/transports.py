@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 from dataclasses import replace
 
 import pytest
 
+from syncstructs.cli.processes import PORTS
 from syncstructs.config import Config
 from syncstructs.net.transport import Transport
 
@@ -15,12 +17,16 @@ FAST = Config(reconnect_interval_min=0.005, reconnect_interval_max=0.02, connect
 
 
 def free_ports(count, host="127.0.0.1"):
+    """Return ports of which no system makes the other end of somebody's connection meanwhile."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket(family)) for _ in range(count)]
-        for sock in sockets:
-            sock.bind((host, 0))
-        return [sock.getsockname()[1] for sock in sockets]
+    found = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            found.append(port)
+    return found
 
 
 def addresses(count, host="127.0.0.1"):
