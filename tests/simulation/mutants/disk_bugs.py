@@ -33,6 +33,8 @@ BUGS = (
         "segment_name_not_synced",
         "The name of a new segment of the log is not synced.",
         (WAL + "_begin_segment", "self._directory.sync()", "pass"),
+        # That is synced as well, into the same directory.
+        (WAL + "append", "self._note_durable()", "pass"),
     ),
     disk_bug(
         "snapshot_not_synced",
