@@ -185,6 +185,10 @@ class Proxies:
         """Let new connections of these diallers wait, their hello unread by the other side."""
         self._set(flows, holds=True)
 
+    def held(self) -> int:
+        """Return how many connections wait for `release`, or did until their dialler gave up."""
+        return self._do(lambda: sum(map(len, self._held.values())))
+
     def release(self) -> int:
         """Let the held connections through, the youngest first; return how many there were."""
         return self._do(self._release)
