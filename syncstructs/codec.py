@@ -196,7 +196,8 @@ def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
         raise DecodeError(f"{len(data)} bytes cannot hold {count} values")
     whole = b"\xdd" + count.to_bytes(4, "big") + data
     values: list[Any] = _guarded(whole, _decode if len(data) < _FEW_BYTES else _Wary().decoder())
-    if not _are_flat(values, whole) and _are_deeper(values, MAX_DEPTH):
+    # To take a value of the user's classes apart may raise anything, as to build it.
+    if not _are_flat(values, whole) and _guarded(whole, lambda _: _are_deeper(values, MAX_DEPTH)):
         raise DecodeError(f"a value is nested too deeply: {MAX_DEPTH} containers are allowed")
     return values
 
@@ -653,7 +654,8 @@ def _are_deeper(values: list[Any], depth: int) -> bool:
     return any(_contents(part) is not _NOTHING for part in inside)
 
 
-_NOTHING: Final[tuple[Any, ...]] = ()
+# No tuple: an empty one that is a value is the very same.
+_NOTHING: Final[list[Any]] = []
 
 
 def _contents(value: Any) -> Iterable[Any]:

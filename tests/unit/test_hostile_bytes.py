@@ -345,6 +345,22 @@ class Holder:
 
 
 @register
+@dataclass
+class Inverse:
+    """Its field is a property, whose getter raises for what only bytes of others give it."""
+
+    of: Any
+
+    @property
+    def of(self):
+        return 1 / self._of
+
+    @of.setter
+    def of(self, value):
+        self._of = value
+
+
+@register
 class Color(Enum):
     RED = 1
 
@@ -394,6 +410,20 @@ def test_commands_are_taken_as_deep_as_they_are_made_and_no_deeper(kinds, core):
         # Neither among many nor among what takes less room than any call does.
         for others in (plain, b"\xc0", b"\x90", b"\x93\xc0\xc0\xc0", b"\x93\x90\xc0\x05"):
             assert taken(1001, others * 500 + data + others * 500) == is_taken
+
+
+@pytest.mark.parametrize("core", [[], (), {}, set(), frozenset(), deque(), slice(None)], ids=repr)
+def test_an_empty_container_is_a_level_too(core):
+    for levels, is_taken in ((MAX_DEPTH - 1, True), (MAX_DEPTH, False)):
+        value = nested(levels, "list", core=core)
+        assert taken(1, encode(value, max_depth=STATE_DEPTH)) == is_taken
+
+
+def test_what_cannot_be_taken_apart_is_refused_like_other_bytes_without_a_meaning():
+    good = encode([Inverse(2.0), [[]] * MAX_DEPTH])
+    assert decode_many(1, good)[0][0].of == 2.0
+    with pytest.raises(DecodeError, match="division by zero"):
+        decode_many(1, good.replace(encode(0.5), encode(0.0)))
 
 
 def test_keys_are_as_deep_as_values():
