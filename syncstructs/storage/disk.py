@@ -510,6 +510,8 @@ def _parse(data: bytes, path: str) -> Identity:
 
 
 def _write_identity(disk: Disk, path: str, identity: Identity) -> None:
+    # Also of a directory that was only opened to be repaired: what is written is of this format.
+    identity = msgspec.structs.replace(identity, format=_FORMAT)
     identity = msgspec.structs.replace(identity, checksum=identity.sum())
     final = os.path.join(path, _IDENTITY)
     aside = f"{final}.new"

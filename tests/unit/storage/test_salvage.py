@@ -3,6 +3,8 @@
 import zlib
 
 import pytest
+from msgspec.json import encode
+from msgspec.structs import replace
 from watched_disk import PowerCut, WatchedDisk
 
 from syncstructs.errors import DataDirBusy, DataDirDamaged, StorageError
@@ -338,6 +340,26 @@ def test_a_cluster_of_one_follows_what_there_was_in_a_later_term(options):
     assert restored.hard_state == HardState(4)
     assert not restored.blank
     assert look_after(disk, directory).membership.voters == ("n:9",)
+
+
+@pytest.mark.parametrize("harm", [False, True])
+def test_what_is_written_into_a_directory_of_an_older_format_says_that_it_is_of_this_one(harm):
+    """Else a release that knows only the older one takes it for damaged by somebody."""
+    disk = made()
+    directory = open_existing("/data", disk=disk)
+    older = replace(directory.identity, format=2, durable_write=0)
+    directory.close()
+    content = encode(replace(older, checksum=older.sum()))
+    disk.names["identity.json"][:] = content
+    assert look(disk).problems == ()
+    assert bytes(disk.names["identity.json"]) == content
+    if harm:
+        flip(disk, segments(disk)[1], 100)
+        mend(disk)
+    else:
+        begin_anew(disk)
+    found = look(disk).identity
+    assert (found.format, found.durable_write > 0) == (3, True)
 
 
 def look_after(disk, directory):
