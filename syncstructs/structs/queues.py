@@ -360,7 +360,8 @@ class ReplPriorityQueue(ReplQueue[T]):
 
     Items are usually pairs of a priority and a value. An item that can't be compared with those in
     the queue raises TypeError in its own `put`, which then changes nothing; `get` compares nothing.
-    So does one whose priority was pickled, as nothing is unpickled to be compared.
+    So does one whose priority was pickled, as nothing is unpickled to be compared. One that comes
+    back from a wait that was given up goes before those that it can't be compared with.
 
     `get` takes O(1); `put` does O(log n) comparisons and moves up to n references.
     """
@@ -384,11 +385,25 @@ class ReplPriorityQueue(ReplQueue[T]):
         low, high = 0, len(self._items)
         while low < high:
             middle = (low + high) // 2
-            if self._items[middle] < item:
+            if self._is_before(self._items[middle], item):
                 high = middle
             else:
                 low = middle + 1
         self._items.insert(low, item)
+
+    @staticmethod
+    def _is_before(item: Any, other: Any) -> bool:
+        """Compare an item with one that comes back, and must not be lost because that fails.
+
+        What came meanwhile was not compared with it: such as one of the same priority whose value
+        has no order.
+        """
+        try:
+            return bool(item < other)
+        except MemoryError:
+            raise
+        except Exception:
+            return False
 
     def _pop_first(self) -> T:
         return self._items.pop()  # type: ignore[no-any-return]

@@ -129,6 +129,19 @@ def test_item_given_back_goes_to_who_waits(cluster):
     assert second.result(0) == "x"
 
 
+def test_item_given_back_is_not_lost_where_it_cannot_be_compared(cluster):
+    """The other one came in while the queue was empty, so nothing had compared them before."""
+    a, b, _ = cluster.attach("q", ReplPriorityQueue)
+    a.put((1, {"job": 1}))
+    taken = b.get.submit()
+    a.put((1, {"job": 2}))
+    a.put((2, {"job": 3}))
+    a.put((0, {"job": 4}))
+    taken.abandon()
+    assert [a.get()[1]["job"] for _ in range(4)] == [4, 1, 2, 3]
+    assert a.unfinished_tasks == 4
+
+
 def test_item_given_back_after_an_immediate_shutdown_counts_as_done(cluster):
     a, b, _ = cluster.attach("q", ReplQueue)
     a.put("x")
