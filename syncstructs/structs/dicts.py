@@ -77,7 +77,15 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         """`pickle`: take values of any class that can be pickled, and unpickle them for readers.
 
         Members need not agree on it. A key of that name is given by `other`.
+
+        Raises:
+            TypeError: `pickle` is no bool, so hardly meant so.
         """
+        if not isinstance(pickle, bool):
+            raise TypeError(
+                f"pickle={pickle!r} must be True or False, as it says whether values are pickled;"
+                " give a key of that name in a mapping"
+            )
         self._items: dict[K, V] = _plain(other, named)
         if pickle:
             self._pickles = True

@@ -296,6 +296,14 @@ def test_what_an_object_begins_with_is_pickled_too(cluster):
 # Refusals
 
 
+@pytest.mark.parametrize("value", [0, 1, "rick", None, [1]])
+def test_a_key_named_pickle_makes_nothing_unpickle(value):
+    with pytest.raises(TypeError, match=r"must be True or False.*in a mapping"):
+        ReplDict(apple=2, pickle=value)
+    fruits = ReplDict({"pickle": value}, apple=2)
+    assert (fruits._pickles, fruits.copy()) == (False, {"pickle": value, "apple": 2})
+
+
 def test_without_pickle_a_class_is_refused_and_both_remedies_are_named(cluster):
     d = cluster.attach("d", ReplDict)[0]
     for value, remedy in (
