@@ -177,7 +177,8 @@ def _guarded(data: bytes | memoryview, decoder: _Decode) -> Any:
         raise
     except Exception as error:
         # Hostile bytes reach constructors of many types and `__eq__` of registered ones.
-        raise DecodeError(f"{len(data)} bytes that are not a value: {error}") from error
+        # What these raise may quote the bytes; it is logged, in one line that has an end.
+        raise DecodeError(f"{len(data)} bytes that are not a value: {error!r:.300}") from error
 
 
 def decode_many(count: int, data: bytes | memoryview) -> list[Any]:

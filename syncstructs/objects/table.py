@@ -58,9 +58,9 @@ _log = logging.getLogger("syncstructs.objects")
 
 Result = Outcome | _Parked
 
-# Values of exactly these types cannot be changed, so they leave the state without being copied.
 # So many times it is told that bytes of the log are skipped; then each time that the count doubles.
 _SKIPPED_TOLD: Final = 16
+# Values of exactly these types cannot be changed, so they leave the state without being copied.
 _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 # Times are floats, and there are integers beyond those.

@@ -361,6 +361,19 @@ class Inverse:
 
 
 @register
+@dataclass
+class Identifier:
+    """Its hash raises, and says for what."""
+
+    text: str
+
+    def __hash__(self):
+        if not self.text.isidentifier():
+            raise ValueError(f"no identifier: {self.text}")
+        return 1
+
+
+@register
 class Color(Enum):
     RED = 1
 
@@ -424,6 +437,17 @@ def test_what_cannot_be_taken_apart_is_refused_like_other_bytes_without_a_meanin
     assert decode_many(1, good)[0][0].of == 2.0
     with pytest.raises(DecodeError, match="division by zero"):
         decode_many(1, good.replace(encode(0.5), encode(0.0)))
+
+
+@pytest.mark.parametrize("text", ["\nforged", "\r\x1b[31m\u2028\x85"])
+def test_what_a_class_raises_is_one_line_that_has_an_end(text):
+    good = encode({Identifier("x" * 5000)})
+    for decoded in (decode, lambda data: decode_many(1, data)):
+        decoded(good)
+        with pytest.raises(DecodeError, match="no identifier") as found:
+            decoded(good.replace(b"x" * len(text.encode()), text.encode(), 1))
+        assert str(found.value).isprintable()
+        assert len(str(found.value)) < 500
 
 
 def test_keys_are_as_deep_as_values():
