@@ -194,9 +194,12 @@ def _copy_aside(directory: DataDir, cuts: tuple[Cut, ...]) -> str:
 
 
 def _cut(directory: DataDir, cuts: tuple[Cut, ...]) -> None:
-    for cut in cuts:
+    # From the end, one by one: whatever a power cut leaves is damaged where it was, and no file is
+    # without those before it, which would be taken for a log that begins there.
+    for cut in reversed(cuts):
         if cut.offset == 0:
             directory.disk.unlink(directory.at(cut.name))
+            directory.sync()
             continue
         file = directory.disk.open(directory.at(cut.name), "write")
         try:
@@ -204,7 +207,6 @@ def _cut(directory: DataDir, cuts: tuple[Cut, ...]) -> None:
             file.sync()
         finally:
             file.close()
-    directory.sync()
 
 
 def _mark_as_forgetful(directory: DataDir, hard_state: HardState) -> None:
