@@ -55,7 +55,7 @@ class _OfPickles(Change):
 
     @property
     def args(self) -> tuple[Any, ...]:
-        return revealed(self._target, _args.__get__(self))
+        return self._shown(_args.__get__(self))  # type: ignore[no-any-return]
 
     @args.setter
     def args(self, value: tuple[Any, ...]) -> None:
@@ -63,11 +63,16 @@ class _OfPickles(Change):
 
     @property
     def kwargs(self) -> Mapping[str, Any]:
-        return revealed(self._target, _kwargs.__get__(self))
+        return self._shown(_kwargs.__get__(self))  # type: ignore[no-any-return]
 
     @kwargs.setter
     def kwargs(self, value: Mapping[str, Any]) -> None:
         _kwargs.__set__(self, value)
+
+    def _shown(self, value: Any) -> Any:
+        # A copy, which has no target, was made of what its maker read.
+        target = getattr(self, "_target", None)
+        return value if target is None else revealed(target, value)
 
     def __repr__(self) -> str:
         # Without unpickling: it stands in logs.

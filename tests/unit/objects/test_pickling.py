@@ -4,6 +4,8 @@ import dataclasses
 import pickle
 import sys
 from collections import OrderedDict, deque
+from copy import copy as shallow
+from copy import deepcopy
 from datetime import datetime, timedelta, tzinfo
 from queue import Empty
 from typing import Any
@@ -497,6 +499,10 @@ def test_changes_are_unpickled_by_who_reads_them(cluster, loads):
     assert (changes[0].method, changes[0].error, changes[0].resynchronised) == ("set", None, False)
     with pytest.raises(AttributeError):
         changes[0].args = ()
+    for made in (shallow, deepcopy, dataclasses.replace, lambda c: pickle.loads(pickle.dumps(c))):
+        copied = made(changes[1])
+        assert (copied.args, copied.kwargs) == (("b",), {"value": Money(2)}), made
+        assert copied.kwargs is copied.kwargs
 
 
 def test_nothing_is_unpickled_to_apply_restore_replay_compare_or_digest(loads, tmp_path):
