@@ -26,7 +26,14 @@ from typing import (
 )
 
 from ..codec import copy, shown
-from ..errors import DecodeError, NodeFailed, NotAttached, ObjectNotFound, VersionRefused
+from ..errors import (
+    DecodeError,
+    NodeFailed,
+    NotAttached,
+    ObjectNotFound,
+    ResultLost,
+    VersionRefused,
+)
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current
 from .pickling import Places, enclosed_call, revealed_result
@@ -572,9 +579,17 @@ class OperationMethod(Generic[P, R]):
             result = target._port.run(
                 steps, lambda result: undo(target, result, *args, **kwargs), name
             )
-        if isinstance(target, Replicated) and self._function.__name__ in target._values_out:
+        if not (isinstance(target, Replicated) and self._function.__name__ in target._values_out):
+            return result
+        try:
             return revealed_result(target, result)
-        return result
+        except ResultLost:
+            raise
+        except BaseException:
+            # Ctrl-C while it is unpickled, or no memory for it: its caller never had it.
+            if undo is not None:
+                undo(target, result, *args, **kwargs)
+            raise
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Start the operation and return a future at once; cancelling it withdraws the wait."""

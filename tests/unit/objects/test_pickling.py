@@ -454,6 +454,34 @@ def test_an_item_that_cannot_be_unpickled_can_be_put_again(cluster, monkeypatch)
     assert other.empty()
 
 
+class Interrupt:
+    """Is interrupted as it is unpickled."""
+
+    error: BaseException | None = None
+
+    def __reduce__(self):
+        return Interrupt._made, ()
+
+    @staticmethod
+    def _made():
+        if Interrupt.error is not None:
+            raise Interrupt.error
+        return Interrupt()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), MemoryError()], ids=repr)
+@pytest.mark.parametrize("cls", [ReplQueue, ReplPriorityQueue])
+def test_an_item_goes_back_if_its_unpickling_is_interrupted(cluster, monkeypatch, cls, error):
+    first, second, _ = attach_both(cluster, "q", cls)
+    first.put((1, Interrupt()))
+    monkeypatch.setattr(Interrupt, "error", error)
+    with pytest.raises(type(error)):
+        second.get()
+    monkeypatch.undo()
+    assert first.qsize() == 1
+    assert type(second.get()[1]) is Interrupt
+
+
 # Nowhere else
 
 
