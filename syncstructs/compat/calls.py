@@ -144,6 +144,9 @@ def perform(
     else:
         if sync and callback is None:
             return _wait(future, timeout, read)
+        if callback is None:
+            # Nobody is to have the result, so no pickle in it is read.
+            future.reads = None
         future.add_done_callback(lambda done: _answer(done.result, label, callback, read))
         return None
     if sync and callback is None:

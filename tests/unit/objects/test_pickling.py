@@ -645,5 +645,20 @@ def test_the_layer_for_pysyncobj_passes_it_on():
         assert not cls()._consumer()._pickles
 
 
+def test_a_result_that_nobody_is_told_is_not_unpickled_by_that_layer(cluster, loads):
+    users, jobs = pysyncobj.ReplDict(pickle=True), pysyncobj.ReplQueue(pickle=True)
+    cluster.attach_on(0, "users", users._consumer())
+    cluster.attach_on(0, "jobs", jobs._consumer())
+    told = []
+    for callback in (None, lambda *result: told.append(result)):
+        users.set("ann", Money(1))
+        jobs.put(Money(2))
+        assert not loads
+        users.pop("ann", callback=callback)
+        jobs.get(callback=callback)
+    assert told == [(Money(1), 0), (Money(2), 0)]
+    assert len(loads) == 2
+
+
 def test_the_protocol_is_fixed_and_pickle_is_loaded_when_it_is_needed():
     assert pickling._pickled(Money(1)).encoded[:2] == b"\x80\x05"
