@@ -442,8 +442,10 @@ class Transport:
     def _refused(self, connection: Connection, event: Refused) -> None:
         connection.was_refused = True
         source = connection.link.dialled or f"host {connection.host}"
-        if not connection.link.dialled and event.address in self._peers.members and event.address:
-            source = event.address
+        claimed = event.address
+        # Without a proof anybody may claim it, and have the log hear no more of that member.
+        if connection.link.is_proved and claimed is not None and claimed in self._peers.members:
+            source = claimed
         if event.by_peer:
             doubt = " (in clear, so anybody may have said it)" if event.in_clear else ""
             sentence = f"{source} refused this node{doubt}: {quoted(event.reason, 500)}"

@@ -27,7 +27,8 @@ from syncstructs.config import Config
 from syncstructs.errors import BindError, ProtocolError
 from syncstructs.net.cipher import TAG_BYTES
 from syncstructs.net.frames import frame_header
-from syncstructs.net.hello import Hello, encode_hello
+from syncstructs.net.hello import Hello, Identity, encode_hello
+from syncstructs.net.link import Link
 from syncstructs.net.sockets import BACKLOG
 from syncstructs.net.transport import STRANGER_COUNT, frame_limit_bytes
 
@@ -302,6 +303,28 @@ def test_a_refusal_is_said_again_after_a_success_in_between(run, caplog):
                 async with Member(names[0], names):
                     await member.until_linked(names[0])
                 await member.until(lambda: not member.transport.connected(names[0]))
+
+    run(main)
+
+
+def test_strangers_that_claim_to_be_a_member_do_not_keep_the_log_from_hearing_of_it(run, caplog):
+    async def main():
+        names = addresses(2)
+        async with Member(names[1], names) as member:
+            for count in range(1, 21):
+                claim = Identity(cluster=f"c{count}", address=names[0], incarnation=1,
+                                 limit_bytes=1 << 20)  # fmt: skip
+                link = Link("dialer", identity=claim, dialled=names[1])
+                link.greet(1)
+                reader, writer = await dialled_by_hand(names[1])
+                writer.write(link.data_to_send())
+                async with asyncio.timeout(PATIENCE):
+                    await reader.read()
+                writer.close()
+            assert lines(caplog, "refused a link with host 127.0.0.1: ") == 16
+            async with Member(names[0], names, Config(cluster="other")):
+                await logged(caplog, f"{names[0]} refused this node")
+            assert member.events == []
 
     run(main)
 
