@@ -115,6 +115,11 @@ class Channel:
             try:
                 piece = self._ssl.read(_READ_BYTES)
             except ssl.SSLWantReadError:
+                if self._ssl.version() is None:
+                    # OpenSSL would not write before the rest has come, and `seal` would fail.
+                    raise ProtocolError(
+                        "the peer has begun a message of TLS and not ended it"
+                    ) from None
                 return
             except ssl.SSLZeroReturnError:
                 piece = b""

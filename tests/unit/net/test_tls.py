@@ -13,10 +13,12 @@ import pytest
 from certificates import BOTH, Authority
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tls_records import HANDSHAKE, Records, secret_in
 
 from syncstructs import Config, ConfigError, Tls
 from syncstructs.net import tls as tls_module
 from syncstructs.net.cipher import Keys
+from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import Identity, Refusal, decode_first_frame
 from syncstructs.net.link import Broken, FrameReceived, Greeted, Link, Refused, State
 from syncstructs.net.tls import Contexts, reason_to_distrust
@@ -400,6 +402,36 @@ def test_a_peer_that_ends_tls_ends_the_link(both_sides):
         both.dialer._channel._ssl.unwrap()
     events = both.acceptor.receive(stream + both.dialer._channel.data_to_send())
     assert events == [FrameReceived(b"the last"), Broken("the peer ended TLS")]
+
+
+@pytest.mark.parametrize("side", ["dialer", "acceptor"])
+def test_a_message_of_tls_that_comes_in_pieces_ends_the_link_and_no_write_waits_for_the_rest(
+    both_sides, tmp_path, side
+):
+    """From its fourth byte on, OpenSSL writes nothing before the rest has come."""
+    log = tmp_path / "keys.log"
+    update = b"\x18\x00\x00\x01\x01"
+    for count in range(6):
+        both_sides[0].client.keylog_filename = str(log)
+        try:
+            both = pair(*both_sides)
+            both.begin()
+        finally:
+            both_sides[0].client.keylog_filename = None
+        links = both.dialer, both.acceptor
+        victim = links[side == "acceptor"]
+        # The hello was the first of each.
+        peer = Records(secret_in(log, "SERVER" if side == "dialer" else "CLIENT"), 1)
+        both.say(victim, peer.record(update[:count], HANDSHAKE) if count else b"")
+        if count == 4:
+            reason = "the peer has begun a message of TLS and not ended it"
+            assert both.heard[side][-1:] == [Broken(reason)]
+            continue
+        assert victim.frames([b"a message"])
+        if count == 5:
+            peer.update()
+            both.say(victim, peer.record(frame_header(b"another") + b"another"))
+            assert both.heard[side][-1:] == [FrameReceived(b"another")]
 
 
 def test_no_session_is_resumed(both_sides):
