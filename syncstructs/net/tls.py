@@ -19,6 +19,7 @@ change it, so after 2**38 bytes, 256 GiB, a link ends, and a new one is made at 
 
 import ipaddress
 import os
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ _NAMES_SHOWN = 5
 # In no certificate (RFC 6761).
 _NO_NAME = "name.invalid"
 
+_PLAIN_LABEL = re.compile("[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
@@ -64,12 +67,11 @@ class Channel:
         self._unproved = self._opened = self._sealed = 0
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         bios = self._incoming, self._outgoing
+        name = None if host is None else _as_named(host)
         try:
-            self._ssl = context.wrap_bio(
-                *bios, server_side=host is None, server_hostname=_without_zone(host)
-            )
-        except ValueError:
-            # No name for DNS, so none that a certificate could be for.
+            self._ssl = context.wrap_bio(*bios, server_side=host is None, server_hostname=name)
+        except (ValueError, ssl.SSLError):
+            # No name for DNS, or too long, so none that a certificate could be for.
             self._ssl = context.wrap_bio(*bios, server_hostname=_NO_NAME)
 
     def feed(self, piece: Bytes) -> None:
@@ -143,13 +145,24 @@ class Channel:
         return self._outgoing.read()
 
     def reason_to_distrust(self, address: str) -> str | None:
-        """Return why the peer is not let in under `address`, None: its certificate is for it."""
+        """Return why the peer is not let in under `address`, None: its certificate is for it.
+
+        Raises:
+            ProtocolError: as `certificate`.
+        """
         reason = reason_to_distrust(self.certificate(), address)
         return None if reason is None else f"{quoted(address)} is not proved: {reason}"
 
     def certificate(self) -> dict[str, Any]:
-        """Return the peer's certificate, as `ssl.SSLObject.getpeercert` has it."""
-        return self._ssl.getpeercert() or {}
+        """Return the peer's certificate, as `ssl.SSLObject.getpeercert` has it.
+
+        Raises:
+            ProtocolError: a name in it is no text.
+        """
+        try:
+            return self._ssl.getpeercert() or {}
+        except UnicodeDecodeError:
+            raise ProtocolError("a name in the certificate is no text") from None
 
 
 class Contexts:
@@ -244,7 +257,7 @@ def reason_to_distrust(certificate: dict[str, Any], address: str) -> str | None:
     """
     if is_nameless(address):
         return None
-    host = _without_zone(parse_address(address).host) or ""
+    host = _as_named(parse_address(address).host)
     names = [pair for pair in certificate.get("subjectAltName", ()) if len(pair) == 2]
     if any(_is_for(kind, name, host) for kind, name in names):
         return None
@@ -261,9 +274,10 @@ def _is_for(kind: str, name: str, host: str) -> bool:
         return False
     with suppress(UnicodeError):
         host = host.encode("idna").decode("ascii") if not host.isascii() else host
-    labels = host.lower().rstrip(".").split(".")
+    labels = host.lower().split(".")
     known = name.lower().split(".")
-    if known[0] == "*" and len(known) > 2 and labels[0]:
+    # OpenSSL, which looks when this host is dialled, takes `*` for hosts of plain labels only.
+    if known[0] == "*" and len(known) > 2 and all(map(_PLAIN_LABEL.fullmatch, labels)):
         labels, known = labels[1:], known[1:]
     return labels == known
 
@@ -275,8 +289,9 @@ def _is_number(host: str) -> bool:
     return False
 
 
-def _without_zone(host: str | None) -> str | None:
-    return host if host is None or ":" not in host else host.partition("%")[0]
+def _as_named(host: str) -> str:
+    """Return a host as certificates have it: without an address's zone, or a name's last dot."""
+    return host.partition("%")[0] if ":" in host else host.removesuffix(".")
 
 
 # The files
@@ -336,10 +351,11 @@ def _tried(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, Any]:
             dialer.feed(acceptor.data_to_send())
         acceptor.feed(dialer.data_to_send())
         acceptor.shake()
+        certificate = acceptor.certificate()
     except ProtocolError as error:
         raise ConfigError(str(error.detail if isinstance(error, Turned) else error)) from None
     client.check_hostname = True
-    return acceptor.certificate()
+    return certificate
 
 
 # What OpenSSL says

@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from syncstructs import Tls
 
@@ -31,14 +31,21 @@ class Authority:
         self.ca.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(
-        self, name, *hosts, lasts=timedelta(days=30), usages=BOTH, common_name=None, phrase=None
-    ):
-        """Write a certificate and its key as files called `name`; return them, as `Tls`."""
+        self, name, *hosts, lasts=timedelta(days=30), usages=BOTH, common_name=None, phrase=None,
+        raw_names=None,
+    ):  # fmt: skip
+        """Write a certificate and its key as files called `name`; return them, as `Tls`.
+
+        `raw_names` are the alternative names as DER, for what no sane authority writes.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or name)])
         builder = _begun(subject, self._name, key, lasts)
         if hosts:
             names = x509.SubjectAlternativeName([_general(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
+        if raw_names is not None:
+            names = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, raw_names)
             builder = builder.add_extension(names, critical=False)
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)

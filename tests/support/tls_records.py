@@ -42,5 +42,6 @@ class Records:
 
 def secret_in(log, side):
     """Return the last secret of the records of that side, 'CLIENT' or 'SERVER', in a log."""
-    found = [line.split() for line in log.read_text().splitlines()]
-    return bytes.fromhex([parts[2] for parts in found if parts[0] == f"{side}_TRAFFIC_SECRET_0"][-1])
+    lines = [line.split() for line in log.read_text().splitlines()]
+    found = [parts[2] for parts in lines if parts[0] == f"{side}_TRAFFIC_SECRET_0"]
+    return bytes.fromhex(found[-1])

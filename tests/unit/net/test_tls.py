@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 from certificates import BOTH, Authority
@@ -16,12 +17,13 @@ from hypothesis import strategies as st
 from tls_records import HANDSHAKE, Records, secret_in
 
 from syncstructs import Config, ConfigError, Tls
+from syncstructs.config import parse_address
 from syncstructs.net import tls as tls_module
 from syncstructs.net.cipher import Keys
 from syncstructs.net.frames import frame_header
-from syncstructs.net.hello import Identity, Refusal, decode_first_frame
+from syncstructs.net.hello import Identity, Refusal, Turned, decode_first_frame
 from syncstructs.net.link import Broken, FrameReceived, Greeted, Link, Refused, State
-from syncstructs.net.tls import Contexts, reason_to_distrust
+from syncstructs.net.tls import Channel, Contexts, reason_to_distrust
 
 A, B, CLUSTER = "a.example:1", "b.example:1", "the cluster"
 OBSERVER = "observer-5d41402abc4b2a76"
@@ -296,7 +298,54 @@ def test_hosts_that_a_certificate_is_not_for(address):
     assert reason_to_distrust({}, address)
 
 
-@pytest.mark.parametrize("host", [".b", "b" * 64, "b..c", "\udcff", "a b"])
+@pytest.fixture(scope="module")
+def many_names(authority):
+    names = ["a.example", "*.b.example", "*.c_d.example", "e_1.example", "10.0.0.1", "::1",
+             "xn--bcher-kva.example", "*.com", "*.0.0.2"]  # fmt: skip
+    return Contexts(authority.issue("many", *names), OBSERVER)
+
+
+@pytest.mark.parametrize(
+    ("host", "passes"),
+    [("a.example", True), ("A.Example.", True), ("a.example..", False), ("x.b.example", True),
+     ("x.b.example.", True), ("b.example", False), (".b.example", False), ("x_1.b.example", False),
+     ("x y.b.example", False), ("x.c_d.example", False), ("e_1.example", True), ("x.com", False),
+     ("10.0.0.1", True), ("10.0.0.2", False), ("10.0.0.2.", False), ("[0::1]", True),
+     ("[::1%lo]", True), ("[::ffff:10.0.0.1]", False), ("bücher.example", True),
+     ("bücher.b.example", True)],
+)  # fmt: skip
+def test_the_dialer_and_the_acceptor_look_at_a_host_alike(both_sides, many_names, host, passes):
+    """Else one would start as a member that nobody can dial, or be let in as one."""
+    dialer, acceptor = both_sides[0].dial(parse_address(f"{host}:1").host), many_names.accept()
+    taken = True
+    try:
+        while not (dialer.shake() and acceptor.is_secure):
+            acceptor.feed(dialer.data_to_send())
+            acceptor.shake()
+            dialer.feed(acceptor.data_to_send())
+    except Turned:
+        taken = False
+    there, back = pair(many_names, both_sides[1], dialler=f"{host}:1").begin()
+    let_in = isinstance(back[0], Greeted)
+    assert (taken, let_in) == (passes, passes), (there, back)
+
+
+def test_a_certificate_with_a_name_that_is_no_text_is_refused(authority, both_sides):
+    odd = authority.issue("odd", raw_names=b"\x30\x04\x82\x02\xff\xfe")
+    reason = "a name in the certificate is no text"
+    with pytest.raises(ConfigError, match=reason):
+        Contexts(odd, OBSERVER)
+    stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    stranger.check_hostname = False
+    stranger.load_verify_locations(odd.ca)
+    stranger.load_cert_chain(odd.cert, odd.key)
+    contexts = SimpleNamespace(dial=lambda host: Channel(stranger, host))
+    dialer = Link("dialer", identity=identity(A), dialled=B, certificates=contexts)
+    both = Pair(dialer, Link("acceptor", identity=identity(B), certificates=both_sides[1]))
+    assert both.begin()[1] == [Broken(reason)]
+
+
+@pytest.mark.parametrize("host", [".b", "b" * 64, "b..c", "\udcff", "a b", "b." * 200 + "c"])
 def test_a_host_that_is_no_name_is_in_no_certificate(both_sides, host):
     both = pair(*both_sides, dialled=f"{host}:1")
     there, _ = both.begin()
