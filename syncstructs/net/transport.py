@@ -468,7 +468,8 @@ class Transport:
         while True:
             left = certificates.days_left()
             if left is not None:
-                self.notice(_OWN, f"the certificate of this node ends in {max(left, 0):.0f} days")
+                ends = f"ends in {left:.0f} days" if left > 0 else "has ended, so no link begins"
+                self.notice(_OWN, f"the certificate of this node {ends}")
             await asyncio.sleep(certificates.reload_seconds)
             try:
                 if await loop.run_in_executor(None, certificates.reload):

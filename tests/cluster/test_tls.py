@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from certificates import Authority
@@ -300,6 +301,19 @@ def test_a_certificate_that_ends_soon_is_a_warning(authority, caplog):
     with Node(address, tls=short) as node:
         node.wait_ready(10)
         eventually(lambda: "certificate of this node ends in 2 days" in caplog.text, caplog.text)
+
+
+def test_a_certificate_that_has_ended_is_told_of_as_such(files, caplog, monkeypatch):
+    monkeypatch.setattr(tls_module, "RELOAD_SECONDS", 0.02)
+    later = SimpleNamespace(time=lambda: time.time() + 29.9 * 86_400)
+    monkeypatch.setattr(tls_module, "time", later)
+    [address] = free_addresses(1)
+    with Node(address, tls=files, consumers={"users": ReplDict()}) as node:
+        eventually(lambda: "certificate of this node ends in 0 days" in caplog.text, caplog.text)
+        later.time = lambda: time.time() + 31 * 86_400
+        ended = "the certificate of this node has ended, so no link begins"
+        eventually(lambda: ended in caplog.text, caplog.text)
+        node.objects["users"]["ann"] = 7
 
 
 def test_the_command_line_needs_certificates_too(files, authority, tmp_path, capsys, monkeypatch):
