@@ -232,10 +232,13 @@ class Console:
             if isinstance(event, FrameReceived):
                 self._frames.append(event.payload)
             elif isinstance(event, Refused):
+                # Of the peer's making, so it must not begin lines of its own.
+                reason = " ".join(event.reason.splitlines())
+                doubt = " (in clear, so anybody may have said it)" if event.in_clear else ""
                 remedy = f"; see --password-file and {PASSWORD_VARIABLE}"
                 raise ConsoleRefused(
-                    f"{self.address} and this console part: {event.reason}"
-                    f"{remedy if 'password' in event.reason else ''}"
+                    f"{self.address} and this console part{doubt}: {reason}"
+                    f"{remedy if 'password' in reason else ''}"
                 )
             elif isinstance(event, Broken):
                 raise ConsoleError(f"{self.address} and this console part: {event.reason}")

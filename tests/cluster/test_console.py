@@ -232,6 +232,7 @@ def framed_refusal(reason):
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "part: "),
         (b"\xff" * 4096, "part: "),
         (framed_refusal("go away"), "go away"),
+        (framed_refusal("go\naway"), "this console part: go away$"),
     ],
 )
 def test_who_is_no_node_is_told_as_such(words, why):
