@@ -79,6 +79,14 @@ def _check_password(password: object, name: str) -> None:
         raise ConfigError(f"{name} has characters that are not Unicode text") from None
 
 
+def _is_encodable(path: str) -> bool:
+    try:
+        path.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tls:
     """The files by which a node proves who it is, and checks others; all in PEM, as paths.
@@ -98,7 +106,7 @@ class Tls:
     def __post_init__(self) -> None:
         for each in fields(self):
             path = getattr(self, each.name)
-            if not isinstance(path, str) or not path or "\0" in path:
+            if not isinstance(path, str) or not path or "\0" in path or not _is_encodable(path):
                 raise ConfigError(f"tls: {each.name} {path!r} must be a path of a PEM file, as str")
 
 

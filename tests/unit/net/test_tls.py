@@ -512,6 +512,7 @@ def wrong_files(authority, other, folder):
     yield "no cert", Tls(cert=str(folder / "no"), key=right.key, ca=right.ca), "/no' or key"
     yield "no ca", Tls(cert=right.cert, key=right.key, ca=str(folder / "no")), "/no' cannot be read"
     yield "garbage", Tls(cert=str(garbage), key=right.key, ca=right.ca), "garbage.pem' or key"
+    yield "no certificate", Tls(cert=str(empty), key=right.key, ca=right.ca), "is not of PEM, or"
     yield "empty ca", Tls(cert=right.cert, key=right.key, ca=str(empty)), "empty.pem' cannot be"
     yield "other key", Tls(cert=right.cert, key=another.key, ca=right.ca), "key values mismatch"
     yield "other ca", Tls(cert=right.cert, key=right.key, ca=str(other.ca)), "unable to get local"
@@ -534,7 +535,7 @@ def test_files_that_are_of_no_use_are_refused_in_a_sentence(authority, other, tm
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", [None, "", 5, b"x", "a\0b"])
+@pytest.mark.parametrize("path", [None, "", 5, b"x", "a\0b", "\ud800"])
 def test_what_is_no_path_is_refused(path):
     with pytest.raises(ConfigError, match="must be a path of a PEM file"):
         Tls(cert="a", key="b", ca=path)
