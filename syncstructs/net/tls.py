@@ -123,8 +123,6 @@ class Channel:
                         "the peer has begun a message of TLS and not ended it"
                     ) from None
                 return
-            except ssl.SSLZeroReturnError:
-                piece = b""
             except ssl.SSLError as error:
                 raise _explained(error, dialled=not self._ssl.server_side) from None
             if not piece:

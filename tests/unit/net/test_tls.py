@@ -21,7 +21,14 @@ from syncstructs.config import parse_address
 from syncstructs.net import tls as tls_module
 from syncstructs.net.cipher import Keys
 from syncstructs.net.frames import frame_header
-from syncstructs.net.hello import Identity, Refusal, Turned, decode_first_frame
+from syncstructs.net.hello import (
+    HELLO_LIMIT_BYTES,
+    Identity,
+    Refusal,
+    Turned,
+    decode_first_frame,
+    encode_handshake,
+)
 from syncstructs.net.link import Broken, FrameReceived, Greeted, Link, Refused, State
 from syncstructs.net.tls import Channel, Contexts, reason_to_distrust
 
@@ -233,6 +240,33 @@ def test_who_has_no_certificate_or_an_older_tls_is_not_let_in(both_sides, versio
     }
     assert events == refused(reasons[version])
     assert not link.is_whole
+
+
+def test_an_alert_in_clear_ends_a_link_and_anybody_may_have_said_it(both_sides):
+    both = pair(*both_sides)
+    both.dialer.greet(5)
+    both.say(both.dialer, b"\x15\x03\x03\x00\x02\x02\x28")
+    reason = "the node that was dialled ended the TLS handshake: handshake failure"
+    assert both.heard["dialer"] == refused(reason, by_peer=True, address=B, in_clear=True)
+
+
+@pytest.mark.parametrize("proof", ["certificates", "a password"])
+@pytest.mark.parametrize(
+    ("payload", "sent", "reason"),
+    [
+        (encode_handshake(bytes(48)), 100, "the peer begins a handshake inside of one"),
+        (bytes(HELLO_LIMIT_BYTES + 1), 9, "a frame of 4097 bytes is over the limit of 4096 bytes"),
+    ],
+)
+def test_who_is_proved_and_does_not_say_hello_is_ended(both_sides, proof, payload, sent, reason):
+    both = pair(*(both_sides if proof == "certificates" else (keys(), keys())))
+    stream = (frame_header(payload) + payload)[:sent]
+
+    def say_this(receiver):
+        both.dialer._to_send += both.dialer._sealed(stream)
+
+    both.dialer._say_hello = say_this
+    assert both.begin()[1] == [Broken(reason)]
 
 
 def test_a_dialer_ends_what_is_another_host_than_the_one_it_dialled(authority, both_sides):
