@@ -34,7 +34,8 @@ def parse_address(text: str, *, field: str = "address") -> Address:
     '::1'
 
     Raises:
-        ConfigError: there is no port, no host, or the port is not in 1..65535.
+        ConfigError: there is no port, no host, it holds a space or what cannot be printed, or the
+            port is not in 1..65535.
     """
     if not isinstance(text, str):
         raise ConfigError(f"{field} {text!r} is not a string; write it as 'host:port'")
@@ -45,6 +46,8 @@ def parse_address(text: str, *, field: str = "address") -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise ConfigError(f"{field} {text!r}: put the IPv6 host in brackets, as '[::1]:4321'")
+    if not host.isprintable() or " " in host:
+        raise ConfigError(f"{field} {text!r} has a space in it, or what cannot be printed")
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
         raise ConfigError(f"{field} {text!r}: the port {port!r} is not a number from 1 to 65535")
     return Address(host.lower(), int(port))

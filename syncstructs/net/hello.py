@@ -245,7 +245,7 @@ def _is_address(text: str) -> bool:
         parse_address(text)
     except ConfigError:
         return False
-    return text.isprintable() and " " not in text
+    return True
 
 
 def is_name(text: str) -> bool:

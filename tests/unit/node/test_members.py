@@ -79,11 +79,16 @@ def test_it_asks_once_with_sorted_addresses_and_without_repetition() -> None:
     ]
 
 
-def test_what_is_no_address_is_refused_before_anything_is_asked() -> None:
+@pytest.mark.parametrize(
+    "address", ["nonsense", "a b:1", "a\n:1", "[a\n[CRITICAL] forged]:1", "a\0:1", "\u2028:1"]
+)
+def test_what_is_no_address_is_refused_before_anything_is_asked(address: str) -> None:
+    """Else it would begin lines of the logs of all members."""
     engine = FakeEngine()
-    with pytest.raises(ConfigError):
-        next(change_members(engine, added=["nonsense"], timeout=None))
+    with pytest.raises(ConfigError) as caught:
+        next(change_members(engine, added=[address], timeout=None))
     assert engine.asked == []
+    assert str(caught.value).isprintable()
 
 
 def test_it_ends_at_once_if_those_vote_already() -> None:
