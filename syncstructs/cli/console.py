@@ -279,6 +279,10 @@ class AnyOf:
         """
         if self._console is not None:
             return self._console
+        if self._credentials.certificates is not None:
+            # `top` may run for longer than they last. Who has wrong ones goes on, as nodes do.
+            with suppress(ConfigError):
+                self._credentials.certificates.reload()
         why: list[str] = []
         kind: type[ConsoleError] = ConsoleError
         for address in self._addresses:

@@ -19,6 +19,7 @@ from transports import PATIENCE
 from villain import Villain
 
 from syncstructs import ConfigError, Node, ReplCounter, ReplDict, Timeout
+from syncstructs.cli.console import AnyOf, ConsoleError, Credentials, certificates_for
 from syncstructs.cli.main import main
 from syncstructs.cli.processes import LocalCluster, free_addresses
 from syncstructs.config import parse_address
@@ -346,3 +347,23 @@ def test_the_command_line_needs_certificates_too(files, authority, tmp_path, cap
         monkeypatch.delenv("SYNCSTRUCTS_PASSWORD")
         assert main(status) == 1
         assert "speaks TLS, the node that dialled does not" in capsys.readouterr().err
+
+
+def test_the_command_line_takes_new_files_for_its_next_link(files, authority, tmp_path):
+    """As `top` does, which may run for longer than certificates last."""
+    [address] = free_addresses(1)
+    foreign = Authority(tmp_path / "foreign").issue("operator")
+    own = authority.issue("operator")
+    given = asdict(foreign)
+    with Node(address, tls=files) as node:
+        node.wait_ready(10)
+        credentials = Credentials(certificates=certificates_for(given))
+        with closing(AnyOf([address], cluster="syncstructs", credentials=credentials)) as asked:
+            for _ in range(2):
+                with pytest.raises(ConsoleError, match="does not take the certificate"):
+                    asked.ask("status", {}, 5.0)
+                # At first they do not belong together.
+                shutil.copy(own.cert, foreign.cert)
+            shutil.copy(own.key, foreign.key)
+            shutil.copy(own.ca, foreign.ca)
+            assert asked.ask("status", {}, 5.0)["address"] == address
