@@ -431,7 +431,8 @@ class _Connection(asyncio.BufferedProtocol):
             self._stream = await self._monitor._loop.start_tls(
                 raw, self, context, server_side=True, ssl_handshake_timeout=REQUEST_SECONDS
             )
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
+            # The latter is of asyncio, for a certificate with a name that is no text.
             _log.debug("a handshake with the monitor from %s failed: %s", self._source, error)
             self.cut()
             return

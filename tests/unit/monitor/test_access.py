@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import http.client
 import logging
 import os
@@ -429,6 +430,20 @@ def test_the_page_of_a_node_with_certificates_asks_for_one(certified):
             stream.sendall(b"GET /status HTTP/1.1\r\n\r\n")
             with suppress(ConnectionError):
                 assert b"HTTP" not in stream.recv(65536)
+
+
+def test_a_certificate_with_a_name_that_is_no_text_is_shown_nothing(certified, caplog):
+    node, authority, own, _ = certified
+    odd = authority.issue("odd", raw_names=b"\x30\x04\x82\x02\xff\xfe")
+    context = ssl.create_default_context(cafile=odd.ca)
+    context.load_cert_chain(odd.cert, odd.key)
+    with serve(node, *free_addresses(1)) as monitor:
+        with pytest.raises((OSError, http.client.HTTPException)):
+            get_secured(monitor, context, "/status")
+        assert is_dropped(monitor)
+        assert get_secured(monitor, own, "/status")[0].status == 200
+    gc.collect()
+    assert "exception was never retrieved" not in caplog.text
 
 
 def test_with_a_password_of_its_own_it_asks_for_that_and_for_no_certificate(certified, caplog):
