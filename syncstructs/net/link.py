@@ -376,11 +376,14 @@ class Link:
                 raise ProtocolError("the peer begins a handshake inside of one")
             return self._part(said)
         reason = reason_to_refuse(said, identity=self._identity, dialled=self.dialled)
-        if reason is None and self._channel is not None and isinstance(said, Hello):
-            reason = self._channel.reason_to_distrust(said.address)
+        address = said.address if isinstance(said, Hello) else self.dialled
+        if self._channel is not None and isinstance(said, Hello):
+            doubt = self._channel.reason_to_distrust(said.address)
+            if doubt is not None:
+                # So whatever else is wrong with it, it is not told of under that name.
+                reason, address = reason or doubt, self.dialled
         if reason is not None:
             self._refuse(reason)
-            address = said.address if isinstance(said, Hello) else self.dialled
             return Refused(reason=reason, by_peer=False, address=address)
         assert isinstance(said, Hello)
         self.peer = said

@@ -255,7 +255,10 @@ def reason_to_distrust(certificate: dict[str, Any], address: str) -> str | None:
     """
     if is_nameless(address):
         return None
-    host = _as_named(parse_address(address).host)
+    try:
+        host = _as_named(parse_address(address).host)
+    except ConfigError:
+        return "it is no address"
     names = [pair for pair in certificate.get("subjectAltName", ()) if len(pair) == 2]
     if any(_is_for(kind, name, host) for kind, name in names):
         return None

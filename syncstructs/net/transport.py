@@ -441,17 +441,17 @@ class Transport:
 
     def _refused(self, connection: Connection, event: Refused) -> None:
         connection.was_refused = True
-        source = connection.link.dialled or f"host {connection.host}"
-        claimed = event.address
+        source = who = connection.link.dialled or f"host {connection.host}"
         # Without a proof anybody may claim it, and have the log hear no more of that member.
-        if connection.link.is_proved and claimed is not None and claimed in self._peers.members:
-            source = claimed
+        claimed = event.address if connection.link.is_proved else None
+        if connection.link.dialled is None and claimed in self._peers.members:
+            assert claimed is not None
+            source, who = claimed, f"{claimed} (from host {connection.host})"
         if event.by_peer:
             doubt = " (in clear, so anybody may have said it)" if event.in_clear else ""
-            sentence = f"{source} refused this node{doubt}: {quoted(event.reason, 500)}"
-            self.notice(source, sentence)
+            self.notice(source, f"{who} refused this node{doubt}: {quoted(event.reason, 500)}")
         else:
-            self.notice(source, f"refused a link with {source}: {event.reason}")
+            self.notice(source, f"refused a link with {who}: {event.reason}")
         connection.end("it was refused", flush=not event.by_peer)
 
     def _broken(self, connection: Connection, reason: str) -> None:

@@ -53,8 +53,8 @@ def both_sides(authority):
     return Contexts(a, A), Contexts(b, B)
 
 
-def identity(address):
-    return Identity(cluster=CLUSTER, address=address, incarnation=7, limit_bytes=LIMIT)
+def identity(address, cluster=CLUSTER):
+    return Identity(cluster=cluster, address=address, incarnation=7, limit_bytes=LIMIT)
 
 
 def keys():
@@ -94,7 +94,7 @@ class Pair:
             target.greet(9)
 
 
-def pair(dialers, acceptors, *, dialler=A, dialled=B):
+def pair(dialers, acceptors, *, dialler=A, dialled=B, cluster=CLUSTER):
     """Return links with what proves them, each `Contexts`, `Keys` or None."""
 
     def proof(one):
@@ -103,7 +103,7 @@ def pair(dialers, acceptors, *, dialler=A, dialled=B):
         return {"keys": one}
 
     return Pair(
-        Link("dialer", identity=identity(dialler), dialled=dialled, **proof(dialers)),
+        Link("dialer", identity=identity(dialler, cluster), dialled=dialled, **proof(dialers)),
         Link("acceptor", identity=identity(B), **proof(acceptors)),
     )
 
@@ -293,8 +293,14 @@ def test_an_acceptor_lets_nobody_in_under_the_name_of_another_host(authority, bo
     reason = (
         "'a.example:1' is not proved: the certificate is for 'c.example' and not for 'a.example'"
     )
-    assert back == refused(reason, address=A)
+    assert back == refused(reason)
     assert there == refused(reason, by_peer=True, address=B)
+    # Nor can whoever has any certificate have something else told of the other host.
+    for name, cluster in ((A, "another"), ("a.example", CLUSTER), ("", CLUSTER)):
+        both = pair(impostor, both_sides[1], dialler=name, cluster=cluster)
+        [told] = both.begin()[1]
+        assert isinstance(told, Refused)
+        assert told.address is None, told
     assert decode_first_frame(b"syncstructs\0\2\0\2why") == Refusal("why")
     for name in (OBSERVER, "c.example:77"):
         both = pair(impostor, both_sides[1], dialler=name)
