@@ -1,12 +1,18 @@
 """TLS: how both sides of a link prove with certificates who they are, and seal what they say.
 
-It is TLS 1.3 (RFC 8446) of the standard library, mutual, and nothing else: what the dialer sends
-first is a ClientHello, and the stream of frames, hellos included, goes through the connection that
-comes of it. The certificate of each side must be of an authority that the other one trusts. The
-host in the address of a member must be one of its names: the dialer has OpenSSL look whether it
-reached the host that it dialled, and the acceptor looks (`reason_to_distrust`) whether the
-certificate is for the host in the hello's address. Of a node without an address, such as an
-observer, an authority's word is enough.
+It is TLS 1.3 (RFC 8446, section 2) of the standard library, mutual, and nothing else::
+
+    -> ClientHello                                                     the dialer's key share
+    <- ServerHello, CertificateRequest, Certificate, CertificateVerify, Finished
+    -> Certificate, CertificateVerify, Finished
+    -> records                                                         the dialer's hello first
+    <- records
+
+The stream of frames is in the records. The certificate of each side must be of an authority that
+the other one trusts. The host in the address of a member must be one of its names: the dialer has
+OpenSSL look whether it reached the host that it dialled, and the acceptor looks
+(`reason_to_distrust`) whether the certificate is for the host in the hello's address. Of a node
+without an address, such as an observer, an authority's word is enough.
 
 Nothing is resumed and nothing sent early, so each connection has a full handshake, with the files
 as they were read last, and keys of its own that are forgotten with it (forward secrecy).
