@@ -106,9 +106,9 @@ class Memberships:
         core: Any = life.core
         if core.is_recovering:
             self._ends[life] = dict(leaders)
-        recovered, recover, asked, tick, timeout = (
+        recovered, recover, asked, tick, timeout, become = (
             core._on_recovered, core._recover, core._on_recovery_request, core.tick,
-            core._on_election_timeout,
+            core._on_election_timeout, core._become_follower,
         )  # fmt: skip
         heard: set[tuple[str, int]] = set()
 
@@ -152,6 +152,12 @@ class Memberships:
                     life, f"hears nobody and does not stand, with a vote in {memberships} (4.2.2)"
                 )
 
+        def watched_become(term: int, leader: str | None) -> None:
+            become(term, leader)
+            if leader is not None:
+                # Also one that is gone again before the next timeout.
+                self._silent[life] = 0
+
         engine: Any = life.node._engine
         stop = engine._stop
 
@@ -163,7 +169,7 @@ class Memberships:
         engine._stop = watched_stop
         core._on_recovered, core._recover = watched_recovered, watched_recover
         core._on_recovery_request, core.tick = watched_asked, watched_tick
-        core._on_election_timeout = watched_timeout
+        core._on_election_timeout, core._become_follower = watched_timeout, watched_become
 
     def _ends_removed(self, life: Life) -> None:
         """A node ends only if it is no member any more, or was none, as of what is committed."""
