@@ -153,6 +153,7 @@ class Transport:
         if not self._closing:
             if self._certificates is not None:
                 self._renewing = loop.create_task(self._renew(self._certificates))
+                self._renewing.add_done_callback(_log_failure)
             self._dials = True
             for peer in self._peers.members.values():
                 if peer.dialling is None:
@@ -511,6 +512,11 @@ def frame_limit_bytes(config: Config) -> int:
     """Return the size of the largest frame that a node with `config` takes."""
     parts = config.max_command_bytes + config.append_bytes + config.chunk_bytes
     return min(parts + _FRAME_SPARE_BYTES, 2**32 - 1)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _log.critical("certificates are read again no more, which is a bug", exc_info=error)
 
 
 def _load_certificates(config: Config, address: str) -> "Contexts | None":

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import socket
 import threading
 import time
@@ -12,7 +11,7 @@ from contextlib import closing, suppress
 import pytest
 from tcp_proxy import route_through
 from transports import PATIENCE
-from villain import Villain
+from villain import meddle_with
 
 from syncstructs import Node, ReplDict, Timeout
 from syncstructs.cli.main import main
@@ -83,35 +82,7 @@ def test_keys_values_and_names_can_be_read_on_the_wire_unless_there_is_a_passwor
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_man_in_the_middle_can_cut_links_and_nothing_else(seed):
-    seed = int(os.environ.get("SYNCSTRUCTS_SEED", seed))
-    print(f"SYNCSTRUCTS_SEED={seed}")
-    villain = Villain(seed, chance=0.02)
-    with (
-        LocalCluster(3, objects=OBJECTS, config={"password": PASSWORD, **LIVELY}) as cluster,
-        route_through(cluster, seed=seed, meddler=villain) as proxies,
-    ):
-        cluster.start()
-        villain.at_work = True
-        count, written = 0, {}
-        deadline = time.monotonic() + 100
-        while len(villain.counts) < len(villain.KINDS) or sum(villain.counts.values()) < 60:
-            hit(cluster, 1)
-            count += 3
-            value = f"{count} " * 100
-            cluster.alive[count % 3].call("users", "set", str(count), value, within=60)
-            written[str(count)] = value
-            assert time.monotonic() < deadline, villain.counts
-        villain.at_work = False
-        hit(cluster, 3)
-        count += 9
-        check_total(cluster, count)
-        assert len(cluster.alive) == 3
-        for member in cluster:
-            assert {key: member.call("users", "get", key) for key in written} == written
-        addresses = {setup.address for setup in cluster.setups}
-        for status in cluster.statuses().values():
-            assert set(status["members"]) == addresses
-        print(villain.counts, proxies.counts)
+    meddle_with(LocalCluster(3, objects=OBJECTS, config={"password": PASSWORD, **LIVELY}), seed)
 
 
 def test_what_was_recorded_of_a_link_and_is_sent_again_changes_nothing():

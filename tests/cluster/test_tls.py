@@ -16,7 +16,7 @@ import pytest
 from certificates import Authority
 from tcp_proxy import route_through
 from transports import PATIENCE
-from villain import Villain
+from villain import meddle_with
 
 from syncstructs import ConfigError, Node, ReplCounter, ReplDict, Timeout
 from syncstructs.cli.console import AnyOf, ConsoleError, Credentials, certificates_for
@@ -52,12 +52,6 @@ def files(authority):
     return authority.issue("all", "127.0.0.1")
 
 
-def hit(cluster, count):
-    for _ in range(count):
-        for member in cluster.alive:
-            member.call("hits", "inc", within=60)
-
-
 def test_neither_keys_nor_values_nor_the_cluster_can_be_read_on_the_wire(files):
     """Without, they can: tests/cluster/test_passwords.py."""
     config = {"cluster": CLUSTER, "tls": asdict(files)}
@@ -82,37 +76,8 @@ def test_neither_keys_nor_values_nor_the_cluster_can_be_read_on_the_wire(files):
 
 @pytest.mark.timeout(240)
 def test_a_man_in_the_middle_can_cut_links_and_nothing_else(files):
-    seed = int(os.environ.get("SYNCSTRUCTS_SEED", 0))
-    print(f"SYNCSTRUCTS_SEED={seed}")
-    villain = Villain(seed, chance=0.02)
-    with (
-        LocalCluster(3, objects=OBJECTS, config={"tls": asdict(files), **LIVELY}) as cluster,
-        route_through(cluster, seed=seed, meddler=villain) as proxies,
-    ):
-        cluster.start()
-        villain.at_work = True
-        count, written = 0, {}
-        deadline = time.monotonic() + 100
-        while len(villain.counts) < len(villain.KINDS) or sum(villain.counts.values()) < 60:
-            hit(cluster, 1)
-            count += 3
-            value = f"{count} " * 100
-            cluster.alive[count % 3].call("users", "set", str(count), value, within=60)
-            written[str(count)] = value
-            assert time.monotonic() < deadline, villain.counts
-        villain.at_work = False
-        hit(cluster, 3)
-        count += 9
-        assert len(cluster.alive) == 3
-        for member in cluster:
-            member.request("barrier", timeout=30, within=40)
-            assert member.call("hits", "get") == count
-            assert {key: member.call("users", "get", key) for key in written} == written
-            assert "Traceback" not in member.log_tail(), member.log_tail()
-        addresses = {setup.address for setup in cluster.setups}
-        for status in cluster.statuses().values():
-            assert set(status["members"]) == addresses
-        print(villain.counts, proxies.counts)
+    config = {"tls": asdict(files), **LIVELY}
+    meddle_with(LocalCluster(3, objects=OBJECTS, config=config), seed=0)
 
 
 def hosts(count):
@@ -297,6 +262,18 @@ def test_a_node_whose_files_are_of_no_use_leaves_nothing_behind(files, tmp_path)
             Node(address, tls=wrong, data_dir=str(data))
     with Node(address, tls=files, data_dir=str(data), consumers={"users": ReplDict()}) as node:
         node.objects["users"]["ann"] = 7
+
+
+def test_that_files_are_read_no_more_is_told(files, monkeypatch, caplog):
+    def fail(contexts):
+        raise ZeroDivisionError("nobody expects it")
+
+    monkeypatch.setattr(tls_module, "RELOAD_SECONDS", 0.02)
+    monkeypatch.setattr(tls_module.Contexts, "reload", fail)
+    [address] = free_addresses(1)
+    with Node(address, tls=files) as node:
+        eventually(lambda: "read again no more, which is a bug" in caplog.text, caplog.text)
+        node.wait_ready(10)
 
 
 def test_a_certificate_that_ends_soon_is_a_warning(authority, caplog):

@@ -311,15 +311,7 @@ def run_sealed(data: bytes) -> str:
         None if way == 2 else _keys(b"right", 1),
         None if way == 3 else _keys(b"wrong" if way == 1 else b"right", 2),
     ]
-    sides = [
-        Identity(cluster="pinned", address=address, incarnation=7, limit_bytes=_LIMIT_BYTES)
-        for address in ("a:1", "b:1")
-    ]
-    links = [
-        Link("dialer", identity=sides[0], dialled="b:1", keys=keys[0]),
-        Link("acceptor", identity=sides[1], keys=keys[1]),
-    ]
-    return _talk(way, links, steps, _CUT + 1)
+    return _talk(way, "a:1", "b:1", [{"keys": one} for one in keys], steps, _CUT + 1)
 
 
 def run_tls(data: bytes) -> str:
@@ -331,15 +323,8 @@ def run_tls(data: bytes) -> str:
         None if way == 2 else right,
         None if way == 3 else wrong if way == 1 else right,
     ]
-    sides = [
-        Identity(cluster="pinned", address=address, incarnation=7, limit_bytes=_LIMIT_BYTES)
-        for address in ("localhost:1", "localhost:2")
-    ]
-    links = [
-        Link("dialer", identity=sides[0], dialled="localhost:2", certificates=proofs[0]),
-        Link("acceptor", identity=sides[1], certificates=proofs[1]),
-    ]
-    return _talk(way, links, steps, _SAY + 1)
+    certificates = [{"certificates": one} for one in proofs]
+    return _talk(way, "localhost:1", "localhost:2", certificates, steps, _SAY + 1)
 
 
 @cache
@@ -353,8 +338,17 @@ def _certificates() -> tuple[Contexts, Contexts]:
     return made[0], made[1]
 
 
-def _talk(way: int, links: list[Link], steps: list[Any], kinds: int) -> str:
-    sides = [link._identity for link in links]
+def _talk(
+    way: int, dialer: str, acceptor: str, proofs: list[Any], steps: list[Any], kinds: int
+) -> str:
+    sides = [
+        Identity(cluster="pinned", address=address, incarnation=7, limit_bytes=_LIMIT_BYTES)
+        for address in (dialer, acceptor)
+    ]
+    links = [
+        Link("dialer", identity=sides[0], dialled=acceptor, **proofs[0]),
+        Link("acceptor", identity=sides[1], **proofs[1]),
+    ]
     said_anything = False
     links[0].greet(1)
     sent: list[list[bytes]] = [[], []]

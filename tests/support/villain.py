@@ -1,7 +1,11 @@
 """A man in the middle, for the proxies of `tcp_proxy`."""
 
+import os
 import random
+import time
 from collections import Counter
+
+from tcp_proxy import route_through
 
 
 class Villain:
@@ -61,3 +65,45 @@ class Villain:
             "foreign": [draw.choice(self._all)],
             "noise": [draw.randbytes(draw.randrange(1, 200))],
         }[kind]
+
+
+def meddle_with(cluster, seed):
+    """Have one sit between the members of a cluster, and see that he cuts links and nothing else.
+
+    The cluster, not started yet, has the objects `hits` and `users`; every call has to return.
+    """
+    seed = int(os.environ.get("SYNCSTRUCTS_SEED", seed))
+    print(f"SYNCSTRUCTS_SEED={seed}")
+    villain = Villain(seed, chance=0.02)
+    with cluster, route_through(cluster, seed=seed, meddler=villain) as proxies:
+        cluster.start()
+        villain.at_work = True
+        count, written = 0, {}
+        deadline = time.monotonic() + 100
+        while len(villain.counts) < len(villain.KINDS) or sum(villain.counts.values()) < 60:
+            count += _hit(cluster)
+            value = f"{count} " * 100
+            cluster.alive[count % 3].call("users", "set", str(count), value, within=60)
+            written[str(count)] = value
+            assert time.monotonic() < deadline, villain.counts
+        villain.at_work = False
+        for _ in range(3):
+            count += _hit(cluster)
+        assert len(cluster.alive) == 3
+        for member in cluster:
+            member.request("barrier", timeout=30, within=40)
+            assert member.call("hits", "get") == count
+            assert {key: member.call("users", "get", key) for key in written} == written
+            assert "Traceback" not in member.log_tail(), member.log_tail()
+        addresses = {setup.address for setup in cluster.setups}
+        for status in cluster.statuses().values():
+            assert set(status["members"]) == addresses
+        print(villain.counts, proxies.counts)
+
+
+def _hit(cluster):
+    """Have each member count once; return how many there are."""
+    members = cluster.alive
+    for member in members:
+        member.call("hits", "inc", within=60)
+    return len(members)
