@@ -1,7 +1,9 @@
-"""The load of the benchmark: keep so many calls under way for so long, and time each of them.
+"""The load of the benchmark: keep so many calls under way for so long, and time some of them.
 
 `Chains` is the shape that a library with callbacks likes best: each call that ends starts the next
-one of its chain, in the thread that ended it, so no thread has to be woken per call.
+one of its chain, in the thread that ended it, so no thread has to be woken per call. Whatever it
+does per call is charged to the library measured, so it does little: one call in `TIMED_EVERY` is
+timed, and the calls of the measured time are counted by looking at the total twice.
 """
 
 import itertools
@@ -11,14 +13,17 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..futures import Future
 from .channel import Line
 
 if TYPE_CHECKING:
-    from ..futures import Future
     from ..node.node import Node
 
 KEY_COUNT = 10_000
 """Different keys written, in turn."""
+
+TIMED_EVERY = 16
+"""One chain in so many is timed, and at least one: for all, the clock would cost too much."""
 
 SAMPLES_MAX = 4_000_000
 """Latencies kept (8 bytes each); a run with more calls is described by its first ones."""
@@ -26,47 +31,68 @@ SAMPLES_MAX = 4_000_000
 DRAIN_TIMEOUT = 30.0
 """Seconds that calls still under way at the end may take; later ones are reported as lost."""
 
-Submit = Callable[[str, bytes, "Chain"], None]
-"""Start a call that writes the value under the key, and ends in a call of `Chain.ended`."""
+Ended = Callable[[object], None]
+"""To be called as a call ends, with its error or None."""
+
+Submit = Callable[[str, bytes, Any], object]
+"""Start a call that writes the value under the key, and ends in a call of the third argument."""
 
 
 class Chains:
     """So many chains of calls, each with one call under way."""
 
-    def __init__(self, submit: Submit, *, window: int, value_bytes: int) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        *,
+        window: int,
+        value_bytes: int,
+        adapt: Callable[[Ended], Any] = lambda ended: ended,
+    ) -> None:
+        """`adapt` makes of an `Ended` the callback that the library takes; once for each chain."""
         self.submit = submit
         self.value = b"x" * value_bytes
         self.keys = itertools.cycle([f"key-{n:05}" for n in range(KEY_COUNT)])
         self.samples = array("d")
-        self.count = 0
-        """Calls that ended well in the measured time."""
         self.total_count = 0
         """Calls that ended at all, those of the warm-up included."""
         self.failed_count = 0
         self.first_failure = ""
-        self.from_time = 0.0
-        self.until_time = 0.0
+        self.measuring = False
+        self.going_on = True
         self._running = window
-        self._window = window
+        self._chains = [
+            (TimedChain if number % TIMED_EVERY == 0 else Chain)(self, adapt)
+            for number in range(window)
+        ]
         self._all_ended = threading.Event()
         self._leaving = threading.Lock()
 
     def run(self, *, seconds: float, warmup: float) -> Line:
         """Run the chains and return the figures of the `seconds` after `warmup`."""
-        self.from_time = time.perf_counter() + warmup
-        self.until_time = self.from_time + seconds
-        for _ in range(self._window):
-            Chain(self).begin()
-        self._all_ended.wait(warmup + seconds + DRAIN_TIMEOUT)
+        for chain in self._chains:
+            chain.begin()
+        self._all_ended.wait(warmup)
+        self.measuring = True
+        begun, before = time.perf_counter(), self._good_count()
+        self._all_ended.wait(seconds)
+        count, lasted = self._good_count() - before, time.perf_counter() - begun
+        self.measuring = self.going_on = False
+        self._all_ended.wait(DRAIN_TIMEOUT)
         return report(
-            self.count,
-            seconds,
+            count,
+            lasted,
             self.samples,
             total=self.total_count,
             failed=self.failed_count,
             lost=self._running,
             note=self.first_failure,
         )
+
+    def fail(self, error: object) -> None:
+        """Count a call that failed."""
+        self.failed_count += 1
+        self.first_failure = self.first_failure or repr(error)
 
     def leave(self) -> None:
         """Count a chain that has come to its end."""
@@ -75,47 +101,57 @@ class Chains:
             if self._running == 0:
                 self._all_ended.set()
 
+    def _good_count(self) -> int:
+        return self.total_count - self.failed_count
+
 
 class Chain:
     """One call after the other; `ended` is called as each of them ends."""
 
-    __slots__ = ("_began", "_chains")
+    __slots__ = ("_callback", "_chains")
 
-    def __init__(self, chains: Chains) -> None:
+    def __init__(self, chains: Chains, adapt: Callable[[Ended], Any]) -> None:
         self._chains = chains
-        self._began = 0.0
+        self._callback = adapt(self.ended)
 
     def begin(self) -> None:
         """Start a call; a call that is refused ends the chain."""
         chains = self._chains
-        self._began = time.perf_counter()
         try:
-            chains.submit(next(chains.keys), chains.value, self)
+            chains.submit(next(chains.keys), chains.value, self._callback)
         except Exception as error:
-            chains.failed_count += 1
-            chains.first_failure = chains.first_failure or repr(error)
+            chains.total_count += 1
+            chains.fail(error)
             chains.leave()
 
     def ended(self, error: object) -> None:
         """Count the call (`error` is None if it went well) and start the next one."""
         chains = self._chains
-        now = time.perf_counter()
         chains.total_count += 1
         if error is not None:
-            chains.failed_count += 1
-            chains.first_failure = chains.first_failure or repr(error)
-        elif chains.from_time <= now <= chains.until_time:
-            chains.count += 1
-            if chains.count <= SAMPLES_MAX:
-                chains.samples.append(now - self._began)
-        if now < chains.until_time:
+            chains.fail(error)
+        if chains.going_on:
             self.begin()
         else:
             chains.leave()
 
-    def future_ended(self, future: "Future[Any]") -> None:
-        """Do as `ended`, as the callback of a future."""
-        self.ended(future.exception())
+
+class TimedChain(Chain):
+    """A chain that notes how long each of its calls took."""
+
+    __slots__ = ("_began",)
+
+    def begin(self) -> None:
+        """Start a call and the clock."""
+        self._began = time.perf_counter()
+        super().begin()
+
+    def ended(self, error: object) -> None:
+        """Note the time, and do as any chain does."""
+        chains = self._chains
+        if chains.measuring and error is None and len(chains.samples) < SAMPLES_MAX:
+            chains.samples.append(time.perf_counter() - self._began)
+        super().ended(error)
 
 
 class WriteLoad:
@@ -149,14 +185,21 @@ class WriteLoad:
                 warmup=self._warmup,
                 value_bytes=self._value_bytes,
             )
-        chains = Chains(self._submit, window=self._window, value_bytes=self._value_bytes)
+        chains = Chains(
+            self._submit, window=self._window, value_bytes=self._value_bytes, adapt=of_future
+        )
         return chains.run(seconds=self._seconds, warmup=self._warmup)
 
     def stop(self) -> None:
         """Do nothing: the load ends by itself."""
 
-    def _submit(self, key: str, value: bytes, chain: Chain) -> None:
-        self._cells.set.submit(key, value).add_done_callback(chain.future_ended)
+    def _submit(self, key: str, value: bytes, callback: Callable[[Future[Any]], None]) -> None:
+        self._cells.set.submit(key, value).add_done_callback(callback)
+
+
+def of_future(ended: Ended) -> Callable[[Future[Any]], None]:
+    """Return what a future calls when it is done, for `ended`."""
+    return lambda future: ended(future.exception())
 
 
 def write_blocking(

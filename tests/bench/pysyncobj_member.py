@@ -7,13 +7,14 @@ its own thread, so that no thread is woken per call.
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from failover import longest_gap
 from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.batteries import ReplDict
 
-from syncstructs.cli.bench_load import Chain, Chains, write_blocking
+from syncstructs.cli.bench_load import Chains, Ended, write_blocking
 from syncstructs.cli.channel import Channel, Setup, describe, leave, open_channel
 
 
@@ -72,12 +73,16 @@ class Peer:
                 warmup=warmup,
                 value_bytes=value_bytes,
             )
-        chains = Chains(self._submit, window=window, value_bytes=value_bytes)
+        chains = Chains(
+            lambda key, value, callback: self._cells.set(key, value, callback=callback),
+            window=window, value_bytes=value_bytes, adapt=of_callback,
+        )  # fmt: skip
         return chains.run(seconds=seconds, warmup=warmup)
 
-    def _submit(self, key: str, value: bytes, chain: Chain) -> None:
-        # PySyncObj passes (result, error); 0 is its SUCCESS.
-        self._cells.set(key, value, callback=lambda _, error: chain.ended(error or None))
+
+def of_callback(ended: Ended) -> Callable[[object, int], None]:
+    """Return what PySyncObj calls with (result, error) at the end; 0 is its SUCCESS."""
+    return lambda _, error: ended(error or None)
 
 
 def serve(channel: Channel) -> None:

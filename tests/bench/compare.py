@@ -1,0 +1,163 @@
+"""syncstructs beside its peers and beside the floor: every measure in one run, in rounds.
+
+    pip install -e '.[bench]'
+    python tests/bench/compare.py --json bench.json --chart docs/bench.svg
+    python tests/bench/compare.py --only leader-1024 cpu --rounds 3
+    python tests/bench/compare.py --only leader-64 --before ../another-checkout
+
+In each round every system gets a fresh cluster, one after the other and never at the same time, in
+an order that turns from round to round; members are processes on loopback. What counts are ratios
+of medians within one run: how fast the machine is just then befalls all alike.
+
+`--before` measures another tree of this library too, in the same rounds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import calls
+import report
+import systems
+from measuring import Found, Group, Options
+from rows import BEFORE, OURS
+
+from syncstructs.cli.processes import MemberError, MemberGone
+
+GROUPS: tuple[Group, ...] = (calls.GROUP,)
+ROWS = {row.name: row for group in GROUPS for row in group.rows}
+ATTEMPTS = 3
+"""How often a run that could not be carried out (no leader, a member gone) is begun anew."""
+
+
+def say(text: str) -> None:
+    """Tell of the progress, beside the report."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def attempt(group: Group, system: str, rows: Collection[str], options: Options) -> Found:
+    """Measure one round of one system; nothing is found if it does not work after all."""
+    for number in range(1, ATTEMPTS + 1):
+        try:
+            return group.measure(system, rows, options)
+        except (MemberError, MemberGone, TimeoutError) as error:
+            say(f"    {system}, attempt {number}: {error}")
+    return {}
+
+
+def run_group(
+    group: Group, rows: Collection[str], here: Sequence[str], options: Options
+) -> list[dict[str, Any]]:
+    """Measure all rounds of a group; return its rows, summarized."""
+    names = [name for name in group.systems if name in here]
+    found: dict[str, list[Found]] = {name: [] for name in names}
+    for number in range(options.rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            figures = attempt(group, name, rows, options)
+            found[name].append(figures)
+            for row, each in figures.items():
+                say(
+                    f"  round {number + 1}  {name:<20} {row:<18}"
+                    f" {report.number(each['value']):>10} {ROWS[row].unit}{troubles(each)}"
+                )
+    summaries = []
+    for row in group.rows:
+        if row.name in rows:
+            rounds = {
+                name: [each.get(row.name, {}).get("value") for each in found[name]]
+                for name in names
+            }
+            details = {name: [each.get(row.name) for each in found[name]] for name in names}
+            summaries.append(report.summarize(row, rounds) | {"rounds": details})
+    return summaries
+
+
+def troubles(figures: dict[str, Any]) -> str:
+    """Return what went wrong with calls, if something did."""
+    told = [f"{key} {figures[key]}" for key in ("failed", "lost") if figures.get(key)]
+    return f"   {', '.join(told)}" if told else ""
+
+
+def present(names: Collection[str]) -> tuple[list[str], dict[str, str]]:
+    """Return those systems that can be measured here, and why the others cannot."""
+    reasons = {name: systems.SYSTEMS[name].missing() for name in names}
+    left_out = {name: reason for name, reason in reasons.items() if reason is not None}
+    return [name for name in names if name not in left_out], left_out
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what is asked for; return the report."""
+    settings = Options(
+        rounds=options.rounds or (2 if options.quick else 5),
+        seconds=options.seconds or (0.7 if options.quick else 2.0),
+        quick=options.quick,
+    )
+    wanted = options.only or list(ROWS)
+    groups = [group for group in GROUPS if any(row.name in wanted for row in group.rows)]
+    named = dict.fromkeys(name for group in groups for name in group.systems)
+    if options.before is not None:
+        systems.SYSTEMS[BEFORE] = systems.of_tree(options.before)
+    else:
+        named.pop(BEFORE, None)
+    if options.systems:
+        named = {name: None for name in named if name in (OURS, BEFORE, *options.systems)}
+    here, left_out = present(named)
+    for name, reason in left_out.items():
+        say(f"{name} is left out: {reason}")
+    rows = []
+    for group in groups:
+        rows += run_group(group, [r.name for r in group.rows if r.name in wanted], here, settings)
+    return {
+        "machine": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+        },
+        "rounds": settings.rounds,
+        "seconds": settings.seconds,
+        "quick": settings.quick,
+        "left_out": left_out,
+        "rows": rows,
+    }
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
+    add("--systems", nargs="+", metavar="NAME", help="compare with these only")
+    add("--before", metavar="DIR", help="measure the library in another checkout, too")
+    add("--rounds", type=int, help="default: 5, or 2 if quick")
+    add("--seconds", type=float, help="of each run (default: 2, or 0.7 if quick)")
+    add("--quick", action="store_true", help="all rows in some minutes, and less to rely on")
+    add("--json", type=Path, metavar="FILE", help="write all figures to a file")
+    add("--strict", action="store_true", help="exit status 1 if what must hold does not")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    options = parse(arguments)
+    found = run(options)
+    if options.json is not None:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    print(report.table(found["rows"]))
+    missed = any(
+        verdict["kind"] == "must" and verdict["met"] is not True
+        for row in found["rows"]
+        for verdict in row["verdicts"]
+    )
+    return int(options.strict and missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
