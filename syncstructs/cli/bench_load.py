@@ -47,13 +47,17 @@ class Chains:
         *,
         window: int,
         value_bytes: int,
+        key_count: int = KEY_COUNT,
         adapt: Callable[[Ended], Any] = lambda ended: ended,
     ) -> None:
         """`adapt` makes of an `Ended` the callback that the library takes; once for each chain."""
         self.submit = submit
         self.value = b"x" * value_bytes
-        self.keys = itertools.cycle([f"key-{n:05}" for n in range(KEY_COUNT)])
+        self.keys = itertools.cycle([f"key-{n:05}" for n in range(key_count)])
         self.samples = array("d")
+        self.last_end = 0.0
+        self.longest_pause = 0.0
+        """Seconds without the end of a timed call."""
         self.total_count = 0
         """Calls that ended at all, those of the warm-up included."""
         self.failed_count = 0
@@ -70,16 +74,25 @@ class Chains:
 
     def run(self, *, seconds: float, warmup: float) -> Line:
         """Run the chains and return the figures of the `seconds` after `warmup`."""
+        self.begin()
+        return self.measure(seconds=seconds, warmup=warmup)
+
+    def begin(self) -> None:
+        """Start the first call of each chain."""
         for chain in self._chains:
             chain.begin()
+
+    def measure(self, *, seconds: float, warmup: float) -> Line:
+        """Let the chains that have begun go on, end them, and return the figures."""
         self._all_ended.wait(warmup)
+        self.last_end = time.perf_counter()
         self.measuring = True
         begun, before = time.perf_counter(), self._good_count()
         self._all_ended.wait(seconds)
         count, lasted = self._good_count() - before, time.perf_counter() - begun
         self.measuring = self.going_on = False
         self._all_ended.wait(DRAIN_TIMEOUT)
-        return report(
+        figures = report(
             count,
             lasted,
             self.samples,
@@ -88,6 +101,7 @@ class Chains:
             lost=self._running,
             note=self.first_failure,
         )
+        return {**figures, "longest_pause_ms": round(self.longest_pause * 1000.0, 6)}
 
     def fail(self, error: object) -> None:
         """Count a call that failed."""
@@ -149,8 +163,13 @@ class TimedChain(Chain):
     def ended(self, error: object) -> None:
         """Note the time, and do as any chain does."""
         chains = self._chains
-        if chains.measuring and error is None and len(chains.samples) < SAMPLES_MAX:
-            chains.samples.append(time.perf_counter() - self._began)
+        if chains.measuring and error is None:
+            now = time.perf_counter()
+            if now - chains.last_end > chains.longest_pause:
+                chains.longest_pause = now - chains.last_end
+            chains.last_end = now
+            if len(chains.samples) < SAMPLES_MAX:
+                chains.samples.append(now - self._began)
         super().ended(error)
 
 
@@ -168,6 +187,7 @@ class WriteLoad:
         window: int,
         value_bytes: int,
         blocking: bool,
+        key_count: int = KEY_COUNT,
     ) -> None:
         self._cells = objects["cells"]
         self._seconds = seconds
@@ -175,6 +195,7 @@ class WriteLoad:
         self._window = window
         self._value_bytes = value_bytes
         self._blocking = blocking
+        self._key_count = key_count
 
     def run(self) -> Line:
         """Run the load and return its figures."""
@@ -186,7 +207,11 @@ class WriteLoad:
                 value_bytes=self._value_bytes,
             )
         chains = Chains(
-            self._submit, window=self._window, value_bytes=self._value_bytes, adapt=of_future
+            self._submit,
+            window=self._window,
+            value_bytes=self._value_bytes,
+            key_count=self._key_count,
+            adapt=of_future,
         )
         return chains.run(seconds=self._seconds, warmup=self._warmup)
 

@@ -6,33 +6,29 @@ most 64 KiB, with some frames under way. A follower acknowledges what it has rec
 `data_dir`: written, and synced by fdatasync), decodes and does `d[k] = v`; the leader counts, and
 when a majority has a frame it decodes and applies it too and makes a callback per command. No
 library that does more can be faster by much, so a ratio to it tells how near one has come.
-
-Driven over the same channel as a member of ours.
 """
 
 import os
 import select
 import socket
 import struct
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from loads import bulk_entries
+from peering import Peer, main
 
-from syncstructs.cli.bench_load import Chains, Ended, write_blocking
-from syncstructs.cli.channel import Channel, Setup, describe, leave, open_channel
+from syncstructs.cli.bench_load import KEY_COUNT, Chains, Ended, write_blocking
+from syncstructs.cli.channel import Setup
 
 FRAME_BYTES = 64 * 1024
 FRAMES_UNDER_WAY = 8
 """Frames not yet acknowledged; more bring nothing, as sender and receiver are both busy by then."""
 LEAST_SHARE = 256
 """Commands from which on it pays to cut what waits into frames that travel one behind the other."""
-BULK_COUNT = 1000
-"""Entries of a command in bulk; `loads.BULK_COUNT` of the others."""
 _LENGTH = struct.Struct("<I")
 _ARRAY = struct.Struct(">BI")
 """The head of a msgpack array with a count of 32 bits."""
@@ -64,10 +60,6 @@ class Follower:
         self._leader = leader
         self.ready = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
-
-    def call(self, *_: Any) -> None:
-        """Refuse: commands are made at the leader."""
-        raise ValueError("the floor takes commands at its leader only")
 
     def _run(self) -> None:
         connection = dial(self._leader)
@@ -168,7 +160,8 @@ class Leader:
                 callbacks = [ended]
             else:
                 commands = self._commands
-                count = min(len(commands), self.frame_count_max, FRAME_BYTES // len(commands[0]))
+                fitting = max(1, FRAME_BYTES // len(commands[0]))
+                count = min(len(commands), self.frame_count_max, fitting)
                 frame = _ARRAY.pack(0xDD, count) + b"".join(commands[:count])
                 callbacks = self._callbacks[:count]
                 del commands[:count], self._callbacks[:count]
@@ -226,7 +219,7 @@ def dial(address: str) -> socket.socket:
             return connection
 
 
-class Floor:
+class Floor(Peer):
     """The member, and the requests that the benchmark makes."""
 
     def __init__(self, setup: Setup) -> None:
@@ -240,35 +233,29 @@ class Floor:
         else:
             self._node = Follower(self._first, log)
 
-    def do(self, line: dict[str, Any]) -> Any:
-        if line["do"] == "status":
-            return {"address": self._address, "leader": self._first, "term": 1}
-        if line["do"] == "wait_ready":
-            if not self._node.ready.wait(line["timeout"]):
-                raise TimeoutError("not ready")
-            return None
-        if line["do"] == "usage":
-            times = os.times()
-            return times.user + times.system
-        if line["do"] == "run":
-            assert isinstance(self._node, Leader)
-            load: Callable[..., Any] = getattr(self, "run_" + line["load"].rpartition(":")[2])
-            return load(self._node, **line["options"])
-        raise ValueError(f"unknown request {line['do']}")
+    def status(self) -> dict[str, Any]:
+        return {"address": self._address, "leader": self._first, "term": 1}
 
-    def run_WriteLoad(  # noqa: N802  (named as the load of ours is)
+    def wait_ready(self, timeout: float) -> None:
+        if not self._node.ready.wait(timeout):
+            raise TimeoutError("not ready")
+
+    def run_WriteLoad(  # noqa: N802
         self,
-        node: Leader,
         *,
         seconds: float,
         warmup: float,
         window: int,
         value_bytes: int,
         blocking: bool,
+        key_count: int = KEY_COUNT,
     ) -> Any:
+        node = self._leader()
         node.frame_count_max = max(LEAST_SHARE, window // FRAMES_UNDER_WAY)
         if not blocking:
-            chains = Chains(node.call, window=window, value_bytes=value_bytes)
+            chains = Chains(
+                node.call, window=window, value_bytes=value_bytes, key_count=key_count
+            )
             return chains.run(seconds=seconds, warmup=warmup)
         lock = threading.Lock()
         lock.acquire()
@@ -279,22 +266,21 @@ class Floor:
 
         return write_blocking(write, seconds=seconds, warmup=warmup, value_bytes=value_bytes)
 
+    def run_Bulk(  # noqa: N802
+        self, *, kind: str, window: int, seconds: float, warmup: float
+    ) -> Any:
+        node, entries = self._leader(), bulk_entries()
+        chains = Chains(
+            lambda key, value, ended: node.call_bulk(list(next(entries).items()), ended),
+            window=window, value_bytes=10,
+        )  # fmt: skip
+        return chains.run(seconds=seconds, warmup=warmup)
 
-def serve(channel: Channel) -> None:
-    first = channel.receive()
-    if first is None:
-        return
-    member = Floor(Setup(**first))
-    while (line := channel.receive()) is not None and line["do"] != "close":
-        try:
-            channel.send({"id": line["id"], "value": member.do(line)})
-        except Exception as error:
-            channel.send({"id": line["id"], "error": describe(error)})
+    def _leader(self) -> Leader:
+        if not isinstance(self._node, Leader):
+            raise ValueError("the floor takes commands at its leader only")
+        return self._node
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        print(__doc__)
-    else:
-        serve(open_channel())
-        leave(0)
+    main(Floor, __doc__)

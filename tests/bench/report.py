@@ -24,12 +24,15 @@ def summarize(row: Row, rounds: Rounds) -> dict[str, Any]:
         "title": row.title,
         "unit": row.unit,
         "better": row.better,
+        "takes": row.takes,
         "systems": systems,
         "ratios": {},
     }
     for name in dict.fromkeys(compared):
-        if OURS in systems and (peer := resolve(name, systems, row.better)) is not None:
-            found["ratios"][name] = ratio(systems[OURS], systems[peer]) | {"system": peer}
+        if OURS in systems and (peer := resolve(name, systems, row)) is not None:
+            found["ratios"][name] = {
+                "system": peer, **ratio(systems[OURS], systems[peer], row.takes),
+            }  # fmt: skip
     found["verdicts"] = [judge(goal, found) for goal in row.goals]
     return found
 
@@ -39,23 +42,25 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def resolve(name: str, systems: Mapping[str, Any], better: str) -> str | None:
+def resolve(name: str, systems: Mapping[str, Any], row: Row) -> str | None:
     """Return the measured system that the name stands for, or None if there is none."""
     measured = [one for one in BEST_OF.get(name, (name,)) if one in systems]
     if not measured:
         return None
-    best = max if better == "more" else min
-    return best(measured, key=lambda one: systems[one]["median"])
+    best = max if row.better == "more" else min
+    return best(measured, key=lambda one: systems[one][row.takes])
 
 
-def ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float]:
-    """Return our median over theirs, and the least and greatest ratio of a round."""
+def ratio(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], takes: str
+) -> dict[str, float | None]:
+    """Return our median (or greatest) over theirs, and the least and greatest of a round."""
     rounds = [
         mine / other
-        for mine, other in zip(ours["values"], theirs["values"], strict=True)
+        for mine, other in zip(ours["values"], theirs["values"], strict=False)
         if mine is not None and other
     ]
-    whole = ours["median"] / theirs["median"] if theirs["median"] else float("inf")
+    whole = ours[takes] / theirs[takes] if theirs[takes] else None
     return {
         "ratio": whole,
         "min": min(rounds, default=whole),
@@ -67,7 +72,7 @@ def judge(goal: Goal, found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the goal and whether it is met; None if that could not be measured."""
     value = None
     if goal.against is None:
-        value = found["systems"].get(OURS, {}).get("median")
+        value = found["systems"].get(OURS, {}).get(found["takes"])
     elif goal.against in found["ratios"]:
         value = found["ratios"][goal.against]["ratio"]
     met = None
@@ -76,19 +81,27 @@ def judge(goal: Goal, found: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": goal.kind, "against": goal.against, "limit": goal.limit, "met": met}
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """Return about three digits of it.
 
-    >>> [number(value) for value in (123456.7, 12.345, 0.01234, 0.0)]
-    ['123,457', '12.3', '0.0123', '0']
+    >>> [number(value) for value in (1234567, 123456.7, 12.345, 0.01234, 0.0, None)]
+    ['1.23M', '123k', '12.3', '0.0123', '0', '-']
     """
-    if value and abs(value) < 1000:
-        return f"{value:.3g}"
-    return f"{value:,.0f}"
+    if value is None:
+        return "-"
+    for limit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{plainly(value / limit)}{letter}"
+    return plainly(value)
 
 
-HEAD = ("measure", "", "ours", "(least - most)", "against", "theirs", "ratio", "(least - most)",
-        "must", "aim")  # fmt: skip
+def plainly(value: float) -> str:
+    """Return a number below a thousand."""
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
+
+
+HEAD = ("measure", "ours", "", "against", "theirs", "ratio", "", "must", "aim")
+LEFT = frozenset({0, 2, 3, 6, 7, 8})
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -97,10 +110,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         cells += lines_of(row)
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    left = {0, 1, 4, 8, 9}
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
+            cell.ljust(width) if column in LEFT else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in cells
@@ -110,30 +122,35 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def lines_of(row: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the cells of a row: a line for each that it is compared with."""
     ours = row["systems"].get(OURS)
-    head = [row["title"], row["unit"]]
     if ours is None:
-        return [(*head, "not measured", "", "", "", "", "", "", "")]
-    head += [number(ours["median"]), f"({number(ours['min'])} - {number(ours['max'])})"]
+        return [(row["title"], "", "not measured", "", "", "", "", "", "")]
+    takes = row["takes"]
+    head = (row["title"], number(ours[takes]), f"{row['unit']} {span(ours)}".strip())
     lines = []
-    absolute = [goals_of(row, None, kind) for kind in ("must", "aim")]
+    absolute = (goals_of(row, None, "must"), goals_of(row, None, "aim"))
     if any(absolute) or not row["ratios"]:
         lines.append((*head, "", "", "", "", *absolute))
-        head = [""] * 4
+        head = ("", "", "")
     for name, ratios in row["ratios"].items():
-        shown = name if ratios["system"] == name else f"{name} ({ratios['system']})"
+        shown = name if ratios["system"] == name else f"best: {ratios['system']}"
         lines.append((
-            *head, shown, number(row["systems"][ratios["system"]]["median"]),
-            number(ratios["ratio"]), f"({number(ratios['min'])} - {number(ratios['max'])})",
+            *head, shown, number(row["systems"][ratios["system"]][takes]),
+            number(ratios["ratio"]), span(ratios),
             goals_of(row, name, "must"), goals_of(row, name, "aim"),
         ))  # fmt: skip
-        head = [""] * 4
+        head = ("", "", "")
     return lines
+
+
+def span(values: Mapping[str, Any]) -> str:
+    """Return the least and the greatest."""
+    return f"({number(values['min'])}..{number(values['max'])})"
 
 
 def goals_of(row: Mapping[str, Any], against: str | None, kind: str) -> str:
     """Return the goals of one kind against somebody, each with its verdict."""
     word = {True: "met", False: "MISSED", None: "not measured"}
-    sign = "≥" if row["better"] == "more" else "≤"
+    sign = ">=" if row["better"] == "more" else "<="
     return ", ".join(
         f"{sign} {number(verdict['limit'])} {word[verdict['met']]}"
         for verdict in row["verdicts"]

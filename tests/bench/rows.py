@@ -1,20 +1,32 @@
-"""The rows of the comparison: what each measures, against whom, and what must and should hold.
+"""What a row of the comparison is: its measure, against whom, and what must and should hold."""
 
-Values only; how they are measured is in `calls`, and the others whose names a `Group` gives.
-"""
-
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 OURS = "syncstructs"
+"""Ours; names that begin with it and a space are variants, shown beside it."""
 BEFORE = "syncstructs before"
 """Another tree of ours, for who changes something; measured only if asked for."""
 FLOOR = "floor"
 PYSYNCOBJ, UNBATCHED = "pysyncobj", "pysyncobj unbatched"
-PYSYNCOBJ_BEST = "pysyncobj best"
+ETCD, ETCD_SPREAD = "etcd", "etcd spread"
+"""Asked at its leader; spread over its members or, for one call at a time, at a follower."""
+ZOOKEEPER, ZOOKEEPER_FOLLOWER = "zookeeper", "zookeeper follower"
+REDIS = "redis"
+LOOPBACK = "loopback"
 
-BEST_OF: dict[str, tuple[str, ...]] = {PYSYNCOBJ_BEST: (PYSYNCOBJ, UNBATCHED)}
-"""Names that stand for whichever of some systems has the best median."""
+PYSYNCOBJ_BEST, ETCD_BEST, ZOOKEEPER_BEST = "pysyncobj best", "etcd best", "zookeeper best"
+BEST_OF: dict[str, tuple[str, ...]] = {
+    PYSYNCOBJ_BEST: (PYSYNCOBJ, UNBATCHED),
+    ETCD_BEST: (ETCD, ETCD_SPREAD),
+    ZOOKEEPER_BEST: (ZOOKEEPER, ZOOKEEPER_FOLLOWER),
+}
+"""Names that stand for whichever of some systems is the best in that row."""
+
+Found = dict[str, dict[str, Any]]
+"""For each row its `value`, and whatever else was seen."""
 
 
 @dataclass(frozen=True)
@@ -38,37 +50,37 @@ class Row:
     goals: tuple[Goal, ...] = ()
     also: tuple[str, ...] = ()
     """Compared with, but no goal."""
+    takes: Literal["median", "max"] = "median"
+    """What of all rounds counts."""
 
 
-def goals(against: str | None, must: float | None = None, aim: float | None = None) -> list[Goal]:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How long and how often."""
+
+    rounds: int
+    seconds: float
+    warmup: float = 0.5
+    quick: bool = False
+    data_dir: Path | None = None
+    """Where logs on disk are kept; None: in the directory for temporary files."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that are measured together, on the same clusters."""
+
+    rows: tuple[Row, ...]
+    systems: tuple[str, ...]
+    measure: Callable[[str, Collection[str], Options], Found]
+    """Measure one round of a system: those of the rows that are asked for and that it has."""
+    runs: Callable[[str, Options], int] = lambda system, options: options.rounds
+    """How often a system is measured."""
+
+
+def versus(
+    against: str | None, must: float | None = None, aim: float | None = None
+) -> tuple[Goal, ...]:
     """Return what must hold and what is aimed at, against the same one."""
-    found = []
-    if must is not None:
-        found.append(Goal("must", must, against))
-    if aim is not None:
-        found.append(Goal("aim", aim, against))
-    return found
-
-
-CALLS = (
-    Row("leader-1024", "1,024 outstanding at the leader", "ops/s", "more",
-        (*goals(PYSYNCOBJ_BEST, 15, 30), *goals(FLOOR, None, 0.3))),
-    Row("leader-64", "64 outstanding at the leader", "ops/s", "more",
-        (*goals(PYSYNCOBJ_BEST, 15, 25), *goals(PYSYNCOBJ, 150)), (FLOOR,)),
-    Row("leader-16384", "16,384 outstanding at the leader", "ops/s", "more",
-        (*goals(PYSYNCOBJ_BEST, 6, 12),), (FLOOR,)),
-    Row("follower-1024", "1,024 outstanding at a follower", "ops/s", "more",
-        (*goals(PYSYNCOBJ_BEST, 15, 30),)),
-    Row("follower-64", "64 outstanding at a follower", "ops/s", "more",
-        (*goals(PYSYNCOBJ_BEST, 15, 25), *goals(PYSYNCOBJ, 150))),
-    Row("follower-16384", "16,384 outstanding at a follower", "ops/s", "more",
-        (*goals(PYSYNCOBJ_BEST, 6, 12),)),
-    # 0.17 and 0.10 ms (0.35 and 0.20 at a follower) where the floor takes 0.085 at its leader.
-    Row("blocking-leader", "blocking call at the leader, p50", "ms", "less",
-        (*goals(FLOOR, 2.0, 1.18),), (PYSYNCOBJ_BEST, PYSYNCOBJ)),
-    Row("blocking-follower", "blocking call at a follower, p50", "ms", "less",
-        (*goals(FLOOR, 4.12, 2.35),), (PYSYNCOBJ_BEST, PYSYNCOBJ)),
-    # 8 and 4 us where the floor takes 1.3.
-    Row("cpu", "CPU per op of all members, 1,024 outstanding", "us", "less",
-        (*goals(FLOOR, 6.15, 3.08),), (PYSYNCOBJ_BEST,)),
-)  # fmt: skip
+    goals = (("must", must), ("aim", aim))
+    return tuple(Goal(kind, limit, against) for kind, limit in goals if limit is not None)  # type: ignore[arg-type]

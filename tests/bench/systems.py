@@ -7,7 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rows import BEFORE, FLOOR, OURS, PYSYNCOBJ, UNBATCHED
+from rows import (
+    BEFORE,
+    ETCD,
+    ETCD_SPREAD,
+    FLOOR,
+    OURS,
+    PYSYNCOBJ,
+    REDIS,
+    UNBATCHED,
+    ZOOKEEPER,
+    ZOOKEEPER_FOLLOWER,
+)  # fmt: skip
+from servers import missing_etcd, missing_redis, missing_zookeeper
 
 from syncstructs.cli.bench import OBJECTS
 from syncstructs.cli.processes import MEMBER_COMMAND, LocalCluster, import_path
@@ -60,6 +72,25 @@ def of_tree(tree: str) -> System:
     return System(BEFORE, ("/usr/bin/env", f"PYTHONPATH={path}", *MEMBER_COMMAND))
 
 
+def system_of(name: str) -> System:
+    """Return the system of that name; variants of ours are ours."""
+    return SYSTEMS.get(name) or SYSTEMS[name.partition(" ")[0]]
+
+
+def missing(name: str) -> str | None:
+    """Return why the one of that name cannot be measured here, or None if it can."""
+    if name in SERVERS:
+        return SERVERS[name]()
+    return SYSTEMS[name].missing() if name in SYSTEMS else None
+
+
+SERVERS = {
+    ETCD: missing_etcd,
+    ETCD_SPREAD: missing_etcd,
+    REDIS: missing_redis,
+    ZOOKEEPER: missing_zookeeper,
+    ZOOKEEPER_FOLLOWER: missing_zookeeper,
+}
 SYSTEMS = {
     system.name: system
     for system in (

@@ -1,0 +1,81 @@
+"""How long writes stand still when the leader is lost.
+
+Three processes on loopback, in memory, with default settings. The two that do not lead write
+without a break, one blocking call after the other; then the leader gets SIGKILL, or SIGSTOP, or is
+closed and hands over. The gap is the longest time in which the survivor that went on first saw no
+write succeed.
+"""
+
+import time
+from collections.abc import Callable, Collection
+
+from rows import BEFORE, OURS, PYSYNCOBJ, Found, Group, Options, Row, versus
+from systems import system_of
+
+from syncstructs.cli.processes import MemberProcess
+
+GAPS = (
+    Row("gap-kill", "service gap, leader killed", "s", "less", versus(None, 0.1, 0.03),
+        (PYSYNCOBJ,)),
+    Row("gap-kill-worst", "service gap, leader killed, worst", "s", "less",
+        versus(None, aim=0.1), (PYSYNCOBJ,), takes="max"),
+    Row("gap-stop", "service gap, leader stopped (SIGSTOP)", "s", "less", versus(None, 0.5, 0.3),
+        (PYSYNCOBJ,)),
+    Row("gap-close", "service gap, leader closed", "s", "less"),
+)  # fmt: skip
+ENDS: dict[str, Callable[[MemberProcess], object]] = {
+    "gap-kill": MemberProcess.kill,
+    "gap-stop": MemberProcess.pause,
+    "gap-close": MemberProcess.close,
+}
+RUNS_PER_ROUND = 4
+RUNS_PER_ROUND_OF_PYSYNCOBJ = 2
+"""It takes longer to recover, and to start."""
+BEFORE_END = 0.5
+"""Seconds of writing before the leader's end."""
+AFTER_END = {OURS: 1.2, PYSYNCOBJ: 4.0}
+"""Seconds of writing after it: more than the longest time without a leader."""
+
+
+def one_end(system: str, end: Callable[[MemberProcess], object]) -> dict[str, float]:
+    """Start a cluster, end its leader under load; return seconds without service."""
+    after = AFTER_END[PYSYNCOBJ if system == PYSYNCOBJ else OURS]
+    with system_of(system).cluster() as cluster:
+        cluster.start()
+        leader = cluster.wait_leader()
+        runs = [
+            member.ask("run", load="loads:Gap", options={"seconds": BEFORE_END + after})
+            for member in cluster
+            if member is not leader
+        ]
+        time.sleep(BEFORE_END)
+        end(leader)
+        found = [run.result(BEFORE_END + after + 60.0) for run in runs]
+        if leader.alive:
+            # It would not hear that it is to end.
+            leader.kill()
+    gaps = sorted(each["longest"] for each in found)
+    failed = sum(each["failed"] for each in found)
+    return {"value": gaps[0], "of_both": gaps[-1], "calls_failed": failed}
+
+
+def measure_gaps(system: str, rows: Collection[str], options: Options) -> Found:
+    """End a leader in each way that is asked for."""
+    wanted = {"gap-kill" if row == "gap-kill-worst" else row for row in rows}
+    if system == PYSYNCOBJ:
+        # It has no way to hand over.
+        wanted.discard("gap-close")
+    found: Found = {row: one_end(system, ENDS[row]) for row in ENDS if row in wanted}
+    if "gap-kill" in found:
+        found["gap-kill-worst"] = found["gap-kill"]
+    return found
+
+
+GROUPS = (
+    Group(
+        GAPS, (OURS, BEFORE, PYSYNCOBJ), measure_gaps,
+        lambda system, options: options.rounds * (
+            RUNS_PER_ROUND_OF_PYSYNCOBJ if system == PYSYNCOBJ else RUNS_PER_ROUND
+        ),
+    ),
+)  # fmt: skip
