@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import calls
+import chart
 import ends
 import failures
 import large_states
@@ -153,6 +154,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--quick", action="store_true", help="all rows in some minutes, and less to rely on")
     add("--data-dir", type=Path, metavar="DIR", help="where logs on disk are kept, meanwhile")
     add("--json", type=Path, metavar="FILE", help="write all figures to a file")
+    add("--chart", type=Path, metavar="FILE", help="draw some of them as an SVG")
     add("--strict", action="store_true", help="exit status 1 if what must hold does not")
     return parser.parse_args(arguments)
 
@@ -163,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = run(options)
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
+    if options.chart is not None:
+        options.chart.write_text(chart.draw(found))
     print(report.table(found["rows"]))
     missed = any(
         verdict["kind"] == "must" and verdict["met"] is False

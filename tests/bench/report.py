@@ -29,7 +29,8 @@ def summarize(row: Row, rounds: Rounds) -> dict[str, Any]:
         "ratios": {},
     }
     for name in dict.fromkeys(compared):
-        if OURS in systems and (peer := resolve(name, systems, row)) is not None:
+        peer = resolve(name, systems, row.better, row.takes)
+        if OURS in systems and peer is not None:
             found["ratios"][name] = {
                 "system": peer, **ratio(systems[OURS], systems[peer], row.takes),
             }  # fmt: skip
@@ -42,13 +43,13 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def resolve(name: str, systems: Mapping[str, Any], row: Row) -> str | None:
+def resolve(name: str, systems: Mapping[str, Any], better: str, takes: str) -> str | None:
     """Return the measured system that the name stands for, or None if there is none."""
     measured = [one for one in BEST_OF.get(name, (name,)) if one in systems]
     if not measured:
         return None
-    best = max if row.better == "more" else min
-    return best(measured, key=lambda one: systems[one][row.takes])
+    best = max if better == "more" else min
+    return best(measured, key=lambda one: systems[one][takes])
 
 
 def ratio(
