@@ -5,6 +5,22 @@
     python tests/bench/compare.py --only leader-1024 cpu --rounds 3
     python tests/bench/compare.py --only leader-64 --before ../another-checkout
 
+The rows:
+
+- calls under way and calls one by one, at the leader and at a follower, beside PySyncObj (with and
+  without `appendEntriesUseBatch`; the better median counts) and beside the floor (`floor_member`):
+  a bare loop that batches and replicates, which nothing that does more can beat by much;
+- the same synced to disk, beside etcd with its fsync, put to at its leader and spread over members;
+- seven members, a password, many threads, many objects, a large state, each beside its absence;
+- the time without a write after the leader is killed, stopped or closed; pauses and the restart
+  with a million entries; large values beside what loopback carries;
+- a lock beside ZooKeeper's (kazoo) and Redis's (redis-py), writes beside a pipeline of Redis's.
+
+etcd, ZooKeeper and Redis are servers of their own, for many clients and in many languages, that do
+much besides: a ratio to them says what it is worth to be embedded, not who is better made. What is
+not installed is left out. The same load generator makes the calls of all libraries, and each gets
+the setting that suits it best; ours has one, the default. What the generator takes is told.
+
 In each round every system gets a fresh cluster, one after the other and never at the same time, in
 an order that turns from round to round; members are processes on loopback. What counts are ratios
 of medians within one run: how fast the machine is just then befalls all alike.
@@ -18,6 +34,7 @@ import os
 import platform
 import sys
 from collections.abc import Collection, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +43,7 @@ import chart
 import ends
 import failures
 import large_states
+import loads
 import report
 import services
 import systems
@@ -37,6 +55,7 @@ GROUPS: tuple[Group, ...] = (
     *calls.GROUPS, *failures.GROUPS, *large_states.GROUPS, *services.GROUPS, *ends.GROUPS,
 )  # fmt: skip
 ROWS = {row.name: row for group in GROUPS for row in group.rows}
+PACKAGES = ("pysyncobj", "redis", "kazoo", "msgspec", "uvloop")
 ATTEMPTS = 3
 """How often a run that could not be carried out (no leader, a member gone) is begun anew."""
 
@@ -131,6 +150,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cores": os.cpu_count(),
+            "versions": {name: version_of(name) for name in PACKAGES},
+            "generator_ns": loads.generator_ns(),
         },
         "rounds": settings.rounds,
         "seconds": settings.seconds,
@@ -138,6 +159,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "left_out": left_out,
         "rows": rows,
     }
+
+
+def version_of(package: str) -> str | None:
+    """Return the version that is installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -168,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.chart is not None:
         options.chart.write_text(chart.draw(found))
     print(report.table(found["rows"]))
+    say(f"the load generator takes {found['machine']['generator_ns']:.0f} ns of each call")
     missed = any(
         verdict["kind"] == "must" and verdict["met"] is False
         for row in found["rows"]

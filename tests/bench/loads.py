@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 import timeit
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -176,6 +177,31 @@ def repeat(
         release()
 
     return write_blocking(pair, seconds=seconds, warmup=warmup, value_bytes=0)
+
+
+def generator_ns() -> float:
+    """Return what the load generator itself takes of each call, in nanoseconds of CPU time."""
+
+    def time_of(body: Callable[[], object], count: int) -> float:
+        begun = time.thread_time()
+        for _ in range(count):
+            body()
+        return (time.thread_time() - begun) / count * 1e9
+
+    waiting: deque[Callable[[object], None]] = deque()
+    chains = Chains(
+        lambda key, value, ended: waiting.append(ended), window=1024, value_bytes=10
+    )  # fmt: skip
+    chains.begin()
+    with_it = min(time_of(lambda: waiting.popleft()(None), 100_000) for _ in range(3))
+
+    def ended(error: object) -> None:
+        waiting.append(ended)
+
+    waiting.clear()
+    waiting.extend([ended] * 1024)
+    without = min(time_of(lambda: waiting.popleft()(None), 100_000) for _ in range(3))
+    return with_it - without
 
 
 def longest_gap(write: Callable[[str, bytes], object], seconds: float) -> Line:
