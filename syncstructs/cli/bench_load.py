@@ -35,6 +35,18 @@ DRAIN_TIMEOUT = 30.0
 Ended = Callable[[object], None]
 """To be called as a call ends, with its error or None."""
 
+Tell = Callable[[Line], None]
+"""Is given `ops_per_second`, `p50_ms` and `p99_ms` of the last moments, while calls are made."""
+
+TELL_INTERVAL = 0.25
+"""Seconds between two of these."""
+
+BULK_COUNT = 1000
+"""Entries of one command in bulk."""
+
+BULK_WINDOW = 8
+"""Commands in bulk under way at once."""
+
 Submit = Callable[[str, bytes, Any], object]
 """Start a call that writes the value under the key, and ends in a call of the third argument."""
 
@@ -86,10 +98,10 @@ class Chains:
         """Calls that ended at all, those of the warm-up included."""
         return sum(chain.ended_count() for chain in (*self._timed, self._untimed))
 
-    def run(self, *, seconds: float, warmup: float) -> Line:
+    def run(self, *, seconds: float, warmup: float, tell: Tell | None = None) -> Line:
         """Run the chains and return the figures of the `seconds` after `warmup`."""
         self.begin()
-        return self.measure(seconds=seconds, warmup=warmup)
+        return self.measure(seconds=seconds, warmup=warmup, tell=tell)
 
     def begin(self) -> None:
         """Start the first call of each chain."""
@@ -97,13 +109,14 @@ class Chains:
         for chain in (*self._timed, *untimed):
             chain.begin()
 
-    def measure(self, *, seconds: float, warmup: float) -> Line:
+    def measure(self, *, seconds: float, warmup: float, tell: Tell | None = None) -> Line:
         """Let the chains that have begun go on, end them, and return the figures."""
-        self._all_ended.wait(warmup)
+        lately = None if tell is None else Lately(tell, self._samples)
+        self._wait(warmup, lately)
         self._last_end = time.perf_counter()
         self._measuring = True
         begun, before = time.perf_counter(), self._good_count()
-        self._all_ended.wait(seconds)
+        self._wait(seconds, lately)
         count, lasted = self._good_count() - before, time.perf_counter() - begun
         self._measuring = self._going_on = False
         self._all_ended.wait(DRAIN_TIMEOUT)
@@ -150,6 +163,16 @@ class Chains:
         callback = self._adapt(ended)
         return Chain(begin, lambda: count)
 
+    def _wait(self, seconds: float, lately: "Lately | None") -> None:
+        if lately is None:
+            self._all_ended.wait(seconds)
+            return
+        until = time.perf_counter() + seconds
+        while (left := until - time.perf_counter()) > 0:
+            if self._all_ended.wait(min(left, TELL_INTERVAL)):
+                break
+            lately.look(self._good_count())
+
     def _note(self, begun: float) -> None:
         now = time.perf_counter()
         self._longest_pause = max(self._longest_pause, now - self._last_end)
@@ -171,8 +194,35 @@ class Chains:
         return self.total_count - self.failed_count
 
 
-class WriteLoad:
-    """Write to the `ReplDict` named `cells`: in chains, or one blocking call after the other."""
+class Lately:
+    """Tells how fast calls have been since it was last asked to look."""
+
+    def __init__(self, tell: Tell, samples: "array[float]") -> None:
+        self._tell = tell
+        self._samples = samples
+        self._seen = 0
+        self._count = 0
+        self._at = time.perf_counter()
+
+    def is_due(self, now: float) -> bool:
+        """Return whether it is time to look again."""
+        return now - self._at >= TELL_INTERVAL
+
+    def look(self, count: int) -> None:
+        """Tell of the calls since the last look; `count` have ended in all."""
+        now = time.perf_counter()
+        fresh = sorted(self._samples[self._seen :])
+        self._tell({
+            "ops_per_second": (count - self._count) / max(now - self._at, 1e-9),
+            "p50_ms": percentile(fresh, 0.50),
+            "p99_ms": percentile(fresh, 0.99),
+        })  # fmt: skip
+        self._seen += len(fresh)
+        self._count, self._at = count, now
+
+
+class Load:
+    """What all loads have in common: objects to call, and an end that comes by itself."""
 
     def __init__(
         self,
@@ -180,44 +230,87 @@ class WriteLoad:
         objects: dict[str, Any],
         emit: Callable[[Line], None],
         *,
+        live: bool = False,
+        **options: Any,
+    ) -> None:
+        """If `live`, events named 'progress' tell of the last moments; `options` are for `work`."""
+        self.node = node
+        self.objects = objects
+        self.tell: Tell | None = None
+        if live:
+            self.tell = lambda line: emit({"event": "progress", **line})
+        self._options = options
+
+    def run(self) -> Any:
+        """Do the work, and return its figures."""
+        return self.work(**self._options)
+
+    def work(self, *args: Any, **options: Any) -> Any:
+        """Do what the load is for."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Do nothing: the load ends by itself."""
+
+
+class WriteLoad(Load):
+    """Write to the `ReplDict` named `cells`: in chains, or one blocking call after the other."""
+
+    def work(
+        self,
+        *,
         seconds: float,
         warmup: float,
         window: int,
         value_bytes: int,
         blocking: bool,
         key_count: int = KEY_COUNT,
-    ) -> None:
-        self._cells = objects["cells"]
-        self._seconds = seconds
-        self._warmup = warmup
-        self._window = window
-        self._value_bytes = value_bytes
-        self._blocking = blocking
-        self._key_count = key_count
-
-    def run(self) -> Line:
-        """Run the load and return its figures."""
-        if self._blocking:
+    ) -> Line:
+        """Return the figures of the calls."""
+        cells = self.objects["cells"]
+        if blocking:
             return write_blocking(
-                self._cells.__setitem__,
-                seconds=self._seconds,
-                warmup=self._warmup,
-                value_bytes=self._value_bytes,
-            )
+                cells.__setitem__, seconds=seconds, warmup=warmup, value_bytes=value_bytes,
+                tell=self.tell,
+            )  # fmt: skip
+        set_later = cells.set.submit
         chains = Chains(
-            self._submit,
-            window=self._window,
-            value_bytes=self._value_bytes,
-            key_count=self._key_count,
-            adapt=of_future,
-        )
-        return chains.run(seconds=self._seconds, warmup=self._warmup)
+            lambda key, value, done: set_later(key, value).add_done_callback(done),
+            window=window, value_bytes=value_bytes, key_count=key_count, adapt=of_future,
+        )  # fmt: skip
+        return chains.run(seconds=seconds, warmup=warmup, tell=self.tell)
 
-    def stop(self) -> None:
-        """Do nothing: the load ends by itself."""
 
-    def _submit(self, key: str, value: bytes, callback: Callable[[Future[Any]], None]) -> None:
-        self._cells.set.submit(key, value).add_done_callback(callback)
+class UpdateLoad(Load):
+    """Write a thousand entries by each call of `update`, with some calls under way."""
+
+    def work(self, *, seconds: float, warmup: float) -> Line:
+        """Return the figures of the calls; `entries_per_second` are a thousand times as many."""
+        update_later, entries = self.objects["cells"].update.submit, bulk_entries()
+        chains = Chains(
+            lambda key, value, done: update_later(next(entries)).add_done_callback(done),
+            window=BULK_WINDOW, value_bytes=10, adapt=of_future,
+        )  # fmt: skip
+        return in_bulk(chains.run(seconds=seconds, warmup=warmup, tell=self.tell))
+
+
+class PairLoad(Load):
+    """Acquire and release the lock named `door`, one pair after the other."""
+
+    def work(self, *, seconds: float, warmup: float) -> Line:
+        """Return the figures of the pairs."""
+        door = self.objects["door"]
+        return pairs(
+            door.acquire, door.release, seconds=seconds, warmup=warmup, tell=self.tell
+        )  # fmt: skip
+
+
+class GapLoad(Load):
+    """Write without a break, one blocking call after the other."""
+
+    def work(self, *, seconds: float) -> Line:
+        """Return the longest time without a write."""
+        return longest_gap(self.objects["cells"].__setitem__, seconds)
 
 
 def of_future(ended: Ended) -> Callable[[Future[Any]], None]:
@@ -225,13 +318,70 @@ def of_future(ended: Ended) -> Callable[[Future[Any]], None]:
     return lambda future: ended(future.exception())
 
 
+def bulk_entries() -> "itertools.cycle[dict[str, bytes]]":
+    """Return what calls in bulk write, in turn: all keys."""
+    value = b"x" * 10
+    return itertools.cycle([
+        {f"key-{number:05}": value for number in range(first, first + BULK_COUNT)}
+        for first in range(0, KEY_COUNT, BULK_COUNT)
+    ])  # fmt: skip
+
+
+def in_bulk(figures: Line) -> Line:
+    """Return the figures of calls in bulk with the entries they have written."""
+    return {**figures, "entries_per_second": figures["ops_per_second"] * BULK_COUNT}
+
+
+def pairs(
+    acquire: Callable[[], object],
+    release: Callable[[], object],
+    *,
+    seconds: float,
+    warmup: float,
+    tell: Tell | None = None,
+) -> Line:
+    """Acquire and release again and again, and return the figures of the pairs."""
+
+    def pair(key: str, value: bytes) -> None:
+        acquire()
+        release()
+
+    return write_blocking(pair, seconds=seconds, warmup=warmup, value_bytes=0, tell=tell)
+
+
+def longest_gap(write: Callable[[str, bytes], object], seconds: float) -> Line:
+    """Write without a break for so long; return the longest time without a success, in seconds."""
+    begun = last = time.perf_counter()
+    longest, count, failed = 0.0, 0, 0
+    while (now := time.perf_counter()) < begun + seconds:
+        try:
+            write(f"key-{count % 100:05}", b"0123456789")
+        except Exception:
+            failed += 1
+            continue
+        now = time.perf_counter()
+        if count:
+            longest = max(longest, now - last)
+        last, count = now, count + 1
+    # Who never went on has stood still until the end.
+    if count:
+        longest = max(longest, now - last)
+    return {"longest": longest, "count": count, "failed": failed}
+
+
 def write_blocking(
-    write: Callable[[str, bytes], object], *, seconds: float, warmup: float, value_bytes: int
+    write: Callable[[str, bytes], object],
+    *,
+    seconds: float,
+    warmup: float,
+    value_bytes: int,
+    tell: Tell | None = None,
 ) -> Line:
     """Call `write` again and again, each time waiting for it, and return the figures."""
     keys = itertools.cycle([f"key-{n:05}" for n in range(KEY_COUNT)])
     value = b"x" * value_bytes
     samples = array("d")
+    lately = None if tell is None else Lately(tell, samples)
     count = total = 0
     from_time = time.perf_counter() + warmup
     until_time = from_time + seconds
@@ -243,6 +393,8 @@ def write_blocking(
         if from_time <= ended <= until_time:
             count += 1
             samples.append(ended - began)
+        if lately is not None and lately.is_due(ended):
+            lately.look(total)
         began = ended
     return report(count, seconds, samples, total=total)
 

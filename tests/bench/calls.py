@@ -89,8 +89,7 @@ SHAPES = {
     "follower-16384": (16_384, "follower"),
 }
 CPU_SHAPE = "leader-1024"
-BULK_WINDOW = 8
-"""Updates under way; each has a thousand entries."""
+UPDATES, BATCHES = "syncstructs.cli.bench_load:UpdateLoad", "loads:BatchLoad"
 PASSWORD = "the password of a benchmark"
 ANSWER_TIMEOUT = 60.0
 
@@ -104,18 +103,18 @@ def shape(window: int, at: str, options: Options) -> Shape:
 
 
 def run_load(cluster: LocalCluster, load: str, options: Options, **more: Any) -> dict[str, Any]:
-    """Run a load of `loads` at the leader for the time of the options."""
+    """Run a load at the leader for the time of the options."""
     return choose_caller(cluster, "leader").request(  # type: ignore[no-any-return]
         "run",
-        load=f"loads:{load}",
+        load=load,
         options={"seconds": options.seconds, "warmup": options.warmup, **more},
         within=options.seconds + options.warmup + ANSWER_TIMEOUT,
     )
 
 
-def rate(figures: dict[str, Any], times: float = 1.0) -> dict[str, Any]:
+def rate(figures: dict[str, Any]) -> dict[str, Any]:
     """Return the figures with calls per second as the value."""
-    return {"value": figures["ops_per_second"] * times, **figures}
+    return {"value": figures["ops_per_second"], **figures}
 
 
 def p50(figures: dict[str, Any]) -> dict[str, Any]:
@@ -171,17 +170,14 @@ def measure_durable(system: str, rows: Collection[str], options: Options) -> Fou
 
 
 def measure_bulk(system: str, rows: Collection[str], options: Options) -> Found:
-    """Write a thousand entries per call."""
+    """Write a thousand entries per call; others than ours have no more than updates for that."""
     found: Found = {}
+    loads = {"bulk-update": UPDATES, "bulk-batch": BATCHES if system.startswith(OURS) else UPDATES}
     with system_of(system).cluster() as cluster:
         cluster.start()
-        kinds = ("update", "batch") if system.startswith(OURS) else ("update",)
-        for kind in kinds:
-            figures = run_load(cluster, "Bulk", options, kind=kind, window=BULK_WINDOW)
-            found[f"bulk-{kind}"] = rate(figures, 1000.0)
-    if not system.startswith(OURS):
-        # What others have to put beside a batch.
-        found["bulk-batch"] = found["bulk-update"]
+        for row in rows:
+            figures = run_load(cluster, loads[row], options)
+            found[row] = {"value": figures["entries_per_second"], **figures}
     return found
 
 
@@ -205,7 +201,7 @@ def measure_threads(system: str, rows: Collection[str], options: Options) -> Fou
     count = 1 if system == ONE_THREAD else 16
     with system_of(system).cluster() as cluster:
         cluster.start()
-        return {"threads-16": rate(run_load(cluster, "Threads", options, thread_count=count))}
+        return {"threads-16": rate(run_load(cluster, "loads:Threads", options, thread_count=count))}
 
 
 def measure_objects(system: str, rows: Collection[str], options: Options) -> Found:
@@ -215,7 +211,7 @@ def measure_objects(system: str, rows: Collection[str], options: Options) -> Fou
         objects = {f"cells-{number}": ("syncstructs:ReplDict", []) for number in range(count)}
         with system_of(system).cluster(objects=objects) as cluster:
             cluster.start(timeout=ANSWER_TIMEOUT)
-            return rate(run_load(cluster, "Spread", options, window=1024))
+            return rate(run_load(cluster, "loads:Spread", options, window=1024))
 
     if system == ONE_OBJECT:
         return dict.fromkeys(rows, with_objects(1))

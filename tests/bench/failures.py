@@ -28,6 +28,7 @@ ENDS: dict[str, Callable[[MemberProcess], object]] = {
     "gap-stop": MemberProcess.pause,
     "gap-close": MemberProcess.close,
 }
+GAP_LOAD = "syncstructs.cli.bench_load:GapLoad"
 RUNS_PER_ROUND = 4
 RUNS_PER_ROUND_OF_PYSYNCOBJ = 2
 """It takes longer to recover, and to start."""
@@ -44,7 +45,7 @@ def one_end(system: str, end: Callable[[MemberProcess], object]) -> dict[str, fl
         cluster.start()
         leader = cluster.wait_leader()
         runs = [
-            member.ask("run", load="loads:Gap", options={"seconds": BEFORE_END + after})
+            member.ask("run", load=GAP_LOAD, options={"seconds": BEFORE_END + after})
             for member in cluster
             if member is not leader
         ]

@@ -18,10 +18,17 @@ from collections import deque
 from typing import Any
 
 import msgspec
-from loads import bulk_entries
 from peering import Peer, main
 
-from syncstructs.cli.bench_load import KEY_COUNT, Chains, Ended, write_blocking
+from syncstructs.cli.bench_load import (
+    BULK_WINDOW,
+    KEY_COUNT,
+    Chains,
+    Ended,
+    bulk_entries,
+    in_bulk,
+    write_blocking,
+)
 from syncstructs.cli.channel import Setup
 
 FRAME_BYTES = 64 * 1024
@@ -266,15 +273,13 @@ class Floor(Peer):
 
         return write_blocking(write, seconds=seconds, warmup=warmup, value_bytes=value_bytes)
 
-    def run_Bulk(  # noqa: N802
-        self, *, kind: str, window: int, seconds: float, warmup: float
-    ) -> Any:
+    def run_UpdateLoad(self, *, seconds: float, warmup: float) -> Any:  # noqa: N802
         node, entries = self._leader(), bulk_entries()
         chains = Chains(
             lambda key, value, ended: node.call_bulk(list(next(entries).items()), ended),
-            window=window, value_bytes=10,
+            window=BULK_WINDOW, value_bytes=10,
         )  # fmt: skip
-        return chains.run(seconds=seconds, warmup=warmup)
+        return in_bulk(chains.run(seconds=seconds, warmup=warmup))
 
     def _leader(self) -> Leader:
         if not isinstance(self._node, Leader):

@@ -1,7 +1,4 @@
-"""What members of ours are given to do, besides the calls of `syncstructs.cli.bench_load`.
-
-Peers that can do the same have methods of the same names; what both sides share are the functions.
-"""
+"""What members of ours are given to do, besides the loads of `syncstructs.cli.bench_load`."""
 
 import itertools
 import threading
@@ -11,46 +8,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from syncstructs.cli.bench_load import Chains, of_future, write_blocking
+from syncstructs.cli.bench_load import (
+    Chains,
+    Load,
+    bulk_entries,
+    in_bulk,
+    of_future,
+    write_blocking,
+)
 from syncstructs.cli.channel import Line
 
-BULK_COUNT = 1000
-"""Entries of one command in bulk."""
 FILL_COUNT = 10_000
 """Entries of one command when a state is filled."""
 READ_COUNT = 200_000
 """Lookups timed at once; the best of some such times counts."""
-
-
-class Load:
-    """A load that ends by itself; named to a member as `loads:...`."""
-
-    def __init__(
-        self, node: Any, objects: dict[str, Any], emit: Callable[[Line], None], **options: Any
-    ) -> None:
-        self.node = node
-        self.objects = objects
-        self.options = options
-
-    def run(self) -> Any:
-        """Run, and return the figures."""
-        return self.work(**self.options)
-
-    def work(self, **options: Any) -> Any:
-        """Do what the load is for."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """It ends by itself."""
-
-
-def bulk_entries() -> "itertools.cycle[dict[str, bytes]]":
-    """Return what bulk calls write, in turn: ten thousand keys in all."""
-    value = b"x" * 10
-    return itertools.cycle([
-        {f"key-{first + number:05}": value for number in range(BULK_COUNT)}
-        for first in range(0, 10_000, BULK_COUNT)
-    ])  # fmt: skip
 
 
 def state(entry_count: int) -> Iterator[dict[str, bytes]]:
@@ -61,25 +32,18 @@ def state(entry_count: int) -> Iterator[dict[str, bytes]]:
         yield {f"key-{number:05}": value for number in range(first, last)}
 
 
-class Bulk(Load):
-    """Write a thousand entries by one call: `update`, some under way; or a `node.batch()`."""
+class BatchLoad(Load):
+    """Write a thousand entries by each `node.batch()`, one after the other."""
 
-    def work(self, *, kind: str, window: int, seconds: float, warmup: float) -> Line:
-        cells, entries = self.objects["cells"], bulk_entries()
-        if kind == "update":
-            chains = Chains(
-                lambda key, value, done: cells.update.submit(next(entries)).add_done_callback(done),
-                window=window, value_bytes=10, adapt=of_future,
-            )  # fmt: skip
-            return chains.run(seconds=seconds, warmup=warmup)
+    def work(self, *, seconds: float, warmup: float) -> Line:
+        set_later, entries = self.objects["cells"].set.submit, bulk_entries()
 
         def write(key: str, value: bytes) -> None:
-            submit = cells.set.submit
             with self.node.batch():
                 for key, value in next(entries).items():
-                    submit(key, value)
+                    set_later(key, value)
 
-        return write_blocking(write, seconds=seconds, warmup=warmup, value_bytes=10)
+        return in_bulk(write_blocking(write, seconds=seconds, warmup=warmup, value_bytes=10))
 
 
 class Fill(Load):
@@ -116,14 +80,6 @@ class Spread(Load):
         return chains.run(seconds=seconds, warmup=warmup)
 
 
-class Pairs(Load):
-    """Acquire and release a lock, one pair after the other."""
-
-    def work(self, *, seconds: float, warmup: float) -> Line:
-        lock = self.objects["door"]
-        return repeat(lock.acquire, lock.release, seconds=seconds, warmup=warmup)
-
-
 class Threads(Load):
     """Write from so many threads at once, each one blocking call after the other."""
 
@@ -154,29 +110,10 @@ class Reads(Load):
         return {"ours": best_read_ns(cells), "dict": best_read_ns({"k": b"x" * 10})}
 
 
-class Gap(Load):
-    """Write without a break, one blocking call after the other."""
-
-    def work(self, *, seconds: float) -> Line:
-        return longest_gap(self.objects["cells"].__setitem__, seconds)
-
-
 def best_read_ns(cells: Any) -> float:
     """Return how long a lookup takes at best, as `timeit` tells."""
     times = timeit.repeat('cells["k"]', globals={"cells": cells}, number=READ_COUNT, repeat=9)
     return min(times) / READ_COUNT * 1e9
-
-
-def repeat(
-    acquire: Callable[[], object], release: Callable[[], object], *, seconds: float, warmup: float
-) -> Line:
-    """Acquire and release again and again; return the pairs per second."""
-
-    def pair(key: str, value: bytes) -> None:
-        acquire()
-        release()
-
-    return write_blocking(pair, seconds=seconds, warmup=warmup, value_bytes=0)
 
 
 def generator_ns() -> float:
@@ -202,23 +139,3 @@ def generator_ns() -> float:
     waiting.extend([ended] * 1024)
     without = min(time_of(lambda: waiting.popleft()(None), 100_000) for _ in range(3))
     return with_it - without
-
-
-def longest_gap(write: Callable[[str, bytes], object], seconds: float) -> Line:
-    """Write without a break for so long; return the longest time without a success, in seconds."""
-    begun = last = time.perf_counter()
-    longest, count, failed = 0.0, 0, 0
-    while (now := time.perf_counter()) < begun + seconds:
-        try:
-            write(f"key-{count % 100}", b"0123456789")
-        except Exception:
-            failed += 1
-            continue
-        now = time.perf_counter()
-        if count:
-            longest = max(longest, now - last)
-        last, count = now, count + 1
-    # A survivor that never went on has stood still until the end.
-    if count:
-        longest = max(longest, now - last)
-    return {"longest": longest, "count": count, "failed": failed}

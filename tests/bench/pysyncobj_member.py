@@ -11,12 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loads import bulk_entries, longest_gap, state
+from loads import state
 from peering import Peer, main
 from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.batteries import ReplDict
 
-from syncstructs.cli.bench_load import Chains, Ended, write_blocking
+from syncstructs.cli.bench_load import (
+    BULK_WINDOW,
+    Chains,
+    Ended,
+    bulk_entries,
+    in_bulk,
+    longest_gap,
+    write_blocking,
+)
 from syncstructs.cli.channel import Setup
 
 GAP_CALL_TIMEOUT = 0.3
@@ -65,21 +73,19 @@ class PySyncObj(Peer):
         )  # fmt: skip
         return chains.run(seconds=seconds, warmup=warmup)
 
-    def run_Bulk(  # noqa: N802
-        self, *, kind: str, window: int, seconds: float, warmup: float
-    ) -> Any:
+    def run_UpdateLoad(self, *, seconds: float, warmup: float) -> Any:  # noqa: N802
         entries = bulk_entries()
         chains = Chains(
             lambda key, value, callback: self._cells.update(next(entries), callback=callback),
-            window=window, value_bytes=10, adapt=of_callback,
+            window=BULK_WINDOW, value_bytes=10, adapt=of_callback,
         )  # fmt: skip
-        return chains.run(seconds=seconds, warmup=warmup)
+        return in_bulk(chains.run(seconds=seconds, warmup=warmup))
 
     def run_Fill(self, *, entry_count: int) -> None:  # noqa: N802
         for piece in state(entry_count):
             self._cells.update(piece, sync=True, timeout=60.0)
 
-    def run_Gap(self, *, seconds: float) -> Any:  # noqa: N802
+    def run_GapLoad(self, *, seconds: float) -> Any:  # noqa: N802
         return longest_gap(
             lambda key, value: self._cells.set(key, value, sync=True, timeout=GAP_CALL_TIMEOUT),
             seconds,

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from grpc_client import Connection
-from loads import repeat
 
-from syncstructs.cli.bench_load import KEY_COUNT, Chains, write_blocking
+from syncstructs.cli.bench_load import KEY_COUNT, Chains, pairs, write_blocking
 from syncstructs.cli.channel import Line
 from syncstructs.cli.processes import free_addresses
 
@@ -238,7 +237,7 @@ def redis_pipeline(client: Any, *, seconds: float, warmup: float) -> Line:
 def redis_pairs(client: Any, *, seconds: float, warmup: float) -> Line:
     """Acquire and release redis-py's lock."""
     lock = client.lock("door", timeout=10.0, thread_local=False)
-    return repeat(lock.acquire, lock.release, seconds=seconds, warmup=warmup)
+    return pairs(lock.acquire, lock.release, seconds=seconds, warmup=warmup)
 
 
 # ZooKeeper
@@ -297,7 +296,7 @@ def zookeeper_pairs(client: str, *, seconds: float, warmup: float) -> Line:
     kazoo.start(READY_TIMEOUT)
     try:
         lock = kazoo.Lock("/door", "bench")
-        return repeat(lock.acquire, lock.release, seconds=seconds, warmup=warmup)
+        return pairs(lock.acquire, lock.release, seconds=seconds, warmup=warmup)
     finally:
         kazoo.stop()
         kazoo.close()

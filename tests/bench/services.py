@@ -50,7 +50,7 @@ def measure_locks(system: str, rows: Collection[str], options: Options) -> Found
     objects = {"door": ("syncstructs:ReplLock", [])}
     with system_of(system).cluster(objects=objects) as cluster:
         cluster.start()
-        return {"locks": rate(run_load(cluster, "Pairs", options))}
+        return {"locks": rate(run_load(cluster, "syncstructs.cli.bench_load:PairLoad", options))}
 
 
 def measure_writes(system: str, rows: Collection[str], options: Options) -> Found:
