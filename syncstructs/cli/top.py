@@ -6,26 +6,16 @@ in the environment there are no colours.
 """
 
 import argparse
-import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from .cluster import add_where, reach
 from .console import AnyOf, ConsoleError, ConsoleRefused
 from .formats import count, number_from, plain
 from .pictures import Rates, Seen, headline, largest_objects, rows, spark, statuses
+from .screen import draw, is_live, screen
 
-_BEGIN: Final = "\x1b[?1049h\x1b[?25l"
-_END: Final = "\x1b[?25h\x1b[?1049l"
-_STYLES: Final = {
-    "head": "\x1b[2m", "leader": "\x1b[1;32m", "silent": "\x1b[31m", "candidate": "\x1b[33m",
-    "pre-candidate": "\x1b[33m",
-}  # fmt: skip
-_PLAIN: Final = "\x1b[0m"
 _TIMEOUT: Final = 5.0
 _OBJECT_COUNT: Final = 10
 
@@ -56,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
     except ConsoleError as error:
         print(f"syncstructs top: {plain(str(error))}", file=sys.stderr)
         return 1
-    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    live = is_live()
     rates, number, found = Rates(), 0, True
     try:
         _knock(asked)
-        with _screen(live):
+        with screen(live):
             while True:
                 lines, found = _look(asked, rates)
-                _draw(lines, live=live)
+                draw(lines, live=live)
                 number += 1
                 if number == options.count:
                     break
@@ -88,20 +78,6 @@ def _knock(asked: AnyOf) -> None:
     except ConsoleError:
         # It may come.
         return
-
-
-@contextmanager
-def _screen(live: bool) -> Iterator[None]:
-    """Have a screen of its own, and give back the one of before."""
-    if not live:
-        yield
-        return
-    sys.stdout.write(_BEGIN)
-    try:
-        yield
-    finally:
-        sys.stdout.write(_END)
-        sys.stdout.flush()
 
 
 def _look(asked: AnyOf, rates: Rates) -> tuple[list[tuple[str, str]], bool]:
@@ -131,32 +107,3 @@ def picture(seen: Seen, rates: Rates, now: float, clock: str) -> list[tuple[str,
 def _objects(seen: Seen) -> list[tuple[str, str]]:
     lines = largest_objects(seen, _OBJECT_COUNT)
     return [(line, "" if number else "head") for number, line in enumerate(lines)]
-
-
-def _draw(lines: list[tuple[str, str]], *, live: bool) -> None:
-    if not live:
-        print("\n".join(line for line, _ in lines), end="\n\n", flush=True)
-        return
-    width, height = shutil.get_terminal_size()
-    if os.environ.get("NO_COLOR"):
-        lines = [(line, "") for line, _ in lines]
-    sys.stdout.write("\x1b[H" + framed(lines, width, height) + "\x1b[J")
-    sys.stdout.flush()
-
-
-def framed(lines: list[tuple[str, str]], width: int, height: int) -> str:
-    """Return the lines as a terminal of that size takes them: none too long, none too many.
-
-    >>> framed([("abcdef", ""), ("g", "leader"), ("h", "")], 4, 2)
-    'abcd\\x1b[K\\n... 2 more\\x1b[K'
-    """
-    shown = lines
-    if len(lines) > height:
-        left = len(lines) - height + 1
-        shown = [*lines[: height - 1], (f"... {left} more", "")]
-    parts = []
-    for line, kind in shown:
-        style = _STYLES.get(kind, "")
-        text = line if line.startswith("...") else line[:width]
-        parts.append(f"{style}{text}{_PLAIN if style else ''}\x1b[K")
-    return "\n".join(parts)

@@ -6,12 +6,12 @@ closed and hands over. The gap is the longest time in which the survivor that we
 write succeed.
 """
 
-import time
 from collections.abc import Callable, Collection
 
 from rows import BEFORE, OURS, PYSYNCOBJ, Found, Group, Options, Row, versus
 from systems import system_of
 
+from syncstructs.cli.bench import GAP_AFTER, service_gap
 from syncstructs.cli.processes import MemberProcess
 
 GAPS = (
@@ -28,36 +28,23 @@ ENDS: dict[str, Callable[[MemberProcess], object]] = {
     "gap-stop": MemberProcess.pause,
     "gap-close": MemberProcess.close,
 }
-GAP_LOAD = "syncstructs.cli.bench_load:GapLoad"
 RUNS_PER_ROUND = 4
 RUNS_PER_ROUND_OF_PYSYNCOBJ = 2
 """It takes longer to recover, and to start."""
-BEFORE_END = 0.5
-"""Seconds of writing before the leader's end."""
-AFTER_END = {OURS: 1.2, PYSYNCOBJ: 4.0}
-"""Seconds of writing after it: more than the longest time without a leader."""
+AFTER_END = 4.0
+"""Seconds of writing after the end of its leader that PySyncObj gets to recover."""
 
 
 def one_end(system: str, end: Callable[[MemberProcess], object]) -> dict[str, float]:
     """Start a cluster, end its leader under load; return seconds without service."""
-    after = AFTER_END[PYSYNCOBJ if system == PYSYNCOBJ else OURS]
     with system_of(system).cluster() as cluster:
         cluster.start()
         leader = cluster.wait_leader()
-        runs = [
-            member.ask("run", load=GAP_LOAD, options={"seconds": BEFORE_END + after})
-            for member in cluster
-            if member is not leader
-        ]
-        time.sleep(BEFORE_END)
-        end(leader)
-        found = [run.result(BEFORE_END + after + 60.0) for run in runs]
+        figures = service_gap(cluster, end, after=AFTER_END if system == PYSYNCOBJ else GAP_AFTER)
         if leader.alive:
             # It would not hear that it is to end.
             leader.kill()
-    gaps = sorted(each["longest"] for each in found)
-    failed = sum(each["failed"] for each in found)
-    return {"value": gaps[0], "of_both": gaps[-1], "calls_failed": failed}
+    return {"value": figures["gap_ms"] / 1000.0, **figures}
 
 
 def measure_gaps(system: str, rows: Collection[str], options: Options) -> Found:

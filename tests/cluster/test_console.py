@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from syncstructs import Node, NodeRemoved, ReplDict
-from syncstructs.cli import top
+from syncstructs.cli import screen, top
 from syncstructs.cli.console import AnyOf, Console, ConsoleError
 from syncstructs.cli.main import main
 from syncstructs.cli.pictures import (
@@ -474,8 +474,8 @@ def test_top_leaves_a_terminal_as_it_was(anybody, ending, status):
     finally:
         started.kill()
         os.close(ours)
-    assert shown.startswith(top._BEGIN.encode())
-    assert shown.endswith(top._END.encode())
+    assert shown.startswith(screen.BEGIN.encode())
+    assert shown.endswith(screen.END.encode())
 
 
 def on_a_terminal(*arguments, **environment):
@@ -505,7 +505,7 @@ def test_top_colours_only_where_that_is_wanted_and_steers_no_terminal_that_canno
     top_twice = "top", "--node", anybody, "--count", "2", "--interval", "0.1"
     assert b"\x1b[1;32m" in on_a_terminal(*top_twice, TERM="xterm", NO_COLOR="")
     uncoloured = on_a_terminal(*top_twice, TERM="xterm", NO_COLOR="1")
-    assert uncoloured.startswith(top._BEGIN.encode())
+    assert uncoloured.startswith(screen.BEGIN.encode())
     assert not re.search(rb"\x1b\[[0-9;]*m", uncoloured)
     assert b"\x1b" not in on_a_terminal(*top_twice, TERM="dumb")
 

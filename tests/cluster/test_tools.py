@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from syncstructs.cli.bench import MEASURES
+from syncstructs.cli.screen import BEGIN, END
 from syncstructs.testing.plans import draw_plan
 
 COMMAND = [sys.executable, "-m", "syncstructs"]
@@ -34,7 +37,8 @@ def test_demo_kills_the_leader_and_proves_that_nothing_is_lost(durable, tmp_path
 
 
 def test_bench_gives_its_figures_as_one_json_object():
-    done = run([*COMMAND, "bench", "--json", "--rounds", "1", "--seconds", "0.5"])
+    shape = ["--window", "1024", "--rounds", "1", "--seconds", "0.5"]
+    done = run([*COMMAND, "bench", "--json", *shape])
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout)
     assert figures["shape"]["window"] == 1024
@@ -50,6 +54,66 @@ def test_bench_runs_in_every_shape(options):
     done = run([*COMMAND, *f"bench {options} --rounds 1 --seconds 0.3 --warmup 0.1".split()])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ops/s" in done.stdout
+
+
+def test_bench_measures_all_and_sums_it_up():
+    done = run([*COMMAND, *["bench", "--rounds", "1", "--seconds", "0.2", "--warmup", "0.1"]])
+    assert done.returncode == 0, done.stdout + done.stderr
+    head, *runs = done.stdout.splitlines()
+    at = runs.index(f"medians of 1: {head}")
+    summary = runs[at + 2 :]
+    assert len(runs[:at]) == len(summary) == len(MEASURES)
+    for measure, line, row in zip(MEASURES, runs, summary, strict=False):
+        assert line.startswith(f"  run 1  {measure.title}")
+        assert row.startswith(f"  {measure.title}")
+        assert any(digit in row.removeprefix(f"  {measure.title}") for digit in "123456789")
+
+
+def test_bench_gives_what_was_chosen_as_json():
+    options = ["--only", "update", "lock", "gap", "--rounds", "2", "--seconds", "0.2"]
+    done = run([*COMMAND, "bench", "--json", *options])
+    assert done.returncode == 0, done.stdout + done.stderr
+    measures = {each["name"]: each for each in json.loads(done.stdout)["measures"]}
+    assert list(measures) == ["update", "lock", "gap"]
+    for each in measures.values():
+        assert [line["round"] for line in each["rounds"]] == [1, 2]
+        assert each["median"][each["figure"]] > 0
+        assert each["median"]["failed"] == 0
+    assert measures["gap"]["median"]["gap_ms"] < 1500
+
+
+def test_bench_refuses_a_choice_among_one():
+    done = run([*COMMAND, "bench", "--window", "64", "--only", "gap"])
+    assert done.returncode == 2
+    assert "one or the other" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_bench_is_live_on_a_terminal_and_leaves_its_summary_there():
+    ours, theirs = os.openpty()
+    started = subprocess.Popen(
+        [*COMMAND, *["bench", "--only", "leader-64", "gap", "--rounds", "1", "--seconds", "1"]],
+        stdout=theirs, stderr=subprocess.DEVNULL, env=os.environ | {"TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        while True:
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:  # EIO: nobody holds the other end any more
+                break
+        assert started.wait(30) == 0
+    finally:
+        started.kill()
+        os.close(ours)
+    live, _, left = shown.partition(END.encode())
+    assert live.startswith(BEGIN.encode())
+    assert b"1 of 2 runs" in live
+    assert b"% of a core, all members" in live
+    assert re.search(rb"calls/s +[\d,]+  ", live)
+    assert b"medians of 1" in left
+    assert b"\x1b" not in left
 
 
 def test_simulate_runs_seeds_and_gives_its_figures():

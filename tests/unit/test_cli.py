@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from syncstructs.cli.bench import summarize
-from syncstructs.cli.bench_load import Chains, percentile, report, write_blocking
+from syncstructs.cli.bench import CALLS, LOADS, MEASURES, shape_of, summarize
+from syncstructs.cli.bench_load import Chains, Load, percentile, report, write_blocking
 from syncstructs.cli.channel import Channel, Setup
 from syncstructs.cli.evidence import Evidence, FinalState, judge_digests, value_of
 from syncstructs.cli.main import build_parser, main
+from syncstructs.cli.member import resolve
 from syncstructs.cli.processes import LocalCluster, MemberGone, MemberProcess, free_addresses
 
 BENCH_DIR = Path(__file__).parents[1] / "bench"
@@ -262,13 +263,19 @@ def test_ctrl_c_gives_status_130(monkeypatch, capsys):
 
 
 def test_bench_defaults_are_those_of_the_comparison():
+    shape = shape_of(CALLS, build_parser().parse_args(["bench"]))
+    assert (shape.members, shape.window, shape.at, shape.value_bytes) == (3, 1024, "leader", 10)
+    assert not shape.blocking
+    assert not shape.disk
+
+
+def test_every_measure_of_the_bench_can_be_run():
     options = build_parser().parse_args(["bench"])
-    assert (options.members, options.window, options.at, options.value_bytes) == (
-        3,
-        1024,
-        "leader",
-        10,
-    )
+    for each in MEASURES:
+        if each.name in LOADS:
+            assert issubclass(resolve(LOADS[each.name]), Load)
+        elif each.name != "gap":
+            assert shape_of(each.name, options).disk == each.disk
 
 
 def test_the_bench_scripts_print_their_help():
