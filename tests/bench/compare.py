@@ -25,7 +25,8 @@ In each round every system gets a fresh cluster, one after the other and never a
 an order that turns from round to round; members are processes on loopback. What counts are ratios
 of medians within one run: how fast the machine is just then befalls all alike.
 
-`--before` measures another tree of this library too, in the same rounds.
+`--before` measures another tree of this library too, in the same rounds. All rows take more than
+half an hour; with `--keep`, they can be measured some at a time.
 """
 
 import argparse
@@ -161,6 +162,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def merged(
+    before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return all rows in their order, those of now in place of those of before."""
+    found = {row["name"]: row for row in (*before, *now)}
+    return [found[name] for name in ROWS if name in found]
+
+
 def version_of(package: str) -> str | None:
     """Return the version that is installed."""
     try:
@@ -183,6 +192,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--quick", action="store_true", help="all rows in some minutes, and less to rely on")
     add("--data-dir", type=Path, metavar="DIR", help="where logs on disk are kept, meanwhile")
     add("--json", type=Path, metavar="FILE", help="write all figures to a file")
+    add("--keep", action="store_true",
+        help="keep the rows of the JSON file that are not measured now, and draw and show all")
     add("--chart", type=Path, metavar="FILE", help="draw some of them as an SVG")
     add("--strict", action="store_true", help="exit status 1 if what must hold does not")
     return parser.parse_args(arguments)
@@ -191,7 +202,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     options = parse(arguments)
+    if options.keep and options.json is None:
+        raise SystemExit("compare.py: --keep needs the file that --json names")
     found = run(options)
+    if options.keep and options.json.exists():
+        found["rows"] = merged(json.loads(options.json.read_text())["rows"], found["rows"])
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.chart is not None:

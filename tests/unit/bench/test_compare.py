@@ -87,6 +87,31 @@ def test_figures_are_written_and_drawn_and_what_is_missed_fails_if_asked(
     assert "calls" in capsys.readouterr().out
 
 
+def test_rows_of_before_are_kept_if_asked_and_each_has_its_place(monkeypatch, capsys, tmp_path):
+    rows = [Row(name, name, "ops/s", "more") for name in ("leader-64", "cpu", "idle")]
+    values = iter([1.0, 2.0, 3.0])
+
+    def measure(system, wanted, options):
+        return {row: {"value": next(values)} for row in wanted}
+
+    monkeypatch.setattr(compare, "GROUPS", (Group(tuple(rows), (OURS,), measure),))
+    monkeypatch.setattr(compare, "ROWS", {row.name: row for row in rows})
+    file = tmp_path / "figures.json"
+    for name in ("idle", "leader-64", "idle"):
+        compare.main(["--only", name, "--rounds", "1", "--json", str(file), "--keep"])
+    found = {
+        row["name"]: row["systems"][OURS]["median"] for row in json.loads(file.read_text())["rows"]
+    }
+    assert found == {"leader-64": 2.0, "idle": 3.0}
+    assert list(found) == ["leader-64", "idle"]
+    assert "leader-64" in capsys.readouterr().out
+
+
+def test_keeping_needs_a_file():
+    with pytest.raises(SystemExit, match="--keep needs the file"):
+        compare.main(["--only", "idle", "--keep"])
+
+
 def test_a_tree_is_imported_before_all_others(tmp_path):
     command = systems.of_tree(str(tmp_path)).command
     assert command[1].startswith(f"PYTHONPATH={tmp_path}")
