@@ -137,18 +137,34 @@ def encode(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
         raise _explained(_pack_thorough, value, max_depth, str(error)) from None
 
 
-def encode_command(values: list[object]) -> bytes:
-    """Return `[target, method, args]` or `[target, method, args, kwargs]` as `encode` does.
+def encode_command(
+    target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+) -> bytes:
+    """Return a call of `method` of the object with the id or name `target` as a command.
+
+    That is `[target, method, args]` or `[target, method, args, kwargs]`, as `encode` encodes it.
+    Target 0 is the object table itself.
 
     Raises:
-        Unserializable: the message names the place by its argument: `argument 1['x'][3]`, counted
-            from 0 as in `args`.
+        Unserializable: an argument has no encoding; the message names the place by its argument:
+            `argument 1['x'][3]`, counted from 0 as in `args`.
     """
+    if not kwargs:
+        for argument in args:
+            if type(argument) not in _NATIVE:
+                break
+        else:
+            # What nearly every call is. Tuples that hold no others come out as lists do.
+            try:
+                return _encode((target, method, args))
+            except (OverflowError, UnicodeEncodeError):
+                pass
+    values: list[object] = [target, method, list(args)]
+    if kwargs:
+        values.append(kwargs)
     try:
         return _encode_native(values, MAX_DEPTH)
     except (Unserializable, RecursionError) as error:
-        args: Any = values[2]
-        kwargs: Any = values[3] if len(values) > 3 else {}
         for name, argument in [*enumerate(args), *kwargs.items()]:
             try:
                 _pack_thorough(argument, MAX_DEPTH - 2)
@@ -239,11 +255,6 @@ def shown(value: object, limit: int = 200) -> str:
 
 def _encode_native(value: Any, depth: int) -> bytes:
     try:
-        if type(value) is list and len(value) == 3 and type(args := value[2]) is list:
-            # What nearly every call is: object, method, and arguments without parts.
-            kinds = map(type, args)
-            if _NATIVE.issuperset(kinds) and _NATIVE.issuperset(map(type, value[:2])):
-                return _encode(value)
         return _encode(_pack(value, depth, _NATIVE))
     except (OverflowError, UnicodeEncodeError):
         return _encode(_pack_thorough(value, depth))

@@ -6,26 +6,15 @@ It is resolved once, by the node's driver; everything else may be called from an
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from .errors import Cancelled, Timeout
 
 R = TypeVar("R")
 _log = logging.getLogger("syncstructs.futures")
-_adding = threading.Lock()
-
-
-def _after_fork() -> None:
-    """Give a forked child a lock of its own; a thread that is not there may have held this one."""
-    global _adding
-    _adding = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Blocker(Protocol):
@@ -61,7 +50,8 @@ class Future(Generic[R]):
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        self._callbacks: list[Callable[[Future[R]], object]] | None = None
+        # Changed by what is atomic for a list, and by nothing else: whoever takes one out runs it.
+        self._callbacks: list[Callable[[Future[R]], object]] = []
         self.unclaimed: Callable[[R], object] | None = None
         """Takes a result back that came in the moment in which its `await` was cancelled."""
         self.reads: Callable[[R], R] | None = None
@@ -121,18 +111,16 @@ class Future(Generic[R]):
 
         What the callback raises is logged and changes nothing.
         """
-        with _adding:
-            if self._callbacks is None:
-                self._callbacks = []
-            self._callbacks.append(callback)
+        self._callbacks.append(callback)
+        # After that: either this thread sees that it is done, or the resolver sees the callback.
         if self._done:
             self._run_callbacks()
 
     def remove_done_callback(self, callback: Callable[["Future[R]"], object]) -> None:
-        """Take back what `add_done_callback` was given, this very object, if it did not run yet."""
-        with _adding:
-            if self._callbacks is not None:
-                self._callbacks = [known for known in self._callbacks if known is not callback]
+        """Take back what `add_done_callback` was given, as often as it was, if it did not run."""
+        with suppress(ValueError):
+            while True:
+                self._callbacks.remove(callback)
 
     def __await__(self) -> Generator[Any, None, R]:
         if not self._done:
@@ -162,7 +150,7 @@ class Future(Generic[R]):
         self._value = value
         self._error = error
         self._done = True
-        if self._callbacks is not None:
+        if self._callbacks:
             self._run_callbacks()
 
     def abandon(self) -> None:
@@ -187,11 +175,12 @@ class Future(Generic[R]):
 
     def _run_callbacks(self) -> None:
         # A callback is run by whoever pops it: the resolver, or an adder that came too late.
-        while True:
-            with _adding:
-                if not self._callbacks:
-                    return
-                callback = self._callbacks.pop(0)
+        callbacks = self._callbacks
+        while callbacks:
+            try:
+                callback = callbacks.pop(0)
+            except IndexError:
+                return
             try:
                 callback(self)
             except BaseException as error:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -24,7 +24,7 @@ from .objects.context import CallId, Outcome
 from .objects.intake import Intake
 from .objects.outbox import HasCommand, Outbox
 from .objects.port import Port
-from .objects.table import Applied, Table
+from .objects.table import Applied, Result, Table
 from .raft.core import RaftCore, Role
 from .raft.effects import ChunkRead, ChunkWrite, Effects
 from .raft.membership import Membership
@@ -850,11 +850,13 @@ class Replica(Generic[C]):
     # What applying means for this node
 
     def _take_in(self, applied: Applied, progress: Progress[C]) -> None:
-        for sequence, outcome in applied.results:
-            call = self.outbox.applied(sequence, outcome)
-            if call is not None:
-                assert isinstance(outcome, Outcome)
-                progress.ended.append((call, outcome))
+        for first, results in applied.results:
+            calls = self.outbox.applied(first, len(results))
+            if applied.parked:
+                self._take_in_parked(first, calls, results, progress)
+            else:
+                progress.ended.extend(zip(calls, cast(list[Outcome], results), strict=False))
+            self.outbox.refuse_forged(first + len(results) - 1)
         for sequence, resumed in applied.resumed:
             call = self.outbox.resumed(sequence)
             if call is not None:
@@ -871,6 +873,16 @@ class Replica(Generic[C]):
             if mine == (self.address, self._incarnation, self._attempt):
                 self.outbox.open(session)
                 self._opening = False
+
+    def _take_in_parked(
+        self, first: int, calls: list[C], results: list[Result], progress: Progress[C]
+    ) -> None:
+        """Take in a run of calls of which some wait in an object for their turn."""
+        for sequence, (call, result) in enumerate(zip(calls, results, strict=False), first):
+            if isinstance(result, Outcome):
+                progress.ended.append((call, result))
+            else:
+                self.outbox.park(sequence, call)
 
     def _lose_session(self, progress: Progress[C]) -> None:
         self.outbox.lose_session()

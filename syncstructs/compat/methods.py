@@ -76,7 +76,7 @@ class _Command(ReplicatedDescriptor[S, P, R]):
     ) -> "Self | AsyncMethod[P, R]":
         if instance is None:
             return self
-        command = ReplicatedMethod[P, R](instance, self.name, self.function)
+        command = ReplicatedMethod[P, R](instance, self)
         label = f"{type(instance).__name__}.{self.name}"
         return AsyncMethod(command, label, self._sync, self._timeout)
 

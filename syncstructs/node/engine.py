@@ -628,27 +628,30 @@ class Engine:
         return self.send(encode_command(binding.target, method, args, kwargs))
 
     def send(self, command: bytes) -> Future[Any]:
-        """Queue an encoded command (or gather it in the batch of this context)."""
-        batch = self._batch()
-        if batch is not None:
-            return batch.add(command)
-        call = Call(self.blocker, command)
-        self._queue(call)
-        return call
-
-    def _queue(self, call: Call) -> None:
-        """Queue a call for the driver; wait for room where that is wanted and possible.
+        """Queue an encoded command (or gather it in the batch of this context).
 
         Raises:
             TooLarge, Busy, NodeClosed, NodeFailed
         """
+        if current_batch.get() is not None:
+            batch = self._batch()
+            if batch is not None:
+                return batch.add(command)
+        call = Call(self.blocker, command)
         try:
             self.calls.put(call)
         except Busy:
             self._queue_when_there_is_room(call)
-        self.wake()
+        if not self._woken:
+            self.wake()
+        return call
 
     def _queue_when_there_is_room(self, call: Call) -> None:
+        """Queue a call for the driver once there is room, where that is wanted and possible.
+
+        Raises:
+            Busy, NodeClosed, NodeFailed
+        """
         timeout = self.config.call_timeout
         deadline = inf if timeout is None else self.now() + timeout
         while self._may_wait() and (left := deadline - self.now()) > 0:

@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
-from .. import codec
+from ..codec import encode_command, shown
 from ..errors import DecodeError
+
+__all__ = ["Group", "command_parts", "decode_groups", "encode_command", "encode_group"]
 
 _HEADER = struct.Struct(">QQII")
 
@@ -24,21 +26,6 @@ class Group(msgspec.Struct, frozen=True, array_like=True, gc=False):
     count: int
     commands: bytes
     """`count` encoded commands, one after another."""
-
-
-def encode_command(
-    target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
-) -> bytes:
-    """Return a call of `method` of the object with the id or name `target` as a command.
-
-    Target 0 is the object table itself.
-
-    Raises:
-        Unserializable: an argument has no encoding.
-    """
-    if kwargs:
-        return codec.encode_command([target, method, list(args), kwargs])
-    return codec.encode_command([target, method, list(args)])
 
 
 def command_parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, Any]]:
@@ -57,7 +44,7 @@ def command_parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, An
             and all(isinstance(name, str) for name in kwargs)
         ):
             return target, method, args, kwargs
-    raise DecodeError(f"a {type(command).__name__} that is not a command: {codec.shown(command)}")
+    raise DecodeError(f"a {type(command).__name__} that is not a command: {shown(command)}")
 
 
 def encode_group(session: int, first_sequence: int, count: int, commands: bytes) -> bytes:

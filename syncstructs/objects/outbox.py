@@ -7,10 +7,10 @@ leaders. Owned by the replica; `Call` is whatever the node uses as a call's hand
 
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from ..errors import NodeFailed
-from .context import PARKED
 
 
 class HasCommand(Protocol):
@@ -64,16 +64,18 @@ class Outbox(Generic[C]):
         first = self.first + len(self.sent)
         commands: list[bytes] = []
         size = 0
-        while unsent:
-            command = unsent[0].command
-            if commands and size + len(command) > limit_bytes:
-                break
+        for call in unsent:
+            command = call.command
             size += len(command)
+            if size > limit_bytes and commands:
+                size -= len(command)
+                break
             commands.append(command)
-            self.sent.append(unsent.popleft())
+        count = len(commands)
+        self.sent.extend(_taken(unsent, count))
         self.sent_bytes += size
-        self.handed = max(self.handed, first + len(commands) - 1)
-        return first, len(commands), b"".join(commands)
+        self.handed = max(self.handed, first + count - 1)
+        return first, count, b"".join(commands)
 
     def rewind(self, start: int = 0) -> None:
         """Send again what is numbered from `start` on and not yet applied: the leader lacks it."""
@@ -83,26 +85,25 @@ class Outbox(Generic[C]):
             self.sent_bytes -= len(call.command)
             self.unsent.appendleft(call)
 
-    def applied(self, sequence: int, outcome: object) -> C | None:
-        """Take the call `sequence` out, as it was applied here; None if it is only parked now.
+    def applied(self, first: int, count: int) -> list[C]:
+        """Take out `count` calls, the one numbered `first` and those after it: they were applied.
 
-        Raises:
-            NodeFailed: this node has not made it; somebody else has put it into the log.
+        Those that this node has not made lack; see `refuse_forged`.
         """
-        self._refuse_forged(sequence)
-        assert sequence == self.first, (sequence, self.first)
-        self.first += 1
-        if self.sent:
-            call = self.sent.popleft()
-            self.sent_bytes -= len(call.command)
-        else:
+        count = min(count, self.handed + 1 - first)
+        assert first == self.first or not count, (first, self.first)
+        self.first += count
+        calls = _taken(self.sent, min(count, len(self.sent)))
+        self.sent_bytes -= sum([len(call.command) for call in calls])
+        if len(calls) < count:
             # Applied although this leader was not given it again: a former leader's log had it.
-            call = self.unsent.popleft()
-        if outcome is PARKED:
-            call.parked = True
-            self.parked[sequence] = call
-            return None
-        return call
+            calls += _taken(self.unsent, count - len(calls))
+        return calls
+
+    def park(self, sequence: int, call: C) -> None:
+        """Keep a call that was applied, and waits in an object for its turn."""
+        call.parked = True
+        self.parked[sequence] = call
 
     def resumed(self, sequence: int) -> C | None:
         """Take out a parked call; None if it is not known here."""
@@ -121,13 +122,18 @@ class Outbox(Generic[C]):
         Raises:
             NodeFailed: this node has not made all of them.
         """
-        self._refuse_forged(applied)
+        self.refuse_forged(applied)
         self.rewind()
-        skipped = [self.unsent.popleft() for _ in range(applied + 1 - self.first)]
+        skipped = _taken(self.unsent, applied + 1 - self.first)
         self.first = max(self.first, applied + 1)
         return skipped
 
-    def _refuse_forged(self, sequence: int) -> None:
+    def refuse_forged(self, sequence: int) -> None:
+        """Refuse to go on if this node has not made the call of that number.
+
+        Raises:
+            NodeFailed: somebody else has put it into the log.
+        """
         if sequence > self.handed:
             raise NodeFailed(
                 f"the log has call {sequence} of this node's session {self.session}, but the node"
@@ -159,3 +165,15 @@ class Outbox(Generic[C]):
         assert self.sent_bytes == sum(len(call.command) for call in self.sent)
         assert not self.sent or self.session
         assert self.handed >= self.first + len(self.sent) - 1
+
+
+def _taken(calls: deque[C], count: int) -> list[C]:
+    """Take the first `count` calls out of a queue that has so many."""
+    if count == len(calls):
+        taken = list(calls)
+        calls.clear()
+        return taken
+    taken = list(islice(calls, count))
+    for _ in taken:
+        calls.popleft()
+    return taken

@@ -337,20 +337,17 @@ def not_in_force(method: str, first: int, version: int) -> str:
 class ReplicatedMethod(Generic[P, R]):
     """A command bound to its object: call it to wait for the result, or `submit` it."""
 
-    __slots__ = ("_descriptor", "_function", "_name", "_target")
+    __slots__ = ("_descriptor", "_target")
 
     def __init__(
-        self,
-        target: Replicated,
-        name: str,
-        function: Callable[..., R],
-        descriptor: "ReplicatedDescriptor[Any, Any, R] | None" = None,
+        self, target: Replicated, descriptor: "ReplicatedDescriptor[Any, Any, R]"
     ) -> None:
-        """`descriptor`: where other bodies of the method are to be had than `function`."""
         self._target = target
-        self._name = name
-        self._function = function
         self._descriptor = descriptor
+
+    @property
+    def _name(self) -> str:
+        return self._descriptor.name
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Apply the command on every member and return its result, or raise what it raised.
@@ -367,8 +364,8 @@ class ReplicatedMethod(Generic[P, R]):
             return cast(R, binding.port.call(binding, self._name, args, kwargs))
         if target._binding is not None:
             context.check_inline(target._binding, self._name)
-        function: Callable[..., Any] = self._function
-        if self._descriptor is not None and type(target)._later_bodies:
+        function: Callable[..., Any] = self._descriptor.function
+        if type(target)._later_bodies:
             function = _in_force(target, self._descriptor, context)
         copied = {name: copy(value) for name, value in kwargs.items()}
         watch = target._watch
@@ -378,11 +375,12 @@ class ReplicatedMethod(Generic[P, R]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Queue the command and return a future at once; it is awaitable and has `result()`."""
-        _refuse_inside_command(self._name)
         target = self._target
-        binding = bound(target)
+        if _current.get() is not None:
+            _refuse_inside_command(self._name)
+        binding = target._binding or bound(target)
         if not target._pickles:
-            return binding.port.submit(binding, self._name, args, kwargs)
+            return binding.port.submit(binding, self._descriptor.name, args, kwargs)
         given = enclosed_call(target, self._name, args, kwargs)
         return _reading(binding.port.submit(binding, self._name, *given), target, self._name)
 
@@ -485,7 +483,7 @@ class ReplicatedDescriptor(Generic[S, P, R]):
     ) -> "Self | ReplicatedMethod[P, R]":
         if instance is None:
             return self
-        return ReplicatedMethod(instance, self.name, self.function, self)
+        return ReplicatedMethod(instance, self)
 
 
 @overload

@@ -77,8 +77,11 @@ _FATAL: Final = (MemoryError, KeyboardInterrupt, SystemExit)
 class Applied(msgspec.Struct):
     """What an entry brought about, as far as this node has to know."""
 
-    results: list[tuple[int, Result]] = msgspec.field(default_factory=list)
-    """Outcomes of this node's own calls by sequence number, in order; or that the call parked."""
+    results: list[tuple[int, list[Result]]] = msgspec.field(default_factory=list)
+    """Of each run of this node's own calls, the number of the first, and how each of them ended; or
+    that it parked."""
+    parked: bool = False
+    """Whether some call did, of this node or of another one."""
     resumed: list[tuple[int, Outcome]] = msgspec.field(default_factory=list)
     """How parked calls of this node ended."""
     opened: list[tuple[str, int, int, int]] = msgspec.field(default_factory=list)
@@ -231,6 +234,7 @@ class Table:
         try:
             for group in groups:
                 self._apply_group(round_, group)
+            round_.applied.parked = bool(context.parked)
             self._torn = None
         except MemoryError as error:
             raise NodeFailed(
@@ -268,8 +272,7 @@ class Table:
             self._stop_if_older(error)
             self._tell_skipped(f"{count} commands of entry {context.index} are skipped: {error}")
             if group.session == round_.own:
-                outcome = Outcome(None, error)
-                round_.applied.results.extend((first + i, outcome) for i in range(count))
+                round_.applied.results.append((first, [Outcome(None, error)] * count))
             return
         self._apply_commands(round_, commands[skip:] if skip else commands, first)
 
@@ -280,7 +283,9 @@ class Table:
         """
         context = round_.context
         own = context.session == round_.own
-        results = round_.applied.results
+        results: list[Result] = []
+        if own:
+            round_.applied.results.append((first, results))
         live = self._directory.live
         resumed = context.resumed
         atoms = _ATOMS
@@ -313,7 +318,7 @@ class Table:
                     elif own:
                         result = Outcome(value) if type(value) in atoms else _settled(value, round_)
             if own:
-                results.append((sequence, result))
+                results.append(result)
             if resumed:
                 round_.resume()
 

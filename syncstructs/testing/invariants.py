@@ -692,13 +692,15 @@ class Invariants(Watcher):
         self._referee(entry.index)
         outbox = life.replica.outbox
         sent, unsent, first = outbox.sent, outbox.unsent, outbox.first
-        for sequence, _ in applied.results:
-            if sequence <= view.sequence:
-                self._fail(life, f"call {sequence} of session {session} is applied a second time")
-            view.sequence = sequence
-            at = sequence - first
-            call = sent[at] if at < len(sent) else unsent[at - len(sent)]
-            self._compare_call(life, session, sequence, entry.index, call.command)
+        for begin, results in applied.results:
+            for sequence in range(begin, begin + len(results)):
+                if sequence <= view.sequence:
+                    again = f"call {sequence} of session {session} is applied a second time"
+                    self._fail(life, again)
+                view.sequence = sequence
+                at = sequence - first
+                call = sent[at] if at < len(sent) else unsent[at - len(sent)]
+                self._compare_call(life, session, sequence, entry.index, call.command)
 
     def _expired(self, session: int) -> None:
         """No node may be sure of a session that has ended anywhere."""

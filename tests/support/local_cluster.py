@@ -102,9 +102,10 @@ class LocalPort:
         self.cluster.append(encode_group(0, 0, 1, encode_command(0, "open_session", opening, {})))
 
     def take_in(self, applied: Applied) -> None:
-        for sequence, result in applied.results:
-            if result is not PARKED:
-                self._finish(sequence, result)
+        for first, results in applied.results:
+            for sequence, result in enumerate(results, first):
+                if result is not PARKED:
+                    self._finish(sequence, result)
         for sequence, outcome in applied.resumed:
             self._finish(sequence, outcome)
         if self.session in applied.expired:

@@ -294,9 +294,12 @@ def test_a_part_that_was_never_set_is_named():
 
 def test_a_command_names_the_argument():
     def call(*args, **kwargs):
-        return encode_command([7, "put", list(args), *([kwargs] if kwargs else [])])
+        return encode_command(7, "put", args, kwargs)
 
     assert call(1, [2]) == encode([7, "put", [1, [2]]])
+    assert call(1, "two", b"3", None) == encode([7, "put", [1, "two", b"3", None]])
+    assert call(2**70, "\ud800") == encode([7, "put", [2**70, "\ud800"]])
+    assert call(1, key=2) == encode([7, "put", [1], {"key": 2}])
     with pytest.raises(Unserializable, match=r"^argument 1\['x'\]\[3\]: a function cannot"):
         call(0, {"x": [0, 1, 2, lambda: 0]})
     with pytest.raises(Unserializable, match=r"^argument 'key': a function cannot"):

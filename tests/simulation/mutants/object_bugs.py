@@ -82,7 +82,7 @@ CALLS = (
     bug(
         "replies_to_wrong_calls",
         "The answer to one call is given to another one that is on its way.",
-        (OUTBOX + "applied", "call = self.sent.popleft()", "call = self.sent.pop()"),
+        (OUTBOX + "applied", "return calls", "return calls[::-1]"),
     ),
     bug(
         "not_applied_though_sent",

@@ -654,8 +654,8 @@ BUGS = (
         "Calls are taken newest first.",
         (
             "node.calls:CallQueue.take",
-            "self.waiting.popleft()",
-            "self.waiting.pop()",
+            "taken.extend(waiting)",
+            "taken.extend(reversed(waiting))",
         ),
     ),
     bug(

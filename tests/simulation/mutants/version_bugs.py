@@ -234,7 +234,7 @@ BUGS = (
         "inline_call_runs_what_stands_last",
         "A method that another one calls runs the body that stands last in the class.",
         (REPLICATED + "ReplicatedMethod.__call__",
-         "if self._descriptor is not None and type(target)._later_bodies:", "if False:"),
+         "if type(target)._later_bodies:", "if False:"),
     ),
     version_bug(
         "super_runs_the_version_of_the_override",

@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncstructs.errors import NodeFailed
-from syncstructs.objects.context import PARKED, Outcome
 from syncstructs.objects.outbox import Outbox
 
 
@@ -46,7 +45,7 @@ def test_a_rewind_to_a_number_leaves_what_stands_before_it():
     outbox.open(1)
     outbox.add([Call(b"a"), Call(b"b"), Call(b"c"), Call(b"d")])
     outbox.take(10)
-    outbox.applied(1, Outcome())
+    outbox.applied(1, 1)
     outbox.rewind(3)
     assert outbox.take(10) == (3, 2, b"cd")
     outbox._check()
@@ -59,8 +58,21 @@ def test_a_call_applied_before_it_was_sent_again_ends():
     outbox.add([call])
     outbox.take(10)
     outbox.rewind()
-    assert outbox.applied(1, Outcome(3)) is call
+    assert outbox.applied(1, 1) == [call]
     assert outbox.take(10) is None
+
+
+def test_a_run_ends_that_was_sent_again_in_part():
+    outbox = Outbox()
+    outbox.open(1)
+    calls = [Call(b"a"), Call(b"b"), Call(b"c"), Call(b"d")]
+    outbox.add(calls)
+    outbox.take(10)
+    outbox.rewind()
+    outbox.take(2)
+    assert outbox.applied(1, 3) == calls[:3]
+    assert outbox.take(10) == (4, 1, b"d")
+    outbox._check()
 
 
 def test_a_parked_call_ends_when_it_is_resumed():
@@ -69,7 +81,8 @@ def test_a_parked_call_ends_when_it_is_resumed():
     call = Call()
     outbox.add([call])
     outbox.take(10)
-    assert outbox.applied(1, PARKED) is None
+    assert outbox.applied(1, 1) == [call]
+    outbox.park(1, call)
     assert call.parked
     assert outbox.resumed(1) is call
     assert outbox.resumed(1) is None
@@ -89,7 +102,7 @@ def test_a_new_session_numbers_anew_what_is_pending():
     outbox.open(1)
     outbox.add([Call(b"a"), Call(b"b")])
     outbox.take(10)
-    outbox.applied(1, Outcome())
+    outbox.applied(1, 1)
     outbox.lose_session()
     assert outbox.take(10) is None
     outbox.open(2)
@@ -114,8 +127,8 @@ def test_numbers_and_order_survive_any_history(steps):
         elif step == "rewind":
             outbox.rewind()
         elif step == "apply" and outbox.handed > ended:
-            assert outbox.applied(ended + 1, Outcome()) is calls[ended]
-            ended += 1
+            assert outbox.applied(ended + 1, 2) == calls[ended : min(ended + 2, outbox.handed)]
+            ended = min(ended + 2, outbox.handed)
         elif step == "skip" and outbox.handed > ended:
             assert outbox.skip_to(outbox.handed) == calls[ended : outbox.handed]
             ended = outbox.handed
@@ -128,8 +141,10 @@ def test_a_call_that_the_node_has_not_made_is_told_and_not_taken():
     outbox.open(5)
     outbox.add([Call(b"a"), Call(b"b")])
     outbox.take(1)
-    for forged in (lambda: outbox.applied(2, Outcome()), lambda: outbox.skip_to(2)):
+    for forged in (outbox.refuse_forged, outbox.skip_to):
         with pytest.raises(NodeFailed, match="call 2 of this node's session 5, but the node has"):
-            forged()
+            forged(2)
     outbox._check()
-    assert outbox.applied(1, Outcome()) is not None
+    assert [call.command for call in outbox.applied(1, 2)] == [b"a"]
+    assert outbox.applied(2, 1) == []
+    outbox._check()

@@ -20,7 +20,7 @@ from syncstructs.errors import (
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import PARKED, CallId, Outcome, current_context
 from syncstructs.objects.replicated import Replicated, attach_arguments, replicated
-from syncstructs.objects.table import Applied
+from syncstructs.objects.table import Applied, Result
 from syncstructs.objects.waiters import Waiters
 from syncstructs.raft.membership import Membership, encode_membership
 from syncstructs.raft.messages import Entry, EntryKind
@@ -102,6 +102,15 @@ def cluster() -> LocalCluster:
     return cluster
 
 
+def told(report: Applied) -> list[tuple[int, Result]]:
+    """Return how each own call of the member ended, by its number."""
+    return [
+        (number, result)
+        for first, results in report.results
+        for number, result in enumerate(results, first)
+    ]
+
+
 def box(cluster: LocalCluster, member: int = 0) -> Box:
     found = cluster.members[member].table.objects["box"]
     assert isinstance(found, Box)
@@ -114,28 +123,28 @@ def put(item: Any) -> bytes:
 
 def test_only_the_callers_table_reports_the_result(cluster: LocalCluster) -> None:
     reports = applied(cluster, payload(cluster.members[0], 2, put(1), put(2)))
-    assert reports[0].results == [(2, Outcome([1])), (3, Outcome([1, 2]))]
-    assert reports[1].results == []
+    assert told(reports[0]) == [(2, Outcome([1])), (3, Outcome([1, 2]))]
+    assert told(reports[1]) == []
     assert box(cluster, 1).items == [1, 2]
 
 
 def test_a_table_without_a_session_reports_nothing(cluster: LocalCluster) -> None:
     cluster.members[0].session, session = 0, cluster.members[0].session
     reports = applied(cluster, payload(cluster.members[0], 2, put(1), session=session))
-    assert [r.results for r in reports] == [[], []]
+    assert [told(r) for r in reports] == [[], []]
 
 
 def test_commands_sent_again_are_applied_once_and_reported_once(cluster: LocalCluster) -> None:
     port = cluster.members[0]
     applied(cluster, payload(port, 2, put(1), put(2)))
     again = applied(cluster, payload(port, 2, put(1), put(2), put(3)))
-    assert again[0].results == [(4, Outcome([1, 2, 3]))]
+    assert told(again[0]) == [(4, Outcome([1, 2, 3]))]
     assert box(cluster, 1).items == [1, 2, 3]
 
 
 def test_commands_after_a_gap_are_dropped(cluster: LocalCluster) -> None:
     reports = applied(cluster, payload(cluster.members[0], 3, put(1)))
-    assert reports[0].results == []
+    assert told(reports[0]) == []
     assert box(cluster).items == []
 
 
@@ -145,15 +154,15 @@ def test_groups_of_several_sessions_in_one_entry_are_applied_in_their_order(
     a, b = cluster.members
     data = payload(a, 2, put("a")) + payload(b, 2, put("b")) + payload(a, 3, put("c"))
     reports = applied(cluster, data)
-    assert [number for number, _ in reports[0].results] == [2, 3]
-    assert reports[1].results == [(2, Outcome(["a", "b"]))]
+    assert [number for number, _ in told(reports[0])] == [2, 3]
+    assert told(reports[1]) == [(2, Outcome(["a", "b"]))]
     assert box(cluster, 1).items == ["a", "b", "c"]
 
 
 def test_a_method_that_raises_ends_its_own_call_and_no_other(cluster: LocalCluster) -> None:
     bad = encode_command("box", "put_then_raise", ("x",), {})
     reports = applied(cluster, payload(cluster.members[0], 2, put(1), bad, put(2)))
-    (_, first), (_, second), (_, third) = reports[0].results
+    (_, first), (_, second), (_, third) = told(reports[0])
     assert isinstance(second, Outcome)
     assert isinstance(second.error, LookupError)
     assert (first, third) == (Outcome([1]), Outcome([1, "x", 2]))
@@ -188,7 +197,7 @@ def test_a_command_that_makes_no_sense_raises_in_its_caller_and_changes_nothing(
     cluster: LocalCluster, command: bytes, error: type[Exception]
 ) -> None:
     reports = applied(cluster, payload(cluster.members[0], 2, command, put(1)))
-    (_, bad), (_, good) = reports[0].results
+    (_, bad), (_, good) = told(reports[0])
     assert isinstance(bad, Outcome)
     assert isinstance(bad.error, error), bad
     assert good == Outcome([1])
@@ -201,15 +210,15 @@ def test_commands_that_cannot_be_decoded_end_with_an_error_and_the_session_goes_
     port = cluster.members[0]
     broken = encode_group(port.session, 2, 2, put(1) + put(1)[:-1])
     reports = applied(cluster, broken + payload(port, 4, put(2)))
-    assert [number for number, _ in reports[0].results] == [2, 3, 4]
-    assert isinstance(reports[0].results[1][1].error, DecodeError)  # type: ignore[union-attr]
+    assert [number for number, _ in told(reports[0])] == [2, 3, 4]
+    assert isinstance(told(reports[0])[1][1].error, DecodeError)  # type: ignore[union-attr]
     assert box(cluster, 1).items == [2]
 
 
 def test_an_entry_that_cannot_be_decoded_is_skipped(cluster: LocalCluster) -> None:
     digest = cluster.members[0].table.digests()
     reports = applied(cluster, payload(cluster.members[0], 2, put(1)) + b"rest")
-    assert reports[0].results == []
+    assert told(reports[0]) == []
     assert cluster.members[0].table.digests() == digest
     assert cluster.members[0].table.applied_index == cluster.index
 
@@ -293,7 +302,7 @@ def test_what_a_parked_call_is_given_is_the_value_of_that_moment(cluster: LocalC
     port = cluster.members[0]
     commands = [encode_command("box", m, a, {}) for m, a in (("wait", ()), ("serve_items", ()))]
     reports = applied(cluster, payload(port, 2, *commands, put("later")))
-    assert reports[0].results[0] == (2, PARKED)
+    assert told(reports[0])[0] == (2, PARKED)
     assert reports[0].resumed == [(2, Outcome([]))]
     assert reports[1].resumed == []
 
@@ -307,7 +316,7 @@ def test_a_method_that_only_says_parked_raises_instead_of_waiting_for_ever(
 
 def test_only_the_call_that_parked_itself_waits(cluster: LocalCluster) -> None:
     commands = [encode_command("box", m, (), {}) for m in ("wait", "say_parked")]
-    (_, first), (_, second) = applied(cluster, payload(cluster.members[0], 2, *commands))[0].results
+    (_, first), (_, second) = told(applied(cluster, payload(cluster.members[0], 2, *commands))[0])
     assert first is PARKED
     assert isinstance(second, Outcome)
     assert "was not parked" in str(second.error)
@@ -335,7 +344,7 @@ def test_a_call_of_an_expired_session_is_not_applied(cluster: LocalCluster) -> N
     session = port.session
     cluster.expire(0)
     reports = applied(cluster, payload(port, 2, put(1), session=session))
-    assert reports[0].results == []
+    assert told(reports[0]) == []
     assert box(cluster).items == []
 
 
