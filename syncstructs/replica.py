@@ -277,7 +277,9 @@ class Replica(Generic[C]):
             if self._early or self._intake.size_bytes:
                 self._propose_entries(now)
             self._change_members(now)
-        effects = core.take_effects()
+        # Whoever waits for a call of this node is served before the followers; and what it calls
+        # next tells them what is committed.
+        effects = core.take_effects(hold_commit=bool(outbox.sent))
         if leads:
             # Of others, each event has been followed up.
             self._follow(now)

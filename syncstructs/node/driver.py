@@ -144,7 +144,12 @@ class Driver(Generic[C]):
             applied = replica.can_apply and self._apply(now)
             # What a memory store persists at once has effects of its own, and what was applied
             # makes room for calls.
-            idle = not (calls or applied or (has_work and replica.has_effects))
+            idle = not (
+                calls
+                or applied
+                or (has_work and replica.has_effects)
+                or replica.core.holds_commit
+            )
             if idle or self._clock.now() > now + _PUMP_SECONDS:
                 break
         if replica.snapshot_due or self._snapshot_asks:

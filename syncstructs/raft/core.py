@@ -611,13 +611,23 @@ class RaftCore:
             )
         )
 
-    def take_effects(self) -> Effects:
-        """Return what is to be done since the last time."""
+    @property
+    def holds_commit(self) -> bool:
+        """Whether followers are to be told of the commit index yet; the next effects do."""
+        return self._leading is not None and self._leading.holds_commit
+
+    def take_effects(self, *, hold_commit: bool = False) -> Effects:
+        """Return what is to be done since the last time.
+
+        `hold_commit`: what is committed now may bring entries as soon as it is applied, which take
+        the commit index along to the followers; see `holds_commit`.
+        """
         effects, self._effects = self._effects, Effects()
         if self._leading is not None:
             self._leading.compose(
-                self.commit_index, self._snapshot, effects.sends, effects.chunk_reads, self._now
-            )
+                self.commit_index, self._snapshot, effects.sends, effects.chunk_reads, self._now,
+                hold_commit=hold_commit and self.commit_index > self._delivered_index,
+            )  # fmt: skip
         elif self._asked.unsent and self.leader is not None:
             effects.sends.append((self.leader, ReadRequest(self._asked.take_message())))
         if self._appends.ready:

@@ -61,6 +61,7 @@ class Leading:
         "departed",
         "followers",
         "heartbeat_at",
+        "holds_commit",
         "is_alone",
         "noop_index",
         "observers",
@@ -98,6 +99,8 @@ class Leading:
         self.rounds = Rounds(now)
         self.reads = HeldReads()
         self.heartbeat_at = now
+        self.holds_commit = False
+        """Whether followers are yet to be told of the commit index."""
         self.uncommitted_bytes = log.bytes_between(commit_index + 1, log.last_index)
         self.successor: str | None = None
         """Whom leadership is being transferred to, until `successor_until`."""
@@ -494,8 +497,15 @@ class Leading:
         sends: list[tuple[str, Message]],
         chunk_reads: list[ChunkRead],
         now: float,
+        *,
+        hold_commit: bool,
     ) -> None:
-        """Add what is to be sent to each peer now: as few messages as the bounds allow."""
+        """Add what is to be sent to each peer now: as few messages as the bounds allow.
+
+        `hold_commit`: no message only tells of the commit index, which the next one with entries
+        may take along; but not twice in a row.
+        """
+        self.holds_commit = hold_commit and not self.holds_commit
         log = self._log
         first_index, last_index = log.base.index + 1, log.last_index
         for peer, progress in self.followers.items():
@@ -592,7 +602,9 @@ class Leading:
         last_index = commit_index if progress.observes else self._log.last_index
         while progress.next_index <= last_index and self._has_room(progress):
             self._append(peer, progress, commit_index, sends)
-        if progress.commit_sent < min(commit_index, progress.next_index - 1):
+        if not self.holds_commit and progress.commit_sent < min(
+            commit_index, progress.next_index - 1
+        ):
             # The followers' reads wait for this: they apply what they know to be committed.
             progress.must_speak = True
 

@@ -103,10 +103,10 @@ class Transfers:
                     f"sleeps until {deadline:.3f}, although a chunk may be sent at {due:.3f}",
                 )
 
-        def watched_take() -> Effects:
+        def watched_take(**options: bool) -> Effects:
             nonlocal level, level_at
             before = _able(core)
-            effects: Effects = take()
+            effects: Effects = take(**options)
             able = _able(core)
             if not effects.chunk_reads:
                 if able:

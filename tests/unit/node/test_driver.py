@@ -5,7 +5,8 @@ import pytest
 from syncstructs import NodeFailed, ReplList, ReplLock
 from syncstructs.node.workers import InlineWorker
 from syncstructs.objects.batches import encode_command
-from syncstructs.raft.messages import SnapshotMeta
+from syncstructs.raft.messages import AppendRequest, SnapshotMeta
+from syncstructs.raft.wire import decode
 from syncstructs.testing.simulator import Simulation
 
 
@@ -52,6 +53,64 @@ def test_an_idle_member_asks_for_nothing_but_its_timers(alone):
     cluster, life = alone
     cluster.run(0)
     assert life.node._engine._driver.pump() > life.now()
+
+
+def test_a_leader_ends_its_own_calls_before_it_tells_the_others_and_by_what_follows():
+    cluster = Simulation(1, {"box": ReplList}, check=False)
+    cluster.start()
+    cluster.run_until(lambda: all(life.node._ready.done() for life in cluster.lives()))
+    [life] = [life for life in cluster.lives() if life.core.leader == life.node.address]
+    links = life.node._engine._driver._links
+    sent, ended = [], []
+    send = links.send
+
+    def watched_send(peer, data):
+        message = decode(data)
+        if type(message) is AppendRequest:
+            sent.append((len(message.entries), len(ended)))
+        return send(peer, data)
+
+    def next_call(future):
+        ended.append(future.result())
+        if len(ended) < 20:
+            life.consumers["box"].append.submit(0).add_done_callback(next_call)
+
+    links.send = watched_send
+    life.consumers["box"].append.submit(0).add_done_callback(next_call)
+    cluster.run_until(lambda: len(ended) == 20)
+    cluster.run(0.0)
+    pushes = [count for entries, count in sent if not entries]
+    assert len(pushes) <= 4, "heartbeats aside, entries tell of the commits"
+    cluster.run(0.02)
+    assert len({life.core.commit_index for life in cluster.lives()}) == 1
+    cluster.end()
+
+
+def test_others_are_told_of_a_commit_that_this_member_cannot_apply_yet():
+    cluster = Simulation(1, {"box": ReplList}, check=False)
+    cluster.start()
+    cluster.run_until(lambda: all(life.node._ready.done() for life in cluster.lives()))
+    [life] = [life for life in cluster.lives() if life.core.leader == life.node.address]
+    gate, driver = life.node._engine.gate, life.node._engine._driver
+    enter, gate.enter = gate.enter, lambda: False
+    pump = driver.pump
+
+    def watched_pump():
+        again_at = pump()
+        assert not life.core.holds_commit or again_at <= life.now()
+        return again_at
+
+    driver.pump = watched_pump
+    call = life.consumers["box"].append.submit(0)
+    cluster.run(0.02)
+    others = [other for other in cluster.lives() if other is not life]
+    assert [other.consumers["box"].copy() for other in others] == [[0], [0]]
+    assert not call.done()
+    gate.enter = enter
+    cluster.run(0.1)
+    assert call.done()
+    assert life.node._engine.failure is None
+    cluster.end()
 
 
 class _Watching:

@@ -94,6 +94,43 @@ def test_has_effects_says_what_take_effects_would(make_bench) -> None:
 # Batching and bounds
 
 
+def test_the_next_entries_take_the_commit_index_along_if_they_come_at_once(make_bench) -> None:
+    bench = make_bench()
+    bench.elect()
+    core = bench.core
+
+    def acknowledge(lacking: int = 0) -> None:
+        index = core.log.last_index - lacking
+        for peer in bench.peers:
+            core.step(peer, AppendReply(core.term, 1, True, index, 0, 1.0), bench.now)
+
+    def told() -> list[tuple[int, int]]:
+        sends = core.take_effects(hold_commit=True).sends
+        assert {to for to, _ in sends} <= {*bench.peers}
+        return [(len(m.entries), m.commit_index) for to, m in sends if to == "b"]
+
+    acknowledge()
+    bench.flush()
+    core.propose(b"x", bench.now)
+    assert told() == [(1, 1)]
+    acknowledge()
+    assert told() == []
+    assert core.holds_commit
+    core.propose(b"y", bench.now)
+    assert told() == [(1, 2)], "with what is sent anyway"
+    assert not core.holds_commit
+    acknowledge()
+    assert told() == []
+    assert told() == [(0, 3)], "by itself, as nothing came"
+    core.propose(b"z", bench.now)
+    core.propose(b"z", bench.now)
+    assert told() == [(2, 3)]
+    acknowledge(lacking=1)
+    assert told() == []
+    acknowledge()
+    assert told() == [(0, 5)], "never held twice in a row"
+
+
 def test_a_burst_of_proposals_goes_out_in_few_messages(make_bench) -> None:
     bench = make_bench()
     bench.lead()
