@@ -75,8 +75,10 @@ class SnapshotPoint:
 class Progress(Generic[C]):
     """What one round of `apply` brought about on this node."""
 
-    ended: list[tuple[C, Outcome]] = field(default_factory=list)
+    ended: list[C] = field(default_factory=list)
     """Calls of this node that have ended, in order."""
+    outcomes: list[Outcome] = field(default_factory=list)
+    """How each of them did."""
     barriers: list[int] = field(default_factory=list)
     """Barriers that are passed."""
     session_lost: bool = False
@@ -91,6 +93,11 @@ class Progress(Generic[C]):
     """Digests are to be taken of the state as it is now, and given to `digested`."""
     failure: NodeFailed | None = None
     """This replica cannot go on without diverging; it must stop."""
+
+    def end(self, call: C, outcome: Outcome) -> None:
+        """Note that a call has ended."""
+        self.ended.append(call)
+        self.outcomes.append(outcome)
 
 
 class Replica(Generic[C]):
@@ -857,12 +864,13 @@ class Replica(Generic[C]):
             if applied.parked:
                 self._take_in_parked(first, calls, results, progress)
             else:
-                progress.ended.extend(zip(calls, cast(list[Outcome], results), strict=False))
+                progress.ended += calls
+                progress.outcomes += cast(list[Outcome], results[: len(calls)])
             self.outbox.refuse_forged(first + len(results) - 1)
         for sequence, resumed in applied.resumed:
             call = self.outbox.resumed(sequence)
             if call is not None:
-                progress.ended.append((call, resumed))
+                progress.end(call, resumed)
         if applied.changed:
             progress.directory_changed = True
         if self.outbox.session in applied.expired:
@@ -882,7 +890,7 @@ class Replica(Generic[C]):
         """Take in a run of calls of which some wait in an object for their turn."""
         for sequence, (call, result) in enumerate(zip(calls, results, strict=False), first):
             if isinstance(result, Outcome):
-                progress.ended.append((call, result))
+                progress.end(call, result)
             else:
                 self.outbox.park(sequence, call)
 
@@ -910,7 +918,7 @@ class Replica(Generic[C]):
         if last is None:
             unknown = OutcomeUnknown("the node's session expired while it was cut off")
             for call in self.outbox.skip_to(self.outbox.handed):
-                progress.ended.append((call, Outcome(None, unknown)))
+                progress.end(call, Outcome(None, unknown))
             self._lose_session(progress)
         else:
             first = self.outbox.first
@@ -919,11 +927,11 @@ class Replica(Generic[C]):
                     call.parked = True
                     self.outbox.parked[sequence] = call
                 else:
-                    progress.ended.append((call, Outcome(None, lost)))
+                    progress.end(call, Outcome(None, lost))
         for sequence in list(self.outbox.parked):
             if not self.table.is_parked(CallId(session, sequence)):
                 call = self.outbox.parked.pop(sequence)
-                progress.ended.append((call, Outcome(None, lost)))
+                progress.end(call, Outcome(None, lost))
 
     def _note_snapshot(self, snapshot: SnapshotMeta) -> None:
         self._snapshot_size = snapshot.size_bytes

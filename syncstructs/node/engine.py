@@ -322,11 +322,14 @@ class Engine:
         self.wake()
 
     def _on_progress(self, progress: Progress[Call]) -> None:
-        if progress.ended:
+        ended = progress.ended
+        if ended:
             # Before anybody is told: who has a result may make the next call at once.
-            size_bytes = sum([len(call.command) for call, _ in progress.ended])
-            self.calls.ended(len(progress.ended), size_bytes)
-            for call, outcome in progress.ended:
+            self.calls.ended(len(ended), sum([len(call.command) for call in ended]))
+            ended.reverse()
+            for outcome in progress.outcomes:
+                # Not kept until all are told: Python would look among them for garbage.
+                call = ended.pop()
                 call.finish(outcome.value, outcome.error)
         for request in progress.barriers:
             future = self._barriers.pop(request, None)

@@ -8,7 +8,7 @@ leaders. Owned by the replica; `Call` is whatever the node uses as a call's hand
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from ..errors import NodeFailed
 
@@ -24,6 +24,10 @@ class HasCommand(Protocol):
 
 
 C = TypeVar("C", bound=HasCommand)
+
+# Calls in one run at the most. A run is decoded as a whole: as lists, of which more than some 700
+# at once have Python look for garbage, over and over.
+_RUN_COUNT: Final = 256
 
 
 class Outbox(Generic[C]):
@@ -56,7 +60,8 @@ class Outbox(Generic[C]):
     def take(self, limit_bytes: int) -> tuple[int, int, bytes] | None:
         """Move a run of calls to `sent` and return (first number, count, commands).
 
-        The run reaches `limit_bytes` at the most, but has at least one call; None if none waits.
+        The run reaches `limit_bytes` at the most, but has at least one call, and no more than some
+        hundreds; None if none waits.
         """
         unsent = self.unsent
         if not unsent or not self.session:
@@ -64,7 +69,7 @@ class Outbox(Generic[C]):
         first = self.first + len(self.sent)
         commands: list[bytes] = []
         size = 0
-        for call in unsent:
+        for call in islice(unsent, _RUN_COUNT):
             command = call.command
             size += len(command)
             if size > limit_bytes and commands:

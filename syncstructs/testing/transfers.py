@@ -58,7 +58,7 @@ class Transfers:
             if len(image) != snapshot.size_bytes or crc32(image) != snapshot.checksum:
                 self._fail(life, f"takes over {len(image)} bytes that are not those of {snapshot}")
             progress = install(snapshot, [image])
-            for _, outcome in progress.ended:
+            for outcome in progress.outcomes:
                 if outcome.error is None:
                     self._fail(life, f"gives a call a result out of {snapshot}: {outcome.value!r}")
             self._installed(life)

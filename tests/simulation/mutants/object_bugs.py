@@ -75,8 +75,8 @@ CALLS = (
         "A call whose result a snapshot has skipped returns None instead of saying so.",
         (
             REPLICA + "_settle_skipped",
-            "else:\n                    progress.ended.append((call, Outcome(None, lost)))",
-            "else:\n                    progress.ended.append((call, Outcome(None, None)))",
+            "else:\n                    progress.end(call, Outcome(None, lost))",
+            "else:\n                    progress.end(call, Outcome(None, None))",
         ),
     ),
     bug(

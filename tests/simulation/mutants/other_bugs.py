@@ -645,7 +645,7 @@ BUGS = (
         "Calls that ended count as pending.",
         (
             "node.engine:Engine._on_progress",
-            "self.calls.ended(len(progress.ended), size_bytes)",
+            "self.calls.ended(len(ended), sum([len(call.command) for call in ended]))",
             "pass",
         ),
     ),
