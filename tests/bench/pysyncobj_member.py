@@ -2,8 +2,8 @@
 
 PySyncObj is called in the way that suits it best: each success callback starts the next call, in
 its own thread, so that no thread is woken per call. Its settings are the defaults but for what the
-configuration says: `appendEntriesUseBatch` is the only choice made, and with `data_dir` a journal
-and a dump, as its README has them.
+configuration says: `appendEntriesUseBatch` is the only choice made (periods of a millisecond in
+place of its defaults fall between the two), and with `data_dir` a journal and a dump.
 """
 
 import time
