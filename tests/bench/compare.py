@@ -66,20 +66,27 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def attempt(group: Group, system: str, rows: Collection[str], options: Options) -> Found:
+def attempt(
+    group: Group, system: str, rows: Collection[str], options: Options, failures: list[str]
+) -> Found:
     """Measure one round of one system; nothing is found if it does not work after all."""
     for number in range(1, ATTEMPTS + 1):
         try:
             return group.measure(system, rows, options)
-        except (MemberError, MemberGone, TimeoutError) as error:
-            say(f"    {system}, attempt {number}: {error}")
+        except (MemberError, MemberGone, OSError) as error:
+            failures.append(f"{system}, {', '.join(rows)}, attempt {number}: {error}")
+            say(f"    {failures[-1]}")
     return {}
 
 
 def run_group(
-    group: Group, rows: Collection[str], here: Sequence[str], options: Options
+    group: Group,
+    rows: Collection[str],
+    here: Sequence[str],
+    options: Options,
+    failures: list[str],
 ) -> list[dict[str, Any]]:
-    """Measure all rounds of a group; return its rows, summarized."""
+    """Measure all rounds of a group; return its rows, summarized, and add what went wrong."""
     names = [name for name in group.systems if name in here]
     found: dict[str, list[Found]] = {name: [] for name in names}
     runs = {name: group.runs(name, options) for name in names}
@@ -88,13 +95,13 @@ def run_group(
         for name in names[turn:] + names[:turn]:
             if number >= runs[name]:
                 continue
-            figures = attempt(group, name, rows, options)
+            figures = attempt(group, name, rows, options, failures)
             figures = {row: each for row, each in figures.items() if row in rows}
             found[name].append(figures)
             for row, each in figures.items():
                 say(
                     f"  round {number + 1}  {name:<20} {row:<18}"
-                    f" {report.number(each['value']):>8} {ROWS[row].unit}{troubles(each)}"
+                    f" {report.number(each['value']):>8} {ROWS[row].unit}"
                 )
     summaries = []
     for row in group.rows:
@@ -108,12 +115,6 @@ def run_group(
     return summaries
 
 
-def troubles(figures: dict[str, Any]) -> str:
-    """Return what went wrong with calls, if something did."""
-    told = [f"{key} {figures[key]}" for key in ("failed", "lost") if figures.get(key)]
-    return f"   {', '.join(told)}" if told else ""
-
-
 def present(names: Collection[str]) -> tuple[list[str], dict[str, str]]:
     """Return those systems that can be measured here, and why the others cannot."""
     reasons = {name: systems.missing(name) for name in names}
@@ -124,7 +125,7 @@ def present(names: Collection[str]) -> tuple[list[str], dict[str, str]]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure what is asked for; return the report."""
     settings = Options(
-        rounds=options.rounds or (2 if options.quick else 5),
+        rounds=options.rounds or (1 if options.quick else 5),
         seconds=options.seconds or (0.7 if options.quick else 2.0),
         quick=options.quick,
         data_dir=options.data_dir,
@@ -143,9 +144,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     here, left_out = present(named)
     for name, reason in left_out.items():
         say(f"{name} is left out: {reason}")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failures: list[str] = []
     for group in groups:
-        rows += run_group(group, [r.name for r in group.rows if r.name in wanted], here, settings)
+        names = [row.name for row in group.rows if row.name in wanted]
+        rows += run_group(group, names, here, settings, failures)
     return {
         "machine": {
             "python": platform.python_version(),
@@ -158,6 +161,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "seconds": settings.seconds,
         "quick": settings.quick,
         "left_out": left_out,
+        "failures": failures,
         "rows": rows,
     }
 
@@ -187,13 +191,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
     add("--systems", nargs="+", metavar="NAME", help="compare with these only")
     add("--before", metavar="DIR", help="measure the library in another checkout, too")
-    add("--rounds", type=int, help="default: 5, or 2 if quick")
+    add("--rounds", type=int, help="default: 5, or 1 if quick")
     add("--seconds", type=float, help="of each run (default: 2, or 0.7 if quick)")
-    add("--quick", action="store_true", help="all rows in some minutes, and less to rely on")
+    add("--quick", action="store_true",
+        help="all rows in some minutes: one round, of smaller states")  # fmt: skip
     add("--data-dir", type=Path, metavar="DIR", help="where logs on disk are kept, meanwhile")
     add("--json", type=Path, metavar="FILE", help="write all figures to a file")
     add("--keep", action="store_true",
-        help="keep the rows of the JSON file that are not measured now, and draw and show all")
+        help="keep the rows of the file that are not measured now; draw and show all")  # fmt: skip
     add("--chart", type=Path, metavar="FILE", help="draw some of them as an SVG")
     add("--strict", action="store_true", help="exit status 1 if what must hold does not")
     return parser.parse_args(arguments)
@@ -212,6 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.chart is not None:
         options.chart.write_text(chart.draw(found))
     print(report.table(found["rows"]))
+    for trouble in (*report.troubles(found["rows"]), *found["failures"]):
+        print(trouble)
     say(f"the load generator takes {found['machine']['generator_ns']:.0f} ns of each call")
     missed = any(
         verdict["kind"] == "must" and verdict["met"] is False

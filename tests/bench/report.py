@@ -82,6 +82,18 @@ def judge(goal: Goal, found: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": goal.kind, "against": goal.against, "limit": goal.limit, "met": met}
 
 
+def troubles(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each round in which calls failed or did not end."""
+    return [
+        f"{row['name']}, round {number}: {figures[what]} calls of {system} {said}"
+        for row in rows
+        for system, rounds in row["rounds"].items()
+        for number, figures in enumerate(rounds, 1)
+        for what, said in (("failed", "failed"), ("lost", "did not end in time"))
+        if figures and figures.get(what)
+    ]
+
+
 def number(value: float | None) -> str:
     """Return about three digits of it.
 

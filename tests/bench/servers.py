@@ -212,9 +212,11 @@ def redis_server() -> Iterator[Any]:
             except redis.ConnectionError:
                 return None
 
-        wait_until(answers, "Redis")
         try:
+            wait_until(answers, "Redis")
             yield client
+        except redis.RedisError as error:
+            raise OSError(f"Redis: {error!r}") from error
         finally:
             client.close()
 
@@ -291,12 +293,16 @@ def zookeeper_role(client: str) -> str | None:
 def zookeeper_pairs(client: str, *, seconds: float, warmup: float) -> Line:
     """Acquire and release kazoo's lock."""
     from kazoo.client import KazooClient
+    from kazoo.exceptions import KazooException
+    from kazoo.handlers.threading import KazooTimeoutError
 
     kazoo = KazooClient(client)
-    kazoo.start(READY_TIMEOUT)
     try:
+        kazoo.start(READY_TIMEOUT)
         lock = kazoo.Lock("/door", "bench")
         return pairs(lock.acquire, lock.release, seconds=seconds, warmup=warmup)
+    except (KazooException, KazooTimeoutError) as error:
+        raise OSError(f"ZooKeeper: {error!r}") from error
     finally:
         kazoo.stop()
         kazoo.close()

@@ -35,7 +35,7 @@ def test_each_round_measures_all_in_turn(monkeypatch):
         return {"row": {"value": float(len(order))}, "not asked for": {"value": 1.0}}
 
     group = Group((ROW,), (OURS, BEFORE, FLOOR, PYSYNCOBJ), measure)
-    [found] = compare.run_group(group, ["row"], [OURS, FLOOR, PYSYNCOBJ], OPTIONS)
+    [found] = compare.run_group(group, ["row"], [OURS, FLOOR, PYSYNCOBJ], OPTIONS, [])
     assert order == [OURS, FLOOR, PYSYNCOBJ, FLOOR, PYSYNCOBJ, OURS, PYSYNCOBJ, OURS, FLOOR]
     assert found["systems"][OURS]["values"] == [1.0, 6.0, 8.0]
     assert found["systems"][FLOOR]["median"] == 4.0
@@ -49,11 +49,13 @@ def test_what_never_works_is_told_and_left_out(monkeypatch, capsys):
             raise MemberGone("it went away")
         return {"row": {"value": 1.0}}
 
-    [found] = compare.run_group(Group((ROW,), (OURS, FLOOR), measure), ["row"], [OURS, FLOOR],
-                                OPTIONS)  # fmt: skip
+    failures: list[str] = []
+    group = Group((ROW,), (OURS, FLOOR), measure)
+    [found] = compare.run_group(group, ["row"], [OURS, FLOOR], OPTIONS, failures)
+    assert len(failures) == compare.ATTEMPTS * OPTIONS.rounds
     assert list(found["systems"]) == [OURS]
     assert found["verdicts"][0]["met"] is None
-    assert "floor, attempt 3: it went away" in capsys.readouterr().err
+    assert "floor, row, attempt 3: it went away" in capsys.readouterr().err
 
 
 def test_peers_that_are_not_installed_are_left_out_with_a_line(monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """Medians, ratios and verdicts of the comparison."""
 
 import pytest
-from report import number, summarize, table
+from report import number, summarize, table, troubles
 from rows import FLOOR, OURS, PYSYNCOBJ, PYSYNCOBJ_BEST, UNBATCHED, Row, versus
 
 WRITES = Row(
@@ -80,3 +80,11 @@ def test_the_table_tells_of_each_comparison_and_each_verdict():
 )
 def test_numbers_have_three_digits(value, shown):
     assert number(value) == shown
+
+
+def test_calls_that_failed_or_did_not_end_are_told_of():
+    rounds = {OURS: [{"value": 1.0, "failed": 0, "lost": 2}, None], FLOOR: [{"failed": 3}]}
+    assert troubles([{"name": "row", "rounds": rounds}]) == [
+        "row, round 1: 2 calls of syncstructs did not end in time",
+        "row, round 1: 3 calls of floor failed",
+    ]
