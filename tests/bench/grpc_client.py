@@ -17,6 +17,7 @@ _WINDOW_BEGIN = 65_535
 _RENEW_BYTES = 2**24
 _READ_BYTES = 256 * 1024
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+_HEAD_BYTES = 9
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 
 
@@ -94,14 +95,14 @@ class Connection:
             self._received_bytes = 0
         read, at = self._read, 0
         read += received
-        while len(read) - at >= 9:
+        while len(read) - at >= _HEAD_BYTES:
             size = read[at] << 16 | read[at + 1] << 8 | read[at + 2]
-            if len(read) - at - 9 < size:
+            if len(read) - at - _HEAD_BYTES < size:
                 break
             kind, flags = read[at + 3], read[at + 4]
             stream = int.from_bytes(read[at + 5 : at + 9], "big")
-            self._take(kind, flags, stream, read, at + 9, size)
-            at += 9 + size
+            self._take(kind, flags, stream, read, at + _HEAD_BYTES, size)
+            at += _HEAD_BYTES + size
         del read[:at]
 
     def _take(
@@ -134,8 +135,10 @@ class Connection:
             ended(None if went_well else "etcd refused the call")
 
     def _give(self, frame_of_data: bytes) -> None:
-        if self._held or self._window < len(frame_of_data):
+        # The head of a frame does not count.
+        size = len(frame_of_data) - _HEAD_BYTES
+        if self._held or self._window < size:
             self._held.append(frame_of_data)
         else:
-            self._window -= len(frame_of_data)
+            self._window -= size
             self._out.append(frame_of_data)

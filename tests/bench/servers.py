@@ -144,9 +144,8 @@ def etcd_calls(ports: list[int], *, window: int, seconds: float, warmup: float) 
     connections = [Connection(port) for port in itertools.islice(itertools.cycle(ports), count)]
     in_turn = itertools.cycle(connections)
     chains = Chains(
-        # A chain stays with its connection.
-        lambda key, value, at: at[0].put(key, value, at[1]),
-        window=window, value_bytes=10, adapt=lambda ended: (next(in_turn), ended),
+        lambda key, value, ended: next(in_turn).put(key, value, ended),
+        window=window, value_bytes=10,
     )  # fmt: skip
     ending = threading.Event()
 

@@ -187,6 +187,18 @@ def test_no_more_is_sent_than_the_server_grants(wire):
     assert len(connection._held) == held - 1
 
 
+def test_what_is_granted_again_is_what_was_counted(wire):
+    connection, server = wire
+    begun = connection._window
+    connection.put("k", b"v" * 100, lambda error: None)
+    connection.flush()
+    payload = frames_in(server.recv(65_536)[len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") :])[-1][3]
+    assert connection._window == begun - len(payload)
+    server.sendall(frame(8, 0, 0, len(payload).to_bytes(4, "big")))
+    connection.pump()
+    assert connection._window == begun
+
+
 def test_lengths_of_fields_are_as_protobuf_has_them():
     assert field(1, b"x" * 127)[:2] == b"\x0a\x7f"
     assert field(2, b"x" * 128)[:3] == b"\x12\x80\x01"
