@@ -87,7 +87,7 @@ SECTIONS = (
         "leader-16384": "16,384 at the leader",
         "follower-1024": "1,024 at a follower",
         "durable-1024": "1,024, synced to disk",
-        "redis-writes": "1,024, and pipelines of 1,000",
+        "redis-writes": "1,024; pipelines of 1,000",
     }),
     Section("One write that is waited for, median time; shorter is better", " ms", {
         "blocking-leader": "at the leader",
@@ -179,8 +179,10 @@ def draw(report: Mapping[str, Any]) -> str:
         draw_section(drawing, section, [
             (label, rows[name]) for name, label in section.rows.items() if name in rows
         ])  # fmt: skip
-    drawing.text(MARGIN, drawing.y, footnote(report), "small")
-    height = drawing.y + MARGIN - 6
+    for line in footnotes(report):
+        drawing.text(MARGIN, drawing.y, line, "small")
+        drawing.y += 16
+    height = drawing.y + 2
     return "\n".join((
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"'
         f' viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title">',
@@ -253,14 +255,16 @@ def at(power: float, first: int, last: float) -> float:
     return LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, share))
 
 
-def footnote(report: Mapping[str, Any]) -> str:
-    """Say what the figures are of."""
+def footnotes(report: Mapping[str, Any]) -> tuple[str, str]:
+    """Say what the figures are of, and what they are not."""
     machine = report["machine"]
     quick = ", quick run" if report.get("quick") else ""
     return (
         f"Medians of {report['rounds']} interleaved rounds{quick}, log scales; lines: least to"
         f" greatest. 3 processes on loopback, 10-byte values; CPython {machine['python']},"
-        f" {machine['cores']} cores."
+        f" {machine['cores']} cores.",
+        "The bare loop takes calls at its leader only. etcd, ZooKeeper and Redis are servers that"
+        " do much besides.",
     )
 
 
