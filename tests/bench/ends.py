@@ -28,6 +28,8 @@ VALUES = (
 SIZES = {"values-64k": (65_536, 16), "values-1m": (1_048_576, 4)}
 VALUE_COUNT = 16
 """Keys that large values are written under: memory that is new all the time would tell most."""
+IDLE_SECONDS = 4.0
+"""In less time, what comes once a second would be seen or not."""
 SETTLING = 1.0
 """Seconds after the start that do not count as doing nothing."""
 
@@ -43,7 +45,7 @@ def measure_reads(system: str, rows: Collection[str], options: Options) -> Found
 
 def measure_idle(system: str, rows: Collection[str], options: Options) -> Found:
     """Let a cluster be."""
-    seconds = 2 * options.seconds
+    seconds = max(IDLE_SECONDS, 2 * options.seconds)
     with system_of(system).cluster() as cluster:
         cluster.start()
         time.sleep(SETTLING)

@@ -55,7 +55,7 @@ def measure_gaps(system: str, rows: Collection[str], options: Options) -> Found:
         wanted.discard("gap-close")
     found: Found = {row: one_end(system, ENDS[row]) for row in ENDS if row in wanted}
     if "gap-kill" in found:
-        found["gap-kill-worst"] = found["gap-kill"]
+        found["gap-kill-worst"] = {"value": found["gap-kill"]["value"]}
     return found
 
 
