@@ -200,12 +200,19 @@ class Future(Generic[R]):
         return f"<Future {state}>"
 
 
-def block_thread(future: Future[Any], timeout: float | None) -> None:
-    """Wait on a lock of this thread alone until `future` is done; for threads that may block."""
+def block_thread(
+    future: Future[Any], timeout: float | None, waking: Callable[[], object] | None = None
+) -> None:
+    """Wait on a lock of this thread alone until `future` is done; for threads that may block.
+
+    `waking` is called by who ends it, before this thread is woken. It must not raise.
+    """
     lock = threading.Lock()
     lock.acquire()
 
     def wake(_: object) -> None:
+        if waking is not None:
+            waking()
         lock.release()
 
     future.add_done_callback(wake)

@@ -82,6 +82,8 @@ class Driver(Generic[C]):
         self._snapshot_asks: list[Callable[[int | BaseException], Any]] = []
         self._installing: tuple[SnapshotMeta, Iterable[bytes]] | None = None
         self._sure = False
+        self.yields = False
+        """Whether the last `pump` left the rest to the next one: those it has told may call."""
         self._tick_at = -math.inf
 
     # Events; each is followed by `pump`, at once or after a burst of them
@@ -128,7 +130,7 @@ class Driver(Generic[C]):
         # An event may have brought the deadline forward since; then the next pump sees it.
         if now >= self._tick_at:
             replica.tick(now)
-        idle = False
+        idle = self.yields = False
         for _ in range(_ROUND_COUNT):
             calls: Sequence[C] = ()
             if self._calls.waiting and replica.accepts_calls:
@@ -142,6 +144,9 @@ class Driver(Generic[C]):
             if self._installing is not None:
                 self._restore(*self._installing)
             applied = replica.can_apply and self._apply(now)
+            if applied and self._may_hear_of_more():
+                self.yields = True
+                break
             # What a memory store persists at once has effects of its own, and what was applied
             # makes room for calls.
             idle = not (
@@ -166,6 +171,14 @@ class Driver(Generic[C]):
         if not idle:
             return now
         return sure_until if sure and sure_until < deadline else deadline
+
+    def _may_hear_of_more(self) -> bool:
+        """Whether the last call made here has ended: who is told may make the next one.
+
+        In another thread or task, which is given a turn for that.
+        """
+        replica = self.replica
+        return replica.core.holds_commit and not replica.outbox and not self._calls.waiting
 
     def _apply(self, now: float) -> bool:
         if not self._gate.enter():

@@ -255,7 +255,7 @@ class Engine:
             self.runner.post(self._pump)
 
     def _pump(self) -> None:
-        self._woken = False
+        self._woken = self.runner.told = False
         if self._over:
             return
         try:
@@ -281,6 +281,11 @@ class Engine:
         if self._handing_over:
             self._stop_if_followed()
         now = self._world.now()
+        if self._driver.yields and self.runner.told and self._timer is not None:
+            # Whoever was told wakes the driver, with another call or without one (see `block`); if
+            # it gave up in this very moment, the next heartbeat tells the others.
+            return
+        self.runner.told = False
         if deadline <= now:
             self.wake()
         elif self._timer is None or deadline < self._timer_at:
@@ -553,7 +558,12 @@ class Engine:
         """
         if self.gate.held_here():
             raise BlockingCall("a blocking call inside `with node.reading():` would never end")
-        self.runner.block(future, timeout)
+        try:
+            self.runner.block(future, timeout)
+        finally:
+            if self.runner.told:
+                # The driver may wait for the calls of those it has told.
+                self.wake()
 
     def post(self, function: Callable[[], object]) -> bool:
         """Run `function` in the driver's thread, soon; False if the node is closed for good."""

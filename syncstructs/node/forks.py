@@ -123,6 +123,8 @@ class CutOffGate(ReadGate):
 class CutOffRunner(Loop):
     """Runs nothing: stands for the runner that works in the parent."""
 
+    told = False
+
     def __init__(self, former: Loop, refusal: NodeClosed) -> None:
         self._refusal = refusal
         if isinstance(former, Runner) and former.owns_loop:

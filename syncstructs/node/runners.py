@@ -28,6 +28,10 @@ class HasCancel(Protocol):
 class Loop(Protocol):
     """What runs an engine's callbacks, one at a time: see `Runner`, which does it for real."""
 
+    told: bool
+    """Whether a thread that waited in `block` was told that its wait is over, since this was set
+    to False, and so will return from there very soon."""
+
     def start(self, main: Coroutine[Any, Any, None]) -> None:
         """Begin to run; where it can wait for `main`, raise what that raises."""
 
@@ -74,6 +78,7 @@ class Runner(ABC):
     """Whether the loop was made for the node."""
 
     def __init__(self) -> None:
+        self.told = False
         self._thread = 0
         self._closed = False
         # Callbacks must not run in the context of whoever happened to wake the driver: a batch
@@ -141,7 +146,10 @@ class Runner(ABC):
                 "a blocking call in the thread that drives the node would wait for itself;"
                 " use method.submit(...), and await it or give it a callback"
             )
-        block_thread(future, timeout)
+        block_thread(future, timeout, self._tell)
+
+    def _tell(self) -> None:
+        self.told = True
 
     def stopped(self) -> None:
         """Note that the node is closed and nothing will run any more."""

@@ -132,6 +132,9 @@ class VirtualLoop:
     `asyncio.sleep`, tasks and time-outs; for sockets, threads and executors there is nothing.
     """
 
+    told = False
+    """No thread waits here."""
+
     def __init__(
         self,
         schedule: Schedule,

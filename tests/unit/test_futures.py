@@ -101,6 +101,44 @@ def test_no_callback_is_lost_when_adding_races_with_resolving():
         assert len(ran) == 3
 
 
+def note_result(future, results):
+    results.append(future.result(10))
+
+
+def test_all_threads_that_wait_are_woken_whenever_they_begin():
+    for _ in range(300):
+        future = Future(Threads())
+        results = []
+        sleepers = [
+            threading.Thread(target=note_result, args=(future, results)) for _ in range(3)
+        ]
+        resolver = threading.Thread(target=future.finish, args=(1, None))
+        for thread in [*sleepers[:2], resolver, sleepers[2]]:
+            thread.start()
+        for thread in [resolver, *sleepers]:
+            thread.join()
+        assert results == [1, 1, 1]
+
+
+def test_who_ends_a_wait_says_so_before_the_thread_is_woken(future):
+    said = []
+    ready = threading.Event()
+
+    def wait():
+        ready.set()
+        block_thread(future, 10, lambda: said.append(future.done()))
+        said.append("woken")
+
+    sleeper = threading.Thread(target=wait)
+    sleeper.start()
+    ready.wait()
+    while not future._callbacks:
+        ready.wait(0.001)
+    future.finish(1, None)
+    sleeper.join()
+    assert said == [True, "woken"]
+
+
 def test_await_from_another_loop_and_from_the_resolving_one(future):
     async def main():
         threading.Timer(0.01, future.finish, (5, None)).start()

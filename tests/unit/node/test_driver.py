@@ -2,9 +2,11 @@
 
 import pytest
 
-from syncstructs import NodeFailed, ReplList, ReplLock
+from syncstructs import BlockingCall, NodeFailed, ReplList, ReplLock
+from syncstructs.futures import Future
 from syncstructs.node.workers import InlineWorker
 from syncstructs.objects.batches import encode_command
+from syncstructs.raft.core import Role
 from syncstructs.raft.messages import AppendRequest, SnapshotMeta
 from syncstructs.raft.wire import decode
 from syncstructs.testing.simulator import Simulation
@@ -247,3 +249,82 @@ def test_all_objects_hear_of_the_end_if_a_snapshot_was_taken_over_by_half():
         subscription.close()
         changes.close()
     cluster.end()
+
+
+def _counting(life):
+    """Return a list that gets each message that a member sends."""
+    links, sent = life.node._engine._driver._links, []
+    send = links.send
+
+    def noting(peer, data):
+        sent.append((peer, decode(data)))
+        return send(peer, data)
+
+    links.send = noting
+    return sent
+
+
+@pytest.fixture
+def three():
+    cluster = Simulation(1, {"box": ReplList}, size=3)
+    cluster.start()
+    cluster.run_until(lambda: all(life.node._ready.done() for life in cluster.lives()))
+    cluster.run(1.0)
+    [leader] = [life for life in cluster.lives() if life.core.role is Role.LEADER]
+    yield cluster, leader
+    cluster.end()
+
+
+def test_who_is_told_that_a_call_ended_may_make_the_next_one_which_tells_of_the_commit(three):
+    cluster, leader = three
+    sent = _counting(leader)
+    left = iter(range(19))
+    box = leader.consumers["box"]
+
+    def go_on(_):
+        if next(left, None) is not None:
+            box.append.submit(1).add_done_callback(go_on)
+
+    go_on(None)
+    cluster.run_until(lambda: len(box) == 19)
+    news = [message for _, message in sent if isinstance(message, AppendRequest)]
+    # Per call one message to each of two, and now and then a heartbeat.
+    assert 19 * 2 <= len(news) < 19 * 3
+
+
+def test_if_nobody_makes_another_call_the_others_are_told_of_the_commit_without_any_timer(three):
+    cluster, leader = three
+    [call] = put(leader, 1, 1)
+    cluster.run_until(call.done)
+    ended_at = leader.now()
+    cluster.run_until(lambda: all(len(life.consumers["box"]) == 1 for life in cluster.lives()))
+    assert leader.now() - ended_at < leader.node._engine.config.heartbeat_interval / 2
+
+
+def test_a_driver_that_has_told_a_thread_sleeps_until_that_has_come_back(three):
+    """Nothing is sent meanwhile; and whoever comes back has the driver tell the others."""
+    cluster, leader = three
+    # Its answer would wake the driver, too.
+    cluster.crash(next(name for name in cluster.up if name != cluster.leader()))
+    cluster.run(0.1)
+    engine = leader.node._engine
+    moment = engine.config.heartbeat_interval / 20
+    [call] = put(leader, 1, 1)
+
+    def as_if_it_waited(_):
+        engine.runner.told = True
+
+    call.add_done_callback(as_if_it_waited)
+    cluster.run_until(call.done)
+    sent = _counting(leader)
+    cluster.run(moment)
+    assert not sent
+    leader.execute(_come_back, engine)
+    cluster.run(moment)
+    assert [message.commit_index for _, message in sent] == [leader.core.commit_index]
+
+
+def _come_back(engine):
+    with pytest.raises(BlockingCall):
+        # Whatever becomes of the wait.
+        engine.block(Future(engine.blocker), 0.0)
