@@ -30,7 +30,7 @@ from ..futures import Future
 from ..objects.batches import encode_command
 from ..objects.changes import News, tell
 from ..objects.directory import LacksMethod
-from ..objects.port import Binding, Steps
+from ..objects.port import Binding, Steps, Turns
 from ..objects.replicated import Replicated, known_bodies
 from ..objects.versions import WITH_PICKLES
 from ..raft.messages import Message, SnapshotMeta
@@ -128,6 +128,7 @@ class Engine:
         refusal = forked_refusal(self.address)
         self.failure, self.closing, self._over = refusal, True, True
         self.runner = CutOffRunner(self.runner, refusal)
+        self.gate.shut()
         self.gate = CutOffGate(refusal)
         self.reading = self.gate.lock
         # New ones: a lock may be held for ever by a thread that is not here.
@@ -449,6 +450,7 @@ class Engine:
         refusal = error if isinstance(error, NodeClosed | NodeFailed) else NodeFailed(str(error))
         if not self.replica.table.is_readable:
             self.reading = RefusingLock(refusal)
+            self.gate.shut()
         try:
             self._end_calls(refusal)
             if not told:
@@ -611,6 +613,11 @@ class Engine:
     def changes(self, target: Replicated, limit: int) -> Changes:
         """Return an iterator of the changes of an object that is attached here."""
         return Changes(target, limit, self.blocker)
+
+    @property
+    def turns(self) -> Turns:
+        """What tells those who read without `reading` whether something was applied meanwhile."""
+        return self.gate.turns
 
     @property
     def session(self) -> int:

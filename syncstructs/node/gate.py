@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
 from ..errors import SyncError
+from ..objects.port import Turns
 
 E = TypeVar("E", bound=SyncError)
 
 
 class ReadGate:
-    """A re-entrant lock for short reads, and `hold` for long ones.
+    """A re-entrant lock for short reads, and `hold` for long ones; `turns` for the shortest.
 
     A short read may make the driver wait for the moment it lasts. A long hold must not, or the
     node would fall silent: the driver goes on without applying, and is woken when it ends.
@@ -19,15 +20,18 @@ class ReadGate:
 
     def __init__(self, wake: Callable[[], object]) -> None:
         self.lock = threading.RLock()
+        self.turns = Turns()
         self._wake = wake
         self._holders: dict[int, int] = {}
         self._missed = False
+        self._is_shut = False
         self._refusal: SyncError | None = None
 
     def enter(self) -> bool:
         """Begin to apply; False if somebody holds the state."""
         self.lock.acquire()
         if not self._holders:
+            self.turns.begin()
             return True
         self._missed = True
         self.lock.release()
@@ -35,7 +39,14 @@ class ReadGate:
 
     def leave(self) -> None:
         """End applying."""
+        if not self._is_shut:
+            self.turns.end()
         self.lock.release()
+
+    def shut(self) -> None:
+        """Let nobody read without the lock from now on."""
+        self._is_shut = True
+        self.turns.begin()
 
     def refuse(self, refusal: SyncError) -> None:
         """Let nobody hold the state from now on: its objects do not fit together any more."""

@@ -20,6 +20,7 @@ from .pieces import state_of
 from .port import Binding, Port
 from .replicated import (
     Replicated,
+    bind,
     drop_state,
     find_body,
     find_class,
@@ -218,7 +219,7 @@ class Directory:
         if record is not None and record.adopted:
             raise ObjectExists(f"another object is attached as {name!r} here already")
         self._offers[name] = (target, copy(target.options()))
-        target._binding = Binding(self._owner, name)
+        bind(target, Binding(self._owner, name))
         target._dropped = None
 
     def rewatch(self, name: str) -> None:
@@ -451,7 +452,7 @@ class Directory:
         name = record.name
         if name in self._awaited and self._awaited[name][0] is target:
             self._offers[name] = self._awaited.pop(name)
-            target._binding = Binding(self._owner, name)
+            bind(target, Binding(self._owner, name))
         return name in self._offers and self._offers[name][0] is target
 
     # Giving an instance its state
@@ -505,7 +506,7 @@ class Directory:
         bound = Binding(self._owner, record.name)
         bound.target = record.id
         bound.bodies = record.bodies
-        target._binding = bound
+        bind(target, bound)
         try:
             if record.live is not None:
                 target.restore_state(state_of(state_pieces(record.name, record.live)))

@@ -43,6 +43,30 @@ def is_cleaning() -> bool:
     return _cleaning.get()
 
 
+class Turns:
+    """Tells readers that took no lock whether anything was applied while they looked.
+
+    A reader notes `ended`, looks, and relies on what it saw if `begun` is that very object. Else
+    something was being applied, or has been meanwhile, and it looks again under the lock.
+    """
+
+    __slots__ = ("begun", "ended")
+
+    def __init__(self) -> None:
+        self.begun = 1
+        """How often somebody has begun to apply."""
+        self.ended = 1
+        """As `begun` was when somebody last ended."""
+
+    def begin(self) -> None:
+        """Begin to apply; until `end`, nobody relies on what is seen without the lock."""
+        self.begun += 1
+
+    def end(self) -> None:
+        """End applying."""
+        self.ended = self.begun
+
+
 class Changes(Protocol):
     """The changes of an object, as an iterator of both kinds; a context manager."""
 
@@ -75,6 +99,10 @@ class Port(Protocol):
     @property
     def reading(self) -> AbstractContextManager[object]:
         """A re-entrant lock: while it is held, nothing is applied on this replica."""
+
+    @property
+    def turns(self) -> Turns:
+        """What tells those who read without that lock whether something was applied meanwhile."""
 
     @property
     def session(self) -> int:

@@ -37,7 +37,7 @@ from ..errors import (
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current
 from .pickling import Places, enclosed_call, revealed_result
-from .port import Binding, Changes, Port, Steps
+from .port import Binding, Changes, Port, Steps, Turns
 from .versions import VERSION_MAX, body_name, split_body
 from .waiters import Waiters
 
@@ -50,9 +50,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _classes: dict[str, type["Replicated"]] = {}
-_NOT_STATE = frozenset({"_binding", "_dropped", "_pickles", "_watch", "__orig_class__"})
+_NOT_STATE = frozenset(
+    {"_binding", "_dropped", "_pickles", "_port_turns", "_watch", "__orig_class__"}
+)
 """`typing` sets the last one on what `ReplDict[str, int]()` makes; it is no state."""
 _unattached: AbstractContextManager[object] = nullcontext()
+# Of who is attached nowhere: all take the lock, or what stands for it.
+_no_turns = Turns()
+_no_turns.begin()
 # What the ends of a `with` block do is known to users by other names.
 _SPOKEN = {"_enter": "acquire", "_leave": "release"}
 
@@ -78,6 +83,8 @@ class Replicated:
     """Names of attributes that are not replicated, such as callbacks; merged over base classes."""
 
     _binding: Binding | None = None
+    _port_turns: Turns = _no_turns
+    """Those of the node to which it is, or was last, attached."""
     _dropped: str | None = None
     """The name under which it was dropped from the cluster, if it was and is attached nowhere."""
     _watch: Watch | None = None
@@ -224,6 +231,12 @@ class Replicated:
     @property
     def _port(self) -> Port:
         return bound(self).port
+
+
+def bind(target: Replicated, binding: Binding) -> None:
+    """Attach `target`. Where it was attached before, nothing changes it any more."""
+    target._port_turns = binding.port.turns
+    target._binding = binding
 
 
 def bound(target: Replicated) -> Binding:

@@ -17,6 +17,7 @@ from collections.abc import (
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, overload
 
+from ..codec import ATOMS
 from ..objects.pickling import Places, enclosed, enclosed_values, revealed
 from ..objects.replicated import Replicated, replicated
 from .prepared import Prepared, prepared
@@ -190,9 +191,18 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         self.update(other)
         return self
 
-    # Reads
+    # Reads. Those of one key look without the lock first: see `Turns`.
 
     def __getitem__(self, key: K) -> V:
+        turn = self._port_turns.ended
+        try:
+            value = self._items[key]
+        except Exception:
+            # It may be of a command that is applied by half.
+            pass
+        else:
+            if self._port_turns.begun is turn and type(value) in ATOMS:
+                return value
         with self._reading:
             value = isolated(self._items[key])
         return revealed(self, value) if self._pickles else value
@@ -205,6 +215,14 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     def get(self, key: K, default: D) -> V | D: ...
     def get(self, key: K, default: Any = None) -> Any:
         """Return the value of `key`, or `default` if it is absent."""
+        turn = self._port_turns.ended
+        try:
+            value = self._items.get(key, default)
+        except Exception:
+            pass
+        else:
+            if self._port_turns.begun is turn and (type(value) in ATOMS or value is default):
+                return value
         with self._reading:
             items = self._items
             if key not in items:
@@ -213,10 +231,26 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         return revealed(self, value) if self._pickles else value
 
     def __contains__(self, key: object) -> bool:
+        turn = self._port_turns.ended
+        try:
+            found = key in self._items
+        except Exception:
+            pass
+        else:
+            if self._port_turns.begun is turn:
+                return found
         with self._reading:
             return key in self._items
 
     def __len__(self) -> int:
+        turn = self._port_turns.ended
+        try:
+            count = len(self._items)
+        except Exception:
+            pass
+        else:
+            if self._port_turns.begun is turn:
+                return count
         with self._reading:
             return len(self._items)
 

@@ -20,8 +20,8 @@ from ..errors import DecodeError, Unserializable
 from ..futures import Future
 from ..objects.context import PARKED, Context, _current
 from ..objects.image import encode_state
-from ..objects.port import Binding, Steps
-from ..objects.replicated import Replicated, find_body, operation, type_name
+from ..objects.port import Binding, Steps, Turns
+from ..objects.replicated import Replicated, bind, find_body, operation, type_name
 from ..objects.versions import bodies_up_to, split_body
 from .guards import ends_process, is_own
 from .history import Raised, plain
@@ -272,6 +272,7 @@ class Copy:
     """One object of a class, by itself: a `Port` whose commands are applied here and at once."""
 
     reading: AbstractContextManager[object] = nullcontext()
+    turns = Turns()
     session = 1
     call_timeout: float | None = None
     in_batch = False
@@ -292,7 +293,7 @@ class Copy:
         self._binding = Binding(cast(Any, self), "object")
         self._binding.target = 1
         self._binding.bodies = subject.bodies
-        self.target._binding = self._binding
+        bind(self.target, self._binding)
         if state is not None:
             self.target.restore_state(decode(state))
 

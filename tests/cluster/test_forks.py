@@ -54,6 +54,7 @@ def in_a_batch(node):
 def in_the_child(node, early):
     for call in (
         lambda: users.set("ann", 0), lambda: users.set.submit("ann", 0), lambda: users["ann"],
+        lambda: len(users), lambda: "ann" in users, lambda: users.get("ann"),
         lambda: jobs.get(timeout=5), jobs.get_nowait, lambda: door.acquire(timeout=5),
         lambda: early.result(5), node.wait_ready, node.barrier, node.status, lambda: node.objects,
         lambda: node.reading().__enter__(), lambda: node.attach("more", ReplDict()),

@@ -19,7 +19,7 @@ from syncstructs.errors import Cancelled
 from syncstructs.futures import Future
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import PARKED, Outcome
-from syncstructs.objects.port import Binding, Steps
+from syncstructs.objects.port import Binding, Steps, Turns
 from syncstructs.objects.replicated import Replicated, attach_arguments, create_arguments
 from syncstructs.objects.table import Applied, Table
 from syncstructs.raft.messages import Entry, EntryKind
@@ -45,6 +45,8 @@ class LocalPort:
         self.pending: dict[int, Future[Any]] = {}
         self.certain = True
         self._reading = threading.RLock()
+        self.turns = Turns()
+        self.turns.begin()
         self._tickets = itertools.count(1)
 
     def new_table(self) -> Table:

@@ -58,3 +58,29 @@ def test_nobody_holds_what_is_refused():
     assert not gate.held_here()
     assert gate.enter()
     gate.leave()
+
+
+def test_readers_without_the_lock_are_told_of_what_is_applied_meanwhile():
+    gate = ReadGate(lambda: None)
+    seen = gate.turns.ended
+    assert gate.turns.begun is seen
+    assert gate.enter()
+    assert gate.turns.begun is not gate.turns.ended
+    gate.leave()
+    assert gate.turns.begun is not seen, "it has missed something"
+    assert gate.turns.begun is gate.turns.ended
+
+
+def test_somebody_who_holds_the_state_keeps_nobody_from_reading_without_the_lock():
+    gate = ReadGate(lambda: None)
+    with gate.hold():
+        assert not gate.enter()
+        assert gate.turns.begun is gate.turns.ended
+
+
+def test_once_shut_nobody_reads_without_the_lock_even_if_the_driver_was_applying():
+    gate = ReadGate(lambda: None)
+    assert gate.enter()
+    gate.shut()
+    gate.leave()
+    assert gate.turns.begun is not gate.turns.ended
