@@ -143,12 +143,14 @@ class Config:
     """Certificates in place of a password: links are of TLS 1.3, and only who has a certificate of
     the same authority is let in, a member only for the host in its address. Not with `password`."""
 
-    election_timeout_min: float = 0.3
-    """Silence after which a follower may stand for election; longer than any GIL stall."""
+    election_timeout_min: float = 0.2
+    """Silence of the leader after which a follower may stand for election where all is quiet;
+    longer than any GIL stall. Who has seen longer silences end waits for twice as long."""
     election_timeout_max: float = 0.6
-    """Upper end of the random election timeout; the spread keeps candidates apart."""
+    """The longest that a follower waits, whatever it has seen; its own times are by chance, which
+    keeps candidates apart. A leader that no majority answers for so long leads no more."""
     heartbeat_interval: float = 0.06
-    """How often an idle leader speaks; about a fifth of `election_timeout_min`."""
+    """How often an idle leader speaks; about a third of `election_timeout_min`."""
     session_ttl: float = 10.0
     """Silence after which a node's locks and waits are given up by the cluster."""
     call_timeout: float | None = 30.0

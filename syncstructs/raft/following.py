@@ -5,13 +5,15 @@ class Following:
     """One leader, as one of its followers sees it."""
 
     __slots__ = (
-        "_told", "_untold", "acknowledged_index", "echo", "heard_at", "link_lost", "round",
-        "verified_index",
+        "_told", "_untold", "acknowledged_index", "echo", "excused_at", "heard_at", "link_lost",
+        "round", "verified_index",
     )  # fmt: skip
 
     def __init__(self, commit_index: int, now: float) -> None:
         self.heard_at = now
         self.link_lost = False
+        self.excused_at = 0.0
+        """When the leader had been heard, as this member stood still itself after that."""
         self.round = 0
         """Newest round received; every answer tells it."""
         self.echo = 0.0
