@@ -55,6 +55,9 @@ _INTAKE_WINDOWS = 5
 _BACKLOG_WINDOWS = 16
 # Part of a session's life that its node does not rely on: clocks of two machines differ in rate.
 _DRIFT = 0.05
+# Members take their first snapshots one after the other, within this part of the log that one of
+# them waits for: while a child writes one, its node has less of the processor and of the memory.
+_TURNS = 0.5
 # So many seconds of cluster time behind the end of the log, nobody waits for digests any more.
 _HISTORY_SECONDS = 60.0
 _NOTHING = Effects()
@@ -116,8 +119,8 @@ class Replica(Generic[C]):
         "_expiring", "_expiry_at", "_heard",
         "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
         "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
-        "_snapshot_index", "_snapshot_size", "_sure_until", "_wanted", "address", "applied_bytes",
-        "config", "core", "outbox", "table", "was_member",
+        "_snapshot_index", "_snapshot_size", "_snapshot_wait", "_sure_until", "_wanted", "address",
+        "applied_bytes", "config", "core", "outbox", "table", "was_member",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +155,7 @@ class Replica(Generic[C]):
         self._installing: SnapshotMeta | None = None
         self._snapshot_size = 0
         self._snapshot_index = 0
+        self._snapshot_wait = 1.0
         self._applied_term = 0
         self.applied_bytes = 0
         """Payload of all entries applied in this life, and a byte for each; only ever grows."""
@@ -178,6 +182,7 @@ class Replica(Generic[C]):
         self._sure_until = now
         self._applied_membership = self.core.log.membership_at(self.core.log.base.index)
         self._wanted: tuple[str, ...] = ()
+        self._await_turn()
         self.was_member = not config.join and address in self._applied_membership.members
         """Whether this node was a member at some time in its life."""
 
@@ -192,6 +197,7 @@ class Replica(Generic[C]):
         self.table.restore(image)
         self._note_snapshot(snapshot)
         self._note_membership()
+        self._snapshot_wait = 1.0
         self._applied_term = snapshot.term
 
     # The five verbs, and what else may happen to a replica
@@ -429,6 +435,7 @@ class Replica(Generic[C]):
         self._note_snapshot(snapshot)
         self._settle_skipped(progress)
         self._membership_applied(progress)
+        self._await_turn()
         return progress
 
     def image(self) -> Iterator[bytes]:
@@ -449,21 +456,26 @@ class Replica(Generic[C]):
 
     @property
     def snapshot_due(self) -> bool:
-        """Whether the log has grown enough since the last snapshot to take another."""
+        """Whether the log has grown enough since the last snapshot to take another.
+
+        The first one comes later on some members than on others (see `_await_turn`), and then each
+        keeps its distance.
+        """
         if self._installing is not None:
             return False
+        wait = self._snapshot_wait
         applied = self.table.applied_index
         log = self.core.log
         grown = log.size_bytes - max(log.covered_bytes, self.config.log_keep_bytes)
         if (
-            applied - self._snapshot_index >= self.config.snapshot_log_entries
+            applied - self._snapshot_index >= self.config.snapshot_log_entries * wait
             # Whoever is being sent one could never have it, if newer ones always took its place.
             and not self.core.sends_snapshot
         ):
             return True
         return (
-            grown >= self.config.snapshot_log_bytes
-            and grown >= self._snapshot_size
+            grown >= self.config.snapshot_log_bytes * wait
+            and grown >= self._snapshot_size * wait
             and applied > self._snapshot_index
         )
 
@@ -472,6 +484,7 @@ class Replica(Generic[C]):
         if snapshot.index <= self._snapshot_index:
             return
         self._note_snapshot(snapshot)
+        self._snapshot_wait = 1.0
         anew = self.core.compacted(snapshot, now)
         if anew:
             _log.warning(
@@ -480,6 +493,15 @@ class Replica(Generic[C]):
                 " Config.snapshot_log_bytes, or write less", self.address, " and ".join(anew),
             )  # fmt: skip
         self._follow(now)
+
+    def _await_turn(self) -> None:
+        """Let the next snapshot come later, the farther behind this is among the members.
+
+        A quorum then goes on undisturbed while one of them takes its own.
+        """
+        members = self._applied_membership.members
+        turn = members.index(self.address) / len(members) if self.address in members else 0.0
+        self._snapshot_wait = 1.0 + _TURNS * turn
 
     # Members
 

@@ -53,17 +53,14 @@ class Children:
             NodeClosed: `close` was called.
         """
         reading, writing = os.pipe()
-        try:
-            child = fork_child(lambda: _tell(writing, work), keep=(writing, *files))
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
+        child = 0
 
         def wait() -> None:
             told = _told(reading, seconds, kind)
             with self._lock:
+                if not child:
+                    # It could not be forked.
+                    return
                 # From here on its number may be that of another process.
                 del self._alive[child]
                 _end(child)
@@ -76,13 +73,18 @@ class Children:
             with self._lock:
                 if self._closed:
                     raise NodeClosed("the node is closed")
+                # First: with a child at work, it may be long before a new thread gets to run.
                 thread.start()
+                child = fork_child(lambda: _tell(writing, work), keep=(writing, *files))
                 self._alive[child] = thread
         except BaseException:
-            # Nobody else would.
-            _end(child)
-            os.close(reading)
+            os.close(writing)
+            if thread.ident is None:
+                os.close(reading)
+            else:
+                thread.join()
             raise
+        os.close(writing)
 
     def close(self) -> None:
         """End all children, and wait until they are gone; idempotent."""

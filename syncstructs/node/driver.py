@@ -22,6 +22,7 @@ from ..raft.messages import Answer, Inquiry, SnapshotMeta
 from ..raft.wire import decode, encode
 from ..replica import Progress, Replica
 from ..storage.base import LogStore, SnapshotStore
+from .garbage import long_lived
 from .ports import Calls, Clock, Digester, Gate, Links, Snapshotter, Worker
 
 C = TypeVar("C", bound=HasCommand)
@@ -303,7 +304,8 @@ class Driver(Generic[C]):
             return
         self._installing = None
         try:
-            progress = self.replica.install(snapshot, image)
+            with long_lived():
+                progress = self.replica.install(snapshot, image)
         except Exception as error:
             failure = NodeFailed(f"a received snapshot cannot be applied: {error}")
             self._gate.refuse(failure)

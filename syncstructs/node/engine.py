@@ -43,6 +43,7 @@ from .changes import Changes
 from .diary import Diary
 from .driver import Driver
 from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
+from .garbage import long_lived
 from .gate import ReadGate, RefusingLock
 from .inquiries import Inquiries
 from .operations import Operation, is_stepping
@@ -53,6 +54,9 @@ from .world import current_world
 R = TypeVar("R")
 _log = logging.getLogger("syncstructs.node")
 
+# A timer that is early by no more than so many seconds stays as it is, and is set anew as it runs:
+# to set one at every turn would cost more under load, where each message puts off the election.
+_TIMER_SLACK = 0.05
 # How long closing waits for a disk, or for the driver's thread.
 _CLOSE_TIMEOUT = 10.0
 # How long closing waits at most for the cluster to note that this node's session is over.
@@ -213,7 +217,8 @@ class Engine:
         """
         assert self._earlier is not None
         try:
-            self.replica.resume(*self._earlier)
+            with long_lived():
+                self.replica.resume(*self._earlier)
         except LacksMethod as error:
             self._driver.fail(error)
         self._earlier = None
@@ -289,7 +294,7 @@ class Engine:
         self.runner.told = False
         if deadline <= now:
             self.wake()
-        elif self._timer is None or deadline < self._timer_at:
+        elif self._timer is None or not 0 <= deadline - self._timer_at < _TIMER_SLACK:
             self._arm(deadline, now)
 
     def _arm(self, deadline: float, now: float) -> None:

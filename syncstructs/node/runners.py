@@ -17,6 +17,10 @@ from ..config import Drive
 from ..errors import BlockingCall, ConfigError
 from ..futures import Future, block_thread
 
+# uvloop's timers have milliseconds, and run up to one too early: who set one finds that nothing is
+# due yet, and has to set another.
+_TIMER_SECONDS = 0.001
+
 
 class HasCancel(Protocol):
     """A timer."""
@@ -123,8 +127,8 @@ class Runner(ABC):
         return True
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> asyncio.TimerHandle:
-        """Run `function` `seconds` from now; in the driver's thread only."""
-        return self.loop.call_later(seconds, function, context=self._context)
+        """Run `function` `seconds` from now, never earlier; in the driver's thread only."""
+        return self.loop.call_later(seconds + _TIMER_SECONDS, function, context=self._context)
 
     def after(self, seconds: float, function: Callable[[], object]) -> "Timer":
         """Run `function` in the driver's thread, `seconds` from now; may be called anywhere."""
