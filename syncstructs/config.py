@@ -150,8 +150,8 @@ class Config:
     """The longest that a follower waits, whatever it has seen; its own times are by chance, which
     keeps candidates apart. A leader that no majority answers for so long leads no more."""
     heartbeat_interval: float = 0.1
-    """How often an idle leader speaks, at most half of `election_timeout_min`. Each time wakes up all
-    members, which is what an idle cluster costs; under load a leader speaks all the time."""
+    """How often an idle leader speaks; at most half of `election_timeout_min`. It wakes up all
+    members each time, which is what an idle cluster costs."""
     session_ttl: float = 10.0
     """Silence after which a node's locks and waits are given up by the cluster."""
     call_timeout: float | None = 30.0
