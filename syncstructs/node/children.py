@@ -12,6 +12,7 @@ import msgspec
 
 from ..errors import NodeClosed
 from .forks import fork_child
+from .garbage import freezer
 
 T = TypeVar("T")
 Post = Callable[[Callable[[], object]], object]
@@ -57,6 +58,7 @@ class Children:
 
         def wait() -> None:
             told = _told(reading, seconds, kind)
+            freezer.release()
             with self._lock:
                 if not child:
                     # It could not be forked.
@@ -69,6 +71,7 @@ class Children:
             self._post(lambda: then(told))
 
         thread = threading.Thread(target=wait, name=f"syncstructs-{name}-child", daemon=True)
+        freezer.hold()
         try:
             with self._lock:
                 if self._closed:
@@ -81,6 +84,7 @@ class Children:
             os.close(writing)
             if thread.ident is None:
                 os.close(reading)
+                freezer.release()
             else:
                 thread.join()
             raise

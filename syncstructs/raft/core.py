@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from random import Random
 
 # After losing the link to its leader a follower stands within this part of the election timeout
-# (13 ms of the default 0.2 s): soon, but spread, so that two rarely stand at once. So long, too, it
-# waits for what others may have said: for who was promised a vote, or while it stood still.
+# (17 ms of the default 0.25 s): soon, but spread, so that two rarely stand at once. So long it also
+# waits for what others may have to say: who was promised a vote, or a leader while it stood still.
 _LINK_LOST_SPREAD = 1 / 15
 # Each term is one campaign, so no correct member is that far ahead. Who claims to be would use up
 # all terms there are by a single message, and nobody could be elected ever again.

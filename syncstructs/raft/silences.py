@@ -15,7 +15,7 @@ _MARGIN: Final = 2.0
 # What is learned is kept for one to two spans of so many seconds.
 _SPAN: Final = 120.0
 # Timeouts lie between the patience and so many times as much.
-SPREAD: Final = 1.5
+SPREAD: Final = 1.25
 
 
 class Silences:
