@@ -294,7 +294,11 @@ class Engine:
         self.runner.told = False
         if deadline <= now:
             self.wake()
-        elif self._timer is None or not 0 <= deadline - self._timer_at < _TIMER_SLACK:
+        elif (
+            self._timer is None
+            or deadline < self._timer_at
+            or deadline > self._timer_at + _TIMER_SLACK
+        ):
             self._arm(deadline, now)
 
     def _arm(self, deadline: float, now: float) -> None:
