@@ -143,13 +143,13 @@ class Config:
     """Certificates in place of a password: links are of TLS 1.3, and only who has a certificate of
     the same authority is let in, a member only for the host in its address. Not with `password`."""
 
-    election_timeout_min: float = 0.25
+    election_timeout_min: float = 0.3
     """Silence of the leader after which a follower may stand for election where all is quiet;
     longer than any GIL stall. Who has seen longer silences end waits for twice as long."""
     election_timeout_max: float = 0.6
     """The longest that a follower waits, whatever it has seen; its own times are by chance, which
     keeps candidates apart. A leader that no majority answers for so long leads no more."""
-    heartbeat_interval: float = 0.125
+    heartbeat_interval: float = 0.15
     """How often an idle leader speaks; at most half of `election_timeout_min`. It wakes up all
     members each time, which is what an idle cluster costs."""
     session_ttl: float = 10.0

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from random import Random
 
 # After losing the link to its leader a follower stands within this part of the election timeout
-# (17 ms of the default 0.25 s): soon, but spread, so that two rarely stand at once. So long it also
+# (20 ms of the default 0.3 s): soon, but spread, so that two rarely stand at once. So long it also
 # waits for what others may have to say: who was promised a vote, or a leader while it stood still.
 _LINK_LOST_SPREAD = 1 / 15
 # Each term is one campaign, so no correct member is that far ahead. Who claims to be would use up
