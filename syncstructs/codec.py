@@ -18,7 +18,7 @@ nothing but None, bool, int, float, str, bytes, list and dict may ever reach its
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -36,7 +36,7 @@ from .registry import kind_of, known_name, known_type, register
 
 __all__ = [
     "ATOMS", "MAX_DEPTH", "OR_PICKLE", "STATE_DEPTH", "copy", "decode", "decode_many", "encode",
-    "encode_command", "register", "shown",
+    "encode_command", "encode_joined", "register", "shown",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -173,6 +173,18 @@ def encode_command(
                     _pack_thorough, argument, MAX_DEPTH - 2, str(found), f"argument {name!r}"
                 ) from None
         raise Unserializable(str(error)) from None
+
+
+def encode_joined(parts: Sequence[bytes]) -> bytes:
+    """Return the bytes of the list of the values that `parts` are the bytes of."""
+    count = len(parts)
+    if count < 16:
+        head = bytes((0x90 | count,))
+    elif count < 2**16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return head + b"".join(parts)
 
 
 def decode(data: bytes | memoryview) -> Any:

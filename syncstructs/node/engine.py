@@ -665,7 +665,7 @@ class Engine:
         if current_batch.get() is not None:
             batch = self._batch()
             if batch is not None:
-                return batch.add(command)
+                return batch.submit(command)
         call = Call(self.blocker, command)
         try:
             self.calls.put(call)

@@ -636,8 +636,8 @@ class BatchBlock:
             call.add_done_callback(self._batch.end)
 
     def _raise_first(self) -> None:
-        if (error := self._batch.first_error()) is not None:
-            raise error
+        if self._batch.first_error is not None:
+            raise self._batch.first_error
 
 
 class CloseMethod:

@@ -6,14 +6,17 @@ commands in one call. Session 0 stands for the cluster itself: its commands carr
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from ..codec import encode_command, shown
+from ..codec import MAX_DEPTH, decode, encode_command, encode_joined, shown
 from ..errors import DecodeError
 
-__all__ = ["Group", "command_parts", "decode_groups", "encode_command", "encode_group"]
+__all__ = [
+    "Group", "command_parts", "decode_groups", "encode_batch", "encode_command", "encode_group",
+]  # fmt: skip
 
 _HEADER = struct.Struct(">QQII")
 
@@ -26,6 +29,22 @@ class Group(msgspec.Struct, frozen=True, array_like=True, gc=False):
     count: int
     commands: bytes
     """`count` encoded commands, one after another."""
+
+
+def encode_batch(commands: Sequence[bytes]) -> bytes:
+    """Return the command that applies `commands` one after the other, with nothing in between.
+
+    Raises:
+        Unserializable: a value is nested too deeply to stand in there.
+    """
+    if max(map(len, commands)) > MAX_DEPTH - 3:
+        # What is shorter than that cannot be too deep; of others, it has to be looked at.
+        return encode_command(0, "batch", ([decode(command) for command in commands],), {})
+    return _BATCH + encode_joined(commands)
+
+
+# All of it but the list of commands.
+_BATCH = encode_command(0, "batch", ([],), {})[:-1]
 
 
 def command_parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, Any]]:

@@ -274,18 +274,21 @@ class Table:
             if group.session == round_.own:
                 round_.applied.results.append((first, [Outcome(None, error)] * count))
             return
-        self._apply_commands(round_, commands[skip:] if skip else commands, first)
+        results = self._apply_commands(round_, commands[skip:] if skip else commands, first)
+        if results:
+            round_.applied.results.append((first, results))
 
-    def _apply_commands(self, round_: _Round, commands: list[Any], first: int) -> None:
+    def _apply_commands(
+        self, round_: _Round, commands: list[Any], first: int, *, nested: bool = False
+    ) -> list[Result]:
         """Apply commands of the context's session, numbered from `first` (0: not numbered).
 
-        The library's innermost loop: what is here is paid per command, on every member.
+        Return how each of them ended, if they are of this node. The library's innermost loop: what
+        is here is paid per command, on every member.
         """
         context = round_.context
         own = context.session == round_.own
         results: list[Result] = []
-        if own:
-            round_.applied.results.append((first, results))
         live = self._directory.live
         resumed = context.resumed
         atoms = _ATOMS
@@ -304,7 +307,7 @@ class Table:
             except (KeyError, ValueError, TypeError):
                 count = -1
             if count < 0:
-                result = self._apply_other(round_, command)
+                result = self._apply_other(round_, command, nested=nested)
             else:
                 try:
                     # Spelled out, a call takes half the time.
@@ -327,6 +330,7 @@ class Table:
                 results.append(result)
             if resumed:
                 round_.resume()
+        return results
 
     def _apply_other(self, round_: _Round, command: Any, *, nested: bool = False) -> Result:
         """Apply a command that is not a plain call of an object attached here."""
@@ -626,15 +630,7 @@ class Table:
         """Run all calls in order, whatever some of them raise; the outcomes are the result."""
         context = round_.context
         sequence = context.sequence
-        context.sequence = 0
-        outcomes: list[Outcome] = []
-        for call in calls:
-            context.serial += 1
-            result = self._apply_other(round_, call, nested=True)
-            assert isinstance(result, Outcome), call
-            outcomes.append(result)
-            if context.resumed:
-                round_.resume()
+        outcomes = self._apply_commands(round_, calls, 0, nested=True)
         context.sequence = sequence
         return Outcome(outcomes)
 

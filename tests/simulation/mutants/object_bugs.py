@@ -146,17 +146,17 @@ CALLS = (
     bug(
         "batch_serial_not_counted",
         "The calls of a batch share the number that is to tell them apart.",
-        (TABLE + "_batch", "context.serial += 1\n", "pass\n"),
+        (TABLE + "_apply_commands", "context.serial += 1\n", "context.serial += not nested\n"),
     ),
     bug(
         "batch_ends_with_an_error",
         "What follows in a batch after a call that raised is not done, and said to be done.",
         (
-            TABLE + "_batch",
-            "outcomes.append(result)",
-            "outcomes.append(result)\n"
-            "            if result.error is not None:\n"
-            "                outcomes.extend(Outcome() for _ in calls[len(outcomes) :])\n"
+            TABLE + "_apply_commands",
+            "round_.resume()",
+            "round_.resume()\n"
+            "            if nested and result.error is not None:\n"
+            "                results.extend(_DONE for _ in commands[len(results) :])\n"
             "                break",
         ),
     ),

@@ -109,7 +109,7 @@ def test_others_are_told_of_a_commit_that_this_member_cannot_apply_yet():
     assert [other.consumers["box"].copy() for other in others] == [[0], [0]]
     assert not call.done()
     gate.enter = enter
-    cluster.run(0.1)
+    cluster.run(1.0)
     assert call.done()
     assert life.node._engine.failure is None
     cluster.end()

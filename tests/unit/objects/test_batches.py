@@ -5,8 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncstructs.codec import decode, decode_many
-from syncstructs.errors import DecodeError
-from syncstructs.objects.batches import Group, decode_groups, encode_command, encode_group
+from syncstructs.errors import DecodeError, Unserializable
+from syncstructs.objects.batches import (
+    Group,
+    decode_groups,
+    encode_batch,
+    encode_command,
+    encode_group,
+)
 
 groups = st.lists(
     st.integers(1, 50).flatmap(
@@ -61,3 +67,24 @@ def test_commands_joined_are_decoded_in_one_call() -> None:
         ["name", "put", [], {"key": b"b"}],
     ]
     assert decode(commands[0]) == [7, "put", ["a", (1, 2)]]
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 300, 65_535, 65_536])
+def test_a_batch_is_what_a_command_with_all_calls_as_its_argument_would_be(count: int) -> None:
+    calls = [[3, "set", [f"k{i}", {"a": (i,)}]] for i in range(count)]
+    commands = [encode_command(3, "set", (f"k{i}", {"a": (i,)}), {}) for i in range(count)]
+    assert encode_batch(commands) == encode_command(0, "batch", (calls,), {})
+
+
+def test_what_is_too_deep_for_a_batch_is_refused_before_it_is_sent() -> None:
+    value: object = 0
+    for _ in range(61):
+        value = [value]
+    assert len(decode_many(1, encode_command(3, "set", (value,), {}))) == 1
+    with pytest.raises(Unserializable, match="nested too deeply"):
+        encode_batch([encode_command(3, "add", (), {}), encode_command(3, "set", (value,), {})])
+    assert isinstance(value, list)
+    [value] = value
+    [value] = value
+    [value] = value
+    assert len(decode_many(1, encode_batch([encode_command(3, "set", (value,), {})]))) == 1
