@@ -348,6 +348,26 @@ class Replica(Generic[C]):
         return self.core.has_effects or bool(self._sends)
 
     @property
+    def has_work(self) -> bool:
+        """Whether effects or `apply` would do something; False only of a leader that stands still.
+
+        It knows all, its membership is as it is wanted, and what calls there are is on the way.
+        """
+        core, outbox = self.core, self.outbox
+        return not (
+            core.role is Role.LEADER
+            and self._leading
+            and outbox.session
+            and not outbox.unsent
+            and not self._intake.size_bytes
+            and not self._leaving
+            and self._applied_membership is core.membership
+            and self.is_settled
+            and not self.has_effects
+            and not self.can_apply
+        )
+
+    @property
     def installing(self) -> SnapshotMeta | None:
         """The snapshot whose image must be given to `install` before anything else is applied."""
         return self._installing

@@ -202,7 +202,7 @@ class Connection(asyncio.BufferedProtocol):
         """Return how much waits for the peer to read, here and in asyncio's buffer."""
         if self._stream is None or self.has_ended:
             return 0
-        return self._queue_bytes + (self._stream.get_write_buffer_size() if self._paused else 0)
+        return self._queue_bytes + self._stream.get_write_buffer_size()
 
     def end(self, reason: str, *, flush: bool = False) -> None:
         """Close, and tell the owner. `flush` lets written bytes go first, until the deadline."""

@@ -158,6 +158,8 @@ class Link:
         self._to_send = bytearray()
         # The acceptor hears of a refusal by the dialer only when its own hello is on the way.
         self._may_be_refused = True
+        # Whether nothing but messages is left to come, in frames that are not sealed.
+        self._is_plain = False
 
     @property
     def is_whole(self) -> bool:
@@ -211,6 +213,10 @@ class Link:
         if self.state is State.CLOSED or not piece:
             return events
         try:
+            if self._is_plain:
+                for frame in self._decoder.receive(piece):
+                    events.append(FrameReceived(frame))
+                return events
             if not self._heard:
                 self._hear(piece[0], events)
             if not self.is_whole:
@@ -361,6 +367,7 @@ class Link:
                 self._may_be_refused = False
                 if is_refusal(frame):
                     return self._first_frame(frame)
+            self._is_plain = self._proof == "nothing"
             return FrameReceived(frame)
         if self.state is State.HEARD:
             raise ProtocolError("a frame came before the dialer's hello was answered")

@@ -119,6 +119,7 @@ class Transport:
         self._keys: Keys | None = None
         self._certificates = _load_certificates(config, address)
         self._renewing: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._dialler = Dialler(self, self._peers, config)
 
     # For the node
@@ -131,7 +132,7 @@ class Transport:
         Raises:
             BindError: the address is in use, not of this machine, or its name does not resolve.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._keys = await load_keys(self._config)
         if self._closing:
             return
@@ -204,7 +205,8 @@ class Transport:
             return connection.enqueue(payload)
         connection.write(payload)
         if not self._written:
-            asyncio.get_running_loop().call_soon(self._release)
+            assert self._loop is not None
+            self._loop.call_soon(self._release)
         self._written.append(connection)
         return True
 

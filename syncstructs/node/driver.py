@@ -18,7 +18,7 @@ from ..errors import ConfigError, NodeClosed, NodeFailed, SyncError
 from ..objects.comparison import Asked
 from ..objects.outbox import HasCommand
 from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
-from ..raft.messages import Answer, Inquiry, SnapshotMeta
+from ..raft.messages import Answer, AppendReply, Inquiry, SnapshotMeta
 from ..raft.wire import decode, encode
 from ..replica import Progress, Replica
 from ..storage.base import LogStore, SnapshotStore
@@ -89,8 +89,8 @@ class Driver(Generic[C]):
 
     # Events; each is followed by `pump`, at once or after a burst of them
 
-    def frame_received(self, peer: str, payload: bytes) -> None:
-        """Take in a frame.
+    def frame_received(self, peer: str, payload: bytes) -> bool:
+        """Take in a frame; return whether `pump` may have to do something about it.
 
         Raises:
             ProtocolError: no correct member sends this; close the link.
@@ -98,8 +98,10 @@ class Driver(Generic[C]):
         message = decode(payload)
         if type(message) is Inquiry or type(message) is Answer:
             self._on_inquiry(peer, message)
-            return
+            return True
         self.replica.step(peer, message, self._clock.now())
+        # Of the followers' answers to a message, mostly the first ones alone have consequences.
+        return type(message) is not AppendReply or self.replica.has_work or bool(self._appends)
 
     def link_up(self, peer: str) -> None:
         """Note that frames can be sent to `peer`."""

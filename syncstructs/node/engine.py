@@ -313,8 +313,8 @@ class Engine:
 
     def _on_frame(self, peer: str, payload: bytes) -> None:
         # What this raises for bad bytes, the transport answers by closing the link.
-        self._driver.frame_received(peer, payload)
-        self.wake()
+        if self._driver.frame_received(peer, payload):
+            self.wake()
 
     def _post_event(self, event: Callable[[], object]) -> None:
         """Bring an event to the driver from another thread."""

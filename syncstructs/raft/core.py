@@ -597,7 +597,7 @@ class RaftCore:
 
     @property
     def has_effects(self) -> bool:
-        """Whether `take_effects` would return anything."""
+        """Whether `take_effects` would return anything; see also `holds_commit`."""
         effects = self._effects
         return bool(
             self.commit_index > self._delivered_index

@@ -469,7 +469,7 @@ class Leading:
     # Messages to peers
 
     def has_messages(self, commit_index: int, now: float) -> bool:
-        """Whether `compose` would give anything."""
+        """Whether `compose` would give anything, besides a commit index that is held."""
         if self.observers.progress and self.observers.has_messages(commit_index, now):
             return True
         log = self._log
@@ -484,7 +484,7 @@ class Leading:
             elif progress.mode is Mode.PROBE:
                 if not progress.probe_sent:
                     return True
-            elif progress.commit_sent < min(commit_index, progress.next_index - 1) or (
+            elif self._must_tell(progress, commit_index) or (
                 progress.next_index <= log.last_index and self._has_room(progress)
             ):
                 return True
@@ -602,11 +602,15 @@ class Leading:
         last_index = commit_index if progress.observes else self._log.last_index
         while progress.next_index <= last_index and self._has_room(progress):
             self._append(peer, progress, commit_index, sends)
-        if not self.holds_commit and progress.commit_sent < min(
-            commit_index, progress.next_index - 1
-        ):
+        if self._must_tell(progress, commit_index):
             # The followers' reads wait for this: they apply what they know to be committed.
             progress.must_speak = True
+
+    def _must_tell(self, progress: Progress, commit_index: int) -> bool:
+        """Whether a peer is to be told that entries which it has been sent are committed."""
+        if self.holds_commit:
+            return False
+        return progress.commit_sent < min(commit_index, progress.next_index - 1)
 
     def _append(
         self,
