@@ -7,7 +7,7 @@ from syncstructs.futures import Future
 from syncstructs.node.workers import InlineWorker
 from syncstructs.objects.batches import encode_command
 from syncstructs.raft.core import Role
-from syncstructs.raft.messages import AppendRequest, SnapshotMeta
+from syncstructs.raft.messages import AppendReply, AppendRequest, SnapshotMeta
 from syncstructs.raft.wire import decode
 from syncstructs.testing.simulator import Simulation
 
@@ -112,6 +112,33 @@ def test_others_are_told_of_a_commit_that_this_member_cannot_apply_yet():
     cluster.run(1.0)
     assert call.done()
     assert life.node._engine.failure is None
+    cluster.end()
+
+
+def test_an_answer_that_changes_nothing_does_not_make_the_driver_run():
+    cluster = Simulation(1, {"box": ReplList}, check=False)
+    cluster.start()
+    cluster.run_until(lambda: all(life.node._ready.done() for life in cluster.lives()))
+    [life] = [life for life in cluster.lives() if life.core.leader == life.node.address]
+    cluster.run(0.5)
+    driver = life.node._engine._driver
+    taken, frame_received = [], driver.frame_received
+
+    def watched_frame(peer, data):
+        committed = life.core.commit_index
+        runs = frame_received(peer, data)
+        if type(decode(data)) is AppendReply:
+            taken.append((life.core.commit_index > committed, runs))
+        return runs
+
+    driver.frame_received = watched_frame
+    for number in range(5):
+        call = life.consumers["box"].append.submit(number)
+        cluster.run_until(call.done)
+        cluster.run(0.02)
+    assert (True, False) not in taken
+    assert taken.count((True, True)) == 5
+    assert taken.count((False, False)) >= 5, "the second answer to each, at least"
     cluster.end()
 
 
