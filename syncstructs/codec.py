@@ -644,8 +644,15 @@ _decode: Final = _nested_decoder()
 def _are_flat(values: list[Any], whole: bytes) -> bool:
     """Return whether their bytes tell at once that `values` are not nested deeper than allowed.
 
-    They do of what there is most of: small calls, each a list that has a list of arguments in it.
+    They do of what there is most of: small calls, each a list that has a list of arguments in it;
+    or one call that has nothing but a list of such calls as its argument, as a batch has.
     """
+    if len(values) == 1 and len(whole) > _SMALL_BYTES:
+        with contextlib.suppress(LookupError, TypeError, ValueError):
+            [inner] = _ARGUMENTS(values[0])
+            if type(inner) is list:
+                # All that is around it counts, as depth and as bytes alike.
+                values = inner
     if len(whole) > _SMALL_BYTES * (len(values) + 1):
         return False
     # Each container takes such a byte at least; the one around all values does not count.

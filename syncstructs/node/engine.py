@@ -715,8 +715,8 @@ class Engine:
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Any:
         """Do as `submit`, and wait; inside a batch return None at once."""
-        batch = self._batch()
-        if batch is not None:
+        batch = current_batch.get()
+        if batch is not None and batch.owner is self and batch.open:
             batch.add(encode_command(binding.target, method, args, kwargs))
             return None
         self.refuse_blocking()

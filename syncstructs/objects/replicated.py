@@ -371,10 +371,10 @@ class ReplicatedMethod(Generic[P, R]):
         target = self._target
         context = _current.get()
         if context is None:
-            binding = bound(target)
+            binding = target._binding or bound(target)
             if target._pickles:
                 return self._call_with_pickles(binding, args, kwargs)
-            return cast(R, binding.port.call(binding, self._name, args, kwargs))
+            return cast(R, binding.port.call(binding, self._descriptor.name, args, kwargs))
         if target._binding is not None:
             context.check_inline(target._binding, self._name)
         function: Callable[..., Any] = self._descriptor.function

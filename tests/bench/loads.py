@@ -1,19 +1,23 @@
 """What members of ours are given to do, besides the loads of `syncstructs.cli.bench_load`."""
 
+import asyncio
 import itertools
 import threading
 import time
 import timeit
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from syncstructs.cli.bench_load import (
+    BULK_WINDOW,
     Chains,
     Load,
     bulk_entries,
     in_bulk,
     of_future,
+    report,
     write_blocking,
 )
 from syncstructs.cli.channel import Line
@@ -33,17 +37,33 @@ def state(entry_count: int) -> Iterator[dict[str, bytes]]:
 
 
 class BatchLoad(Load):
-    """Write a thousand entries by each `node.batch()`, one after the other."""
+    """Write a thousand entries by each `node.batch()`, in some tasks of one loop."""
 
     def work(self, *, seconds: float, warmup: float) -> Line:
-        set_later, entries = self.objects["cells"].set.submit, bulk_entries()
+        return in_bulk(asyncio.run(self._write(seconds, warmup)))
 
-        def write(key: str, value: bytes) -> None:
-            with self.node.batch():
-                for key, value in next(entries).items():
-                    set_later(key, value)
+    async def _write(self, seconds: float, warmup: float) -> Line:
+        cells, entries = self.objects["cells"], bulk_entries()
+        samples = array("d")
+        total = 0
+        from_time = time.perf_counter() + warmup
+        until_time = from_time + seconds
 
-        return in_bulk(write_blocking(write, seconds=seconds, warmup=warmup, value_bytes=10))
+        async def write_batches() -> None:
+            nonlocal total
+            while (began := time.perf_counter()) < until_time:
+                async with self.node.batch():
+                    for key, value in next(entries).items():
+                        cells[key] = value
+                ended = time.perf_counter()
+                total += 1
+                if from_time <= ended <= until_time:
+                    samples.append(ended - began)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(BULK_WINDOW):
+                tasks.create_task(write_batches())
+        return report(len(samples), seconds, samples, total=total)
 
 
 class Fill(Load):

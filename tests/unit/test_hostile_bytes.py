@@ -425,6 +425,20 @@ def test_commands_are_taken_as_deep_as_they_are_made_and_no_deeper(kinds, core):
             assert taken(1001, others * 500 + data + others * 500) == is_taken
 
 
+@pytest.mark.parametrize("others", [[5, "set", ["key", 1]], None, [], [None] * 3, [[], None, 5]])
+def test_calls_of_a_batch_are_taken_as_deep_as_others(others):
+    # The batch, its arguments, the list of calls, the call, and its arguments.
+    for levels, is_taken in ((MAX_DEPTH - 5, True), (MAX_DEPTH - 4, False)):
+        call = [5, "set", ["key", nested(levels, "list")]]
+        for calls in ([call], [others] * 500 + [call] + [others] * 500):
+            data = encode([0, "batch", [calls]], max_depth=STATE_DEPTH)
+            assert taken(1, data) == is_taken
+            assert taken(2, data * 2) == is_taken
+    for levels, is_taken in ((MAX_DEPTH - 1, True), (MAX_DEPTH, False)):
+        odd = [nested(levels, "list"), "batch", [[[5, "set", ["key", 1]]] * 1000]]
+        assert taken(1, encode(odd, max_depth=STATE_DEPTH)) == is_taken
+
+
 @pytest.mark.parametrize("core", [[], (), {}, set(), frozenset(), deque(), slice(None)], ids=repr)
 def test_an_empty_container_is_a_level_too(core):
     for levels, is_taken in ((MAX_DEPTH - 1, True), (MAX_DEPTH, False)):
