@@ -237,6 +237,9 @@ def bind(target: Replicated, binding: Binding) -> None:
     """Attach `target`. Where it was attached before, nothing changes it any more."""
     target._port_turns = binding.port.turns
     target._binding = binding
+    # Whoever has looked at `vars` has made it a dict that shares its keys with those of other
+    # instances, and in one of these, CPython 3.11 and 3.12 look every attribute up the slow way.
+    object.__setattr__(target, "__dict__", {**vars(target)})
 
 
 def bound(target: Replicated) -> Binding:

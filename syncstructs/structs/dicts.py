@@ -194,14 +194,15 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     # Reads. Those of one key look without the lock first: see `Turns`.
 
     def __getitem__(self, key: K) -> V:
-        turn = self._port_turns.ended
+        turns = self._port_turns
+        turn = turns.ended
         try:
             value = self._items[key]
         except Exception:
             # It may be of a command that is applied by half.
             pass
         else:
-            if self._port_turns.begun is turn and type(value) in ATOMS:
+            if turns.begun is turn and type(value) in ATOMS:
                 return value
         with self._reading:
             value = isolated(self._items[key])
@@ -215,13 +216,14 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     def get(self, key: K, default: D) -> V | D: ...
     def get(self, key: K, default: Any = None) -> Any:
         """Return the value of `key`, or `default` if it is absent."""
-        turn = self._port_turns.ended
+        turns = self._port_turns
+        turn = turns.ended
         try:
             value = self._items.get(key, default)
         except Exception:
             pass
         else:
-            if self._port_turns.begun is turn and (type(value) in ATOMS or value is default):
+            if turns.begun is turn and (type(value) in ATOMS or value is default):
                 return value
         with self._reading:
             items = self._items
@@ -231,25 +233,27 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         return revealed(self, value) if self._pickles else value
 
     def __contains__(self, key: object) -> bool:
-        turn = self._port_turns.ended
+        turns = self._port_turns
+        turn = turns.ended
         try:
             found = key in self._items
         except Exception:
             pass
         else:
-            if self._port_turns.begun is turn:
+            if turns.begun is turn:
                 return found
         with self._reading:
             return key in self._items
 
     def __len__(self) -> int:
-        turn = self._port_turns.ended
+        turns = self._port_turns
+        turn = turns.ended
         try:
             count = len(self._items)
         except Exception:
             pass
         else:
-            if self._port_turns.begun is turn:
+            if turns.begun is turn:
                 return count
         with self._reading:
             return len(self._items)

@@ -139,8 +139,8 @@ CALLS = (
         "The calls of a batch are applied in reverse order.",
         (
             "node.batch:Batch.command",
-            "[decode(c) for c in self._commands]",
-            "[decode(c) for c in reversed(self._commands)]",
+            "encode_batch(self._commands)",
+            "encode_batch(self._commands[::-1])",
         ),
     ),
     bug(
