@@ -44,6 +44,11 @@ SMALL_SNAPSHOTS: dict[str, Any] = {
     },
 }
 
+# The same, slowly: newer ones are taken before one has arrived.
+SLOW_SNAPSHOTS: dict[str, Any] = SMALL_SNAPSHOTS | {
+    "settings": SMALL_SNAPSHOTS["settings"] | {"snapshot_rate": 3000.0},
+}
+
 # The same for two members at a time, and slowly.
 THROTTLED: dict[str, Any] = {
     "size": 5, "think": 0.1, "clients": 2,

@@ -15,6 +15,7 @@ from loads import (
     SKIPPED_LOCKS,
     SLOW_DISKS,
     SLOW_SNAPSHOTS,
+    SLOW_SNAPSHOTS,
     SMALL_SNAPSHOTS,
     SPLIT_SEGMENTS,
     STRANDED,
@@ -185,7 +186,7 @@ BUGS = (
             "if newest is not None and newest != missing:",
             "if False:",
         ),
-        fields=SMALL_SNAPSHOTS,
+        fields=SLOW_SNAPSHOTS,
     ),
     network_bug(
         "one_answer_confirms_round",
