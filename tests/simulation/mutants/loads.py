@@ -45,7 +45,7 @@ SMALL_SNAPSHOTS: dict[str, Any] = {
 }
 
 # The same, slowly: newer ones are taken before one has arrived.
-SLOW_SNAPSHOTS: dict[str, Any] = SMALL_SNAPSHOTS | {
+OUTPACED: dict[str, Any] = SMALL_SNAPSHOTS | {
     "settings": SMALL_SNAPSHOTS["settings"] | {"snapshot_rate": 3000.0},
 }
 
