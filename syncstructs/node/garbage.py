@@ -22,8 +22,8 @@ def long_lived() -> Iterator[None]:
     if not gc.isenabled():
         yield
         return
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if not gc.get_freeze_count():

@@ -1,3 +1,4 @@
+import sys
 import threading
 
 import pytest
@@ -67,6 +68,27 @@ def test_a_closed_queue_hands_back_and_refuses():
     assert queue.close(NodeClosed("closed")) == [call]
     with pytest.raises(NodeClosed):
         queue.put(Call(blocker, b"b"))
+
+
+def test_an_interrupt_as_the_lock_is_taken_does_not_leave_it_taken():
+    queue, blocker = make()
+
+    def interrupt(frame, event, called):
+        if event == "c_return" and called.__name__ in ("acquire", "__enter__"):
+            raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    sys.setprofile(interrupt)
+    try:
+        queue.put(Call(blocker, b"a"))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(before)
+    taker = threading.Thread(target=queue.take, args=(1,), daemon=True)
+    taker.start()
+    taker.join(10)
+    assert not taker.is_alive()
 
 
 def test_withdrawing_races_safely_with_taking():
