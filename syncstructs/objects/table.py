@@ -303,7 +303,13 @@ class Table:
                 target, method, args = command
                 instance, functions = live[target]
                 function = functions[method]
-                count = len(args) if type(args) is list else -1
+                # What only equals a target, or comes apart like a list, is no command: it is
+                # refused where the object is detached, and so it has to be here.
+                kind = type(target)
+                if type(args) is list and type(command) is list and (kind is int or kind is str):
+                    count = len(args)
+                else:
+                    count = -1
             except (KeyError, ValueError, TypeError):
                 count = -1
             if count < 0:

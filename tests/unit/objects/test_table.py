@@ -595,6 +595,34 @@ def test_a_state_cannot_take_the_place_of_what_a_node_keeps_with_an_object(name:
     assert waiting.put(1) == [1]
 
 
+class Unmade(Box):
+    """No member makes one by itself: where none is attached, its commands are kept."""
+
+    _embeddable = False
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [lambda *call: tuple(call), lambda target, *call: [float(target), *call]],
+    ids=["tuple", "float"],
+)
+def test_what_only_equals_a_call_is_refused_whether_the_object_is_attached_or_not(
+    shape: Any, in_batch: bool
+) -> None:
+    cluster = LocalCluster(2)
+    attached = cluster.attach_on(0, "box", Unmade())
+    command = shape(attached._binding.target, "put", [1])
+    if in_batch:
+        outcomes = cluster.members[0].system("batch", [command])
+        assert isinstance(outcomes[0].error, DecodeError)
+    else:
+        assert isinstance(hostile(cluster, encode(command)), DecodeError)
+    late = cluster.attach_on(1, "box", Unmade())
+    assert attached.items == late.items == []
+    cluster.digest_equal()
+
+
 NUMBER = 10**9000
 
 
