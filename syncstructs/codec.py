@@ -647,12 +647,13 @@ def _are_flat(values: list[Any], whole: bytes) -> bool:
     They do of what there is most of: small calls, each a list that has a list of arguments in it;
     or one call that has nothing but a list of such calls as its argument, as a batch has.
     """
-    if len(values) == 1 and len(whole) > _SMALL_BYTES:
-        with contextlib.suppress(LookupError, TypeError, ValueError):
-            [inner] = _ARGUMENTS(values[0])
-            if type(inner) is list:
+    # Only lists are looked into: with others, that may be code of the user's, of any kind.
+    if len(values) == 1 and len(whole) > _SMALL_BYTES and type(values[0]) is list:
+        with contextlib.suppress(LookupError):
+            arguments = _ARGUMENTS(values[0])
+            if type(arguments) is list and len(arguments) == 1 and type(arguments[0]) is list:
                 # All that is around it counts, as depth and as bytes alike.
-                values = inner
+                values = arguments[0]
     if len(whole) > _SMALL_BYTES * (len(values) + 1):
         return False
     # Each container takes such a byte at least; the one around all values does not count.
@@ -662,8 +663,10 @@ def _are_flat(values: list[Any], whole: bytes) -> bool:
     if container_bytes > 2 * len(values) + MAX_DEPTH - 2:
         return False
     # All have these two: so none of them can have more than `MAX_DEPTH`.
-    with contextlib.suppress(LookupError, TypeError):
-        return {*map(type, values), *map(type, map(_ARGUMENTS, values))} == {list}
+    if {*map(type, values)} != {list}:
+        return False
+    with contextlib.suppress(LookupError):
+        return {*map(type, map(_ARGUMENTS, values))} == {list}
     return False
 
 

@@ -374,6 +374,20 @@ class Identifier:
 
 
 @register
+@dataclass
+class Answering:
+    """Whoever asks it for a part runs its own code, which raises or says what it likes."""
+
+    part: Any
+    text: str = ""
+
+    def __getitem__(self, index):
+        if self.part is None:
+            raise RuntimeError("whoever takes apart what is no list runs code of the user's")
+        return [[self.part] * 1000]
+
+
+@register
 class Color(Enum):
     RED = 1
 
@@ -444,6 +458,15 @@ def test_an_empty_container_is_a_level_too(core):
     for levels, is_taken in ((MAX_DEPTH - 1, True), (MAX_DEPTH, False)):
         value = nested(levels, "list", core=core)
         assert taken(1, encode(value, max_depth=STATE_DEPTH)) == is_taken
+
+
+def test_how_deep_values_are_is_seen_without_asking_classes_of_the_user():
+    silent, call = Answering(None, "x" * 500), [5, "set", ["key", 1]]
+    assert taken(1, encode(silent))
+    assert taken(1, encode([0, "batch", [silent]]))
+    assert taken(101, encode(call) * 100 + encode(Answering(None)))
+    lists = [5, "set", [nested(MAX_DEPTH, "list")]]
+    assert not taken(1, encode(Answering(lists, "x" * 500), max_depth=STATE_DEPTH))
 
 
 def test_what_cannot_be_taken_apart_is_refused_like_other_bytes_without_a_meaning():
