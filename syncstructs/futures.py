@@ -117,7 +117,7 @@ class Future(Generic[R]):
             self._run_callbacks()
 
     def remove_done_callback(self, callback: Callable[["Future[R]"], object]) -> None:
-        """Take back what `add_done_callback` was given, as often as it was, if it did not run."""
+        """Take back what `add_done_callback` was given and is equal to this, if it did not run."""
         with suppress(ValueError):
             while True:
                 self._callbacks.remove(callback)

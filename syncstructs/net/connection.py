@@ -185,8 +185,7 @@ class Connection(asyncio.BufferedProtocol):
     def enqueue(self, payload: bytes) -> bool:
         """Queue a message; False if too much is queued already. An empty queue takes any."""
         cost = len(payload) + _FRAME_COST_BYTES
-        queued = self.queued_bytes
-        if queued and queued + cost > self._buffer_bytes:
+        if self._queue and self.queued_bytes + cost > self._buffer_bytes:
             return False
         self._queue.append(payload)
         self._queue_bytes += cost

@@ -251,6 +251,8 @@ def test_a_switch_whose_answer_a_snapshot_covers_is_done(begin):
     for sender in (leader, other):
         cluster.network.cut(sender, deaf)
     asked = cluster.node(deaf).set_version.submit(2)
+    # For who was heard just now, the log would be kept.
+    cluster.run(1.0)
     for number in range(40):
         cluster.await_all([cluster.objects(leader)["stock"].take.submit(-number)])
     assert cluster.node(leader).version == 2

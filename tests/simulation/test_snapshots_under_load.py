@@ -106,8 +106,8 @@ def test_one_snapshot_does_however_slowly_it_is_sent(seed, due):
     sent, taken, installed = [], set(), []
     take, install = leader.core.take_effects, late.replica.install
 
-    def watched_take():
-        effects = take()
+    def watched_take(**options):
+        effects = take(**options)
         sent.extend(read for read in effects.chunk_reads if read.to == late.host.address)
         taken.add(leader.core._snapshot.index)
         return effects
