@@ -91,7 +91,7 @@ SHAPES = {
 CPU_SHAPE = "leader-1024"
 BURST_MAX = 4096
 """Calls under way up to which a run of ordinary length holds enough of them."""
-UPDATES, BATCHES = "syncstructs.cli.bench_load:UpdateLoad", "loads:BatchLoad"
+UPDATES, BATCHES = "syncstructs.cli.bench_load:UpdateLoad", "our_loads:BatchLoad"
 PASSWORD = "the password of a benchmark"
 ANSWER_TIMEOUT = 60.0
 
@@ -206,7 +206,7 @@ def measure_threads(system: str, rows: Collection[str], options: Options) -> Fou
     count = 1 if system == ONE_THREAD else 16
     with system_of(system).cluster() as cluster:
         cluster.start()
-        return {"threads-16": rate(run_load(cluster, "loads:Threads", options, thread_count=count))}
+        return {"threads-16": rate(run_load(cluster, "our_loads:Threads", options, thread_count=count))}
 
 
 def measure_objects(system: str, rows: Collection[str], options: Options) -> Found:
@@ -216,7 +216,7 @@ def measure_objects(system: str, rows: Collection[str], options: Options) -> Fou
         objects = {f"cells-{number}": ("syncstructs:ReplDict", []) for number in range(count)}
         with system_of(system).cluster(objects=objects) as cluster:
             cluster.start(timeout=ANSWER_TIMEOUT)
-            return rate(run_load(cluster, "loads:Spread", options, window=1024))
+            return rate(run_load(cluster, "our_loads:Spread", options, window=1024))
 
     if system == ONE_OBJECT:
         return dict.fromkeys(rows, with_objects(1))
@@ -231,7 +231,7 @@ def measure_state(system: str, rows: Collection[str], options: Options) -> Found
             cluster.start()
             leader = cluster.wait_leader()
             fill = {"entry_count": count}
-            leader.request("run", load="loads:Fill", options=fill, within=ANSWER_TIMEOUT)
+            leader.request("run", load="our_loads:Fill", options=fill, within=ANSWER_TIMEOUT)
             load = {**shape(1024, "leader", options).load_options(), "key_count": count}
             within = options.seconds + ANSWER_TIMEOUT
             return rate(leader.request("run", load=LOAD, options=load, within=within))

@@ -44,7 +44,7 @@ import chart
 import ends
 import failures
 import large_states
-import loads
+import our_loads
 import report
 import services
 import systems
@@ -155,7 +155,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "platform": platform.platform(),
             "cores": os.cpu_count(),
             "versions": {name: version_of(name) for name in PACKAGES},
-            "generator_ns": loads.generator_ns(),
+            "generator_ns": our_loads.generator_ns(),
         },
         "rounds": settings.rounds,
         "seconds": settings.seconds,

@@ -39,7 +39,7 @@ def measure_reads(system: str, rows: Collection[str], options: Options) -> Found
     with system_of(OURS if system == DICT else system).cluster() as cluster:
         cluster.start()
         leader = cluster.wait_leader()
-        found = leader.request("run", load="loads:Reads", options={}, within=60.0)
+        found = leader.request("run", load="our_loads:Reads", options={}, within=60.0)
     return {"read": {"value": found["dict" if system == DICT else "ours"]}}
 
 

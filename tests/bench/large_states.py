@@ -48,7 +48,7 @@ def fill(cluster: LocalCluster, options: Options) -> MemberProcess:
     cluster.start()
     leader = cluster.wait_leader()
     what = {"entry_count": entry_count(options)}
-    leader.request("run", load="loads:Fill", options=what, within=2 * ANSWER_TIMEOUT)
+    leader.request("run", load="our_loads:Fill", options=what, within=2 * ANSWER_TIMEOUT)
     return leader
 
 
@@ -72,7 +72,7 @@ def measure_compaction(system: str, rows: Collection[str], options: Options) -> 
         def compact() -> list[float]:
             if system == QUIET:
                 return []
-            asked = [m.ask("run", load="loads:Snapshot", options={}) for m in cluster]
+            asked = [m.ask("run", load="our_loads:Snapshot", options={}) for m in cluster]
             return [float(each.result(ANSWER_TIMEOUT)) for each in asked]
 
         figures, lasted = under_load(leader, options, compact)

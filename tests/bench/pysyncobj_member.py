@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loads import state
+from our_loads import state
 from peering import Peer, main
 from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.batteries import ReplDict
