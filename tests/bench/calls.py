@@ -206,7 +206,8 @@ def measure_threads(system: str, rows: Collection[str], options: Options) -> Fou
     count = 1 if system == ONE_THREAD else 16
     with system_of(system).cluster() as cluster:
         cluster.start()
-        return {"threads-16": rate(run_load(cluster, "our_loads:Threads", options, thread_count=count))}
+        found = run_load(cluster, "our_loads:Threads", options, thread_count=count)
+        return {"threads-16": rate(found)}
 
 
 def measure_objects(system: str, rows: Collection[str], options: Options) -> Found:
