@@ -19,7 +19,7 @@ from syncstructs.storage import disk
 
 PATIENCE = 20.0
 NOISE = Random(1).randbytes(2000)
-SETTINGS = {"snapshot_log_entries": 60, "log_keep_bytes": 1, "segment_bytes": 4000}
+SETTINGS = {"snapshot_log_entries": 60, "log_keep_bytes": 1, "segment_bytes": 1500}
 
 
 def start(address, addresses, path, **more):
@@ -42,7 +42,10 @@ def cluster(tmp_path_factory):
     for node in nodes:
         node.wait_ready(PATIENCE)
     write(nodes[1], 200)
-    nodes[0].barrier(PATIENCE)
+    while len(list((room / "0").glob("log-*"))) != 3:
+        # A snapshot has just been taken, or will soon be: each takes files of the log away.
+        write(nodes[1], 3)
+        nodes[0].barrier(PATIENCE)
     nodes[0].close()
     yield addresses, nodes, room
     for node in nodes:
