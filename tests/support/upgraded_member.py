@@ -38,8 +38,9 @@ def perform(node, shop, method, args):
         return node.create("stock", shop.Stock).left
     if method == "set_version":
         return node.set_version(args[0], timeout=60)
+    # What another process was told of just now may be on its way here.
+    node.barrier(timeout=60)
     if method == "look":
-        node.barrier(timeout=60)
         return [node.version, node.objects["stock"].runs]
     return getattr(node.objects["stock"], method)(*args)
 
