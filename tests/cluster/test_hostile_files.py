@@ -42,11 +42,14 @@ def cluster(tmp_path_factory):
     for node in nodes:
         node.wait_ready(PATIENCE)
     write(nodes[1], 200)
-    while len(list((room / "0").glob("log-*"))) != 3:
-        # A snapshot has just been taken, or will soon be: each takes files of the log away.
-        write(nodes[1], 3)
-        nodes[0].barrier(PATIENCE)
     nodes[0].close()
+    while len(list((room / "0").glob("log-*"))) != 3:
+        # A snapshot had just been taken, or its turn had come: each takes files of the log away.
+        nodes[0] = start(addresses[0], addresses, room / "0")
+        write(nodes[1], 3)
+        nodes[0].wait_ready(PATIENCE)
+        nodes[0].barrier(PATIENCE)
+        nodes[0].close()
     yield addresses, nodes, room
     for node in nodes:
         node.close()
