@@ -109,7 +109,8 @@ class Future(Generic[R]):
     def add_done_callback(self, callback: Callable[["Future[R]"], object]) -> None:
         """Call `callback(self)` once done, in the driver's thread, or here if it is already.
 
-        What the callback raises is logged and changes nothing.
+        What the callback raises is logged and changes nothing; but a `KeyboardInterrupt` in the
+        main thread goes on to whoever runs the callback there.
         """
         self._callbacks.append(callback)
         # After that: either this thread sees that it is done, or the resolver sees the callback.

@@ -169,8 +169,8 @@ def raiser(kind, ran):
 def test_whatever_a_callback_of_a_call_raises_the_node_goes_on(address, kind):
     hits, ran = ReplCounter(), []
     with Node(address, consumers={"hits": hits}, call_timeout=10.0):
-        # A callback that comes too late runs here and now: not in the main thread, which is the
-        # one that its own Ctrl-C does end.
+        # One that comes too late runs where it is added: not in the main thread, as there it might
+        # be the Ctrl-C of who adds it, who gets that.
         adder = threading.Thread(
             target=lambda: hits.inc.submit().add_done_callback(raiser(kind, ran))
         )

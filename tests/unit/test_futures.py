@@ -75,6 +75,19 @@ def test_waiting_for_it_many_times_leaves_nothing_behind(future):
     assert not future._callbacks
 
 
+def test_ctrl_c_in_a_late_callback_reaches_who_adds_it_in_the_main_thread_alone(future, caplog):
+    def interrupted(_):
+        raise KeyboardInterrupt("mine")
+
+    future.finish(1, None)
+    other = threading.Thread(target=future.add_done_callback, args=(interrupted,))
+    other.start()
+    other.join()
+    assert "KeyboardInterrupt: mine" in caplog.text
+    with pytest.raises(KeyboardInterrupt, match="mine"):
+        future.add_done_callback(interrupted)
+
+
 def test_a_callback_that_was_taken_back_does_not_run_and_others_do(future):
     ran = []
     first, second = lambda _: ran.append(1), lambda _: ran.append(2)
