@@ -223,10 +223,15 @@ def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
     """
     if not 0 <= count <= len(data):
         raise DecodeError(f"{len(data)} bytes cannot hold {count} values")
-    whole = b"\xdd" + count.to_bytes(4, "big") + data
-    values: list[Any] = _guarded(whole, _decode if len(data) < _FEW_BYTES else _Wary().decoder())
+    decoder = _decode if len(data) < _FEW_BYTES else _Wary().decoder()
+    values: list[Any]
+    if count == 1:
+        # Most values that are large come by themselves: that saves them a copy.
+        values = [_guarded(data, decoder)]
+    else:
+        values = _guarded(b"\xdd" + count.to_bytes(4, "big") + data, decoder)
     # To take a value of the user's classes apart may raise anything, as to build it.
-    if not _are_flat(values, whole) and _guarded(whole, lambda _: _are_deeper(values, MAX_DEPTH)):
+    if not _are_flat(values, data) and _guarded(data, lambda _: _are_deeper(values, MAX_DEPTH)):
         raise DecodeError(f"a value is nested too deeply: {MAX_DEPTH} containers are allowed")
     return values
 
@@ -641,23 +646,23 @@ _decode: Final = _nested_decoder()
 # Depth
 
 
-def _are_flat(values: list[Any], whole: bytes) -> bool:
+def _are_flat(values: list[Any], data: bytes | memoryview) -> bool:
     """Return whether their bytes tell at once that `values` are not nested deeper than allowed.
 
     They do of what there is most of: small calls, each a list that has a list of arguments in it;
     or one call that has nothing but a list of such calls as its argument, as a batch has.
     """
     # Only lists are looked into: with others, that may be code of the user's, of any kind.
-    if len(values) == 1 and len(whole) > _SMALL_BYTES and type(values[0]) is list:
+    if len(values) == 1 and len(data) > _SMALL_BYTES and type(values[0]) is list:
         with contextlib.suppress(LookupError):
             arguments = _ARGUMENTS(values[0])
             if type(arguments) is list and len(arguments) == 1 and type(arguments[0]) is list:
                 # All that is around it counts, as depth and as bytes alike.
                 values = arguments[0]
-    if len(whole) > _SMALL_BYTES * (len(values) + 1):
+    if len(data) > _SMALL_BYTES * (len(values) + 1):
         return False
-    # Each container takes such a byte at least; the one around all values does not count.
-    container_bytes = len(whole.translate(None, _NO_CONTAINERS)) - 1
+    # Each container takes such a byte at least.
+    container_bytes = len(bytes(data).translate(None, _NO_CONTAINERS))
     if container_bytes <= MAX_DEPTH:
         return True
     if container_bytes > 2 * len(values) + MAX_DEPTH - 2:

@@ -27,7 +27,7 @@ class Group(msgspec.Struct, frozen=True, array_like=True, gc=False):
     session: int
     first_sequence: int
     count: int
-    commands: bytes
+    commands: bytes | memoryview
     """`count` encoded commands, one after another."""
 
 
@@ -79,7 +79,9 @@ def decode_groups(payload: bytes) -> list[Group]:
             commands than bytes.
     """
     groups: list[Group] = []
-    at, end = 0, len(payload)
+    # Looked at where they are: a group may be as large as its only command is.
+    view = memoryview(payload)
+    at, end = 0, len(view)
     while at < end:
         if end - at < _HEADER.size:
             raise DecodeError(f"the header of a group is cut off at byte {at} of {end}")
@@ -89,6 +91,6 @@ def decode_groups(payload: bytes) -> list[Group]:
             raise DecodeError(f"a group of {size} bytes is cut off at byte {at} of {end}")
         if not 1 <= count <= size:
             raise DecodeError(f"a group of {size} bytes cannot hold {count} commands")
-        groups.append(Group(session, first, count, payload[at : at + size]))
+        groups.append(Group(session, first, count, view[at : at + size]))
         at += size
     return groups

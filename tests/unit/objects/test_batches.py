@@ -1,5 +1,7 @@
 """Groups of commands as the payload of an entry."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,20 @@ def test_commands_joined_are_decoded_in_one_call() -> None:
         ["name", "put", [], {"key": b"b"}],
     ]
     assert decode(commands[0]) == [7, "put", ["a", (1, 2)]]
+
+
+def test_a_large_command_is_copied_once_as_it_is_decoded() -> None:
+    value = bytes(4_000_000)
+    payload = encode_group(1, 1, 1, encode_command(7, "set", ("k", value), {}))
+    tracemalloc.start()
+    try:
+        [group] = decode_groups(payload)
+        [command] = decode_many(group.count, group.commands)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert command == [7, "set", ["k", value]]
+    assert peak_bytes < 1.5 * len(value)
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 300, 65_535, 65_536])
