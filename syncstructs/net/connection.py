@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from .link import Event, FrameReceived, Greeted, Link, State
@@ -80,6 +81,8 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer_bytes = buffer_bytes
         self._stream: asyncio.Transport | None = None
         self._input = memoryview(bytearray(_GREETING_READ_BYTES))
+        # Where asyncio reads to just now, if that is not the input.
+        self._room: memoryview | None = None
         self._queue: deque[bytes] = deque()
         self._queue_bytes = 0
         self._paused = False
@@ -106,12 +109,17 @@ class Connection(asyncio.BufferedProtocol):
             self.flush_greeting()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._input
+        self._room = self.link.room()
+        return self._input if self._room is None else self._room
 
     def buffer_updated(self, count: int) -> None:
         if self.has_ended:
             return
-        events = self.link.receive(self._input[:count])
+        if self._room is None:
+            events = self.link.receive(self._input[:count])
+        else:
+            self._room = None
+            events = self.link.filled(count)
         if self.peer is None and not self.link.is_whole:
             # Who greets and errs in one breath is not greeted back: the link could not say it.
             del events[:-1]
@@ -175,12 +183,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def write(self, payload: bytes) -> None:
         """Write a message now; what else is sent is gathered until `release`. Must be at rest."""
-        assert self._stream is not None, self.peer
         assert not self.has_ended, self.end_reason
         self._holding = True
-        # Joined, and not `writelines`: in CPython 3.12 and 3.13.0 that forgets to pause the writer
-        # when its buffer is full, and what waits for a peer would have no bound.
-        self._stream.write(self.link.frames((payload,)))
+        self._write((payload,))
 
     def enqueue(self, payload: bytes) -> bool:
         """Queue a message; False if too much is queued already. An empty queue takes any."""
@@ -270,7 +275,6 @@ class Connection(asyncio.BufferedProtocol):
         while self._queue and self.link.is_whole:
             if self._paused or self._holding or self.has_ended:
                 return
-            assert self._stream is not None
             payloads: list[bytes] = []
             size = 0
             while self._queue and size < _WRITE_BYTES:
@@ -278,7 +282,14 @@ class Connection(asyncio.BufferedProtocol):
                 payloads.append(payload)
                 size += len(payload) + _FRAME_COST_BYTES
             self._queue_bytes -= size
-            self._stream.write(self.link.frames(payloads))
+            self._write(payloads)
+
+    def _write(self, payloads: Sequence[bytes]) -> None:
+        assert self._stream is not None, self.peer
+        # No `writelines`: in CPython 3.12 and 3.13.0 that forgets to pause the writer when its
+        # buffer is full, and what waits for a peer would have no bound.
+        for piece in self.link.pieces(payloads):
+            self._stream.write(piece)
 
     def _check(self) -> None:
         self.link._check()

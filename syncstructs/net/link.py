@@ -30,7 +30,7 @@ The stream is written in `frames` and `_queue`, and read in `receive`, and nowhe
 have numbers, so they must go out in the order in which they were made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
@@ -70,6 +70,8 @@ Side = Literal["dialer", "acceptor"]
 # Those of `cipher`, which pins them; a hello in its frame, as a record.
 _RECORD_LIMIT_BYTES = 65_535
 _HELLO_RECORD_BYTES = HEADER_BYTES + HELLO_LIMIT_BYTES + 16
+# From here on it takes longer to copy a payload than to write it by itself.
+_LARGE_BYTES = 256 * 1024
 
 
 class Greeted(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,19 +249,55 @@ class Link:
             events.append(Broken(str(error)))
         return events
 
+    def room(self) -> memoryview | None:
+        """Return where the bytes that the peer sends next are to be put; None: to `receive`.
+
+        There is such a place for what is left of a large message that is not sealed. Whoever has
+        put bytes there calls `filled`, and gives up the view.
+        """
+        return self._decoder.room() if self._is_plain and self.is_whole else None
+
+    def filled(self, count: int) -> list[Event]:
+        """Take in `count` bytes that were put into `room`, and return what they mean."""
+        frame = self._decoder.filled(count)
+        return [] if frame is None else [FrameReceived(frame)]
+
     def frames(self, payloads: Iterable[bytes]) -> bytes:
         """Return what to write so that the peer gets `payloads`, each a message, in this order.
 
         What it returns must be written in the order of the calls, and nothing left out.
         """
+        return self._sealed(b"".join(self._framed(payloads)))
+
+    def pieces(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the same as `frames`, in pieces: what is large is not copied if it is not sealed.
+
+        They must be written one after the other, all of them.
+        """
+        is_sealed = self._session is not None or self._channel is not None
+        if is_sealed or max(map(len, payloads)) < _LARGE_BYTES:
+            return (self.frames(payloads),)
+        pieces: list[bytes] = []
+        small: list[bytes] = []
+        for piece in self._framed(payloads):
+            if len(piece) < _LARGE_BYTES:
+                small.append(piece)
+            else:
+                # Never alone: its header goes before it.
+                pieces += (b"".join(small), piece)
+                small = []
+        if small:
+            pieces.append(b"".join(small))
+        return pieces
+
+    def _framed(self, payloads: Iterable[bytes]) -> list[bytes]:
         assert self.state is State.OPEN, self.state
         pieces: list[bytes] = []
         for payload in payloads:
             assert len(payload) <= self.limit_bytes, (len(payload), self.limit_bytes)
             pieces.append(frame_header(payload))
             pieces.append(payload)
-        stream = b"".join(pieces)
-        return self._sealed(stream)
+        return pieces
 
     @property
     def has_to_say(self) -> bool:

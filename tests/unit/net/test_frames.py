@@ -34,6 +34,22 @@ def feed(decoder, pieces):
     return payloads, None
 
 
+def read(decoder, pieces):
+    """Return the payloads if what there is room for is put there, as a socket does it."""
+    payloads = []
+    for piece in pieces:
+        left = piece
+        while left and (room := decoder.room()) is not None:
+            count = min(len(room), len(left))
+            room[:count], left = left[:count], left[count:]
+            payload = decoder.filled(count)
+            payloads += [] if payload is None else [payload]
+            decoder._check()
+        payloads += decoder.receive(left)
+        decoder._check()
+    return payloads
+
+
 payload_lists = st.lists(st.binary(max_size=LIMIT), max_size=20)
 places = st.lists(st.integers(0, 10_000), max_size=40)
 
@@ -75,6 +91,55 @@ def test_a_claimed_length_reserves_no_memory():
     assert list(decoder.receive(frame_header(b"") + (2**30).to_bytes(4, "big") + b"x")) == [b""]
     assert decoder.held_bytes() == 1
     assert decoder._body.__sizeof__() < 1000
+
+
+@given(payload_lists, places, st.integers(1, 20))
+def test_frames_of_which_parts_are_read_into_their_places_are_the_same(payloads, cuts, large_bytes):
+    pieces = cut(stream_of(payloads), cuts)
+    assert read(FrameDecoder(LIMIT, large_bytes=large_bytes), pieces) == payloads
+
+
+def test_there_is_room_for_no_more_than_the_frame_lacks_and_has():
+    decoder = FrameDecoder(2**30, large_bytes=100)
+    assert decoder.room() is None
+    list(decoder.receive((10_000).to_bytes(4, "big") + bytes(99)))
+    assert decoder.room() is None
+    list(decoder.receive(bytes(1)))
+    arrived = 100
+    while (room := decoder.room()) is not None:
+        assert 0 < len(room) <= min(arrived, 10_000 - arrived)
+        arrived += len(room)
+        payload = decoder.filled(len(room))
+    assert (arrived, payload) == (10_000, bytes(10_000))
+
+
+def test_the_end_of_a_frame_is_read_along_with_what_follows():
+    decoder = FrameDecoder(2**30, large_bytes=100)
+    list(decoder.receive((250).to_bytes(4, "big") + bytes(100)))
+    assert len(decoder.room()) == 100
+    assert decoder.filled(51) is None
+    assert decoder.room() is None
+    assert list(decoder.receive(bytes(99) + frame_header(b"next") + b"next")) == [
+        bytes(250),
+        b"next",
+    ]
+
+
+def test_memory_of_a_very_large_frame_is_not_kept():
+    decoder = FrameDecoder(2**30)
+    assert len(read(decoder, cut(stream_of([bytes(5_000_000)]), [200_000]))) == 1
+    assert decoder._body.__sizeof__() < 1000
+
+
+def test_the_memory_of_a_large_frame_serves_the_next_one():
+    decoder = FrameDecoder(2**30)
+    payloads = [bytes([n]) * 1_000_000 for n in range(3)]
+    got, places = [], set()
+    for payload in payloads:
+        got += read(decoder, cut(stream_of([payload]), [200_000]))
+        places.add(id(decoder._body))
+    assert got == payloads
+    assert len(places) == 1
 
 
 def test_the_piece_may_be_a_buffer_that_is_used_again():

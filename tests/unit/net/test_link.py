@@ -94,6 +94,41 @@ def test_an_open_link_delivers_what_was_framed_however_it_is_cut(payloads, from_
     assert events == [FrameReceived(payload) for payload in payloads]
 
 
+@given(st.lists(st.sampled_from([0, 1, 5000, 262_143, 262_144, 300_000]), min_size=1, max_size=6))
+def test_pieces_are_the_bytes_of_the_frames_and_large_payloads_are_not_copied(sizes):
+    both, _, _ = opened(left=identity(A, limit_bytes=2**20), right=identity(B, limit_bytes=2**20))
+    payloads = [bytes(size) for size in sizes]
+    pieces = both.dialer.pieces(payloads)
+    assert b"".join(pieces) == both.dialer.frames(payloads)
+    large = [payload for payload in payloads if len(payload) >= 262_144]
+    assert {*map(id, large)} <= {*map(id, pieces)}
+    assert len(pieces) <= 2 * len(large) + 1
+
+
+def test_the_rest_of_a_large_message_is_read_into_its_place():
+    both, _, _ = opened(left=identity(A, limit_bytes=2**20), right=identity(B, limit_bytes=2**20))
+    assert both.acceptor.room() is None
+    payload = bytes(range(256)) * 4000
+    assert both.acceptor.receive(both.dialer.frames([b"first"])) == [FrameReceived(b"first")]
+    stream = both.dialer.frames([payload])
+    assert both.acceptor.receive(stream[:300_000]) == []
+    at = 300_000
+    events = []
+    while (room := both.acceptor.room()) is not None:
+        room[:] = stream[at : at + len(room)]
+        at += len(room)
+        events += both.acceptor.filled(len(room))
+    assert at == len(stream)
+    assert events == [FrameReceived(payload)]
+
+
+def test_the_first_message_is_looked_at_as_a_whole_as_it_may_be_a_refusal():
+    both, _, _ = opened(left=identity(A, limit_bytes=2**20), right=identity(B, limit_bytes=2**20))
+    stream = both.dialer.frames([bytes(600_000)])
+    assert both.acceptor.receive(stream[:300_000]) == []
+    assert both.acceptor.room() is None
+
+
 def test_frames_may_follow_the_acceptors_hello_in_one_piece():
     both = pair()
     both.dialer.greet(1)

@@ -8,6 +8,7 @@ import socket
 import struct
 import warnings
 from pathlib import Path
+from random import Random
 
 import pytest
 from transports import (
@@ -63,6 +64,35 @@ def test_three_transports_link_and_exchange_in_order(run):
                     assert member.events.count(("up", peer)) == 1
 
     run(main)
+
+
+@pytest.mark.usefixtures("wire")
+def test_large_messages_arrive_whole_and_in_order_among_small_ones(run, monkeypatch):
+    filled, in_place = Link.filled, 0
+
+    def count_filled(link, count):
+        nonlocal in_place
+        in_place += count
+        return filled(link, count)
+
+    monkeypatch.setattr(Link, "filled", count_filled)
+
+    async def main():
+        names = addresses(2)
+        async with Member(names[0], names) as one, Member(names[1], names) as other:
+            await one.until_linked(names[1])
+            await other.until_linked(names[0])
+            random = Random(1)
+            sizes = [3, 70_000, 1_048_700, 0, 65_536, 40_000, 5, 3_000_000, 262_140, 1] * 2
+            payloads = [random.randbytes(size) for size in sizes]
+            for source, target in ((one, names[1]), (other, names[0])):
+                assert all(source.transport.send(target, payload) for payload in payloads)
+            await one.until(lambda: len(one.frames(names[1])) == len(payloads))
+            await other.until(lambda: len(other.frames(names[0])) == len(payloads))
+            assert one.frames(names[1]) == other.frames(names[0]) == payloads
+
+    run(main)
+    assert (in_place > 0) == (Member.password is None)
 
 
 def test_send_says_false_without_a_link(run):
