@@ -117,8 +117,8 @@ class Replica(Generic[C]):
         "_backlog_bytes", "_backlog_limit",
         "_barrier_index", "_barriers", "_committed", "_comparisons", "_early", "_early_bytes",
         "_expiring", "_expiry_at", "_heard",
-        "_incarnation", "_installing", "_intake", "_leader_since", "_leaving", "_led_by",
-        "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
+        "_incarnation", "_installing", "_intake", "_is_settled", "_leader_since", "_leaving",
+        "_led_by", "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
         "_snapshot_index", "_snapshot_size", "_snapshot_wait", "_sure_until", "_wanted", "address",
         "applied_bytes", "config", "core", "outbox", "table", "was_member",
     )  # fmt: skip
@@ -181,7 +181,7 @@ class Replica(Generic[C]):
         self._expiry_at = now
         self._sure_until = now
         self._applied_membership = self.core.log.membership_at(self.core.log.base.index)
-        self._wanted: tuple[str, ...] = ()
+        self._note_wanted()
         self._await_turn()
         self.was_member = not config.join and address in self._applied_membership.members
         """Whether this node was a member at some time in its life."""
@@ -293,7 +293,7 @@ class Replica(Generic[C]):
         # Whoever waits for a call of this node is served before the followers; and what it calls
         # next tells them what is committed.
         effects = core.take_effects(hold_commit=bool(outbox.sent))
-        if leads:
+        if core.is_alone:
             # Of others, each event has been followed up.
             self._follow(now)
         if effects == _NOTHING and not self._sends:
@@ -362,7 +362,7 @@ class Replica(Generic[C]):
             and not self._intake.size_bytes
             and not self._leaving
             and self._applied_membership is core.membership
-            and self.is_settled
+            and self._is_settled
             and not self.has_effects
             and not self.can_apply
         )
@@ -439,7 +439,7 @@ class Replica(Generic[C]):
         if progress.ended:
             self._resend_at = now + self._patience
         if self.table.wanted is not self._wanted:
-            self._wanted = self.table.wanted
+            self._note_wanted()
             progress.membership_changed = True
         if self._barrier_passed():
             progress.barriers = self._take_passed_barriers()
@@ -528,12 +528,7 @@ class Replica(Generic[C]):
     @property
     def is_settled(self) -> bool:
         """Whether, as far as is applied here, exactly those vote who are wanted."""
-        membership = self._applied_membership
-        return (
-            membership.voters == self.table.wanted
-            and not membership.outgoing
-            and not membership.learners
-        )
+        return self._is_settled
 
     @property
     def has_left(self) -> bool:
@@ -561,10 +556,20 @@ class Replica(Generic[C]):
         self._applied_membership = membership
         # What each node was started with is its own affair; the table has what all members have.
         self.table.voters = membership.all_voters if at else ()
+        self._note_wanted()
+
+    def _note_wanted(self) -> None:
+        membership, self._wanted = self._applied_membership, self.table.wanted
+        # Asked for at every turn, and another one only after a change of either.
+        self._is_settled = (
+            membership.voters == self._wanted
+            and not membership.outgoing
+            and not membership.learners
+        )
 
     def _change_members(self, now: float) -> None:
         """Take the next step towards the membership that is wanted, on a leader that knows all."""
-        if self._applied_membership is not self.core.membership or not self.is_settled:
+        if self._applied_membership is not self.core.membership or not self._is_settled:
             self.core.change_towards(self.table.wanted, now)
 
     # Reading and being sure
@@ -698,7 +703,8 @@ class Replica(Generic[C]):
     def _leading(self) -> bool:
         """Whether this leader knows all that was ever accepted: its own no-op is applied here."""
         core = self.core
-        return self._applied_term == core.term and core.leader_ready
+        # A term has one leader, whose first entry is its no-op.
+        return self._applied_term == core.term and core.role is Role.LEADER
 
     def _on_forward(self, sender: str, message: Forward) -> None:
         if self.core.role is not Role.LEADER:

@@ -36,8 +36,8 @@ class Owner(Protocol):
     def happened(self, connection: "Connection", event: Event) -> None:
         """The link has an event other than a frame."""
 
-    def framed(self, connection: "Connection", payload: bytes) -> None:
-        """A frame has arrived."""
+    def framed(self, connection: "Connection", payloads: list[bytes]) -> None:
+        """Frames have arrived, all that one read has brought."""
 
     def ended(self, connection: "Connection", reason: str) -> None:
         """The connection is of no more use; told once, and before `gone`."""
@@ -123,12 +123,21 @@ class Connection(asyncio.BufferedProtocol):
         if self.peer is None and not self.link.is_whole:
             # Who greets and errs in one breath is not greeted back: the link could not say it.
             del events[:-1]
+        payloads: list[bytes] = []
         for event in events:
             if type(event) is FrameReceived:
-                self._owner.framed(self, event.payload)
-            else:
+                payloads.append(event.payload)
+                continue
+            if payloads:
+                self._owner.framed(self, payloads)
+                payloads = []
+            if not self.has_ended:
                 self.was_greeted = self.was_greeted or type(event) is Greeted
                 self._owner.happened(self, event)
+            if self.has_ended:
+                return
+        if payloads:
+            self._owner.framed(self, payloads)
             if self.has_ended:
                 return
         if self.opened_at is None or self.link.has_to_say:

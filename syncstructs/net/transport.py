@@ -72,8 +72,8 @@ class Transport:
     differ from that of the node's earlier lives. The callbacks get the address of a peer as it
     stands in `peers`, or that of a guest as it says; up and down alternate, with at most one link
     per address, and frames come in between. That a peer becomes a guest, or a guest a peer, is
-    neither up nor down. `on_frame` may raise `ProtocolError`, which costs the link. After `close`
-    nothing is called.
+    neither up nor down. `on_frames` is given what one read has brought; it may raise
+    `ProtocolError`, which costs the link. After `close` nothing is called.
 
     Raises:
         ConfigError: one of `peers` is no address, or the files of `Config.tls` are of no use.
@@ -86,7 +86,7 @@ class Transport:
         peers: Collection[str],
         config: Config,
         incarnation: int,
-        on_frame: Callable[[str, bytes], object],
+        on_frames: Callable[[str, list[bytes]], object],
         on_link_up: Callable[[str], object],
         on_link_down: Callable[[str], object],
     ) -> None:
@@ -99,7 +99,7 @@ class Transport:
             incarnation=incarnation,
             limit_bytes=frame_limit_bytes(config),
         )
-        self._on_frame = on_frame
+        self._on_frames = on_frames
         self._on_link_up = on_link_up
         self._on_link_down = on_link_down
         self._peers = Peers(address, peers)
@@ -359,10 +359,10 @@ class Transport:
         elif isinstance(event, Broken):
             self._broken(connection, event.reason)
 
-    def framed(self, connection: Connection, payload: bytes) -> None:
+    def framed(self, connection: Connection, payloads: list[bytes]) -> None:
         assert connection.peer is not None, connection.link.state
         try:
-            self._on_frame(connection.peer, payload)
+            self._on_frames(connection.peer, payloads)
         except ProtocolError as error:
             self._broken(connection, quoted(str(error)))
 

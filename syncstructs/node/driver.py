@@ -153,7 +153,7 @@ class Driver(Generic[C]):
             # What a memory store persists at once has effects of its own, and what was applied
             # makes room for calls.
             idle = not (
-                calls
+                (calls and self._calls.waiting)
                 or applied
                 or (has_work and replica.has_effects)
                 or replica.core.holds_commit

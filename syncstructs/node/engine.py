@@ -116,7 +116,7 @@ class Engine:
                 peers=[peer for peer in self.members or members if peer != address],
                 config=config,
                 incarnation=self._incarnation,
-                on_frame=self._on_frame,
+                on_frames=self._on_frames,
                 on_link_up=self._on_link_up,
                 on_link_down=self._on_link_down,
             )
@@ -311,10 +311,16 @@ class Engine:
         self._timer = None
         self._pump()
 
-    def _on_frame(self, peer: str, payload: bytes) -> None:
-        # What this raises for bad bytes, the transport answers by closing the link.
-        if self._driver.frame_received(peer, payload):
-            self.wake()
+    def _on_frames(self, peer: str, payloads: list[bytes]) -> None:
+        to_do = False
+        try:
+            for payload in payloads:
+                to_do = self._driver.frame_received(peer, payload) or to_do
+        finally:
+            # What is raised for bad bytes, the transport answers by closing the link.
+            if to_do and not self._woken:
+                self._woken = True
+                self.runner.run(self._pump)
 
     def _post_event(self, event: Callable[[], object]) -> None:
         """Bring an event to the driver from another thread."""

@@ -156,6 +156,9 @@ class CutOffRunner(Loop):
     def post(self, function: Callable[[], object]) -> bool:
         return False
 
+    def run(self, function: Callable[[], object]) -> None:
+        self.refuse()
+
     def call_later(self, seconds: float, function: Callable[[], object]) -> HasCancel:
         return Timer()
 

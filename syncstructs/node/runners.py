@@ -51,6 +51,9 @@ class Loop(Protocol):
     def post(self, function: Callable[[], object]) -> bool:
         """Run `function` in the driver's thread, soon; False if the node is closed for good."""
 
+    def run(self, function: Callable[[], object]) -> None:
+        """Run `function` before anything else; in the driver's thread only, in no posted call."""
+
     def call_later(self, seconds: float, function: Callable[[], object]) -> HasCancel:
         """Run `function` `seconds` from now; in the driver's thread only."""
 
@@ -125,6 +128,17 @@ class Runner(ABC):
                 raise
             return False
         return True
+
+    def run(self, function: Callable[[], object]) -> None:
+        """Run `function` before anything else; in the driver's thread only, in no posted call.
+
+        To post it would cost another turn of the loop. What it raises is raised by the loop.
+        """
+        try:
+            self._context.run(function)
+        except BaseException as error:
+            # Not here: some loops (uvloop) keep even Ctrl-C of their protocols to themselves.
+            self.post(_raiser(error))
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> asyncio.TimerHandle:
         """Run `function` `seconds` from now, never earlier; in the driver's thread only."""
@@ -417,6 +431,13 @@ def new_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def _raiser(error: BaseException) -> Callable[[], object]:
+    def again() -> None:
+        raise error
+
+    return again
 
 
 async def _wait(event: asyncio.Event, deadline: float | None) -> None:

@@ -33,7 +33,7 @@ from .ballot import Ballot
 from .effects import ChunkWrite, Effects, ReadReady
 from .following import Following
 from .leading import Leading
-from .log import RaftLog, check_run
+from .log import RaftLog, check_run, entry_bytes
 from .membership import Membership, encode_membership, sorted_members
 from .messages import (
     AppendReply,
@@ -1110,7 +1110,7 @@ class RaftCore:
         index = self.log.last_index + 1
         entry = Entry(self.term, index, leading.cluster_time(self._now), kind, payload)
         self._append([entry])
-        leading.uncommitted_bytes += self.log.bytes_between(index, index)
+        leading.uncommitted_bytes += entry_bytes(entry)
         self._note_membership()
         return entry.id
 

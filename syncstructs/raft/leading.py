@@ -48,6 +48,7 @@ class Leading:
         "_config",
         "_elected_at",
         "_halves",
+        "_heard_at_least",
         "_log",
         "_membership",
         "_outgrown",
@@ -123,6 +124,8 @@ class Leading:
         self.is_alone = False
         """Whether this leader is a quorum by itself."""
         self._quorum_heard_at: float | None = None
+        # What it was at some time since the members changed: it only grows.
+        self._heard_at_least = 0.0
         self.change(log.membership, now)
 
     # Members
@@ -132,6 +135,7 @@ class Leading:
         self._membership = membership
         self.is_alone = membership.is_quorum((self._address,))
         self._quorum_heard_at = None
+        self._heard_at_least = 0.0
         for peer in membership.members:
             progress = self.followers.get(peer)
             if progress is not None:
@@ -233,7 +237,10 @@ class Leading:
         """Return when a heartbeat, a chunk, a retry, or the end of the leader's patience is due."""
         if not self.peers:
             return float("inf")
-        deadline = min(self.heartbeat_at, self.quorum_heard_at + self._config.election_timeout_max)
+        deadline, patience = self.heartbeat_at, self._config.election_timeout_max
+        # What was heard since only puts it off.
+        if self._heard_at_least + patience < deadline:
+            deadline = min(deadline, self.quorum_heard_at + patience)
         if self.successor is not None:
             deadline = min(deadline, self.successor_until)
         if self._transfers:
@@ -247,8 +254,9 @@ class Leading:
         """When the leader last had been heard by a quorum, itself included (check-quorum)."""
         heard_at = self._quorum_heard_at
         if heard_at is None:
-            # Asked for at every turn, and another one only after an answer or a change of members.
+            # Another one only after an answer or a change of members.
             heard_at = self._quorum_heard_at = self._reached(float("inf"), _HEARD)
+            self._heard_at_least = heard_at
         return heard_at
 
     # Rounds and reads
@@ -304,7 +312,7 @@ class Leading:
 
     def wants_barrier(self) -> bool:
         """Whether an entry must be appended that those who recover have to reach."""
-        return any(progress.awaits_barrier for progress in self.followers.values())
+        return self._recovering and any(p.awaits_barrier for p in self.followers.values())
 
     def set_barrier(self, index: int) -> None:
         """Let all recoveries that wait for it be over with entry `index`."""

@@ -383,14 +383,14 @@ class Life:
         peers: Collection[str],
         config: Config,
         incarnation: int,
-        on_frame: Callable[[str, bytes], object],
+        on_frames: Callable[[str, list[bytes]], object],
         on_link_up: Callable[[str], object],
         on_link_down: Callable[[str], object],
     ) -> SimLinks:
         """Return links in the simulated network."""
         links = SimLinks(
             self.host.network, self, address=address, peers=peers, config=config,
-            incarnation=incarnation, on_frame=on_frame, on_link_up=on_link_up,
+            incarnation=incarnation, on_frames=on_frames, on_link_up=on_link_up,
             on_link_down=on_link_down,
         )  # fmt: skip
         self.links.append(links)

@@ -297,6 +297,10 @@ class VirtualLoop:
         self._schedule.soon(self._execute, function)
         return True
 
+    def run(self, function: Callable[[], object]) -> None:
+        """Do as `post`: more may come in at the present time, as if one read had brought it."""
+        self.post(function)
+
     def after(self, seconds: float, function: Callable[[], object]) -> Timer:
         """Call `function` `seconds` from now."""
         timer = Timer()

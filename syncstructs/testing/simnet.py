@@ -243,7 +243,7 @@ class SimLinks:
         peers: Collection[str],
         config: Config,
         incarnation: int,
-        on_frame: Callable[[str, bytes], object],
+        on_frames: Callable[[str, list[bytes]], object],
         on_link_up: Callable[[str], object],
         on_link_down: Callable[[str], object],
     ) -> None:
@@ -253,7 +253,7 @@ class SimLinks:
         self.over = False
         self.connections: dict[str, Connection] = {}
         self.up: dict[str, Connection] = {}
-        self.on_frame = on_frame
+        self.on_frames = on_frames
         self.on_link_up = on_link_up
         self.on_link_down = on_link_down
         self.buffer_bytes = config.link_buffer_bytes
@@ -489,7 +489,7 @@ class Connection:
     def _take_in(self, lane: _Lane, payload: bytes) -> None:
         end, sender = lane.end, lane.sender
         if end.up.get(sender) is self:
-            end.on_frame(sender, payload)
+            end.on_frames(sender, [payload])
 
     def _receive(self, lane: _Lane, piece: bytes) -> None:
         end, sender = lane.end, lane.sender
@@ -499,7 +499,7 @@ class Connection:
         greets = link.state is not State.OPEN
         for event in link.receive(piece):
             if isinstance(event, FrameReceived):
-                end.on_frame(sender, event.payload)
+                end.on_frames(sender, [event.payload])
             elif isinstance(event, Greeted):
                 if link.side == "acceptor":
                     link.greet(self._network.connection_count)

@@ -451,9 +451,10 @@ def test_reports_that_nobody_asked_for_are_kept_of_nobody_but_members_and_change
     lie = dict.fromkeys((*ids, 10 ** 9), b"l" * 16)
     for index in (1, now - 1, now + 1, 2**62):
         for sender in (liar, "stranger:1"):
-            leader.execute(leader.node._engine._on_frame, sender, encode(DigestReport(index, lie)))
+            report = encode(DigestReport(index, lie))
+            leader.execute(leader.node._engine._on_frames, sender, [report])
     other = cluster.hosts[liar].life
-    other.execute(other.node._engine._on_frame, "n1:1", encode(DigestReport(now, lie)))
+    other.execute(other.node._engine._on_frames, "n1:1", [encode(DigestReport(now, lie))])
     cluster.run(3 * INTERVAL)
     assert sorted(reports) == list(cluster.addresses)
     assert other.replica._comparisons._reports == {}

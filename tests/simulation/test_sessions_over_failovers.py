@@ -82,7 +82,7 @@ def box(cluster, address):
 def deliver(cluster, sender, receiver, message):
     """Let a node hear a message that the code of no correct member has sent."""
     life = life_of(cluster, receiver)
-    life.execute(life.node._engine._on_frame, sender, encode(message))
+    life.execute(life.node._engine._on_frames, sender, [encode(message)])
 
 
 def leave(cluster, address):

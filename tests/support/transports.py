@@ -41,7 +41,7 @@ class Member:
     password = None
     """What all of them have, whatever their settings say otherwise; see the fixture `wire`."""
 
-    def __init__(self, address, peers, config=FAST, on_frame=None, incarnation=None):
+    def __init__(self, address, peers, config=FAST, on_frames=None, incarnation=None):
         Member.incarnations += 1
         if Member.password is not None:
             config = replace(config, password=Member.password)
@@ -52,10 +52,14 @@ class Member:
             peers=peers,
             config=config,
             incarnation=Member.incarnations if incarnation is None else incarnation,
-            on_frame=on_frame or (lambda peer, payload: self.note(("frame", peer, payload))),
+            on_frames=on_frames or self.note_frames,
             on_link_up=lambda peer: self.note(("up", peer)),
             on_link_down=lambda peer: self.note(("down", peer)),
         )
+
+    def note_frames(self, peer, payloads):
+        for payload in payloads:
+            self.note(("frame", peer, payload))
 
     def note(self, event):
         self.events.append(event)

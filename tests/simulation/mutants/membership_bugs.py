@@ -411,8 +411,8 @@ CHANGES = (
     member_bug(
         "settled_while_joint",
         "A change of members is said to be done while the old members still count.",
-        (REPLICA + "is_settled", "and not membership.outgoing", ""),
-        (REPLICA + "_change_members", "or not self.is_settled", "or True"),
+        (REPLICA + "_note_wanted", "and not membership.outgoing", ""),
+        (REPLICA + "_change_members", "or not self._is_settled", "or True"),
     ),
     member_bug(
         "wanted_left_out_of_image",

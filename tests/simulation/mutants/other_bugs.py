@@ -109,9 +109,8 @@ BUGS = (
         ),
         (
             "raft.leading:Leading.deadline",
-            "deadline = min(self.heartbeat_at, self.quorum_heard_at + "
-            "self._config.election_timeout_max)",
-            "deadline = self.heartbeat_at",
+            "if self._heard_at_least + patience < deadline:",
+            "if False:",
         ),
     ),
     bug(

@@ -428,10 +428,10 @@ def test_an_answer_to_a_frame_before_the_one_that_breaks_the_link_is_dropped(run
         names = addresses(2)
         sent = []
 
-        def answer(peer, payload):
+        def answer(peer, payloads):
             sent.append(left.transport.send(peer, b"answer"))
 
-        left = Member(names[0], names, on_frame=answer)
+        left = Member(names[0], names, on_frames=answer)
         async with left, Member(names[1], names) as right:
             await right.until_linked(names[0])
             stream = right.transport._peers[names[0]].connection._stream
@@ -464,10 +464,10 @@ def test_a_message_that_no_member_sends_costs_the_link(run, caplog):
     async def main():
         names = addresses(2)
 
-        def strict(peer, payload):
+        def strict(peer, payloads):
             raise ProtocolError("no \n message")
 
-        left, right = Member(names[0], names, on_frame=strict), Member(names[1], names)
+        left, right = Member(names[0], names, on_frames=strict), Member(names[1], names)
         async with left, right:
             await right.until_linked(names[0])
             await left.until_linked(names[1])

@@ -49,7 +49,9 @@ class Lan:
             peers=peers,
             config=self.config,
             incarnation=life.id,
-            on_frame=lambda peer, payload: note((address, "frame", peer, payload)),
+            on_frames=lambda peer, payloads: [
+                note((address, "frame", peer, payload)) for payload in payloads
+            ],
             on_link_up=lambda peer: note((address, "up", peer)),
             on_link_down=lambda peer: note((address, "down", peer)),
         )
@@ -213,7 +215,7 @@ def test_peers_set_before_the_start_and_after_the_end_disturb_nothing():
     life = lan.hosts[A].boot()
     links = life.network(
         address=A, peers=[B], config=Config(), incarnation=1,
-        on_frame=print, on_link_up=print, on_link_down=print,
+        on_frames=print, on_link_up=print, on_link_down=print,
     )  # fmt: skip
     links.set_peers([C])
     assert len(lan.schedule) == 0
