@@ -97,28 +97,28 @@ _Decode = Callable[[bytes | memoryview], Any]
 class _Code:
     """The extension codes; they are on disks and wires and never change their meaning."""
 
-    INT = 1
-    STR = 2
-    TUPLE = 3
-    SET = 4
-    FROZENSET = 5
-    DICT = 6
-    BYTEARRAY = 7
-    COMPLEX = 8
-    DATE = 9
-    DATETIME = 10
-    TIME = 11
-    TIMEDELTA = 12
-    TIMEZONE = 13
-    ZONE = 14
-    DECIMAL = 15
-    FRACTION = 16
-    UUID = 17
-    DEQUE = 18
-    RANGE = 19
-    SLICE = 20
-    REGISTERED = 21
-    PICKLED = 22
+    INT: Final = 1
+    STR: Final = 2
+    TUPLE: Final = 3
+    SET: Final = 4
+    FROZENSET: Final = 5
+    DICT: Final = 6
+    BYTEARRAY: Final = 7
+    COMPLEX: Final = 8
+    DATE: Final = 9
+    DATETIME: Final = 10
+    TIME: Final = 11
+    TIMEDELTA: Final = 12
+    TIMEZONE: Final = 13
+    ZONE: Final = 14
+    DECIMAL: Final = 15
+    FRACTION: Final = 16
+    UUID: Final = 17
+    DEQUE: Final = 18
+    RANGE: Final = 19
+    SLICE: Final = 20
+    REGISTERED: Final = 21
+    PICKLED: Final = 22
 
 
 # Public functions

@@ -9,25 +9,25 @@ replica of its own node applies it.
 import logging
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from msgspec.structs import replace
 
+from .applying import Progress, SnapshotPoint
 from .codec import decode
 from .config import Config
 from .errors import DecodeError, NodeFailed, OutcomeUnknown, ResultLost
+from .objects.applied import Applied, Result
 from .objects.batches import encode_command
 from .objects.comparison import Asked, Comparisons, Range
 from .objects.context import CallId, Outcome
 from .objects.intake import Intake
 from .objects.outbox import HasCommand, Outbox
 from .objects.port import Port
-from .objects.table import Applied, Result, Table
+from .objects.table import Table
 from .raft.core import RaftCore, Role
 from .raft.effects import ChunkRead, ChunkWrite, Effects
-from .raft.membership import Membership
 from .raft.messages import (
     Answer,
     AppendRequest,
@@ -61,46 +61,6 @@ _TURNS = 0.5
 # So many seconds of cluster time behind the end of the log, nobody waits for digests any more.
 _HISTORY_SECONDS = 60.0
 _NOTHING = Effects()
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotPoint:
-    """What a snapshot reaches to."""
-
-    index: int
-    term: int
-    time: int
-    """Cluster time in microseconds."""
-    membership: Membership
-
-
-@dataclass(slots=True)
-class Progress(Generic[C]):
-    """What one round of `apply` brought about on this node."""
-
-    ended: list[C] = field(default_factory=list)
-    """Calls of this node that have ended, in order."""
-    outcomes: list[Outcome] = field(default_factory=list)
-    """How each of them did."""
-    barriers: list[int] = field(default_factory=list)
-    """Barriers that are passed."""
-    session_lost: bool = False
-    """This node's session has expired: what it held and waited for was given up."""
-    directory_changed: bool = False
-    """Objects were attached, created or dropped."""
-    membership_changed: bool = False
-    """Another membership has taken effect, or another one is wanted."""
-    removed: bool = False
-    """This node was a member, and is none any more as far as its log goes."""
-    asked: Asked | None = None
-    """Digests are to be taken of the state as it is now, and given to `digested`."""
-    failure: NodeFailed | None = None
-    """This replica cannot go on without diverging; it must stop."""
-
-    def end(self, call: C, outcome: Outcome) -> None:
-        """Note that a call has ended."""
-        self.ended.append(call)
-        self.outcomes.append(outcome)
 
 
 class Replica(Generic[C]):

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 from ..config import Config, Tls, parse_address
 from ..errors import ConfigError, ProtocolError
+from ..net.events import Broken, FrameReceived, Greeted, Refused
 from ..net.hello import Identity
-from ..net.link import Broken, FrameReceived, Greeted, Link, Refused
+from ..net.link import Link
 from ..net.passwords import derive_keys
 from ..raft.messages import Answer, Inquiry
 from ..raft.wire import decode, encode

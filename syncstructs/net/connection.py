@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from .link import Event, FrameReceived, Greeted, Link, State
+from .events import Event, FrameReceived, Greeted
+from .link import Link, State
 from .sockets import tune
 
 # asyncio pauses the writer above this; a kernel buffer's worth, so that the kernel never waits.

@@ -36,8 +36,9 @@ from ..config import Config, is_nameless
 from ..errors import ConfigError, ProtocolError
 from .connection import Connection
 from .dialling import Dialler
+from .events import Broken, Event, Greeted, Refused
 from .hello import Identity, dials, quoted
-from .link import Broken, Event, Greeted, Link, Refused, Side
+from .link import Link, Side
 from .notices import Notices
 from .passwords import load_keys
 from .peers import Peers

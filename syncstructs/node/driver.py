@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace as struct_replace
 
+from ..applying import Progress
 from ..config import Config
 from ..errors import ConfigError, NodeClosed, NodeFailed, SyncError
 from ..objects.comparison import Asked
@@ -20,7 +21,7 @@ from ..objects.outbox import HasCommand
 from ..raft.effects import Append, ChunkRead, ChunkWrite, Effects
 from ..raft.messages import Answer, AppendReply, Inquiry, SnapshotMeta
 from ..raft.wire import decode, encode
-from ..replica import Progress, Replica
+from ..replica import Replica
 from ..storage.base import LogStore, SnapshotStore
 from .garbage import long_lived
 from .ports import Calls, Clock, Digester, Gate, Links, Snapshotter, Worker

@@ -14,6 +14,7 @@ from math import inf
 from random import Random
 from typing import Any, TypeVar, cast
 
+from ..applying import Progress
 from ..config import Config, is_nameless
 from ..errors import (
     BlockingCall,
@@ -35,7 +36,7 @@ from ..objects.replicated import Replicated, known_bodies
 from ..objects.versions import WITH_PICKLES
 from ..raft.messages import Message, SnapshotMeta
 from ..raft.wire import encode as encode_message
-from ..replica import Progress, Replica
+from ..replica import Replica
 from ..status import Status, describe
 from .batch import Batch, current_batch
 from .calls import Call, CallBlocker, CallQueue
@@ -125,7 +126,7 @@ class Engine:
             raise
         self.inquiries = Inquiries(self)
         self._driver: Driver[Call] = self._make_driver(self._stores)
-        watch(self)
+        self._watch = watch(self)
 
     def after_fork(self) -> None:
         """Be a copy in a forked child: refuse all, and touch nothing that the parent has too."""

@@ -32,13 +32,22 @@ class Forkable(Protocol):
         """Refuse all from now on, and touch nothing that the parent has too."""
 
 
-_alive: "weakref.WeakSet[Any]" = weakref.WeakSet()
+class _Watch:
+    """Stands for a node: its class, if it is compiled, has no weak references."""
+
+    def __init__(self, node: Forkable) -> None:
+        self.node = node
+
+
+_alive: "weakref.WeakSet[_Watch]" = weakref.WeakSet()
 _spared: ContextVar[bool] = ContextVar("syncstructs.spared", default=False)
 
 
-def watch(node: Forkable) -> None:
-    """Cut `node` off in every child that is forked from now on."""
-    _alive.add(node)
+def watch(node: Forkable) -> object:
+    """Cut `node` off in every child that is forked while what this returns is kept."""
+    kept = _Watch(node)
+    _alive.add(kept)
+    return kept
 
 
 @contextmanager
@@ -102,8 +111,8 @@ def _leave_signals_to_the_parent() -> None:
 
 def _cut_off() -> None:
     if not _spared.get():
-        for node in list(_alive):
-            node.after_fork()
+        for one in list(_alive):
+            one.node.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

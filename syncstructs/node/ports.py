@@ -6,9 +6,9 @@ A simulator replaces these, and only these.
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from ..applying import SnapshotPoint
 from ..errors import SyncError
 from ..raft.messages import SnapshotMeta
-from ..replica import SnapshotPoint
 
 T = TypeVar("T")
 C_co = TypeVar("C_co", covariant=True)

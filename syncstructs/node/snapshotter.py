@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..applying import SnapshotPoint
 from ..raft.messages import SnapshotMeta
-from ..replica import SnapshotPoint
 from ..storage.base import SnapshotStore
 from .children import Children, while_parent_lives
 from .ports import Snapshotter, Worker

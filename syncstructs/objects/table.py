@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from ..codec import STATE_DEPTH, copy, decode_many, encode, shown
 from ..config import is_nameless
 from ..errors import (
@@ -31,9 +29,10 @@ from ..errors import (
 )
 from ..raft.membership import MEMBER_COUNT_MAX, decode_membership, sorted_members
 from ..raft.messages import DIGEST_BYTES, REPORT_COUNT_MAX, Entry, EntryKind
+from .applied import Applied, Result
 from .batches import Group, command_parts, decode_groups
 from .comparison import EVERYTHING, Divergence, Range, divergences_of, rows_of
-from .context import PARKED, CallId, Context, Outcome, _current, _Parked
+from .context import PARKED, CallId, Context, Outcome, _current
 from .digest import digest_bytes, measured, outweighs
 from .directory import Directory, Record
 from .image import (
@@ -56,8 +55,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("syncstructs.objects")
 
-Result = Outcome | _Parked
-
 # So many times it is told that bytes of the log are skipped; then each time that the count doubles.
 _SKIPPED_TOLD: Final = 16
 # Values of exactly these types cannot be changed, so they leave the state without being copied.
@@ -72,33 +69,6 @@ _NOT_TAKEN_OVER: Final = "a snapshot was not taken over to its end"
 # What may come from outside in the midst of a command, where it is applied in a main thread; and
 # what other members may have had more memory for. All else is the command's own doing, everywhere.
 _FATAL: Final = (MemoryError, KeyboardInterrupt, SystemExit)
-
-
-class Applied(msgspec.Struct):
-    """What an entry brought about, as far as this node has to know."""
-
-    results: list[tuple[int, list[Result]]] = msgspec.field(default_factory=list)
-    """Of each run of this node's own calls, the number of the first, and how each of them ended; or
-    that it parked."""
-    parked: bool = False
-    """Whether some call did, of this node or of another one."""
-    resumed: list[tuple[int, Outcome]] = msgspec.field(default_factory=list)
-    """How parked calls of this node ended."""
-    opened: list[tuple[str, int, int, int]] = msgspec.field(default_factory=list)
-    """Sessions of any node: (address, incarnation, attempt, session)."""
-    expired: list[int] = msgspec.field(default_factory=list)
-    """Sessions of any node that are no longer live."""
-    changed: bool = False
-    """Whether objects came or went."""
-    successor: str | None = None
-    """Who is asked to lead from now on; empty: whoever is able to. None: nobody is asked."""
-    compared: Range | None = None
-    """Which objects all members are to take digests of, as they are now."""
-    noted: bool = False
-    """Whether it was told which objects differ; and by name, which of them are news:"""
-    diverged: list[tuple[str, Divergence]] = msgspec.field(default_factory=list)
-    agreed: list[str] = msgspec.field(default_factory=list)
-    """Which of them are the same on all members again."""
 
 
 class _Round:

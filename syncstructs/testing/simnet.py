@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from ..config import Config
+from ..net.events import Broken, FrameReceived, Greeted, Refused
 from ..net.hello import Identity, dials
-from ..net.link import Broken, FrameReceived, Greeted, Link, Refused, State
+from ..net.link import Link, State
 from ..net.transport import frame_limit_bytes
 
 if TYPE_CHECKING:

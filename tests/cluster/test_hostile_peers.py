@@ -24,9 +24,10 @@ from syncstructs import Node, ReplDict, Replicated, ReplLockManager, replicated
 from syncstructs.cli.processes import LocalCluster, free_addresses
 from syncstructs.config import Config
 from syncstructs.errors import ConfigError
+from syncstructs.net.events import Broken, Greeted, Refused
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import Identity, encode_refusal
-from syncstructs.net.link import Broken, Greeted, Link, Refused
+from syncstructs.net.link import Link
 from syncstructs.net.passwords import derive_keys
 from syncstructs.net.transport import STRANGER_COUNT
 from syncstructs.objects.batches import encode_command, encode_group

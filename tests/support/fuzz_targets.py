@@ -51,9 +51,10 @@ from syncstructs.futures import Future
 from syncstructs.monitor import server
 from syncstructs.monitor.guard import Guard, Verdict, password_in
 from syncstructs.net.cipher import Keys
+from syncstructs.net.events import FrameReceived, Greeted
 from syncstructs.net.frames import HEADER_BYTES, FrameDecoder, frame_header
 from syncstructs.net.hello import HELLO_LIMIT_BYTES, Hello, Identity, encode_hello
-from syncstructs.net.link import FrameReceived, Greeted, Link, State
+from syncstructs.net.link import Link, State
 from syncstructs.net.peer import Peer
 from syncstructs.net.tls import Contexts
 from syncstructs.node.digester import InlineDigester

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncstructs.errors import ProtocolError
+from syncstructs.net.events import Broken, FrameReceived, Greeted, Refused
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import (
     HELLO_LIMIT_BYTES,
@@ -22,7 +23,7 @@ from syncstructs.net.hello import (
     quoted,
     reason_to_refuse,
 )
-from syncstructs.net.link import Broken, FrameReceived, Greeted, Link, Refused, State
+from syncstructs.net.link import Link, State
 
 LIMIT = 5000
 A, B = "a.example:1", "b.example:1"

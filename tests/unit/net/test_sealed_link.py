@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from syncstructs.net import link as link_module
 from syncstructs.net.cipher import RECORD_LIMIT_BYTES, TAG_BYTES, Keys
+from syncstructs.net.events import Broken, FrameReceived, Greeted, Refused
 from syncstructs.net.frames import FrameDecoder, frame_header
 from syncstructs.net.hello import (
     HELLO_LIMIT_BYTES,
@@ -23,7 +24,7 @@ from syncstructs.net.hello import (
     encode_hello,
     encode_refusal,
 )
-from syncstructs.net.link import Broken, FrameReceived, Greeted, Link, Refused, State
+from syncstructs.net.link import Link, State
 
 A, B, CLUSTER = "a.example:1", "b.example:1", "the cluster"
 LIMIT = 200_000

@@ -20,6 +20,7 @@ from syncstructs import Config, ConfigError, Tls
 from syncstructs.config import parse_address
 from syncstructs.net import tls as tls_module
 from syncstructs.net.cipher import Keys
+from syncstructs.net.events import Broken, FrameReceived, Greeted, Refused
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import (
     HELLO_LIMIT_BYTES,
@@ -29,7 +30,7 @@ from syncstructs.net.hello import (
     decode_first_frame,
     encode_handshake,
 )
-from syncstructs.net.link import Broken, FrameReceived, Greeted, Link, Refused, State
+from syncstructs.net.link import Link, State
 from syncstructs.net.tls import Channel, Contexts, reason_to_distrust
 
 A, B, CLUSTER = "a.example:1", "b.example:1", "the cluster"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from syncstructs.applying import SnapshotPoint
 from syncstructs.errors import NodeClosed, StorageError, Unserializable
 from syncstructs.node import snapshotter as snapshotter_module
 from syncstructs.node import stores as stores_module
@@ -21,7 +22,6 @@ from syncstructs.node.snapshotter import ForkSnapshotter, InlineSnapshotter, mak
 from syncstructs.node.stores import _image_file
 from syncstructs.node.workers import InlineWorker
 from syncstructs.raft.membership import Membership
-from syncstructs.replica import SnapshotPoint
 from syncstructs.storage.disk import open_data_dir
 from syncstructs.storage.memory import MemorySnapshots
 from syncstructs.storage.snapshots import DiskSnapshots
