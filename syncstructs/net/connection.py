@@ -128,20 +128,27 @@ class Connection(asyncio.BufferedProtocol):
         for event in events:
             if type(event) is FrameReceived:
                 payloads.append(event.payload)
-                continue
-            if payloads:
-                self._owner.framed(self, payloads)
+            else:
+                self._tell_frames(payloads)
                 payloads = []
-            if not self.has_ended:
-                self.was_greeted = self.was_greeted or type(event) is Greeted
-                self._owner.happened(self, event)
-            if self.has_ended:
-                return
-        if payloads:
-            self._owner.framed(self, payloads)
-            if self.has_ended:
-                return
+                self._tell(event)
+        self._tell_frames(payloads)
         if self.opened_at is None or self.link.has_to_say:
+            self._answer()
+
+    # Each of these may end it.
+
+    def _tell_frames(self, payloads: list[bytes]) -> None:
+        if payloads and not self.has_ended:
+            self._owner.framed(self, payloads)
+
+    def _tell(self, event: Event) -> None:
+        if not self.has_ended:
+            self.was_greeted = self.was_greeted or type(event) is Greeted
+            self._owner.happened(self, event)
+
+    def _answer(self) -> None:
+        if not self.has_ended:
             self.flush_greeting()
 
     def eof_received(self) -> None:

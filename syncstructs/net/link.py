@@ -183,20 +183,7 @@ class Link:
                 return events
             if not self._heard:
                 self._hear(piece[0], events)
-            if not self.is_whole:
-                return events
-            if self._channel is not None:
-                self._take_tls(self._channel, piece, events)
-                return events
-            for frame in self._decoder.receive(piece):
-                if self._proof == "nothing":
-                    events.append(self._take_frame(frame))
-                elif self._session is None:
-                    self._secure(frame, events)
-                else:
-                    self._take_record(frame, events)
-                if not self.is_whole:
-                    break
+            self._take_piece(piece, events)
         except Turned as error:
             self.state = State.CLOSED
             in_clear = error.by_peer and not (self._channel and self._channel.is_secure)
@@ -210,6 +197,22 @@ class Link:
             self.state = State.CLOSED
             events.append(Broken(str(error)))
         return events
+
+    def _take_piece(self, piece: Bytes, events: list[Event]) -> None:
+        if not self.is_whole:
+            return
+        if self._channel is not None:
+            self._take_tls(self._channel, piece, events)
+            return
+        for frame in self._decoder.receive(piece):
+            if self._proof == "nothing":
+                events.append(self._take_frame(frame))
+            elif self._session is None:
+                self._secure(frame, events)
+            else:
+                self._take_record(frame, events)
+            if self.state is State.CLOSED:
+                break
 
     def room(self) -> memoryview | None:
         """Return where the bytes that the peer sends next are to be put; None: to `receive`.

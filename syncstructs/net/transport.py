@@ -137,6 +137,10 @@ class Transport:
         self._keys = await load_keys(self._config)
         if self._closing:
             return
+        await self._listen(loop)
+        self._begin_to_dial(loop)
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         sockets = []
         if not is_nameless(self.address):
             sockets = await listen(self._config.bind or self.address)
@@ -152,14 +156,17 @@ class Transport:
         finally:
             for sock in sockets:
                 sock.close()
-        if not self._closing:
-            if self._certificates is not None:
-                self._renewing = loop.create_task(self._renew(self._certificates))
-                self._renewing.add_done_callback(_log_failure)
-            self._dials = True
-            for peer in self._peers.members.values():
-                if peer.dialling is None:
-                    self._dialler.dial(peer)
+
+    def _begin_to_dial(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._closing:
+            return
+        if self._certificates is not None:
+            self._renewing = loop.create_task(self._renew(self._certificates))
+            self._renewing.add_done_callback(_log_failure)
+        self._dials = True
+        for peer in self._peers.members.values():
+            if peer.dialling is None:
+                self._dialler.dial(peer)
 
     def set_peers(self, peers: Collection[str]) -> None:
         """Keep links to exactly these from now on; `address` itself is left out.

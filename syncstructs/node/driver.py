@@ -120,8 +120,7 @@ class Driver(Generic[C]):
         Raises:
             NodeFailed: this node must stop; `failure` holds it from then on.
         """
-        if self.failure is not None:
-            raise self.failure
+        self._raise_failure()
         replica = self.replica
         if replica.core.is_stranded:
             stranded = NodeFailed(
@@ -163,8 +162,7 @@ class Driver(Generic[C]):
                 break
         if replica.snapshot_due or self._snapshot_asks:
             self._maybe_snapshot(now)
-        if self.failure is not None:
-            raise self.failure
+        self._raise_failure()
         sure_until = replica.sure_until()
         sure = sure_until > now
         if self._sure and not sure:
@@ -175,6 +173,10 @@ class Driver(Generic[C]):
         if not idle:
             return now
         return sure_until if sure and sure_until < deadline else deadline
+
+    def _raise_failure(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
     def _may_hear_of_more(self) -> bool:
         """Whether the last call made here has ended: who is told may make the next one.

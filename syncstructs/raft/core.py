@@ -444,10 +444,11 @@ class RaftCore:
         self._now = now
         self._effects.sends.extend(self._appends.persisted(ticket))
         self.log.persisted(ticket)
-        if self._leading is not None:
+        leading = self._leading
+        if leading is not None:
             self._advance_commit()
-            if self._leading is not None:
-                self._answer_confirmed_reads(self._leading)
+            if leading is self._leading:
+                self._answer_confirmed_reads(leading)
         elif self.role is Role.CANDIDATE and ticket >= self._vote_ticket:
             self._count_vote(self.address, True)
         elif self._following is not None:

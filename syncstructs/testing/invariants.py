@@ -55,6 +55,7 @@ from .serials import expected_serial
 from .transfers import Transfers
 from .upgrades import Upgrades
 from .violation import Violation
+from .watching import replace_methods
 
 if TYPE_CHECKING:
     from ..objects.table import Table
@@ -334,7 +335,7 @@ class Invariants(Watcher):
             self._persisted(life, view, core)
             return ticket
 
-        core._append = watched_append
+        replace_methods(core, _append=watched_append)
 
     def _watch_calls(self, life: Life) -> None:
         replica: Any = life.replica
@@ -351,7 +352,7 @@ class Invariants(Watcher):
                     fail(life, f"says that {former} (session, call) was never sent, and it was")
             return calls
 
-        replica.abandon = watched_abandon
+        replace_methods(replica, abandon=watched_abandon)
 
     def _sent_again(self, life: Life, former: tuple[int, int]) -> None:
         """A call goes to another session only if it is certain that the former one had it not."""

@@ -18,6 +18,7 @@ from ..errors import NodeRemoved
 from ..raft.core import Role
 from ..raft.membership import Membership, decode_membership
 from ..raft.messages import Dismissal, Entry, EntryId, EntryKind, SnapshotMeta, TimeoutNow
+from .watching import WATCHES, replace_methods
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -166,10 +167,10 @@ class Memberships:
                 self._ends_removed(life)
             stop(error)
 
-        engine._stop = watched_stop
-        core._on_recovered, core._recover = watched_recovered, watched_recover
-        core._on_recovery_request, core.tick = watched_asked, watched_tick
-        core._on_election_timeout, core._become_follower = watched_timeout, watched_become
+        replace_methods(engine, _stop=watched_stop)
+        replace_methods(core, _on_recovered=watched_recovered, _recover=watched_recover)
+        replace_methods(core, _on_recovery_request=watched_asked, tick=watched_tick)
+        replace_methods(core, _on_election_timeout=watched_timeout, _become_follower=watched_become)
 
     def _ends_removed(self, life: Life) -> None:
         """A node ends only if it is no member any more, or was none, as of what is committed."""
@@ -248,7 +249,7 @@ class Memberships:
         """Look at a candidate that asks for votes."""
         if life.core.is_recovering:
             self._fail(life, f"stands in term {term}, though it has lost all")
-        if transfer and (term - 1, life.host.address) not in self._asked:
+        if transfer and WATCHES and (term - 1, life.host.address) not in self._asked:
             self._fail(life, f"stands in term {term} as if its leader had asked it to")
 
     def takes_role(self, life: Life, core: Any) -> None:
@@ -262,7 +263,7 @@ class Memberships:
             self._fail(life, f"goes by {goes_by}; its log has {due}")
         if core.role is Role.FOLLOWER or core.role is Role.LEADER:
             return
-        if core.is_recovering or not self.may_lead(life, core):
+        if core.is_recovering or (WATCHES and not self.may_lead(life, core)):
             memberships = core.log.memberships_from(core.commit_index)
             self._fail(life, f"stands for election, and has no vote in {memberships}")
         if core._ballot._membership != due:

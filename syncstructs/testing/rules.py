@@ -35,6 +35,7 @@ from ..raft.messages import (
 from ..raft.progress import Mode
 from .memberships import Memberships, is_quorum
 from .sureness import Sureness
+from .watching import replace_methods
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -140,8 +141,8 @@ class Rules:
                     )
             return progress
 
-        replica.step, replica.barrier, replica.apply = watched_step, watched_barrier, watched_apply
-        core._count_vote = watched_count_vote
+        replace_methods(replica, step=watched_step, barrier=watched_barrier, apply=watched_apply)
+        replace_methods(core, _count_vote=watched_count_vote)
         self._watch_reads(life)
         self._watch_votes(life)
         self._watch_acknowledgements(life)
@@ -176,7 +177,7 @@ class Rules:
                     )
             send(to, message)
 
-        core._up_to_date, core._send = watched_up_to_date, watched_send
+        replace_methods(core, _up_to_date=watched_up_to_date, _send=watched_send)
 
     def _watch_acknowledgements(self, life: Life) -> None:
         core: Any = life.core
@@ -195,7 +196,7 @@ class Rules:
                     )
             acknowledge(following, index, ticket)
 
-        core._acknowledge = watched_acknowledge
+        replace_methods(core, _acknowledge=watched_acknowledge)
 
     def _watch_reads(self, life: Life) -> None:
         core: Any = life.core
@@ -231,7 +232,7 @@ class Rules:
                     self._confirmed(life, term, need)
             answer(read, index)
 
-        core._lead_read, core._answer_read = watched_lead, watched_answer
+        replace_methods(core, _lead_read=watched_lead, _answer_read=watched_answer)
 
     def asks_for_vote(self, candidate: str, message: VoteRequest) -> None:
         """Note a request of a candidate, which has voted for itself."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..raft.messages import AppendReply, AppendRequest, SnapshotReply
+from .watching import replace_methods
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -68,7 +69,7 @@ class Sureness:
             contacts.arrivals.pop(peer, None)
             connected(peer, now)
 
-        replica._expire_sessions, replica.peer_connected = watched_expire, watched_connected
+        replace_methods(replica, _expire_sessions=watched_expire, peer_connected=watched_connected)
 
     def elected(self, life: Life, term: int) -> None:
         """Note that a node leads from now on."""

@@ -18,6 +18,7 @@ from zlib import crc32
 from ..raft.transfer import SAVED
 from ..storage.memory import MemorySnapshots
 from ..storage.snapshots import _name
+from .watching import WATCHES, replace_methods
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -81,7 +82,7 @@ class Transfers:
                     f" from {next_offset} on",
                 )
 
-        replica.install, replica.chunk_written = watched_install, watched_written
+        replace_methods(replica, install=watched_install, chunk_written=watched_written)
         self._watch_log(life)
         self._watch_store(life)
         if self._config.snapshot_rate is not None:
@@ -141,7 +142,7 @@ class Transfers:
                 wakes_for_the_next()
             return effects
 
-        core.take_effects = watched_take
+        replace_methods(core, take_effects=watched_take)
 
     def _watch_store(self, life: Life) -> None:
         store: Any = life._snapshots
@@ -173,7 +174,7 @@ class Transfers:
             ticket: int = reset(snapshot)
             return ticket
 
-        core._reset_log = watched_reset
+        replace_methods(core, _reset_log=watched_reset)
         compacted = core.compacted
 
         def watched_compacted(snapshot: SnapshotMeta, now: float) -> list[str]:
@@ -194,11 +195,11 @@ class Transfers:
                 )
             return anew
 
-        core.compacted = watched_compacted
+        replace_methods(core, compacted=watched_compacted)
 
     def answers(self, life: Life, message: SnapshotReply) -> None:
         """Look at what a receiver claims to have."""
-        if not message.done:
+        if WATCHES and not message.done:
             stored = self._stored[life].get(message.snapshot, 0)
             if message.next_offset > stored:
                 self._fail(

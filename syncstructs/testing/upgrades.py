@@ -19,6 +19,7 @@ from ..errors import NodeFailed, ObjectMismatch, VersionRefused
 from ..objects.context import Context, _current
 from ..objects.versions import Versions
 from .releases import BODIES, NAMES, Ran, Releases, body_at
+from .watching import replace_methods
 
 if TYPE_CHECKING:
     from ..raft.messages import Entry
@@ -104,7 +105,7 @@ class Upgrades:
             if self.explains(life, error):
                 self._lacks(life)
 
-        engine._stop = watched_stop
+        replace_methods(engine, _stop=watched_stop)
 
     def _lacks(self, life: Life) -> None:
         self.lacked.add(life)
