@@ -9,6 +9,7 @@ from typing import Any
 
 from rows import (
     BEFORE,
+    COMPILED,
     ETCD,
     ETCD_BEST,
     ETCD_SPREAD,
@@ -248,12 +249,12 @@ def of_rows(prefix: str) -> tuple[Row, ...]:
 
 
 GROUPS = (
-    Group(CALLS, (OURS, BEFORE, PYSYNCOBJ, UNBATCHED, FLOOR), measure_calls),
-    Group(BULK, (OURS, BEFORE, PYSYNCOBJ, UNBATCHED, FLOOR), measure_bulk),
-    Group(DURABLE, (OURS, BEFORE, ETCD, ETCD_SPREAD, FLOOR), measure_durable),
-    Group(of_rows("members"), (OURS, BEFORE, THREE), measure_members),
-    Group(of_rows("encrypted"), (OURS, BEFORE, PLAIN), measure_encrypted),
-    Group(of_rows("threads"), (OURS, BEFORE, ONE_THREAD), measure_threads),
-    Group(of_rows("objects"), (OURS, BEFORE, ONE_OBJECT), measure_objects),
-    Group(of_rows("state"), (OURS, BEFORE, TINY), measure_state),
+    Group(CALLS, (OURS, COMPILED, BEFORE, PYSYNCOBJ, UNBATCHED, FLOOR), measure_calls),
+    Group(BULK, (OURS, COMPILED, BEFORE, PYSYNCOBJ, UNBATCHED, FLOOR), measure_bulk),
+    Group(DURABLE, (OURS, COMPILED, BEFORE, ETCD, ETCD_SPREAD, FLOOR), measure_durable),
+    Group(of_rows("members"), (OURS, COMPILED, BEFORE, THREE), measure_members),
+    Group(of_rows("encrypted"), (OURS, COMPILED, BEFORE, PLAIN), measure_encrypted),
+    Group(of_rows("threads"), (OURS, COMPILED, BEFORE, ONE_THREAD), measure_threads),
+    Group(of_rows("objects"), (OURS, COMPILED, BEFORE, ONE_OBJECT), measure_objects),
+    Group(of_rows("state"), (OURS, COMPILED, BEFORE, TINY), measure_state),
 )

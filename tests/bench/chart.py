@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 
 from report import number, resolve
 from rows import (
+    COMPILED,
     ETCD_BEST,
     FLOOR,
     OURS,
@@ -28,6 +29,7 @@ from rows import (
 
 NAMES = {
     OURS: "syncstructs",
+    COMPILED: "syncstructs, compiled",
     PYSYNCOBJ_BEST: "PySyncObj, its best setting",
     ETCD_BEST: "etcd",
     ZOOKEEPER_BEST: "ZooKeeper, kazoo",
@@ -36,8 +38,8 @@ NAMES = {
 }
 """Who is drawn, in this order, and what the legend says."""
 CLASSES = {
-    OURS: "ours", PYSYNCOBJ_BEST: "pysyncobj", ETCD_BEST: "etcd", ZOOKEEPER_BEST: "zookeeper",
-    REDIS: "redis", FLOOR: "floor",
+    OURS: "ours", COMPILED: "compiled", PYSYNCOBJ_BEST: "pysyncobj", ETCD_BEST: "etcd",
+    ZOOKEEPER_BEST: "zookeeper", REDIS: "redis", FLOOR: "floor",
 }  # fmt: skip
 STYLE = """
   text { font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif;
@@ -48,7 +50,8 @@ STYLE = """
   .head { font-size: 14px; font-weight: 600 }
   .strong { font-weight: 600 }
   .spread { stroke: #1f2328; stroke-opacity: 0.55; stroke-width: 1.2 }
-  .ours { fill: #1f6feb } .pysyncobj { fill: #a0a8b2 } .etcd { fill: #d9822b }
+  .ours { fill: #1f6feb } .compiled { fill: #79b8ff }
+  .pysyncobj { fill: #a0a8b2 } .etcd { fill: #d9822b }
   .zookeeper { fill: #8e6bbf } .redis { fill: #cf4a43 }
   .floor { fill: #ffffff; stroke: #59636e; stroke-dasharray: 3 2 }
   @media (prefers-color-scheme: dark) {
@@ -57,7 +60,8 @@ STYLE = """
     .grid { stroke: #2a313a }
     .small { fill: #9198a1 }
     .spread { stroke: #e6edf3 }
-    .ours { fill: #4493f8 } .pysyncobj { fill: #6e7681 } .etcd { fill: #e39a4e }
+    .ours { fill: #4493f8 } .compiled { fill: #a5d0ff }
+    .pysyncobj { fill: #6e7681 } .etcd { fill: #e39a4e }
     .zookeeper { fill: #a583d6 } .redis { fill: #e5645c }
     .floor { fill: #0d1117; stroke: #9198a1 }
   }
@@ -244,7 +248,7 @@ def draw_bar(drawing: Drawing, bar: Bar, y: float, first: int, last: float) -> N
         drawing.line(least, y + BAR / 2, greatest, y + BAR / 2, "spread")
     style = "strong" if bar.kind == OURS else "small"
     value = number(bar.value)
-    if bar.kind != FLOOR and bar.ratio is not None and bar.kind != OURS:
+    if bar.kind not in (FLOOR, OURS, COMPILED) and bar.ratio is not None:
         value += f"  (ours {number(bar.ratio)} times)"
     drawing.text(max(end, greatest) + 6, y + 10.5, value, style)
 

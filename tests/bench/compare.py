@@ -25,7 +25,8 @@ In each round every system gets a fresh cluster, one after the other and never a
 an order that turns from round to round; members are processes on loopback. What counts are ratios
 of medians within one run: how fast the machine is just then befalls all alike.
 
-`--before` measures another tree of this library too, in the same rounds. All rows take more than
+`--before` measures another tree of this library too, in the same rounds, and `--compiled` one with
+the engine compiled (the directory in which `setup.py` has put the package). All rows take more than
 half an hour; with `--keep`, they can be measured some at a time.
 """
 
@@ -48,7 +49,7 @@ import our_loads
 import report
 import services
 import systems
-from rows import BEFORE, OURS, Found, Group, Options
+from rows import BEFORE, COMPILED, OURS, Found, Group, Options
 
 from syncstructs.cli.processes import MemberError, MemberGone
 
@@ -133,10 +134,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     wanted = options.only or list(ROWS)
     groups = [group for group in GROUPS if any(row.name in wanted for row in group.rows)]
     named = dict.fromkeys(name for group in groups for name in group.systems)
-    if options.before is not None:
-        systems.SYSTEMS[BEFORE] = systems.of_tree(options.before)
-    else:
-        named.pop(BEFORE, None)
+    for name, tree in ((BEFORE, options.before), (COMPILED, options.compiled)):
+        if tree is not None:
+            systems.SYSTEMS[name] = systems.of_tree(name, tree)
+        else:
+            named.pop(name, None)
     if options.systems:
         named = {
             name: None for name in named if name in options.systems or name.startswith(OURS)
@@ -191,6 +193,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
     add("--systems", nargs="+", metavar="NAME", help="compare with these only")
     add("--before", metavar="DIR", help="measure the library in another checkout, too")
+    add("--compiled", metavar="DIR", help="measure one whose engine is compiled, too")
     add("--rounds", type=int, help="default: 5, or 1 if quick")
     add("--seconds", type=float, help="of each run (default: 2, or 0.7 if quick)")
     add("--quick", action="store_true",

@@ -7,7 +7,19 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from calls import ANSWER_TIMEOUT, shape
-from rows import BEFORE, FLOOR, LOOPBACK, OURS, PYSYNCOBJ, Found, Group, Options, Row, versus
+from rows import (
+    BEFORE,
+    COMPILED,
+    FLOOR,
+    LOOPBACK,
+    OURS,
+    PYSYNCOBJ,
+    Found,
+    Group,
+    Options,
+    Row,
+    versus,
+)
 from systems import system_of
 
 from syncstructs.cli.bench import LOAD, choose_caller, total_usage
@@ -106,7 +118,7 @@ def loopback_rate(size: int, options: Options) -> float:
 
 
 GROUPS = (
-    Group(READS, (OURS, BEFORE, DICT), measure_reads),
-    Group(IDLE, (OURS, BEFORE, PYSYNCOBJ), measure_idle),
-    Group(VALUES, (OURS, BEFORE, FLOOR, LOOPBACK), measure_values),
+    Group(READS, (OURS, COMPILED, BEFORE, DICT), measure_reads),
+    Group(IDLE, (OURS, COMPILED, BEFORE, PYSYNCOBJ), measure_idle),
+    Group(VALUES, (OURS, COMPILED, BEFORE, FLOOR, LOOPBACK), measure_values),
 )

@@ -8,7 +8,7 @@ write succeed.
 
 from collections.abc import Callable, Collection
 
-from rows import BEFORE, OURS, PYSYNCOBJ, Found, Group, Options, Row, versus
+from rows import BEFORE, COMPILED, OURS, PYSYNCOBJ, Found, Group, Options, Row, versus
 from systems import system_of
 
 from syncstructs.cli.bench import GAP_AFTER, service_gap
@@ -61,7 +61,7 @@ def measure_gaps(system: str, rows: Collection[str], options: Options) -> Found:
 
 GROUPS = (
     Group(
-        GAPS, (OURS, BEFORE, PYSYNCOBJ), measure_gaps,
+        GAPS, (OURS, COMPILED, BEFORE, PYSYNCOBJ), measure_gaps,
         lambda system, options: options.rounds * (
             RUNS_PER_ROUND_OF_PYSYNCOBJ if system == PYSYNCOBJ else RUNS_PER_ROUND
         ),

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from calls import ANSWER_TIMEOUT, shape
-from rows import BEFORE, OURS, PYSYNCOBJ, Found, Group, Options, Row, versus
+from rows import BEFORE, COMPILED, OURS, PYSYNCOBJ, Found, Group, Options, Row, versus
 from servers import room_for
 from systems import system_of
 
@@ -125,10 +125,10 @@ def measure_restart(system: str, rows: Collection[str], options: Options) -> Fou
 
 
 GROUPS = (
-    Group(COMPACTION, (OURS, BEFORE, QUIET), measure_compaction),
-    Group(SNAPSHOT, (OURS, BEFORE, QUIET), measure_snapshot),
+    Group(COMPACTION, (OURS, COMPILED, BEFORE, QUIET), measure_compaction),
+    Group(SNAPSHOT, (OURS, COMPILED, BEFORE, QUIET), measure_snapshot),
     Group(
-        RESTART, (OURS, BEFORE, PYSYNCOBJ), measure_restart,
+        RESTART, (OURS, COMPILED, BEFORE, PYSYNCOBJ), measure_restart,
         lambda _, options: min(3, options.rounds),
     ),
 )

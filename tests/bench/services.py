@@ -9,6 +9,7 @@ from collections.abc import Collection
 from calls import rate, run_load, shape
 from rows import (
     BEFORE,
+    COMPILED,
     OURS,
     REDIS,
     ZOOKEEPER,
@@ -65,6 +66,6 @@ def measure_writes(system: str, rows: Collection[str], options: Options) -> Foun
 
 
 GROUPS = (
-    Group(LOCKS, (OURS, BEFORE, ZOOKEEPER, ZOOKEEPER_FOLLOWER, REDIS), measure_locks),
-    Group(WRITES, (OURS, BEFORE, REDIS), measure_writes),
+    Group(LOCKS, (OURS, COMPILED, BEFORE, ZOOKEEPER, ZOOKEEPER_FOLLOWER, REDIS), measure_locks),
+    Group(WRITES, (OURS, COMPILED, BEFORE, REDIS), measure_writes),
 )

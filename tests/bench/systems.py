@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rows import (
-    BEFORE,
     ETCD,
     ETCD_SPREAD,
     FLOOR,
@@ -66,10 +65,10 @@ def script(name: str) -> tuple[str, ...]:
     return sys.executable, str(HERE / name)
 
 
-def of_tree(tree: str) -> System:
+def of_tree(name: str, tree: str) -> System:
     """Return the library as it is in another checkout, which is imported before any other."""
     path = os.pathsep.join([str(Path(tree).resolve()), import_path()])
-    return System(BEFORE, ("/usr/bin/env", f"PYTHONPATH={path}", *MEMBER_COMMAND))
+    return System(name, ("/usr/bin/env", f"PYTHONPATH={path}", *MEMBER_COMMAND))
 
 
 def system_of(name: str) -> System:

@@ -115,7 +115,7 @@ def test_keeping_needs_a_file():
 
 
 def test_a_tree_is_imported_before_all_others(tmp_path):
-    command = systems.of_tree(str(tmp_path)).command
+    command = systems.of_tree(BEFORE, str(tmp_path)).command
     assert command[1].startswith(f"PYTHONPATH={tmp_path}")
 
 
