@@ -311,14 +311,14 @@ def _pack_str(value: str, depth: int, native: _Native) -> object:
     return value
 
 
-def _pack_list(value: list[Any], depth: int, native: _Native) -> object:
+def _pack_list(value: list[Any] | tuple[Any, ...], depth: int, native: _Native) -> object:
     if depth > 0 and native.issuperset(map(type, value)):
         return value
     return _pack_items(value, depth, native)
 
 
 def _pack_tuple(value: tuple[Any, ...], depth: int, native: _Native) -> object:
-    return _Ext(_Code.TUPLE, _encode(_pack_list(value, depth, native)))  # type: ignore[arg-type]
+    return _Ext(_Code.TUPLE, _encode(_pack_list(value, depth, native)))
 
 
 def _pack_dict(value: dict[Any, Any], depth: int, native: _Native) -> object:
