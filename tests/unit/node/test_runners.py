@@ -6,7 +6,8 @@ import pytest
 
 from syncstructs.errors import BlockingCall, ConfigError
 from syncstructs.futures import Future
-from syncstructs.node.runners import AsyncioRunner, ThreadRunner, make_runner
+from syncstructs.node import runners
+from syncstructs.node.runners import AsyncioRunner, ManualRunner, ThreadRunner, make_runner
 
 mark = ContextVar("mark", default="clean")
 
@@ -102,3 +103,52 @@ def test_a_manual_node_leaves_nothing_on_a_future_that_is_polled():
         assert not waited._callbacks
     finally:
         runner.abort()
+
+
+async def when_read(runner, function):
+    """Have `function` run by what a read brings, as the driver is by frames."""
+
+    class Reader(asyncio.Protocol):
+        def data_received(self, data):
+            runner.run(function)
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Reader, "127.0.0.1", 0)
+    stream, _ = await loop.create_connection(
+        asyncio.Protocol, *server.sockets[0].getsockname()[:2]
+    )
+    stream.write(b"!")
+    async with asyncio.timeout(10):
+        # What ends this is raised by the loop.
+        await loop.create_future()
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, runners.new_loop])
+def test_what_is_raised_behind_a_read_is_raised_by_the_loop(monkeypatch, make_loop):
+    """Ctrl-C is lost in the protocols of some loops."""
+    monkeypatch.setattr(runners, "new_loop", make_loop)
+    runner = ManualRunner()
+
+    def interrupt():
+        raise KeyboardInterrupt("while it ran")
+
+    with pytest.raises(KeyboardInterrupt, match="while it ran"):
+        runner._run(when_read(runner, interrupt))
+    runner.abort()
+
+
+def test_what_runs_behind_a_read_does_not_run_in_the_context_of_the_link():
+    async def main():
+        mark.set("inside a batch")
+        runner = AsyncioRunner()
+        seen = []
+
+        def look():
+            seen.append(mark.get())
+            waiting.cancel()
+
+        waiting = asyncio.ensure_future(when_read(runner, look))
+        await asyncio.wait([waiting])
+        assert seen == ["clean"]
+
+    asyncio.run(main())
