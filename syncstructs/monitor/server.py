@@ -213,7 +213,7 @@ class Monitor:
             self._thread.join()
             raise self._failure
         self._node._engine.closed.add_done_callback(self._when_closed)
-        watch(self)
+        self._watch = watch(self)
 
     def _end(self, _: object = None) -> None:
         # The loop may have ended in this very moment.
