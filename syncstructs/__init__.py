@@ -1,5 +1,6 @@
 """Replicated Python data structures over one embedded Raft log."""
 
+from . import compiled as compiled
 from .codec import register
 from .config import Address, Config, Tls
 from .errors import (

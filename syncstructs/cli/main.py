@@ -18,6 +18,7 @@ from importlib import metadata
 from types import FrameType
 from typing import NoReturn
 
+from ..compiled import IS_COMPILED
 from . import bench, cluster, demo, inspection, simulate, top
 
 _OUTPUT_FAILURES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
@@ -113,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="syncstructs",
         description="Replicated Python data structures over one embedded Raft log.",
     )
-    parser.add_argument("--version", action="version", version=f"syncstructs {_version()}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo.add_parser(commands)
     bench.add_parser(commands)
@@ -125,7 +126,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _version() -> str:
+    core = "a compiled core" if IS_COMPILED else "pure Python"
     try:
-        return metadata.version("syncstructs")
+        return f"syncstructs {metadata.version('syncstructs')}, {core}"
     except metadata.PackageNotFoundError:
-        return "(not installed)"
+        return f"syncstructs (not installed), {core}"

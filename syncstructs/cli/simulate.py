@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..compiled import IS_COMPILED
+
 if TYPE_CHECKING:
     from ..testing.campaign import Result, Totals
 
@@ -78,6 +80,12 @@ def run(options: argparse.Namespace) -> int:
         progress.say("interrupted; what was done till now:")
     finally:
         progress.close()
+    if IS_COMPILED:
+        print(
+            "the core is compiled, and cannot be watched from within, so that less is checked: set"
+            " SYNCSTRUCTS_PURE=1 to check all, of the pure code",
+            file=sys.stderr,
+        )
     _summarise(totals, as_json=options.json)
     if interrupted:
         # As shells have it for a program that Ctrl-C ends.

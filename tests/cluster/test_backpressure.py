@@ -137,6 +137,7 @@ def test_who_waits_hears_that_the_node_is_closed(node_of):
     assert [type(error) for error in errors] == [NodeClosed]
 
 
+@pytest.mark.pure("a method is changed")
 def test_room_that_comes_just_before_the_wait_is_not_missed(node_of, monkeypatch):
     node = node_of(when_busy="wait", call_timeout=None)
     hits, queue = node.objects["hits"], node._engine.calls

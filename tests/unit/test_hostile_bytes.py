@@ -292,6 +292,7 @@ GROWING = {
 }
 
 
+@pytest.mark.pure("its steps cannot be counted")
 @pytest.mark.parametrize("kind", GROWING)
 def test_what_is_four_times_as_long_takes_four_times_as_many_steps(kind):
     GROWING[kind](50)

@@ -385,6 +385,7 @@ def test_who_does_not_read_is_cut(node, monkeypatch):
         assert not monitor._connections
 
 
+@pytest.mark.pure("a method is changed")
 def test_however_many_look_the_node_is_asked_once_in_a_while(monitor, monkeypatch):
     monkeypatch.setattr(server, "FRESH_SECONDS", 1000.0)
     engine = monitor._shown._engine
@@ -399,6 +400,7 @@ def test_however_many_look_the_node_is_asked_once_in_a_while(monitor, monkeypatc
     assert len(count) == 3
 
 
+@pytest.mark.pure("a method is changed")
 def test_a_status_that_fails_is_told_and_logged_and_the_next_one_is_tried(monitor, monkeypatch):
     monkeypatch.setattr(server, "FRESH_SECONDS", 0.0)
 

@@ -251,6 +251,7 @@ def test_an_alert_in_clear_ends_a_link_and_anybody_may_have_said_it(both_sides):
     assert both.heard["dialer"] == refused(reason, by_peer=True, address=B, in_clear=True)
 
 
+@pytest.mark.pure("a method is changed")
 @pytest.mark.parametrize("proof", ["certificates", "a password"])
 @pytest.mark.parametrize(
     ("payload", "sent", "reason"),

@@ -66,6 +66,7 @@ def test_three_transports_link_and_exchange_in_order(run):
     run(main)
 
 
+@pytest.mark.pure("a method is changed")
 @pytest.mark.usefixtures("wire")
 def test_large_messages_arrive_whole_and_in_order_among_small_ones(run, monkeypatch):
     filled, in_place = Link.filled, 0

@@ -88,6 +88,7 @@ def test_a_leader_ends_its_own_calls_before_it_tells_the_others_and_by_what_foll
     cluster.end()
 
 
+@pytest.mark.pure("a method is changed")
 def test_others_are_told_of_a_commit_that_this_member_cannot_apply_yet():
     cluster = Simulation(1, {"box": ReplList}, check=False)
     cluster.start()
@@ -115,6 +116,7 @@ def test_others_are_told_of_a_commit_that_this_member_cannot_apply_yet():
     cluster.end()
 
 
+@pytest.mark.pure("a method is changed")
 def test_an_answer_that_changes_nothing_does_not_make_the_driver_run():
     cluster = Simulation(1, {"box": ReplList}, check=False)
     cluster.start()
