@@ -7,8 +7,8 @@ What mypyc does not know, it drops without a word, and what annotations say, it 
 that comes as a `float` is one from then on. So the modules below hold no class that another package
 makes (a msgspec.Struct loses its keywords, and has other bytes), none that anybody inherits from or
 keeps weak references to, and no annotation that is only nearly true. Nor are there any that look
-into values of users (codec, objects): those may be what no annotation says. `tests/unit/test_compiled.py`
-looks after that.
+into values of users (codec, objects): those may be what no annotation says.
+`tests/unit/test_compiled.py` looks after the rest.
 """
 
 import os
