@@ -229,6 +229,8 @@ class Config:
             raise ConfigError(f"drive {self.drive!r} must be 'thread', 'asyncio' or 'manual'")
         if self.when_busy not in ("raise", "wait"):
             raise ConfigError(f"when_busy {self.when_busy!r} must be 'raise' or 'wait'")
+        if not isinstance(self.join, bool):
+            raise ConfigError(f"join {self.join!r} must be True or False")
         if self.bind is not None:
             parse_address(self.bind, field="bind")
         self._check_passwords()

@@ -629,7 +629,9 @@ class Replica(Generic[C]):
             # By its own id: however late this arrives, it ends no session of a later life.
             command = encode_command(0, "expire_session", (self.outbox.session,), {})
         else:
-            arguments = (self.address, self._incarnation, self._attempt, self.config.session_ttl)
+            # Whatever kind of number was configured.
+            ttl = float(self.config.session_ttl)
+            arguments = (self.address, self._incarnation, self._attempt, ttl)
             command = encode_command(0, "open_session", arguments, {})
         self._give(leader, 0, 0, 1, command)
 

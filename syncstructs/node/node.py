@@ -557,7 +557,7 @@ class Node:
         Raises:
             Unserializable: `digests` or `sizes` was asked for, and a state has no encoding.
         """
-        return self._engine.status(digests=digests, sizes=sizes)
+        return self._engine.status(digests=bool(digests), sizes=bool(sizes))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

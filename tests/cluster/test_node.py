@@ -475,6 +475,7 @@ class MyBox(Replicated):
         ({"snapshot_rate": "1MB"}, "snapshot_rate '1MB' must be a number"),
         ({"digest_interval": "1"}, "digest_interval '1' must be a number"),
         ({"drive": "magic"}, "drive 'magic'"),
+        ({"join": "no"}, "join 'no' must be True or False"),
         ({"consumers": {"": ReplDict}}, "object name ''"),
         ({"consumers": {"x": {}}}, "not a Replicated"),
     ],

@@ -271,3 +271,19 @@ def test_the_end_of_a_session_is_asked_for_again_when_its_leader_is_lost(start):
     assert session_of(cluster, leaving)
     cluster.crash(leader)
     cluster.run_until(lambda: not session_of(cluster, leaving), limit=5)
+
+
+class Seconds(float):
+    """Such as a library of arrays gives."""
+
+
+def test_of_what_kind_the_number_is_that_was_configured_as_ttl_makes_no_difference():
+    traces = set()
+    for ttl in (5.0, 5, Seconds(5.0)):
+        cluster = Simulation(1, {"box": Box}, session_ttl=ttl)
+        cluster.start()
+        cluster.settle()
+        cluster.await_all([cluster.objects(cluster.leader())["box"].put.submit(1)])
+        traces.add(cluster.network.trace)
+        cluster.end()
+    assert len(traces) == 1, "it is in the bytes of the call that opens a session"

@@ -128,7 +128,7 @@ def test_sizes_and_digests_are_told_only_when_asked_for(cluster):
     node = cluster.node(cluster.leader())
     write(cluster, cluster.leader(), 1, size=500)
     assert node.status()["objects"] == {"users": {"type": "syncstructs.structs.dicts.ReplDict"}}
-    users = node.status(sizes=True)["objects"]["users"]
+    users = node.status(sizes=1, digests=[])["objects"]["users"]
     assert users["size_bytes"] == size_of(node.objects["users"]) > 500
     assert "digest" not in users
 
