@@ -392,6 +392,6 @@ def _explained(error: ssl.SSLError, *, dialled: bool) -> ProtocolError:
 
 
 def _words(error: ssl.SSLError) -> str:
-    if error.reason is None and "PEM lib" in str(error):
+    if not error.reason and "PEM lib" in str(error):
         return "one of them is not of PEM, or lacks what it is for"
     return (error.reason or error.strerror or str(error)).replace("_", " ").lower()

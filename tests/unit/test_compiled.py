@@ -210,6 +210,27 @@ def test_nothing_is_compared_with_none_that_mypy_believes_to_know(tmp_path):
     assert done.stdout.splitlines() == [f"{believer}:9: error is None for mypy"]
 
 
+def test_mypy_tells_of_a_test_that_it_believes_to_know_the_outcome_of(tmp_path):
+    """What a call may have made true is left out of compiled code without a word."""
+    (tmp_path / "believer.py").write_text(
+        "class Link:\n"
+        "    is_closed = False\n"
+        "    def work(self) -> int:\n"
+        "        if not self.is_closed:\n"
+        "            self.answer()\n"
+        "            if self.is_closed:\n"
+        "                return 1\n"
+        "        return 2\n"
+        "    def answer(self) -> None: ...\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", ROOT / "setup.cfg", "--cache-dir",
+         tmp_path / "cache", "believer.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("believer.py:7: error: Statement is unreachable"), done
+
+
 # The build
 
 
