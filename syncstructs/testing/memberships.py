@@ -263,7 +263,7 @@ class Memberships:
             self._fail(life, f"goes by {goes_by}; its log has {due}")
         if core.role is Role.FOLLOWER or core.role is Role.LEADER:
             return
-        if core.is_recovering or (WATCHES and not self.may_lead(life, core)):
+        if core.is_recovering or not self.may_lead(life, core):
             memberships = core.log.memberships_from(core.commit_index)
             self._fail(life, f"stands for election, and has no vote in {memberships}")
         if core._ballot._membership != due:
@@ -272,12 +272,13 @@ class Memberships:
     def may_lead(self, life: Life, core: Any) -> bool:
         """Whether it has a vote by its log, or by what is not known to be over.
 
-        Or is a learner by it, and nobody led from one election timeout to the next.
+        Or is a learner by it, and nobody led from one election timeout to the next; which is not
+        known of who is not watched.
         """
         known: set[str] = set()
         for membership in core.log.memberships_from(core.commit_index):
             known.update(membership.voters, membership.outgoing)
-            if self._silent.get(life, 0) > 1:
+            if self._silent.get(life, 0) > 1 or not WATCHES:
                 known.update(membership.learners)
         return life.host.address in known
 
