@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, TextIO
 
 from msgspec.structs import replace
 
+from ..compiled import IS_COMPILED
 from .plans import Plan, draw_plan
 from .runs import Failure, run_plan
 
@@ -203,7 +204,8 @@ def _find(where: str) -> FunctionType:
         found = getattr(found, attribute, None) or found
     found = inspect.unwrap(found)
     if not isinstance(found, FunctionType):
-        raise StaleBug(f"{where} is no function")
+        what = "compiled, and bugs are planted in Python code" if IS_COMPILED else "no function"
+        raise StaleBug(f"{where} is {what}")
     return found
 
 

@@ -90,6 +90,7 @@ def test_what_a_snapshot_has_filled_in_part_is_not_read(monkeypatch):
     cluster.run(1.0)
 
 
+@pytest.mark.pure("a method is changed")
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
     "due",

@@ -19,7 +19,10 @@ from syncstructs.raft.core import RaftCore
 from syncstructs.testing.planted import BUILT_IN, Hunt, StaleBug, bug
 
 # All hunts are done by the first test that asks for one of them.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.pure("functions are changed"),
+]
 
 JOBS = 2
 HARMFUL = [one.name for one in harmful(ALL.values()) if not one.elusive]

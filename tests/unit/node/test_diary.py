@@ -4,6 +4,7 @@ import logging
 import re
 from pathlib import Path
 
+import syncstructs
 from syncstructs import ReplCounter
 from syncstructs.testing import Simulation
 
@@ -57,7 +58,7 @@ def test_a_change_of_members_is_told(caplog):
 
 def test_the_readme_names_every_logger():
     named = set()
-    for path in (ROOT / "syncstructs").rglob("*.py"):
+    for path in Path(syncstructs.__file__).parent.rglob("*.py"):
         found = re.findall(r"getLogger\(\"syncstructs\.([\w.]+)\"\)", path.read_text("utf-8"))
         named.update(found)
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
