@@ -5,7 +5,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syncstructs.config import Config
@@ -125,6 +125,8 @@ def replies(draw) -> m.Message:
 messages = st.one_of(append_requests(), chunks(), requests(), replies())
 
 
+# The first text of all has a table of Unicode made, in a checkout that is new.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(messages)
 def test_every_message_comes_back_equal_and_of_its_type(message) -> None:
     back = decode(encode(message))
