@@ -199,6 +199,7 @@ class Link:
         return events
 
     def _take_piece(self, piece: Bytes, events: list[Event]) -> None:
+        # Apart from what comes before, which may have closed it: see `setup.py` on annotations.
         if not self.is_whole:
             return
         if self._channel is not None:

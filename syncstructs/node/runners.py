@@ -138,7 +138,8 @@ class Runner(ABC):
             self._context.run(function)
         except BaseException as error:
             # Not here: some loops (uvloop) keep even Ctrl-C of their protocols to themselves.
-            self.post(_raiser(error))
+            if not self.post(_raiser(error)):
+                raise
 
     def call_later(self, seconds: float, function: Callable[[], object]) -> asyncio.TimerHandle:
         """Run `function` `seconds` from now, never earlier; in the driver's thread only."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from ..compiled import IS_COMPILED
 
 WATCHES: Final = not IS_COMPILED
-"""Whether the engine can be watched: the objects of a compiled one are closed to that.
+"""Whether the engine can be watched: the objects of a compiled core are closed to that.
 
 So less is checked there. What the members do is the same, as it is the pure code that is compiled.
 """

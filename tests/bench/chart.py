@@ -183,7 +183,8 @@ def draw(report: Mapping[str, Any]) -> str:
         draw_section(drawing, section, [
             (label, rows[name]) for name, label in section.rows.items() if name in rows
         ])  # fmt: skip
-    for line in footnotes(report):
+    drawn = {name for section in SECTIONS for name in section.rows if name in rows}
+    for line in footnotes(report, drawn):
         drawing.text(MARGIN, drawing.y, line, "small")
         drawing.y += 16
     height = drawing.y + 2
@@ -259,12 +260,20 @@ def at(power: float, first: int, last: float) -> float:
     return LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, share))
 
 
-def footnotes(report: Mapping[str, Any]) -> tuple[str, str]:
+def footnotes(report: Mapping[str, Any], drawn: set[str]) -> tuple[str, str]:
     """Say what the figures are of, and what they are not."""
     machine = report["machine"]
+    # Rows that were kept from an earlier run may be of more rounds, or of less.
+    counts = {
+        len(figures["values"])
+        for row in report["rows"]
+        if row["name"] in drawn
+        for figures in row["systems"].values()
+    }
+    more = " or more" if len(counts) > 1 else ""
     quick = ", quick run" if report.get("quick") else ""
     return (
-        f"Medians of {report['rounds']} interleaved rounds{quick}, log scales; lines: least to"
+        f"Medians of {min(counts)}{more} measurements in turn{quick}, log scales; lines: least to"
         f" greatest. 3 processes on loopback, 10-byte values; CPython {machine['python']},"
         f" {machine['cores']} cores.",
         "The bare loop takes calls at its leader only. etcd, ZooKeeper and Redis are servers that"

@@ -26,8 +26,9 @@ an order that turns from round to round; members are processes on loopback. What
 of medians within one run: how fast the machine is just then befalls all alike.
 
 `--before` measures another tree of this library too, in the same rounds, and `--compiled` one with
-the engine compiled (the directory in which `setup.py` has put the package). All rows take more than
-half an hour; with `--keep`, they can be measured some at a time.
+a compiled core: a directory to which `SYNCSTRUCTS_COMPILE=1 pip install --target DIR .` has
+installed it. All rows take more than half an hour; with `--keep`, they can be measured some at a
+time.
 """
 
 import argparse
@@ -193,7 +194,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--only", nargs="+", choices=ROWS, metavar="ROW", help=f"of {', '.join(ROWS)}")
     add("--systems", nargs="+", metavar="NAME", help="compare with these only")
     add("--before", metavar="DIR", help="measure the library in another checkout, too")
-    add("--compiled", metavar="DIR", help="measure one whose engine is compiled, too")
+    add("--compiled", metavar="DIR", help="measure one with a compiled core, too")
     add("--rounds", type=int, help="default: 5, or 1 if quick")
     add("--seconds", type=float, help="of each run (default: 2, or 0.7 if quick)")
     add("--quick", action="store_true",

@@ -39,6 +39,13 @@ def test_each_system_has_a_bar_as_long_as_its_figure():
     assert "850k" in said
 
 
+def test_it_says_of_how_many_measurements_the_medians_are():
+    leader, gap = summarize(LEADER, {OURS: [1e5, 2e5]}), summarize(GAP, {OURS: [0.02] * 4})
+    assert "Medians of 2 measurements in turn," in draw(report_of(leader))
+    assert "Medians of 4 measurements in turn," in draw(report_of(gap))
+    assert "Medians of 2 or more measurements in turn," in draw(report_of(leader, gap))
+
+
 def test_figures_that_change_change_the_picture():
     pictures = {
         draw(report_of(summarize(LEADER, {OURS: [ours], FLOOR: [9e5]}))) for ours in (1e5, 2e5)

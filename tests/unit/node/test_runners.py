@@ -137,6 +137,14 @@ def test_what_is_raised_behind_a_read_is_raised_by_the_loop(monkeypatch, make_lo
     runner.abort()
 
 
+def test_what_is_raised_behind_a_read_after_the_end_is_raised_in_place():
+    runner = ManualRunner()
+    runner.stopped()
+    with pytest.raises(ZeroDivisionError):
+        runner.run(lambda: 1 / 0)
+    runner.abort()
+
+
 def test_what_runs_behind_a_read_does_not_run_in_the_context_of_the_link():
     async def main():
         mark.set("inside a batch")
