@@ -52,6 +52,7 @@ from .structs.dicts import ReplDict
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
+from .structs.registers import ReplRegister
 from .structs.sets import ReplSet
 from .version import VERSION
 
@@ -96,6 +97,7 @@ __all__ = [
     "ReplLockManager",
     "ReplPriorityQueue",
     "ReplQueue",
+    "ReplRegister",
     "ReplSet",
     "Replicated",
     "ResultLost",

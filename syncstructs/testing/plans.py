@@ -133,6 +133,9 @@ _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
 _RELEASED: Final = {"take": 4.0, "give": 2.0, "switch": 0.2}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
+_ASSORTED: Final = {"register": 2.0}
+"""Objects that only some runs have: see `assorted`."""
+
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
     # Many reads, and leaders that notice late that they lead no more.
@@ -263,7 +266,7 @@ def draw_plan(seed: int | str, profile: str = "all") -> Plan:
     if profile == "calm":
         return plan
     plan = _with_upgrades(_with_throttle(_with_rarity(plan)), often=profile == "upgrades")
-    return _with_password(plan)
+    return _with_assorted(_with_password(plan))
 
 
 def _with_throttle(plan: Plan) -> Plan:
@@ -304,6 +307,16 @@ def _with_upgrades(plan: Plan, *, often: bool) -> Plan:
         observers=plan.observers or (random.choice((0, 0, 0, 1, 2)) if often else 0),
         faults=tuple(faults),
     )
+
+
+def _with_assorted(plan: Plan) -> Plan:
+    """Return the plan, or now and then one with objects that most runs do without."""
+    random = Random(f"{plan.seed}/assorted")
+    if random.random() >= _RARE:
+        return plan
+    names = random.sample(list(_ASSORTED), random.randint(1, len(_ASSORTED)))
+    mixes = plan.mixes | {name: _ASSORTED[name] for name in names}
+    return msgspec.structs.replace(plan, mixes=mixes)
 
 
 def _with_password(plan: Plan) -> Plan:

@@ -28,7 +28,7 @@ from .releases import Releases, apart
 from .simulator import Simulation
 from .upgrading import Upgrading
 from .verdicts import check_histories
-from .workload import CONSUMERS, Load
+from .workload import Load, consumers_of
 
 _EVENTS_MAX: Final = 3_000_000
 """A run that takes more than so many events is a storm of messages, and has failed."""
@@ -81,7 +81,7 @@ class Run:
         self.plan = plan
         self.simulation = Simulation(
             plan.seed,
-            CONSUMERS,
+            consumers_of(plan),
             size=plan.size,
             disks=plan.disks,
             framing=plan.framing,

@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from ..structs.queues import ReplQueue
+from .assorted import ASSORTED
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised
 from .linearizability import Result, Verdict, check, check_witness
 from .lockmodel import LockManagerModel, LockModel
@@ -44,7 +45,8 @@ def check_histories(load: Load) -> int:
     check_order_of_items(load)
     check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
-    for name, model in MODELS.items():
+    assorted = {name: kind.model for name, kind in ASSORTED.items() if name in histories}
+    for name, model in (MODELS | assorted).items():
         judge(name, check_witness(histories[name], model))
         judge(name, check(histories[name], model, budget=SEARCH_STEPS))
     for name, lock_model in LOCK_MODELS.items():

@@ -32,6 +32,7 @@ from ..structs.lists import ReplList
 from ..structs.locks import ReplLock, ReplLockManager
 from ..structs.queues import ReplPriorityQueue, ReplQueue
 from ..structs.sets import ReplSet
+from .assorted import ASSORTED
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
 from .plans import Plan
 from .releases import NAMES
@@ -71,6 +72,12 @@ CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
     "ledger": Ledger,
 }
 """The objects of every run, as every node makes them."""
+
+
+def consumers_of(plan: Plan) -> dict[str, Callable[[], Any]]:
+    """Return the objects of a run, as every node makes them."""
+    return CONSUMERS | {name: ASSORTED[name].make for name in plan.mixes if name in ASSORTED}
+
 
 
 _CLOSING: Final = 2
@@ -215,7 +222,7 @@ class Load:
         self.simulation = simulation
         self.plan = plan
         released = () if simulation.releases is None else NAMES
-        self.recorder = Recorder((*CONSUMERS, *released))
+        self.recorder = Recorder((*consumers_of(plan), *released))
         self.fences: dict[object, Fence] = {}
         self.handles: dict[int, Handles] = {}
         """What the callers of each life were told of its locks, by its id."""
@@ -341,7 +348,7 @@ class Client:
                 await self._guard(self.read())
                 continue
             (kind,) = random.choices(self._kinds, self._weights)
-            await self._guard(getattr(self, kind)())
+            await self._guard(self.assort(kind) if kind in ASSORTED else getattr(self, kind)())
 
     def _thought(self) -> float:
         """Return how many seconds to think; not for so long that the load could not be ended."""
@@ -531,7 +538,6 @@ class Client:
     async def read(self) -> None:
         """Read behind a barrier."""
         random = self.random
-        recorder = self.load.recorder
         name = random.choice(("hits", "users", "items", "tags"))
         if self.load.simulation.releases is not None and random.random() < 0.4:
             name = random.choice(NAMES)
@@ -543,6 +549,10 @@ class Client:
         method, args = random.choice(_READS[name])
         if args:
             args = (key,)
+        await self._read(name, method, args)
+
+    async def _read(self, name: str, method: str, args: tuple[Any, ...]) -> None:
+        recorder = self.load.recorder
         record = recorder.begin(self.name, name, method, *args)
         try:
             await self.life.node.barrier.submit(5.0)
@@ -550,11 +560,25 @@ class Client:
             record.outcome = NOT_APPLIED
             return
         target = self._objects[name]
-        value = target.value if name == "hits" else getattr(target, method)(*args)
+        found = getattr(target, method)
+        value = found(*args) if callable(found) else found
         record.outcome = _kept(plain(value))
         record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
         record.end = recorder.clock()
         _spoil(value)
+
+    async def assort(self, name: str) -> None:
+        """Read an object that only some runs have, or call it; some do so without waiting."""
+        random, kind = self.random, ASSORTED[name]
+        if random.random() < 0.25:
+            await self._read(name, *random.choice(kind.reads))
+            return
+        last = None
+        for _ in range(random.choice((1, 1, 1, 3))):
+            method, args = kind.draw(self._objects[name], random, self.load.number)
+            last = self._submit(name, method, *args) or last
+        if last is not None:
+            await self._await(last)
 
     # Queues
 

@@ -16,10 +16,11 @@ from syncstructs import (
     ReplList,
     ReplPriorityQueue,
     ReplQueue,
+    ReplRegister,
     ReplSet,
 )
 from syncstructs.errors import NotApplied
-from syncstructs.testing import twins
+from syncstructs.testing import twins, valuemodels
 from syncstructs.testing.history import Raised, plain
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
@@ -194,6 +195,18 @@ class Sets(OnACluster):
     }  # fmt: skip
 
 
+class Registers(OnACluster):
+    make, twin = ReplRegister, valuemodels.Register
+    calls: ClassVar = {
+        "set": (VALUES,), "compare_and_set": (VALUES, VALUES),
+        "set_if_version": (st.integers(0, 4), VALUES),
+    }  # fmt: skip
+
+    @staticmethod
+    def content(target):
+        return target.get_versioned()
+
+
 class Queues(OnACluster):
     make, twin = staticmethod(lambda: ReplQueue(2)), staticmethod(lambda: twins.Queue(2))
     calls: ClassVar = {"put_nowait": (NUMBERS,), "get_nowait": (), "task_done": ()}
@@ -291,13 +304,14 @@ class WaitingQueues(RuleBasedStateMachine):
 _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
-for _machine in (Counters, Dicts, Lists, Sets, Queues, PriorityQueues, WaitingQueues):
+for _machine in (Counters, Dicts, Lists, Sets, Registers, Queues, PriorityQueues, WaitingQueues):
     _machine.TestCase.settings = _FEW
 
 TestCounters = Counters.TestCase
 TestDicts = Dicts.TestCase
 TestLists = Lists.TestCase
 TestSets = Sets.TestCase
+TestRegisters = Registers.TestCase
 TestQueues = Queues.TestCase
 TestPriorityQueues = PriorityQueues.TestCase
 TestWaitingQueues = WaitingQueues.TestCase

@@ -16,7 +16,8 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Future, Node, ReplCounter, ReplDict, Replicated, ReplList, ReplQueue, ReplSet, replicated
+    Future, Node, ReplCounter, ReplDict, Replicated, ReplList, ReplQueue, ReplRegister, ReplSet,
+    replicated,
 )
 
 
@@ -49,6 +50,9 @@ assert_type(ReplList[int]().pop(), int)
 assert_type(ReplQueue[str]().get(timeout=1.0), str)
 assert_type(ReplQueue[str]().get.submit(timeout=1.0), Future[str])
 assert_type(ReplCounter().add.submit(5), Future[int])
+assert_type(ReplRegister(5), ReplRegister[int])
+assert_type(ReplRegister[int | None]().get_versioned(), tuple[int | None, int])
+assert_type(ReplRegister("a").compare_and_set.submit("a", "b"), Future[bool])
 
 
 class Auction(Replicated):

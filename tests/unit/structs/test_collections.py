@@ -18,12 +18,13 @@ from syncstructs.structs.dicts import ReplDict
 from syncstructs.structs.lists import ReplList
 from syncstructs.structs.locks import ReplLock, ReplLockManager
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
+from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
 from syncstructs.structs.values import in_order
 
 ALL = (
     ReplCounter, ReplDict, ReplList, ReplSet, ReplQueue, ReplPriorityQueue, ReplLock,
-    ReplLockManager,
+    ReplLockManager, ReplRegister,
 )  # fmt: skip
 
 

@@ -1,0 +1,41 @@
+"""Types that only some simulated runs use: how to make each, what callers call, and its model.
+
+A run has those whose names stand in its plan's `mixes`, with their weights. Each is a row of one
+table; the calls are drawn by one function per type.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final, NamedTuple
+
+from ..structs.registers import ReplRegister
+from .sequential import Model
+from .valuemodels import VersionedModel
+
+Call = tuple[str, tuple[Any, ...]]
+
+
+class Assorted(NamedTuple):
+    """A type, as runs use it."""
+
+    make: Callable[[], Any]
+    model: Model
+    draw: Callable[[Any, Random, Callable[[], int]], Call]
+    """Return some call, given the object here, chance, and what gives numbers never seen before."""
+    reads: tuple[Call, ...]
+
+
+def _register_call(register: ReplRegister[Any], random: Random, number: Callable[[], int]) -> Call:
+    value, version = register.get_versioned()
+    method = random.choice(("set", "compare_and_set", "compare_and_set", "set_if_version"))
+    if method == "set":
+        return method, (random.choice((number(), [number()], None)),)
+    return method, (value if method == "compare_and_set" else version, number())
+
+
+ASSORTED: Final[dict[str, Assorted]] = {
+    "register": Assorted(
+        ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
+    ),
+}
+"""By the name of the object, which is that of the kind of load too."""
