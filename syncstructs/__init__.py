@@ -49,6 +49,7 @@ from .objects.waiters import Waiters
 from .pickled import Pickled
 from .structs.counters import ReplCounter
 from .structs.dicts import ReplDict
+from .structs.events import ReplEvent
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
@@ -92,6 +93,7 @@ __all__ = [
     "ProtocolError",
     "ReplCounter",
     "ReplDict",
+    "ReplEvent",
     "ReplList",
     "ReplLock",
     "ReplLockManager",

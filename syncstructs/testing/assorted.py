@@ -4,11 +4,14 @@ A run has those whose names stand in its plan's `mixes`, with their weights. Eac
 table; the calls are drawn by one function per type.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, NamedTuple
 
+from ..structs.events import ReplEvent
 from ..structs.registers import ReplRegister
+from .gates import EventModel, EventTwin, event_call
+from .logtwins import LogTwin
 from .sequential import Model
 from .valuemodels import VersionedModel
 
@@ -23,6 +26,12 @@ class Assorted(NamedTuple):
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
     reads: tuple[Call, ...]
+    lines: Mapping[str, str] = {}
+    """Of a method that waits, the attribute with its `Waiters`."""
+    twin: Callable[[], LogTwin] | None = None
+    """What its commands are compared with, in the order of the log."""
+    state: Callable[[Any], object] | None = None
+    """Return of the object what its twin's `state` returns."""
 
 
 def _register_call(register: ReplRegister[Any], random: Random, number: Callable[[], int]) -> Call:
@@ -34,6 +43,10 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Callable
 
 
 ASSORTED: Final[dict[str, Assorted]] = {
+    "event": Assorted(
+        ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
+        ReplEvent.is_set,
+    ),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),

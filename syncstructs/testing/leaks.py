@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..structs.grants import Grants
 from ..structs.queues import ReplQueue
+from .assorted import ASSORTED
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def _leaks(load: Load) -> Iterator[str]:
                     "put": _count(target._putters, session),
                     "join": _count(target._joiners, session),
                 })
+            elif name in ASSORTED and life not in skipped:
+                lines = ASSORTED[name].lines.items()
+                waiting = Counter({m: _count(getattr(target, line), session) for m, line in lines})
             else:
                 # Of a queue the answer may be lost, and its caller was told so.
                 continue

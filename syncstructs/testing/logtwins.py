@@ -1,4 +1,4 @@
-"""What the log says of the queues: their commands once more, in order, done by plain lists.
+"""What the log says of what waits: its commands once more, in order, done by plain lists.
 
 A queue's callers see an item only from its `put` to its `get`, with time-outs, withdrawals and
 deaths in between that leave much open. The log leaves nothing open: of each command it is certain
@@ -34,28 +34,62 @@ _COMMANDS: Final = frozenset({
 })  # fmt: skip
 
 
-class QueueTwin:
-    """A queue as its commands describe it; `answers` says what each of them was answered."""
+class LogTwin:
+    """An object as its commands describe it; `answers` says what each of them was answered."""
 
-    def __init__(self, maxsize: int, *, ordered: bool) -> None:
-        self.items: list[Any] = []
-        self.unfinished = 0
-        self.is_shutdown = False
-        self.is_drained = False
+    def __init__(self) -> None:
         self.answers: dict[Number, tuple[str, Any]] = {}
         """("value", the value) or ("error", the name of its class)."""
         self.began: dict[Number, str] = {}
         """Every command, by the name of its method."""
-        self._maxsize = maxsize
-        self._ordered = ordered
-        self._getters: list[tuple[Number, int]] = []
-        self._putters: list[tuple[Number, int, Any]] = []
-        self._joiners: list[tuple[Number, int]] = []
+        self.waits: list[tuple[Number, int]] = []
+        """Who waits, and the ticket of each, where there is one line."""
 
     def command(self, number: Number, method: str, args: list[Any]) -> None:
         """Carry out a command of that session."""
         self.began[number] = method
         getattr(self, method.lstrip("_"))(number, *args)
+
+    def expire(self, session: int) -> None:
+        """End all waits of a session."""
+        for wait in [w for w in self.waits if w[0][0] == session]:
+            self.waits.remove(wait)
+            self._error(wait[0], SessionExpired)
+
+    def state(self) -> object:
+        """Return what the object itself has to say of its state in the end."""
+        raise NotImplementedError
+
+    def _is_waiting(self, number: Number, ticket: int) -> bool:
+        return any(w[0][0] == number[0] and w[1] == ticket for w in self.waits)
+
+    def _stop(self, number: Number, ticket: int) -> None:
+        """End the wait that the caller's session has begun with that ticket, if it still waits."""
+        for wait in [w for w in self.waits if w[0][0] == number[0] and w[1] == ticket]:
+            self.waits.remove(wait)
+            self._value(wait[0], None)
+
+    def _value(self, number: Number, value: Any) -> None:
+        self.answers[number] = ("value", value)
+
+    def _error(self, number: Number, kind: type[Exception] | str) -> None:
+        self.answers[number] = ("error", kind if isinstance(kind, str) else kind.__name__)
+
+
+class QueueTwin(LogTwin):
+    """A queue as its commands describe it."""
+
+    def __init__(self, maxsize: int, *, ordered: bool) -> None:
+        super().__init__()
+        self.items: list[Any] = []
+        self.unfinished = 0
+        self.is_shutdown = False
+        self.is_drained = False
+        self._maxsize = maxsize
+        self._ordered = ordered
+        self._getters: list[tuple[Number, int]] = []
+        self._putters: list[tuple[Number, int, Any]] = []
+        self._joiners: list[tuple[Number, int]] = []
 
     def expire(self, session: int) -> None:
         """End all waits of a session."""
@@ -140,15 +174,15 @@ class QueueTwin:
             self._value(number, True)
 
     def stop_getting(self, number: Number, ticket: int) -> None:
-        self._stop(self._getters, number, ticket)
+        self._stop_in(self._getters, number, ticket)
 
     def stop_putting(self, number: Number, ticket: int) -> None:
-        self._stop(self._putters, number, ticket)
+        self._stop_in(self._putters, number, ticket)
 
     def stop_joining(self, number: Number, ticket: int) -> None:
-        self._stop(self._joiners, number, ticket)
+        self._stop_in(self._joiners, number, ticket)
 
-    def _stop(self, line: list[Any], number: Number, ticket: int) -> None:
+    def _stop_in(self, line: list[Any], number: Number, ticket: int) -> None:
         self._value(number, None)
         for wait in [w for w in line if w[0][0] == number[0] and w[1] == ticket]:
             line.remove(wait)
@@ -177,12 +211,6 @@ class QueueTwin:
         self.items.append(item)
         if self._ordered:
             self.items.sort()  # of equal ones the oldest stays first
-
-    def _value(self, number: Number, value: Any) -> None:
-        self.answers[number] = ("value", value)
-
-    def _error(self, number: Number, kind: type[Exception] | str) -> None:
-        self.answers[number] = ("error", kind if isinstance(kind, str) else kind.__name__)
 
 
 def check_queue_log(
@@ -230,8 +258,37 @@ def check_queue_log(
     return sum(_compare(simulation, name, twin) for name, twin in twins.items())
 
 
-def _compare(simulation: Simulation, name: str, twin: QueueTwin) -> int:
-    """Compare what a queue's callers were told with what they had to be told; return how often."""
+def check_logs(
+    simulation: Simulation, twins: Mapping[str, LogTwin], states: Mapping[str, object]
+) -> int:
+    """Compare every answer of these objects' commands with their twins'; return how many.
+
+    `states`: what the objects say of their states in the end, to be compared as well. Nothing is
+    compared if no node has seen some part of the log.
+
+    Raises:
+        Violation: a command was answered otherwise, or an object is in another state.
+    """
+    records = simulation.lives()[0].table._directory.records
+    names = {key: name for name in twins for key in (name, records[name].id)}
+    commands = simulation.checks.commands() if twins else None
+    if commands is None:
+        return 0
+    for command in commands:
+        if command.ends is not None:
+            for twin in twins.values():
+                twin.expire(command.ends)
+        elif command.target in names:
+            number = command.session, command.sequence
+            twins[names[command.target]].command(number, command.method, command.args)
+    for name, twin in twins.items():
+        if states[name] != twin.state():
+            raise Violation(f"{name!r} is {states[name]}; by its log it has to be {twin.state()}")
+    return sum(_compare(simulation, name, twin) for name, twin in twins.items())
+
+
+def _compare(simulation: Simulation, name: str, twin: LogTwin) -> int:
+    """Compare what callers of an object were told with what they had to be; return how often."""
     count = 0
     for number, call in simulation.checks.calls():
         answer = twin.answers.get(number)

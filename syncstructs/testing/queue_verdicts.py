@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .assorted import ASSORTED
 from .history import NOT_APPLIED, UNKNOWN, Raised
 from .violation import Violation
 
@@ -139,13 +140,16 @@ def _overlap(record: Record, begin: float, end: float) -> bool:
 
 def _all_waits(load: Load) -> list[Record]:
     records = load.recorder.records
-    return [r for name in (*_QUEUES, "lock", "locks") for r in records[name]]
+    names = (*_QUEUES, "lock", "locks", *(name for name in ASSORTED if name in records))
+    return [r for name in names for r in records[name]]
 
 
 def _is_pending(record: Record, load: Load) -> bool:
     """Return whether a call that may not wait without end still waits, on a node that lives."""
     call = record.call
-    bounded = record.method.endswith("_nowait") or any(type(a) is bool for a in record.args)
+    bounded = record.method.endswith("_nowait") or any(
+        type(a) in (bool, float) for a in record.args
+    )
     return call is not None and bounded and not call.done() and _lives(record, load)
 
 

@@ -14,7 +14,7 @@ from .history import NOT_APPLIED, UNKNOWN, Op, Raised
 from .linearizability import Result, Verdict, check, check_witness
 from .lockmodel import LockManagerModel, LockModel
 from .locktwins import check_lock_log
-from .logtwins import QueueTwin, check_queue_log
+from .logtwins import QueueTwin, check_logs, check_queue_log
 from .models import (
     CounterModel,
     DictModel,
@@ -42,6 +42,7 @@ def check_histories(load: Load) -> int:
     check_queues(load)
     check_queue_log(load.simulation, QUEUE_TWINS, MADE_TWIN)
     check_lock_log(load)
+    check_assorted_logs(load)
     check_order_of_items(load)
     check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
@@ -58,6 +59,17 @@ def check_histories(load: Load) -> int:
             judge(name, check(ended, queue_model, budget=SEARCH_STEPS))
     check_releases(load, histories)
     return sum(map(len, histories.values())) + len(load.recorder.made)
+
+
+def check_assorted_logs(load: Load) -> None:
+    """The commands of objects that wait were answered as their logs call for."""
+    consumers = load.simulation.lives()[0].consumers
+    twins, states = {}, {}
+    for name, kind in ASSORTED.items():
+        if name in consumers and kind.twin is not None and kind.state is not None:
+            twins[name] = kind.twin()
+            states[name] = kind.state(consumers[name])
+    check_logs(load.simulation, twins, states)
 
 
 def check_releases(load: Load, histories: Mapping[str, list[Op]]) -> None:

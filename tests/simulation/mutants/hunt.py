@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import disk_bugs
+import event_bugs
 import membership_bugs
 import object_bugs
 import observer_bugs
@@ -39,7 +40,8 @@ from syncstructs.testing.runs import Failure, run_plan
 ALL = by_name(
     bug
     for bugs in (BUILT_IN, raft_bugs.BUGS, object_bugs.BUGS, disk_bugs.BUGS, other_bugs.BUGS,
-                 membership_bugs.BUGS, observer_bugs.BUGS, value_bugs.BUGS, version_bugs.BUGS)
+                 membership_bugs.BUGS, observer_bugs.BUGS, value_bugs.BUGS, version_bugs.BUGS,
+                 event_bugs.BUGS)
     for bug in bugs
 )
 """Every bug there is, by name; those that can do no harm as well."""

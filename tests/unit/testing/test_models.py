@@ -13,10 +13,12 @@ from msgspec.structs import replace
 from syncstructs.objects.replicated import Replicated
 from syncstructs.structs.counters import ReplCounter
 from syncstructs.structs.dicts import ReplDict
+from syncstructs.structs.events import ReplEvent
 from syncstructs.structs.lists import ReplList
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
+from syncstructs.testing.gates import EventModel
 from syncstructs.testing.history import UNKNOWN, Op
 from syncstructs.testing.models import (
     CounterModel,
@@ -101,18 +103,20 @@ QUEUE: Calls = {
     "put_nowait": with_(number), "get_nowait": no, "task_done": no, "qsize": no, "empty": no,
     "full": no,
 }  # fmt: skip
+EVENT: Calls = {"set": no, "clear": no, "is_set": no}
 TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls]] = {
     "counter": (ReplCounter, (), CounterModel(), COUNTER),
     "dict": (ReplDict, (), DictModel(), DICT),
     "list": (ReplList, (), ListModel(), LIST),
     "set": (ReplSet, (), SetModel(), SET),
     "register": (ReplRegister, (), VersionedModel(), REGISTER),
+    "event": (ReplEvent, (), EventModel(), EVENT),
     "queue": (ReplQueue, (2,), QueueModel(2), QUEUE),
     "priority queue": (ReplPriorityQueue, (), PriorityQueueModel(), QUEUE),
 }
 
 
-WHOLE = ("counter", "list", "register", "queue", "priority queue")
+WHOLE = ("counter", "event", "list", "register", "queue", "priority queue")
 """Types whose state has no parts that calls could be apart by."""
 
 

@@ -1,0 +1,120 @@
+"""`ReplEvent`: a flag that all members share, and that any number of callers wait for.
+
+Who waits is parked in the log, and woken by the very command that sets the flag: without polling,
+and by one entry however many they are.
+"""
+
+from ..errors import OutcomeUnknown, ResultLost
+from ..objects.port import Steps
+from ..objects.replicated import Replicated, call_name, operation, replicated
+from ..objects.waiters import Waiters
+from .waiting import Wait
+
+
+class Gate(Replicated):
+    """What is open or not, and lets all pass who wait for it when it opens."""
+
+    def __init__(self) -> None:
+        self._waiters = Waiters()
+
+    def _is_open(self) -> bool:
+        raise NotImplementedError
+
+    def _let_pass(self) -> None:
+        """Wake all that wait; O(number of them)."""
+        while self._waiters:
+            self._waiters.serve(True)
+
+    @replicated
+    def _wait(self, ticket: int) -> bool:
+        return True if self._is_open() else self._waiters.park(ticket)
+
+    @replicated
+    def _leave(self, ticket: int) -> None:
+        self._waiters.cancel(ticket)
+
+    def _passing(self, timeout: float | None) -> Steps[bool]:
+        """Wait until it is open; return False if time ran out before that."""
+        with self._reading:
+            if self._is_open():
+                return True
+        port = self._port
+        wait: Wait[bool] = Wait(
+            call_name(self, "wait"),
+            port,
+            lambda ticket: self._wait.submit(ticket),
+            lambda ticket: self._leave.submit(ticket),
+        )
+        remaining = timeout
+        deadline = None if timeout is None else port.now() + timeout
+        while True:
+            try:
+                return (yield from wait.served(remaining)) is not None
+            except OutcomeUnknown as error:
+                # Waiting changes nothing, so it may begin anew where nobody knows how it ended.
+                remaining = None if deadline is None else deadline - port.now()
+                if remaining is not None and remaining <= 0:
+                    return False
+                if isinstance(error, ResultLost):
+                    # It was served, as only its own time-out withdraws it.
+                    return True
+
+    def _check(self) -> None:
+        assert not (self._waiters and self._is_open()), len(self._waiters)
+
+
+class ReplEvent(Gate):
+    """A replicated `threading.Event`: `set`, `clear`, `is_set`, `wait`.
+
+    `set` wakes all who wait anywhere in the cluster, even if `clear` follows at once. `await
+    event.wait.submit(timeout=5)` is for asyncio; cancelling such a future withdraws the wait.
+
+    If the leader is lost, waits go on under the next one. If the session of a node expires while it
+    is cut off (`Config.session_ttl`), its waits begin anew as soon as it is back; an event that was
+    set and cleared in between is missed then. Who must not miss anything needs a `ReplQueue`.
+
+    `set` and `clear` are one log entry each, and so is a `wait` for an event that is not set; its
+    time-out takes a second one. `set` takes O(number of waits), all else O(1).
+
+    >>> event = ReplEvent()
+    >>> event.is_set()
+    False
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._flag = False
+
+    def is_set(self) -> bool:
+        """Return whether the event is set, as far as this member knows."""
+        with self._reading:
+            return self._flag
+
+    @replicated
+    def set(self) -> None:
+        """Set the event, and wake all that wait for it."""
+        self._flag = True
+        self._let_pass()
+
+    @replicated
+    def clear(self) -> None:
+        """Clear the event, so that `wait` waits again."""
+        self._flag = False
+
+    @operation
+    def wait(self, timeout: float | None = None) -> Steps[bool]:
+        """Wait until the event is set, `timeout` seconds at most; return False if time ran out.
+
+        It returns True at once, without asking the cluster, if the event is set as far as this
+        member knows; behind `node.barrier()`, that is what all others know. Without a quorum it
+        takes a second more at the most to say that time ran out.
+        """
+        return (yield from self._passing(timeout))
+
+    def _is_open(self) -> bool:
+        return self._flag
+
+    def __repr__(self) -> str:
+        name = "" if self._binding is None else f"{self._binding.name!r} "
+        state = "set" if self.is_set() else "unset"
+        return f"<{type(self).__name__} {name}at {id(self):#x}: {state}>"

@@ -1,0 +1,132 @@
+"""Callers that wait for each other on a simulated cluster: who passes, and when, over failovers.
+
+Hypothesis draws who waits where, who gives up, and what befalls the cluster in between.
+"""
+
+import hypothesis.strategies as st
+from hypothesis import Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from syncstructs import ReplEvent
+from syncstructs.testing.runs import quietly
+from syncstructs.testing.simulator import Simulation
+
+NODES = st.sampled_from(["n1:1", "n2:1", "n3:1"])
+SPANS = st.floats(0.001, 1.5)
+
+
+class OnACluster(RuleBasedStateMachine):
+    """An object on three members, and those who wait at it, in the order in which they came."""
+
+    make = None
+
+    @initialize(seed=st.integers(0, 2**16), every=st.sampled_from([4, 100_000]))
+    def start(self, seed, every):
+        self._quiet = quietly()
+        self._quiet.__enter__()
+        self.cluster = Simulation(
+            seed, {"it": type(self).make}, snapshot_log_entries=every, session_ttl=1000.0
+        )
+        self.cluster.start()
+        self.cluster.run(2.0)
+        self.waiting = []
+
+    def call(self, node, method, *args):
+        """Call and return the result, or the class of what it raised."""
+        future = getattr(self.cluster.objects(node)["it"], method).submit(*args)
+        return self.end_of(future)
+
+    def end_of(self, future):
+        self.cluster.run_until(future.done)
+        error = future.exception()
+        return future.result() if error is None else type(error)
+
+    def all_pass(self):
+        """Return how those ended who have waited, in the order in which they came."""
+        passed, self.waiting = self.waiting, []
+        return [self.end_of(future) for future in passed]
+
+    def come(self, node):
+        """Begin to wait, until all members know of it."""
+        future = self.cluster.objects(node)["it"].wait.submit()
+        self.waiting.append(future)
+        self.all_know()
+
+    def all_know(self):
+        lives = self.cluster.lives
+        self.cluster.run_until(lambda: all(
+            len(life.consumers["it"]._waiters) == len(self.waiting) for life in lives()
+        ))  # fmt: skip
+        assert not any(future.done() for future in self.waiting)
+
+    @precondition(lambda self: self.waiting)
+    @rule(which=st.integers(0, 10))
+    def give_up(self, which):
+        future = self.waiting.pop(which % len(self.waiting))
+        assert future.cancel()
+        self.gave_up()
+        self.all_know()
+
+    def gave_up(self):
+        """See to what it means for the others that one has given up."""
+
+    @precondition(lambda self: self.cluster.leader() is not None)
+    @rule()
+    def another_leads(self):
+        leader = self.cluster.leader()
+        self.cluster.network.cut_off(leader)
+        self.cluster.run(1.5)
+        self.cluster.network.heal_all()
+        self.cluster.run(1.0)
+
+    @rule(node=NODES, span=SPANS)
+    def pause(self, node, span):
+        self.cluster.hosts[node].pause(self.cluster.now + span)
+
+    def teardown(self):
+        if hasattr(self, "cluster"):
+            try:
+                self.cluster.settle()
+                self.all_know()
+            finally:
+                self._quiet.__exit__(None, None, None)
+
+
+class Events(OnACluster):
+    make = ReplEvent
+
+    @initialize()
+    def begin(self):
+        self.flag = False
+
+    @rule(node=NODES)
+    def wait(self, node):
+        if self.flag:
+            assert self.call(node, "wait") is True
+        else:
+            self.come(node)
+
+    @rule(node=NODES, clear_at_once=st.booleans())
+    def set(self, node, clear_at_once):
+        assert self.call(node, "set") is None
+        self.flag = True
+        if clear_at_once:
+            self.clear(node)
+        assert set(self.all_pass()) <= {True}
+
+    @rule(node=NODES)
+    def clear(self, node):
+        self.call(node, "clear")
+        self.flag = False
+        # Or a member that does not know yet would let pass who waits there.
+        self.cluster.settle()
+
+
+# Without the phase that explains, which traces every line of the engine.
+_PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
+_FEW = settings(max_examples=10, stateful_step_count=20, deadline=None, phases=_PHASES)
+
+for _machine in (Events,):
+    _machine.TestCase.settings = _FEW
+
+TestEvents = Events.TestCase
