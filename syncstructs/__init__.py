@@ -49,7 +49,7 @@ from .objects.waiters import Waiters
 from .pickled import Pickled
 from .structs.counters import ReplCounter
 from .structs.dicts import ReplDict
-from .structs.events import ReplEvent
+from .structs.events import ReplEvent, ReplLatch
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
@@ -94,6 +94,7 @@ __all__ = [
     "ReplCounter",
     "ReplDict",
     "ReplEvent",
+    "ReplLatch",
     "ReplList",
     "ReplLock",
     "ReplLockManager",

@@ -1,7 +1,7 @@
-"""`ReplEvent`: a flag that all members share, and that any number of callers wait for.
+"""`ReplEvent` and `ReplLatch`: what all members share, and any number of callers wait for.
 
-Who waits is parked in the log, and woken by the very command that sets the flag: without polling,
-and by one entry however many they are.
+Who waits is parked in the log, and woken by the very command that sets the event, or that counts
+the latch down to zero: without polling, and by one entry however many they are.
 """
 
 from ..errors import OutcomeUnknown, ResultLost
@@ -118,3 +118,83 @@ class ReplEvent(Gate):
         name = "" if self._binding is None else f"{self._binding.name!r} "
         state = "set" if self.is_set() else "unset"
         return f"<{type(self).__name__} {name}at {id(self):#x}: {state}>"
+
+
+class ReplLatch(Gate):
+    """A count that goes down to zero, once, and those who wait for that; as C++'s `std::latch`.
+
+    Such as Java's `CountDownLatch`: `count_down`, `wait`, `count`. It never opens twice, so for
+    whoever has seen it open `wait` returns at once. `await latch.wait.submit(timeout=5)` is for
+    asyncio; cancelling such a future withdraws the wait.
+
+    Nobody knows who has counted: who dies before is missing for ever, and who retries a
+    `count_down` whose outcome is unknown may count twice. If the leader is lost, waits go on under
+    the next one; if the session of a node expires, its waits begin anew and miss nothing.
+
+    `count_down` is one log entry, and so is a `wait` for a latch that is not known to be open; its
+    time-out takes a second one. The last `count_down` takes O(number of waits), all else O(1).
+
+    >>> ReplLatch(3).count
+    3
+    """
+
+    def __init__(self, count: int) -> None:
+        """`count`: how often it has to be counted down, the same on every member.
+
+        Raises:
+            ValueError: it is negative.
+        """
+        super().__init__()
+        self._initial = self._count = _not_negative(count)
+
+    def options(self) -> dict[str, object]:
+        """Return the constructor's arguments."""
+        return {"count": self._initial}
+
+    @property
+    def count(self) -> int:
+        """How much is left to be counted down, as far as this member knows; 0: it is open."""
+        with self._reading:
+            return self._count
+
+    @replicated
+    def count_down(self, n: int = 1) -> int:
+        """Count down by `n`, but not below zero, and wake all that wait if that is reached.
+
+        Return how much is left.
+
+        Raises:
+            ValueError: `n` is negative. Nothing was counted.
+        """
+        self._count = max(0, self._count - _not_negative(n))
+        if not self._count:
+            self._let_pass()
+        return self._count
+
+    @operation
+    def wait(self, timeout: float | None = None) -> Steps[bool]:
+        """Wait until the count is zero, `timeout` seconds at most; return False if time ran out.
+
+        It returns True at once, without asking the cluster, if this member knows the latch as open.
+        Without a quorum it takes a second more at the most to say that time ran out.
+        """
+        return (yield from self._passing(timeout))
+
+    def _is_open(self) -> bool:
+        return self._count == 0
+
+    def __repr__(self) -> str:
+        name = "" if self._binding is None else f"{self._binding.name!r} "
+        return f"<{type(self).__name__} {name}at {id(self):#x}: count={self.count}>"
+
+    def _check(self) -> None:
+        super()._check()
+        assert 0 <= self._count <= self._initial, (self._count, self._initial)
+
+
+def _not_negative(count: int) -> int:
+    if not isinstance(count, int):
+        raise TypeError(f"a ReplLatch counts whole numbers, not {type(count).__name__}")
+    if count < 0:
+        raise ValueError(f"a ReplLatch counts down from 0 or more, by 0 or more, not {count}")
+    return int(count)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from ..structs.events import ReplEvent
+from ..structs.events import ReplEvent, ReplLatch
 from ..structs.registers import ReplRegister
-from .gates import EventModel, EventTwin, event_call
+from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .logtwins import LogTwin
 from .sequential import Model
 from .valuemodels import VersionedModel
@@ -42,10 +42,17 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Callable
     return method, (value if method == "compare_and_set" else version, number())
 
 
+_LATCHED: Final = 30
+"""How far the latch of a run is counted down."""
+
 ASSORTED: Final[dict[str, Assorted]] = {
     "event": Assorted(
         ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
         ReplEvent.is_set,
+    ),
+    "latch": Assorted(
+        lambda: ReplLatch(_LATCHED), LatchModel(_LATCHED), latch_call, (("count", ()),),
+        {"wait": "_waiters"}, lambda: LatchTwin(_LATCHED), lambda latch: latch.count,
     ),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))

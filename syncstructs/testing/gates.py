@@ -36,6 +36,24 @@ class Event:
         return True
 
 
+class Latch:
+    """`ReplLatch`."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def count_down(self, n: int = 1) -> int:
+        if n < 0:
+            raise ValueError(f"a ReplLatch counts down from 0 or more, by 0 or more, not {n}")
+        self.count -= min(n, self.count)
+        return self.count
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.count:
+            raise Blocked
+        return True
+
+
 class GateModel(TwinModel):
     """What some open, and others pass; a `wait` whose time ran out says nothing of it."""
 
@@ -66,6 +84,28 @@ class EventModel(GateModel):
     def freeze(self, twin: Any) -> Hashable:
         """Return whether the event is set."""
         return bool(twin.flag)
+
+
+class LatchModel(GateModel):
+    """`ReplLatch`."""
+
+    READS: ClassVar[frozenset[str]] = frozenset({"count", "wait"})
+    ALL_OR_NOTHING: ClassVar[frozenset[str]] = frozenset({"count_down"})
+
+    def __init__(self, count: int) -> None:
+        self._initial = count
+
+    def initial(self) -> Hashable:
+        """Return the first count."""
+        return self._initial
+
+    def thaw(self, state: Any) -> Latch:
+        """Return a latch with that count."""
+        return Latch(state)
+
+    def freeze(self, twin: Any) -> Hashable:
+        """Return the count."""
+        return int(twin.count)
 
 
 class GateTwin(LogTwin):
@@ -107,8 +147,31 @@ class EventTwin(GateTwin):
         return self.is_open
 
 
+class LatchTwin(GateTwin):
+    """A `ReplLatch` as its commands describe it."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.left = count
+
+    def count_down(self, number: Number, n: int = 1) -> None:
+        self.left -= min(n, self.left)
+        self._value(number, self.left)
+        if self.left == 0:
+            self._open()
+
+    def state(self) -> object:
+        return self.left
+
+
 def event_call(event: Any, random: Random, number: Any) -> tuple[str, tuple[Any, ...]]:
     """Return some call of an event. If it is set here, a wait would not ask the cluster."""
     if event.is_set():
         return random.choice((("clear", ()), ("clear", ()), ("set", ())))
     return random.choice((("set", ()), ("clear", ()), ("wait", ()), ("wait", (random.random(),))))
+
+
+def latch_call(latch: Any, random: Random, number: Any) -> tuple[str, tuple[Any, ...]]:
+    """Return some call of a latch."""
+    counts = ("count_down", ()), ("count_down", (random.randrange(4),))
+    return random.choice((*counts, ("wait", ()), ("wait", (random.random() * 2,))))

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from syncstructs import ReplEvent
+from syncstructs import ReplEvent, ReplLatch
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
 
@@ -122,11 +122,31 @@ class Events(OnACluster):
         self.cluster.settle()
 
 
+class Latches(OnACluster):
+    make = staticmethod(lambda: ReplLatch(5))
+    count = 5
+
+    @rule(node=NODES)
+    def wait(self, node):
+        if self.count:
+            self.come(node)
+        else:
+            assert self.call(node, "wait") is True
+
+    @rule(node=NODES, n=st.integers(0, 2))
+    def count_down(self, node, n):
+        self.count = max(0, self.count - n)
+        assert self.call(node, "count_down", n) == self.count
+        if not self.count:
+            assert set(self.all_pass()) <= {True}
+
+
 # Without the phase that explains, which traces every line of the engine.
 _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 _FEW = settings(max_examples=10, stateful_step_count=20, deadline=None, phases=_PHASES)
 
-for _machine in (Events,):
+for _machine in (Events, Latches):
     _machine.TestCase.settings = _FEW
 
 TestEvents = Events.TestCase
+TestLatches = Latches.TestCase

@@ -16,8 +16,8 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Future, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplList, ReplQueue, ReplRegister,
-    ReplSet, replicated,
+    Future, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplLatch, ReplList, ReplQueue,
+    ReplRegister, ReplSet, replicated,
 )
 
 
@@ -52,6 +52,8 @@ assert_type(ReplQueue[str]().get.submit(timeout=1.0), Future[str])
 assert_type(ReplCounter().add.submit(5), Future[int])
 assert_type(ReplEvent().wait(1.0), bool)
 assert_type(ReplEvent().wait.submit(timeout=1.0), Future[bool])
+assert_type(ReplLatch(2).count_down(), int)
+assert_type(ReplLatch(2).wait.submit(), Future[bool])
 assert_type(ReplRegister(5), ReplRegister[int])
 assert_type(ReplRegister[int | None]().get_versioned(), tuple[int | None, int])
 assert_type(ReplRegister("a").compare_and_set.submit("a", "b"), Future[bool])

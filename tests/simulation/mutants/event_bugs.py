@@ -5,6 +5,7 @@ from value_bugs import load
 from syncstructs.testing.planted import bug
 
 EVENT = "structs.events:ReplEvent."
+LATCH = "structs.events:ReplLatch."
 GATE = "structs.events:Gate."
 
 EVENTS = (
@@ -47,4 +48,32 @@ EVENTS = (
     ),
 )
 
-BUGS = EVENTS
+LATCHES = (
+    bug(
+        "latch_opens_early",
+        "Who waits for a latch passes when one count is left.",
+        (LATCH + "count_down", "if not self._count:", "if self._count <= 1:"),
+        fields=load("latch"),
+    ),
+    bug(
+        "latch_does_not_wake",
+        "Who waits for a latch goes on waiting when the count has reached zero.",
+        (LATCH + "count_down", "self._let_pass()", "pass"),
+        fields=load("latch"),
+    ),
+    bug(
+        "latch_counts_by_one",
+        "A latch is counted down by one, whatever was asked for.",
+        (LATCH + "count_down", "_not_negative(n)", "(_not_negative(n) and 1)"),
+        fields=load("latch"),
+    ),
+    bug(
+        "latch_counts_below_zero",
+        "A latch that is counted down too far is closed again.",
+        (LATCH + "count_down", "max(0, self._count - _not_negative(n))",
+         "self._count - _not_negative(n)"),
+        fields=load("latch"),
+    ),
+)
+
+BUGS = (*EVENTS, *LATCHES)

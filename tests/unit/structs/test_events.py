@@ -1,10 +1,10 @@
-"""Events: who is woken, what that costs, and what time-outs, cancels and expiry leave behind."""
+"""Events and latches: who is woken, what that costs, and what is left by who gives up."""
 
 import pytest
 from local_cluster import LocalCluster
 
-from syncstructs.errors import Cancelled, OutcomeUnknown, ResultLost
-from syncstructs.structs.events import ReplEvent
+from syncstructs.errors import Cancelled, ObjectMismatch, OutcomeUnknown, ResultLost
+from syncstructs.structs.events import ReplEvent, ReplLatch
 
 
 @pytest.fixture
@@ -149,3 +149,54 @@ def test_repr_tells_name_and_state(cluster):
     a.set()
     assert repr(a).endswith(": set>")
     assert repr(ReplEvent()).startswith("<ReplEvent at 0x")
+
+
+def test_latch_opens_for_all_when_it_is_counted_down(cluster):
+    a, b, c = cluster.attach("latch", lambda: ReplLatch(3))
+    waiting = [a.wait.submit(), b.wait.submit(timeout=9)]
+    assert c.count_down() == 2
+    assert ended(waiting) == ["waits"] * 2
+    assert a.count_down(n=2) == 0
+    assert ended(waiting) == [True] * 2
+    assert entries(cluster, lambda: c.wait(1)) == 0
+    assert b.count == 0
+
+
+def test_latch_does_not_count_below_zero_and_never_closes(cluster):
+    a, b, _ = cluster.attach("latch", lambda: ReplLatch(1))
+    assert a.count_down(5) == 0
+    assert b.count_down() == 0
+    assert b.wait() is True
+
+
+def test_wait_for_a_latch_runs_out(cluster):
+    a, b, _ = cluster.attach("latch", lambda: ReplLatch(1))
+    assert a.wait(timeout=2) is False
+    assert not b._waiters
+    cancelled = b.wait.submit()
+    assert cancelled.cancel()
+    assert not b._waiters
+
+
+def test_latch_refuses_what_cannot_be_counted(cluster):
+    a, _, _ = cluster.attach("latch", lambda: ReplLatch(3))
+    with pytest.raises(ValueError, match="not -1"):
+        a.count_down(-1)
+    with pytest.raises(TypeError, match="not str"):
+        a.count_down("1")
+    assert a.count_down(0) == 3
+    with pytest.raises(ValueError, match="not -1"):
+        ReplLatch(-1)
+    assert ReplLatch(0).count == 0
+
+
+def test_members_agree_on_what_a_latch_counts_down(cluster):
+    cluster.attach_on(0, "latch", ReplLatch(3)).count_down()
+    with pytest.raises(ObjectMismatch):
+        cluster.attach_on(1, "latch", ReplLatch(2))
+    assert cluster.attach_on(2, "latch", ReplLatch(3)).count == 2
+    made = cluster.create(0, "other", ReplLatch, 4)
+    made.count_down()
+    cluster.renew(1)
+    assert cluster.members[1].table.objects["other"].count == 3
+    assert repr(made).endswith(": count=3>")

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from syncstructs.objects.replicated import Replicated
 from syncstructs.structs.counters import ReplCounter
 from syncstructs.structs.dicts import ReplDict
-from syncstructs.structs.events import ReplEvent
+from syncstructs.structs.events import ReplEvent, ReplLatch
 from syncstructs.structs.lists import ReplList
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
-from syncstructs.testing.gates import EventModel
+from syncstructs.testing.gates import EventModel, LatchModel
 from syncstructs.testing.history import UNKNOWN, Op
 from syncstructs.testing.models import (
     CounterModel,
@@ -104,6 +104,7 @@ QUEUE: Calls = {
     "full": no,
 }  # fmt: skip
 EVENT: Calls = {"set": no, "clear": no, "is_set": no}
+LATCH: Calls = {"count_down": lambda random: (random.randrange(-1, 3),), "count": no}
 TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls]] = {
     "counter": (ReplCounter, (), CounterModel(), COUNTER),
     "dict": (ReplDict, (), DictModel(), DICT),
@@ -111,12 +112,13 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
     "set": (ReplSet, (), SetModel(), SET),
     "register": (ReplRegister, (), VersionedModel(), REGISTER),
     "event": (ReplEvent, (), EventModel(), EVENT),
+    "latch": (ReplLatch, (9,), LatchModel(9), LATCH),
     "queue": (ReplQueue, (2,), QueueModel(2), QUEUE),
     "priority queue": (ReplPriorityQueue, (), PriorityQueueModel(), QUEUE),
 }
 
 
-WHOLE = ("counter", "event", "list", "register", "queue", "priority queue")
+WHOLE = ("counter", "event", "latch", "list", "register", "queue", "priority queue")
 """Types whose state has no parts that calls could be apart by."""
 
 
