@@ -26,6 +26,7 @@ from .errors import (
     ObjectExists,
     ObjectMismatch,
     ObjectNotFound,
+    OffsetOutOfRange,
     OutcomeUnknown,
     ProtocolError,
     ResultLost,
@@ -55,6 +56,7 @@ from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.registers import ReplRegister
 from .structs.sets import ReplSet
+from .structs.topics import Message, Messages, ReplTopic, Subscriber
 from .version import VERSION
 
 __version__ = VERSION
@@ -76,6 +78,8 @@ __all__ = [
     "Future",
     "LockLost",
     "MembershipRefused",
+    "Message",
+    "Messages",
     "Node",
     "NodeClosed",
     "NodeFailed",
@@ -88,6 +92,7 @@ __all__ = [
     "ObjectExists",
     "ObjectMismatch",
     "ObjectNotFound",
+    "OffsetOutOfRange",
     "OutcomeUnknown",
     "Pickled",
     "ProtocolError",
@@ -102,11 +107,13 @@ __all__ = [
     "ReplQueue",
     "ReplRegister",
     "ReplSet",
+    "ReplTopic",
     "Replicated",
     "ResultLost",
     "SessionExpired",
     "ShutDown",
     "StorageError",
+    "Subscriber",
     "Subscription",
     "SyncError",
     "SyncObj",

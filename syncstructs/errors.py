@@ -26,6 +26,7 @@
     ├── Timeout                     (TimeoutError)  a wait ended; nothing is said about the call
     ├── LockLost                    (RuntimeError)  the lock is no longer certainly held
     ├── NotOwner                    (RuntimeError)  release of a lock that this handle does not hold
+    ├── OffsetOutOfRange            (IndexError)    a topic has no such message, or dropped it
     ├── NodeFailed                  (RuntimeError)  the node stopped by itself; the message says why
     ├── ConfigError                 (ValueError)    a setting or an address is wrong
     ├── BindError                   (OSError)       the listening address cannot be had
@@ -147,6 +148,13 @@ class LockLost(SyncError, RuntimeError):
 
 class NotOwner(SyncError, RuntimeError):
     """The lock is not held through this handle, so it cannot be released by it."""
+
+
+class OffsetOutOfRange(SyncError, IndexError):
+    """The topic has no message of that offset on this member: it was dropped, or is yet to come."""
+
+    missed: int = 0
+    """How many messages from that offset on were dropped; 0: it is yet to come."""
 
 
 class NodeFailed(SyncError, RuntimeError):

@@ -9,12 +9,12 @@ inline inside another command.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
-from ..objects.replicated import Replicated, ReplicatedMethod
+from ..objects.replicated import ReplicatedMethod
 
 if TYPE_CHECKING:
     from ..futures import Future
 
-S = TypeVar("S", bound=Replicated)
+S = TypeVar("S")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -34,7 +34,7 @@ class PreparedMethod(Generic[P, R]):
 
     __slots__ = ("_function", "_target")
 
-    def __init__(self, target: Replicated, function: Callable[..., Prepared[R]]) -> None:
+    def __init__(self, target: object, function: Callable[..., Prepared[R]]) -> None:
         self._target = target
         self._function = function
 

@@ -10,9 +10,11 @@ from typing import Any, Final, NamedTuple
 
 from ..structs.events import ReplEvent, ReplLatch
 from ..structs.registers import ReplRegister
+from ..structs.topics import ReplTopic
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .logtwins import LogTwin
 from .sequential import Model
+from .topicmodels import TopicModel
 from .valuemodels import VersionedModel
 
 Call = tuple[str, tuple[Any, ...]]
@@ -44,6 +46,16 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Callable
 
 _LATCHED: Final = 30
 """How far the latch of a run is counted down."""
+def _topic_call(topic: ReplTopic[Any], random: Random, number: Callable[[], int]) -> Call:
+    method = random.choice(("publish", "publish", "publish", "publish", "commit", "trim"))
+    if method == "publish":
+        return method, (random.choice((number(), [number()])),)
+    offset = topic.next_offset - random.randrange(6)
+    if method == "trim":
+        return method, (offset - 3,)
+    name = random.choice("ab")
+    return random.choice((("forget", (name,)), *[("commit", (name, offset))] * 4))
+
 
 ASSORTED: Final[dict[str, Assorted]] = {
     "event": Assorted(
@@ -57,5 +69,9 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),
-}
+    "topic": Assorted(
+        lambda: ReplTopic(maxlen=8), TopicModel(8), _topic_call,
+        (("read", ()), ("next_offset", ()), ("subscribers", ())),
+    ),
+}  # fmt: skip
 """By the name of the object, which is that of the kind of load too."""

@@ -133,7 +133,7 @@ _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
 _RELEASED: Final = {"take": 4.0, "give": 2.0, "switch": 0.2}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
-_ASSORTED: Final = {"event": 2.0, "latch": 1.0, "register": 2.0}
+_ASSORTED: Final = {"event": 2.0, "latch": 1.0, "register": 2.0, "topic": 2.0}
 """Objects that only some runs have: see `assorted`."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
@@ -315,8 +315,11 @@ def _with_assorted(plan: Plan) -> Plan:
     if random.random() >= _RARE:
         return plan
     names = random.sample(list(_ASSORTED), random.randint(1, len(_ASSORTED)))
-    mixes = plan.mixes | {name: _ASSORTED[name] for name in names}
-    return msgspec.structs.replace(plan, mixes=mixes)
+    mixes, settings = plan.mixes | {name: _ASSORTED[name] for name in names}, plan.settings
+    if "max_pending_calls" in settings:
+        # A node attaches them all at once.
+        settings = settings | {"max_pending_calls": settings["max_pending_calls"] + len(names)}
+    return msgspec.structs.replace(plan, mixes=mixes, settings=settings)
 
 
 def _with_password(plan: Plan) -> Plan:

@@ -58,6 +58,7 @@ def check_histories(load: Load) -> int:
             ended = (op for op in ops if not ran_out(op))
             judge(name, check(ended, queue_model, budget=SEARCH_STEPS))
     check_releases(load, histories)
+    load.followers.check()
     return sum(map(len, histories.values())) + len(load.recorder.made)
 
 

@@ -33,6 +33,7 @@ from ..structs.locks import ReplLock, ReplLockManager
 from ..structs.queues import ReplPriorityQueue, ReplQueue
 from ..structs.sets import ReplSet
 from .assorted import ASSORTED
+from .followers import Followers
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
 from .plans import Plan
 from .releases import NAMES
@@ -239,6 +240,7 @@ class Load:
         """Errors that no call should raise."""
         self.streams = Streams(plan.seed)
         """What subscribers are told, where objects have versions."""
+        self.followers = Followers(self)
         self._numbers = itertools.count(1)
         self._tasks: list[tuple[VirtualLoop, asyncio.Task[None]]] = []
 
@@ -259,6 +261,7 @@ class Load:
         life.consumers["locks"].on_lost = lambda key: handles.lose("locks", key)
         if self.simulation.releases is not None:
             self.streams.join(life)
+        self.followers.join(life)
         if life.late:
             self._tasks.append((loop, loop.create_task(Client(self, life, -1).attach())))
         for number in range(self.plan.clients):

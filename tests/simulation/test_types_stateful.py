@@ -18,9 +18,10 @@ from syncstructs import (
     ReplQueue,
     ReplRegister,
     ReplSet,
+    ReplTopic,
 )
 from syncstructs.errors import NotApplied
-from syncstructs.testing import twins, valuemodels
+from syncstructs.testing import topicmodels, twins, valuemodels
 from syncstructs.testing.history import Raised, plain
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
@@ -30,6 +31,7 @@ SPANS = st.floats(0.001, 1.5)
 KEYS = st.sampled_from([0, 1, "a", (1, 2), None])
 VALUES = st.one_of(st.integers(-3, 3), st.text(max_size=2), st.lists(st.integers(0, 2), max_size=2))
 NUMBERS = st.integers(-5, 5)
+NAMES = st.sampled_from("ab")
 PLACES = st.integers(-3, 3)
 
 
@@ -207,6 +209,18 @@ class Registers(OnACluster):
         return target.get_versioned()
 
 
+class Topics(OnACluster):
+    make, twin = staticmethod(lambda: ReplTopic(3)), staticmethod(lambda: topicmodels.Topic(3))
+    calls: ClassVar = {
+        "publish": (VALUES,), "commit": (NAMES, st.integers(0, 6)), "forget": (NAMES,),
+        "trim": (st.integers(0, 6),),
+    }  # fmt: skip
+
+    @staticmethod
+    def content(target):
+        return target.read(), target.next_offset, target.subscribers()
+
+
 class Queues(OnACluster):
     make, twin = staticmethod(lambda: ReplQueue(2)), staticmethod(lambda: twins.Queue(2))
     calls: ClassVar = {"put_nowait": (NUMBERS,), "get_nowait": (), "task_done": ()}
@@ -304,7 +318,9 @@ class WaitingQueues(RuleBasedStateMachine):
 _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
-for _machine in (Counters, Dicts, Lists, Sets, Registers, Queues, PriorityQueues, WaitingQueues):
+for _machine in (
+    Counters, Dicts, Lists, Sets, Registers, Topics, Queues, PriorityQueues, WaitingQueues
+):  # fmt: skip
     _machine.TestCase.settings = _FEW
 
 TestCounters = Counters.TestCase
@@ -312,6 +328,7 @@ TestDicts = Dicts.TestCase
 TestLists = Lists.TestCase
 TestSets = Sets.TestCase
 TestRegisters = Registers.TestCase
+TestTopics = Topics.TestCase
 TestQueues = Queues.TestCase
 TestPriorityQueues = PriorityQueues.TestCase
 TestWaitingQueues = WaitingQueues.TestCase

@@ -17,7 +17,9 @@ from typing import Any
 
 from syncstructs.errors import Cancelled
 from syncstructs.futures import Future
+from syncstructs.node.changes import Changes
 from syncstructs.objects.batches import encode_command, encode_group
+from syncstructs.objects.changes import News, tell
 from syncstructs.objects.context import PARKED, Outcome
 from syncstructs.objects.port import Binding, Steps, Turns
 from syncstructs.objects.replicated import Replicated, attach_arguments, create_arguments
@@ -44,6 +46,9 @@ class LocalPort:
         self.sequence = 0
         self.pending: dict[int, Future[Any]] = {}
         self.certain = True
+        self.news: News = []
+        self.tells = False
+        """Whether subscribers are told what there is; from the first iterator of changes on."""
         self._reading = threading.RLock()
         self.turns = Turns()
         self.turns.begin()
@@ -55,6 +60,13 @@ class LocalPort:
     @property
     def reading(self) -> AbstractContextManager[object]:
         return self._reading
+
+    def rewatch(self, binding: Binding) -> None:
+        self.table.rewatch(binding.name)
+
+    def changes(self, target: Replicated, limit: int) -> Changes:
+        self.tells = True
+        return Changes(target, limit, self.cluster)
 
     def submit(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
@@ -84,6 +96,11 @@ class LocalPort:
         return self.cluster.now + SESSION_TTL if self.certain else 0.0
 
     # Beyond Port
+
+    def tell(self) -> None:
+        """Tell subscribers what was applied, as a node does behind each entry."""
+        if self.tells:
+            tell(self.news)
 
     def system(self, method: str, *args: object) -> Any:
         """Call the table itself, as a node does for attach, create and drop."""
@@ -194,6 +211,7 @@ class LocalCluster:
         applied = [member.table.apply(entry, member.session) for member in self.members]
         for member, report in zip(self.members, applied, strict=True):
             member.take_in(report)
+            member.tell()
         if self.check:
             self.digest_equal()
         if self._settling:
@@ -226,6 +244,7 @@ class LocalCluster:
         """Pass a member's state through an image; its handles stay."""
         table = self.members[member].table
         table.restore(list(table.image()))
+        self.members[member].tell()
 
     def digest_equal(self) -> bool:
         """Check all tables, and that they are equal; True, or an AssertionError naming objects."""

@@ -16,8 +16,8 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Future, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplLatch, ReplList, ReplQueue,
-    ReplRegister, ReplSet, replicated,
+    Future, Message, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplLatch, ReplList,
+    ReplQueue, ReplRegister, ReplSet, ReplTopic, replicated,
 )
 
 
@@ -57,6 +57,22 @@ assert_type(ReplLatch(2).wait.submit(), Future[bool])
 assert_type(ReplRegister(5), ReplRegister[int])
 assert_type(ReplRegister[int | None]().get_versioned(), tuple[int | None, int])
 assert_type(ReplRegister("a").compare_and_set.submit("a", "b"), Future[bool])
+topic = ReplTopic[str](maxlen=None, max_bytes=1_000_000)
+assert_type(topic[0], str)
+assert_type(topic.read(0, limit=5), list[Message[str]])
+assert_type(topic.publish.submit("hello"), Future[int])
+for message in topic.messages(0):
+    assert_type(message.value, str)
+    assert_type(topic.subscriber("billing").commit(message.offset + 1), int)
+billing = topic.subscriber("billing")
+assert_type(billing.commit.submit(), Future[int])
+for offset, text in billing:
+    assert_type((offset, text), tuple[int, str])
+
+
+async def follow() -> None:
+    async for message in topic.subscriber("billing"):
+        assert_type(message, Message[str])
 
 
 class Auction(Replicated):

@@ -20,11 +20,12 @@ from syncstructs.structs.locks import ReplLock, ReplLockManager
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
+from syncstructs.structs.topics import ReplTopic
 from syncstructs.structs.values import in_order
 
 ALL = (
     ReplCounter, ReplDict, ReplList, ReplSet, ReplQueue, ReplPriorityQueue, ReplLock,
-    ReplLockManager, ReplRegister,
+    ReplLockManager, ReplRegister, ReplTopic,
 )  # fmt: skip
 
 

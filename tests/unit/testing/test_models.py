@@ -18,6 +18,7 @@ from syncstructs.structs.lists import ReplList
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
+from syncstructs.structs.topics import ReplTopic
 from syncstructs.testing.gates import EventModel, LatchModel
 from syncstructs.testing.history import UNKNOWN, Op
 from syncstructs.testing.models import (
@@ -30,6 +31,7 @@ from syncstructs.testing.models import (
 )
 from syncstructs.testing.sequential import BLOCKED, ILLEGAL, SequentialModel, frozen, same
 from syncstructs.testing.subjects import Copy, Subject
+from syncstructs.testing.topicmodels import TopicModel
 from syncstructs.testing.valuemodels import VersionedModel
 
 Calls = dict[str, Callable[[Random], tuple[Any, ...]]]
@@ -67,6 +69,14 @@ def pairs(random: Random) -> Any:
     return {key(random): value(random) for _ in range(random.randrange(3))}
 
 
+def name(random: Random) -> Any:
+    return random.choice("ab")
+
+
+def offset(random: Random) -> Any:
+    return random.randrange(-1, 20)
+
+
 def odd(random: Random) -> Any:
     return random.choice((1, 0, "a", 2.5, None))
 
@@ -99,6 +109,12 @@ REGISTER: Calls = {
     "set": with_(value), "compare_and_set": with_(value, value),
     "set_if_version": with_(position, value), "get": no, "get_versioned": no,
 }  # fmt: skip
+TOPIC: Calls = {
+    "publish": with_(value), "commit": with_(name, offset), "forget": with_(name),
+    "trim": with_(offset), "read": with_(offset, number), "__getitem__": with_(offset),
+    "__len__": no, "committed": with_(name), "subscribers": no, "first_offset": no,
+    "next_offset": no,
+}  # fmt: skip
 QUEUE: Calls = {
     "put_nowait": with_(number), "get_nowait": no, "task_done": no, "qsize": no, "empty": no,
     "full": no,
@@ -113,12 +129,14 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
     "register": (ReplRegister, (), VersionedModel(), REGISTER),
     "event": (ReplEvent, (), EventModel(), EVENT),
     "latch": (ReplLatch, (9,), LatchModel(9), LATCH),
+    "topic": (ReplTopic, (5,), TopicModel(5), TOPIC),
     "queue": (ReplQueue, (2,), QueueModel(2), QUEUE),
     "priority queue": (ReplPriorityQueue, (), PriorityQueueModel(), QUEUE),
 }
 
 
 WHOLE = ("counter", "event", "latch", "list", "register", "queue", "priority queue")
+WHOLE = ("counter", "list", "register", "topic", "queue", "priority queue")
 """Types whose state has no parts that calls could be apart by."""
 
 
