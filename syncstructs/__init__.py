@@ -51,6 +51,7 @@ from .pickled import Pickled
 from .structs.counters import ReplCounter
 from .structs.dicts import ReplDict
 from .structs.events import ReplEvent, ReplLatch
+from .structs.limits import ReplRateLimiter
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
@@ -105,6 +106,7 @@ __all__ = [
     "ReplLockManager",
     "ReplPriorityQueue",
     "ReplQueue",
+    "ReplRateLimiter",
     "ReplRegister",
     "ReplSet",
     "ReplTopic",

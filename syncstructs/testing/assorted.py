@@ -13,6 +13,7 @@ from ..structs.registers import ReplRegister
 from ..structs.topics import ReplTopic
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .logtwins import LogTwin
+from .limitmodels import Limiter, LimiterModel
 from .sequential import Model
 from .topicmodels import TopicModel
 from .valuemodels import VersionedModel
@@ -24,7 +25,8 @@ class Assorted(NamedTuple):
     """A type, as runs use it."""
 
     make: Callable[[], Any]
-    model: Model
+    model: Model | Callable[[Callable[[int], int]], Model]
+    """Or what makes one, given what tells the cluster time at a place of the log."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
     reads: tuple[Call, ...]
@@ -34,6 +36,11 @@ class Assorted(NamedTuple):
     """What its commands are compared with, in the order of the log."""
     state: Callable[[Any], object] | None = None
     """Return of the object what its twin's `state` returns."""
+
+
+def _limiter_call(_: object, random: Random, __: object) -> Call:
+    key = random.choice((None, "a", "b", "c"))
+    return random.choice(("grab", "ask")), (random.choice((1, 1, 2, 4)), key)
 
 
 def _register_call(register: ReplRegister[Any], random: Random, number: Callable[[], int]) -> Call:
@@ -57,6 +64,8 @@ def _topic_call(topic: ReplTopic[Any], random: Random, number: Callable[[], int]
     return random.choice((("forget", (name,)), *[("commit", (name, offset))] * 4))
 
 
+_LIMITS: Final = 7, 2.0, 4
+
 ASSORTED: Final[dict[str, Assorted]] = {
     "event": Assorted(
         ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
@@ -65,6 +74,9 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "latch": Assorted(
         lambda: ReplLatch(_LATCHED), LatchModel(_LATCHED), latch_call, (("count", ()),),
         {"wait": "_waiters"}, lambda: LatchTwin(_LATCHED), lambda latch: latch.count,
+    "limiter": Assorted(
+        lambda: Limiter(*_LIMITS), lambda time_at: LimiterModel(*_LIMITS, time_at=time_at),
+        _limiter_call, (("burst", ()),),
     ),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))

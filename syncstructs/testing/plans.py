@@ -133,7 +133,7 @@ _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
 _RELEASED: Final = {"take": 4.0, "give": 2.0, "switch": 0.2}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
-_ASSORTED: Final = {"event": 2.0, "latch": 1.0, "register": 2.0, "topic": 2.0}
+_ASSORTED: Final = {"event": 2.0, "latch": 1.0, "limiter": 2.0, "register": 2.0, "topic": 2.0}
 """Objects that only some runs have: see `assorted`."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {

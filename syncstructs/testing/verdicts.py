@@ -46,8 +46,7 @@ def check_histories(load: Load) -> int:
     check_order_of_items(load)
     check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
-    assorted = {name: kind.model for name, kind in ASSORTED.items() if name in histories}
-    for name, model in (MODELS | assorted).items():
+    for name, model in (MODELS | _assorted_models(load)).items():
         judge(name, check_witness(histories[name], model))
         judge(name, check(histories[name], model, budget=SEARCH_STEPS))
     for name, lock_model in LOCK_MODELS.items():
@@ -71,6 +70,14 @@ def check_assorted_logs(load: Load) -> None:
             twins[name] = kind.twin()
             states[name] = kind.state(consumers[name])
     check_logs(load.simulation, twins, states)
+def _assorted_models(load: Load) -> dict[str, Model]:
+    """Return the models of those objects that this run has and others lack."""
+    time_at = load.simulation.checks.time_at
+    return {
+        name: kind.model if isinstance(kind.model, Model) else kind.model(time_at)
+        for name, kind in ASSORTED.items()
+        if name in load.recorder.records
+    }
 
 
 def check_releases(load: Load, histories: Mapping[str, list[Op]]) -> None:

@@ -16,12 +16,15 @@ from syncstructs import (
     ReplList,
     ReplPriorityQueue,
     ReplQueue,
+    ReplRateLimiter,
     ReplRegister,
     ReplSet,
     ReplTopic,
+    current_context,
+    replicated,
 )
 from syncstructs.errors import NotApplied
-from syncstructs.testing import topicmodels, twins, valuemodels
+from syncstructs.testing import limitmodels, topicmodels, twins, valuemodels
 from syncstructs.testing.history import Raised, plain
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
@@ -221,6 +224,43 @@ class Topics(OnACluster):
         return target.read(), target.next_offset, target.subscribers()
 
 
+class Limiter(ReplRateLimiter):
+    """Keeps what it was asked, when, and what it has answered."""
+
+    def __init__(self):
+        super().__init__(5, 1.0, 3)
+        self.answers = []
+
+    @replicated
+    def ask(self, n, key):
+        asked = current_context().time, n, key
+        self.answers.append((*asked, self.throttle(n, key=key)))
+
+
+class Asked:
+    def __init__(self):
+        self.asked = []
+
+    def ask(self, n, key):
+        self.asked.append((n, key))
+
+
+class Limiters(OnACluster):
+    make, twin = Limiter, Asked
+    calls: ClassVar = {"ask": (st.integers(1, 3), NAMES)}
+
+    @staticmethod
+    def content(target):
+        """Return what it was asked; it must have answered as buckets do that never forget."""
+        if isinstance(target, Asked):
+            return target.asked
+        buckets = limitmodels.Buckets(5, 1.0, 3)
+        for time, n, key, answer in target.answers:
+            buckets.now = round(time * 1_000_000)
+            assert buckets.throttle(n, key=key) == answer
+        return [(n, key) for _, n, key, _ in target.answers]
+
+
 class Queues(OnACluster):
     make, twin = staticmethod(lambda: ReplQueue(2)), staticmethod(lambda: twins.Queue(2))
     calls: ClassVar = {"put_nowait": (NUMBERS,), "get_nowait": (), "task_done": ()}
@@ -319,7 +359,7 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shri
 _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
 for _machine in (
-    Counters, Dicts, Lists, Sets, Registers, Topics, Queues, PriorityQueues, WaitingQueues
+    Counters, Dicts, Lists, Sets, Registers, Topics, Limiters, Queues, PriorityQueues, WaitingQueues
 ):  # fmt: skip
     _machine.TestCase.settings = _FEW
 
@@ -328,6 +368,7 @@ TestDicts = Dicts.TestCase
 TestLists = Lists.TestCase
 TestSets = Sets.TestCase
 TestRegisters = Registers.TestCase
+TestLimiters = Limiters.TestCase
 TestTopics = Topics.TestCase
 TestQueues = Queues.TestCase
 TestPriorityQueues = PriorityQueues.TestCase

@@ -17,7 +17,7 @@ from typing import assert_type
 
 from syncstructs import (
     Future, Message, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplLatch, ReplList,
-    ReplQueue, ReplRegister, ReplSet, ReplTopic, replicated,
+    ReplQueue, ReplRateLimiter, ReplRegister, ReplSet, ReplTopic, replicated,
 )
 
 
@@ -57,6 +57,9 @@ assert_type(ReplLatch(2).wait.submit(), Future[bool])
 assert_type(ReplRegister(5), ReplRegister[int])
 assert_type(ReplRegister[int | None]().get_versioned(), tuple[int | None, int])
 assert_type(ReplRegister("a").compare_and_set.submit("a", "b"), Future[bool])
+limiter = ReplRateLimiter[str](10, per=60.0)
+assert_type(limiter.try_acquire(2, key="ip"), bool)
+assert_type(limiter.throttle.submit(key="ip"), Future[float])
 topic = ReplTopic[str](maxlen=None, max_bytes=1_000_000)
 assert_type(topic[0], str)
 assert_type(topic.read(0, limit=5), list[Message[str]])

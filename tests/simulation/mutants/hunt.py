@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import disk_bugs
 import event_bugs
+import limit_bugs
 import membership_bugs
 import object_bugs
 import observer_bugs
@@ -42,7 +43,8 @@ ALL = by_name(
     bug
     for bugs in (BUILT_IN, raft_bugs.BUGS, object_bugs.BUGS, disk_bugs.BUGS, other_bugs.BUGS,
                  event_bugs.BUGS)                  membership_bugs.BUGS, membership_bugs.BUGS,
-                 observer_bugs.BUGS, topic_bugs.BUGS, value_bugs.BUGS, version_bugs.BUGS)
+                 observer_bugs.BUGS, topic_bugs.BUGS, value_bugs.BUGS, version_bugs.BUGS,
+                 version_bugs.BUGS)                  limit_bugs.BUGS)
     for bug in bugs
 )
 """Every bug there is, by name; those that can do no harm as well."""

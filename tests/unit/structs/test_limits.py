@@ -1,0 +1,185 @@
+"""What `ReplRateLimiter` promises: never more than the burst and what has come since, exactly."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from local_cluster import LocalCluster
+
+from syncstructs import ReplRateLimiter
+from syncstructs.codec import decode, encode
+from syncstructs.testing.limitmodels import Buckets
+
+LIMITS = st.sampled_from([(1, 1.001, 1), (3, 1.0, 2), (7, 0.3, 5), (2, 0.000003, 3), (99, 3600, 9)])
+KEYS = st.sampled_from([None, "a", "b", "c", 7])
+# So many microseconds of the time in which a token comes, or a bucket fills up, and a bit.
+PAUSES = st.tuples(st.sampled_from([0, 1, 2, 9, 40]), st.integers(-1, 1))
+CALLS = st.tuples(st.integers(0, 2), st.sampled_from(["try_acquire", "throttle"]), KEYS)
+
+
+def limiter_of(*args, **kwargs):
+    cluster = LocalCluster(2, check=True)
+    return cluster, *cluster.attach("limiter", lambda: ReplRateLimiter(*args, **kwargs))
+
+
+@settings(max_examples=60, deadline=None)
+@given(LIMITS, st.lists(st.tuples(PAUSES, CALLS, st.integers(1, 2), st.booleans()), max_size=25))
+def test_limiter_does_what_its_twin_does_and_never_lets_more_through(limits, steps):
+    rate, per, burst = limits
+    cluster = LocalCluster(3)
+    members = cluster.attach("limiter", lambda: ReplRateLimiter(*limits))
+    twin, given_out = Buckets(*limits), []
+    for (tokens, more), (number, method, key), n, restored in steps:
+        n = min(n, burst)
+        cluster.now += max(0, round(tokens * per * 1_000_000 / rate) + more) / 1_000_000
+        twin.now = round(cluster.now * 1_000_000)
+        seen = getattr(members[number], method)(n, key=key)
+        assert seen == getattr(twin, method)(n, key=key)
+        if seen is True or (method == "throttle" and seen == 0.0):
+            given_out.append((twin.now, key, n))
+        if restored:
+            members[number].restore_state(decode(encode(members[number].snapshot_state())))
+        for member in members:
+            member._check()
+        assert len({member.key_count for member in members}) == 1
+    for first, (begin, key, _) in enumerate(given_out):
+        total = 0
+        for end, other, n in given_out[first:]:
+            total += n * (other == key)
+            span = Fraction(end - begin, round(per * 1_000_000))
+            assert total <= burst + rate * span
+
+
+@settings(max_examples=60, deadline=None)
+@given(LIMITS, st.integers(1, 4), st.integers(0, 50_000_000))
+def test_who_comes_back_when_told_to_gets_it_and_not_a_microsecond_before(limits, n, begin):
+    n = min(n, limits[2])
+    cluster, limiter, _ = limiter_of(*limits)
+    start = 1_000_000 + begin
+    cluster.now = start / 1_000_000
+    while limiter.try_acquire():
+        pass
+    wait = limiter.throttle(n)
+    assert wait == limiter.throttle(n) > 0
+    then = start + round(wait * 1_000_000)
+    cluster.now = (then - 1) / 1_000_000
+    assert limiter.throttle(n) == 0.000001
+    cluster.now = then / 1_000_000
+    assert limiter.throttle(n) == 0.0
+
+
+def test_a_burst_and_then_the_rate():
+    cluster, mine, other = limiter_of(10, per=1.0, burst=3)
+    assert [mine.try_acquire(), other.try_acquire(), mine.try_acquire()] == [True] * 3
+    assert not other.try_acquire()
+    assert other.throttle(2) == 0.2
+    cluster.advance(0.1)
+    assert [other.try_acquire(2), mine.try_acquire(), other.try_acquire()] == [False, True, False]
+    cluster.advance(1000)
+    assert mine.throttle(3) == 0.0
+    assert not mine.try_acquire()
+
+
+def test_a_bucket_does_not_overflow():
+    cluster, limiter, _ = limiter_of(1, per=1.0, burst=5)
+    cluster.now = 100.0
+    limiter.try_acquire()
+    cluster.advance(3.0)
+    assert limiter.try_acquire(5)
+    assert limiter.throttle() == 1.0
+
+
+def test_keys_have_buckets_of_their_own():
+    _, mine, other = limiter_of(1, per=60.0)
+    assert mine.try_acquire(key="a")
+    assert not other.try_acquire(key="a")
+    assert other.try_acquire(key=("b", 1))
+    assert mine.try_acquire()
+    assert mine.key_count == other.key_count == 3
+
+
+def test_full_buckets_are_dropped():
+    cluster, limiter, _ = limiter_of(1, per=1.0, burst=5)
+    cluster.now = 100.0
+    for number in range(50):
+        limiter.try_acquire(5, key=number)
+        cluster.advance(0.2)
+        assert limiter.key_count <= 50
+    assert limiter.key_count == 50
+    kept = []
+    for number in range(50, 100):
+        limiter.try_acquire(5, key=number)
+        cluster.advance(0.2)
+        kept.append(limiter.key_count)
+    # Those of a span of five seconds that are not full, and of one more.
+    assert max(kept[25:]) <= 50
+    cluster.advance(10.0)
+    limiter.try_acquire(key="last")
+    assert limiter.key_count == 1
+
+
+def test_no_bucket_is_dropped_that_is_not_full():
+    cluster, limiter, _ = limiter_of(1, per=1.0, burst=5)
+    cluster.now = 103.999
+    limiter.try_acquire(key="turns")
+    cluster.now = 108.998
+    assert limiter.try_acquire(5, key="late")
+    for now in (109.0, 112.0, 113.9):
+        cluster.now = now
+        limiter.try_acquire(key="turns")
+        assert not limiter.try_acquire(5, key="late"), now
+    cluster.now = 113.998
+    assert limiter.try_acquire(5, key="late")
+
+
+def test_who_invents_keys_gets_no_more():
+    cluster, limiter, _ = limiter_of(1, per=1.0, burst=2, max_keys=3)
+    cluster.now = 100.0
+    assert [limiter.try_acquire(2, key=key) for key in "abcde"] == [True, True, True, False, False]
+    cluster.advance(1.0)
+    assert limiter.try_acquire(key="a")
+    wait = limiter.throttle(key="d")
+    assert limiter.key_count == 3
+    cluster.advance(wait - 0.000001)
+    assert not limiter.try_acquire(key="d")
+    cluster.advance(0.000002)
+    assert limiter.try_acquire(key="d")
+
+
+def test_a_key_waits_for_one_turn_where_there_is_something_to_drop():
+    cluster, limiter, _ = limiter_of(1, per=1.0, burst=2, max_keys=2)
+    cluster.now = 100.0
+    limiter.try_acquire(key="a")
+    cluster.now = 102.5
+    limiter.try_acquire(key="b")
+    assert limiter.throttle(key="c") == 1.5
+    cluster.now = 104.0
+    assert limiter.try_acquire(key="c")
+
+
+def test_each_call_is_one_entry_whatever_comes_of_it():
+    cluster, limiter, _ = limiter_of(1, burst=1)
+    limiter.try_acquire(key="warm up")
+    for _ in range(2):
+        for call in (limiter.try_acquire, limiter.throttle):
+            before = cluster.index
+            call()
+            assert cluster.index == before + 1
+
+
+def test_limits_that_make_no_sense_are_refused():
+    for args in ((0,), (1, 0.0), (1, 0.0000001), (1, 1.0, 0), (-1,)):
+        with pytest.raises(ValueError, match="nobody would ever"):
+            ReplRateLimiter(*args)
+    with pytest.raises(TypeError):
+        ReplRateLimiter(1.5)
+    _, limiter, _ = limiter_of(5, 2, 3)
+    for n in (0, 4, -1):
+        with pytest.raises(ValueError, match=f"{n} tokens of a bucket that holds 3"):
+            limiter.try_acquire(n)
+    with pytest.raises(TypeError):
+        limiter.try_acquire(1.0)
+    assert (limiter.rate, limiter.per, limiter.burst, limiter.key_count) == (5, 2.0, 3, 0)
+    assert limiter.options() == {"rate": 5, "per": 2.0, "burst": 3, "max_keys": 100_000}
+    assert repr(limiter) == "<ReplRateLimiter 5 per 2.0 s, burst=3, 0 keys>"
