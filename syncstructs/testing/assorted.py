@@ -12,8 +12,8 @@ from ..structs.events import ReplEvent, ReplLatch
 from ..structs.registers import ReplRegister
 from ..structs.topics import ReplTopic
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
-from .logtwins import LogTwin
 from .limitmodels import Limiter, LimiterModel
+from .logtwins import LogTwin
 from .sequential import Model
 from .topicmodels import TopicModel
 from .valuemodels import VersionedModel
@@ -74,6 +74,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "latch": Assorted(
         lambda: ReplLatch(_LATCHED), LatchModel(_LATCHED), latch_call, (("count", ()),),
         {"wait": "_waiters"}, lambda: LatchTwin(_LATCHED), lambda latch: latch.count,
+    ),
     "limiter": Assorted(
         lambda: Limiter(*_LIMITS), lambda time_at: LimiterModel(*_LIMITS, time_at=time_at),
         _limiter_call, (("burst", ()),),
