@@ -19,7 +19,8 @@
     │   ├── SessionExpired          (RuntimeError)  the node was cut off too long; the wait is over
     │   ├── ObjectExists            (ValueError)    the name is taken
     │   ├── ObjectNotFound          (LookupError)   no object of that name or id in the cluster
-    │   └── ObjectMismatch          (TypeError)     same name, other class or constructor arguments
+    │   ├── ObjectMismatch          (TypeError)     same name, other class or constructor arguments
+    │   └── Conflict                (RuntimeError)  what a transaction has read was changed since
     ├── OutcomeUnknown              the call may or may not have been applied
     │   └── ResultLost              it was applied, but its result can no longer be had
     ├── Cancelled                   (concurrent.futures.CancelledError)  the future was cancelled
@@ -118,6 +119,10 @@ class ObjectMismatch(NotApplied, TypeError):
 
     Or the class here has a body of a method that came too late for its version.
     """
+
+
+class Conflict(NotApplied, RuntimeError):
+    """What a transaction or a condition relies on has changed: nothing of it was applied."""
 
 
 class OutcomeUnknown(SyncError):

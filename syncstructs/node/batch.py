@@ -1,12 +1,17 @@
 """`node.batch()`: calls that are gathered and applied as one command."""
 
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..futures import Blocker, Future
 from ..objects.batches import encode_batch
 
-current_batch: ContextVar["Batch | None"] = ContextVar("syncstructs_batch", default=None)
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+current_batch: ContextVar["Batch | Transaction | None"] = ContextVar(
+    "syncstructs_batch", default=None
+)
 
 
 class Batch:

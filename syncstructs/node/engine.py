@@ -33,7 +33,7 @@ from ..objects.changes import News, tell
 from ..objects.directory import LacksMethod
 from ..objects.port import Binding, Steps, Turns
 from ..objects.replicated import Replicated, known_bodies
-from ..objects.versions import WITH_PICKLES
+from ..objects.versions import WITH_TRANSACTIONS
 from ..raft.messages import Message, SnapshotMeta
 from ..raft.wire import encode as encode_message
 from ..replica import Replica
@@ -50,6 +50,7 @@ from .inquiries import Inquiries
 from .operations import Operation, is_stepping
 from .runners import AsyncioRunner, HasCancel, Loop, ThreadRunner, Timer
 from .stores import Stores
+from .transaction import Transaction
 from .world import current_world
 
 R = TypeVar("R")
@@ -730,8 +731,8 @@ class Engine:
         future = self.submit(binding, method, args, kwargs)
         return self.await_call(cast(Call, future), f"{binding.name}.{method}()")
 
-    def _batch(self) -> Batch | None:
-        """Return this node's open batch of the running block, if there is one."""
+    def _batch(self) -> Batch | Transaction | None:
+        """Return this node's open batch or transaction of the running block, if there is one."""
         batch = current_batch.get()
         return batch if batch is not None and batch.owner is self and batch.open else None
 
@@ -882,16 +883,23 @@ class Engine:
 
         self.runner.post(forget)
 
-    def tell_bodies(
-        self, *classes: type[Replicated], pickles: bool = False
-    ) -> Future[Any] | None:
+    def begin_marking(self) -> Future[Any] | None:
+        """Have the cluster mark from now on which command ran last on each object.
+
+        To be called before every transaction, and waited for: there is none without marks. None:
+        the cluster does so already.
+        """
+        self.tell_bodies(release=WITH_TRANSACTIONS)
+        return None if self.replica.table.marks is not None else self.system("mark")
+
+    def tell_bodies(self, *classes: type[Replicated], release: int = 1) -> Future[Any] | None:
         """Tell the cluster which bodies of methods this node has, these classes' too.
 
-        And, if it may write `pickles`, that it does: earlier releases do not know them. To be
-        called before anything of them is attached. None: there is nothing new to tell.
+        And that it writes what came with `release`: earlier releases do not know that. To be called
+        before anything of them is attached. None: there is nothing new to tell.
         """
         version, bodies = known_bodies(classes)
-        release = max(self._told[1], WITH_PICKLES if pickles else 1)
+        release = max(self._told[1], release)
         told = version, release, self._told[2] | bodies
         if told == self._told:
             return None

@@ -33,6 +33,7 @@ from ..objects.replicated import (
     operation,
     type_name,
 )
+from ..objects.versions import WITH_PICKLES
 from ..status import Status
 from .batch import Batch, current_batch
 from .calls import Call
@@ -40,6 +41,7 @@ from .engine import Engine
 from .forks import CutOffRunner
 from .members import change_members, transfer_leadership
 from .runners import ManualRunner
+from .transaction import Transaction, TransactionBlock, TransactMethod
 from .verbs import take_snapshot, verbs_of
 from .versions import set_version
 from .world import current_world
@@ -130,7 +132,8 @@ class Node:
                 initial = {name: encode_state(name, target) for name, target in consumers.items()}
                 engine.resume()
             pickles = any(target._pickles for target in consumers.values())
-            told = engine.tell_bodies(*map(type, consumers.values()), pickles=pickles)
+            release = WITH_PICKLES if pickles else 1
+            told = engine.tell_bodies(*map(type, consumers.values()), release=release)
             attaching = [] if told is None else [("", told)]
             for name, described in zip(consumers, arguments, strict=True):
                 attaching.append((name, engine.system("attach", *described)))
@@ -477,7 +480,7 @@ class Node:
         engine = self._engine
         refuse_pickles(engine, name, target)
         arguments = attach_arguments(name, target)
-        engine.tell_bodies(type(target), pickles=target._pickles)
+        engine.tell_bodies(type(target), release=WITH_PICKLES if target._pickles else 1)
         with engine.gate.lock:
             engine.replica.table.offer(name, target)
         try:
@@ -539,6 +542,28 @@ class Node:
         """
         return BatchBlock(self._engine)
 
+    def transaction(self) -> TransactionBlock:
+        """Read and change objects in a `with` (or `async with`) block, all or nothing.
+
+        `tx[obj]` is a copy of an object of this node, to be read and changed in the block. Leaving
+        it sends what was called as one atomic command, which is applied only if nothing of what
+        was read has changed since, and waits for it. If the block itself raises, nothing is sent.
+        Of a dict or a set, what counts as read is the keys that were looked at (all, after an
+        iteration or `len`); of any other object, all of it.
+
+        One log entry, also where nothing is changed: then all reads were true at one moment. The
+        first one in the life of a cluster takes another entry.
+
+        Raises:
+            Conflict: something had changed; nothing was applied. `transact` tries again.
+        """
+        return TransactionBlock(self._engine)
+
+    @property
+    def transact(self) -> TransactMethod:
+        """Run a function as a transaction until nobody comes between; see `TransactMethod`."""
+        return TransactMethod(self._engine)
+
     def reading(self) -> AbstractContextManager[None]:
         """Hold this replica's state as it is for the block: a consistent look at many objects.
 
@@ -577,7 +602,7 @@ class BatchBlock:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._batch = Batch(engine, engine.blocker)
-        self._token: Token[Batch | None] | None = None
+        self._token: Token[Batch | Transaction | None] | None = None
 
     def __enter__(self) -> Batch:
         self._engine.refuse_blocking()
@@ -608,7 +633,7 @@ class BatchBlock:
 
     def _open(self) -> Batch:
         if current_batch.get() is not None:
-            raise RuntimeError("a batch is open already; batches cannot be nested")
+            raise RuntimeError("a batch or a transaction is open already; they cannot be nested")
         self._token = current_batch.set(self._batch)
         return self._batch
 

@@ -13,9 +13,11 @@ import msgspec
 
 from ..codec import MAX_DEPTH, decode, encode_command, encode_joined, shown
 from ..errors import DecodeError
+from .transactions import Condition
 
 __all__ = [
     "Group", "command_parts", "decode_groups", "encode_batch", "encode_command", "encode_group",
+    "encode_transaction",
 ]  # fmt: skip
 
 _HEADER = struct.Struct(">QQII")
@@ -37,14 +39,27 @@ def encode_batch(commands: Sequence[bytes]) -> bytes:
     Raises:
         Unserializable: a value is nested too deeply to stand in there.
     """
-    if max(map(len, commands)) > MAX_DEPTH - 3:
+    return _with_calls("batch", (), commands)
+
+
+def encode_transaction(conditions: Sequence[Condition], commands: Sequence[bytes]) -> bytes:
+    """Return the command that applies `commands` as a batch does, if all `conditions` hold.
+
+    Raises:
+        Unserializable: a value is nested too deeply to stand in there.
+    """
+    rows = [[condition.target, condition.since, condition.reads] for condition in conditions]
+    return _with_calls("transact", (rows,), commands)
+
+
+def _with_calls(method: str, before: tuple[object, ...], commands: Sequence[bytes]) -> bytes:
+    """Return a command of the table whose arguments are `before` and the list of commands."""
+    if max(map(len, commands), default=0) > MAX_DEPTH - 3:
         # What is shorter than that cannot be too deep; of others, it has to be looked at.
-        return encode_command(0, "batch", ([decode(command) for command in commands],), {})
-    return _BATCH + encode_joined(commands)
-
-
-# All of it but the list of commands.
-_BATCH = encode_command(0, "batch", ([],), {})[:-1]
+        calls = [decode(command) for command in commands]
+        return encode_command(0, method, (*before, calls), {})
+    # All of it but the list of commands, which is its end.
+    return encode_command(0, method, (*before, []), {})[:-1] + encode_joined(commands)
 
 
 def command_parts(command: Any) -> tuple[int | str, str, list[Any], dict[str, Any]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .port import Binding
+    from .transactions import Marks
 
 
 class CallId(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
@@ -46,6 +47,7 @@ class Context:
         "_random",
         "_random_type",
         "index",
+        "marks",
         "owner",
         "parked",
         "resumed",
@@ -62,6 +64,8 @@ class Context:
         self.time = time
         """Cluster time in seconds: the leader's stamp, never going backwards, no wall clock."""
         self.owner = owner
+        self.marks: Marks | None = None
+        """Which command has run last on each object, if the cluster keeps that."""
         self.serial = 0
         """Number of this command in the life of the cluster: unique, and growing for ever."""
         self.version = 1
@@ -119,6 +123,8 @@ class Context:
             raise RuntimeError(f"{method}() belongs to an object of another node")
         if isinstance(binding.target, str):
             raise ObjectNotFound(f"{method}(): {binding.name!r} is not attached in the cluster yet")
+        if self.marks is not None:
+            self.marks.set(binding.name, self.serial)
 
 
 _current: ContextVar[Context | None] = ContextVar("syncstructs_context", default=None)

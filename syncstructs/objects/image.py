@@ -19,6 +19,7 @@ from ..errors import DecodeError, NodeFailed, Unserializable
 from .comparison import Divergence, divergences_of, rows_of
 from .pieces import pieces_of, whole
 from .replicated import Replicated, type_name
+from .transactions import Marks
 
 # Formats 1 and 2 were one value of the codec, of which 2 had the versions of methods, and what
 # differs between members. Whatever a reader must not overlook raises the format, or that member
@@ -27,7 +28,9 @@ _FORMATS: Final = {1: frozenset({"serial", "time", "applied_index", "sessions", 
 _FORMATS[2] = _FORMATS[1] | {"versions", "diverged"}
 # A node's classes are told in this one, too.
 _FORMATS[3] = _FORMATS[2]
-_FORMAT: Final = 3
+# Written only where there are marks, which no member of an earlier release keeps.
+_FORMATS[4] = _FORMATS[3] | {"marks"}
+_FORMAT: Final = 4
 
 _LENGTH: Final = struct.Struct(">Q")
 # Of what types the parts of a row are.
@@ -69,6 +72,8 @@ class Image(msgspec.Struct):
     """See `Versions.state`."""
     diverged: dict[int, Divergence] = msgspec.field(default_factory=dict)
     """The objects that are not the same on all members, by id."""
+    marks: Marks | None = None
+    """Which command ran last on each object, if the cluster keeps that."""
 
 
 # Writing
@@ -93,7 +98,7 @@ def encode_image(image: Image) -> Iterator[bytes]:
 
 def _records(image: Image) -> Iterator[bytes]:
     fields = {
-        "version": _FORMAT,
+        "version": 3,
         "serial": image.serial,
         "time": image.time,
         "applied_index": image.applied_index,
@@ -102,6 +107,8 @@ def _records(image: Image) -> Iterator[bytes]:
         "versions": image.versions,
         "diverged": rows_of(image.diverged),
     }
+    if image.marks is not None:
+        fields |= {"version": _FORMAT, "marks": image.marks.state()}
     yield encode(fields, max_depth=STATE_DEPTH)
     for o in image.objects:
         row = [o.id, o.name, o.type_name, o.options, o.args, o.backlog, o.methods]
@@ -170,6 +177,7 @@ def _image(fields: dict[str, Any], objects: Iterable[ObjectImage]) -> Image:
         objects=objects,
         versions=fields["versions"] if version > 1 else None,
         diverged=divergences_of(fields["diverged"]) if version > 1 else {},
+        marks=Marks.restored(fields["marks"]) if version > 3 else None,
     )
 
 

@@ -168,6 +168,27 @@ class Replicated:
             else:
                 mine[name] = value
 
+    def transaction_copy(self) -> tuple[Self, Callable[[], object]]:
+        """Return a copy for a transaction to work on, and what tells at its end what was read.
+
+        Called while nothing is applied. The copy is attached to nothing. What was read is a value
+        that the codec knows, for `still_reads`: a container, empty if nothing was; or None, if no
+        command may have run on the object meanwhile. Of a class that overrides neither method it
+        is None, and the copy is made as another member would make one: of `options()`, and filled
+        with the state. O(size of the state).
+        """
+        made = type(self)(**copy(self.options()))
+        made.restore_state(copy(self.snapshot_state()))
+        return made, lambda: None
+
+    def still_reads(self, reads: Any) -> bool:
+        """Return whether a transaction that has read `reads` of its copy would read the same now.
+
+        Part of a command: on every member, the same everywhere. An object of a class that has this
+        must be attached on all members.
+        """
+        return False
+
     def on_session_expired(self, session: int) -> None:
         """Give up what `session` holds or waits for. Applied on every member, as a command is.
 

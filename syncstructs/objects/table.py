@@ -10,11 +10,12 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..codec import STATE_DEPTH, copy, decode_many, encode, shown
 from ..config import is_nameless
 from ..errors import (
+    Conflict,
     DecodeError,
     MembershipRefused,
     NodeFailed,
@@ -47,6 +48,7 @@ from .pieces import whole
 from .port import Port
 from .replicated import Replicated, not_in_force
 from .sessions import Sessions
+from .transactions import Condition, Marks
 from .versions import RELEASE, VERSION_MAX, Versions, split_bodies
 from .waiters import Waiters
 
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from random import Random
 
 _log = logging.getLogger("syncstructs.objects")
+
+C = TypeVar("C", bound=Context)
 
 # So many times it is told that bytes of the log are skipped; then each time that the count doubles.
 _SKIPPED_TOLD: Final = 16
@@ -116,6 +120,8 @@ class Table:
         """Who has a vote as of the log up to here, those on their way out too. In no image: the
         snapshot that it is part of tells it, and whoever reads that sets it."""
         self.versions = Versions()
+        self.marks: Marks | None = None
+        """Which command ran last on each object; None: the cluster has had no transaction yet."""
         self.diverged: dict[int, Divergence] = {}
         """Objects that are not the same on all members, by id; as far as they were compared."""
         self._torn: str | None = None
@@ -189,7 +195,7 @@ class Table:
             if entry.kind is EntryKind.MEMBERSHIP and not self.wanted:
                 self.wanted = decode_membership(entry.payload).voters
             return Applied()
-        context = self._context()
+        context: Context = self.context()
         round_ = _Round(context, session or -1)
         try:
             groups = decode_groups(entry.payload)
@@ -262,6 +268,7 @@ class Table:
         live = self._directory.live
         resumed = context.resumed
         atoms = _ATOMS
+        marks = context.marks
         step = 1 if first else 0
         sequence = first - step
         result: Result = _DONE
@@ -285,6 +292,8 @@ class Table:
             if count < 0:
                 result = self._apply_other(round_, command, nested=nested)
             else:
+                if marks is not None:
+                    marks.set(instance._binding.name, context.serial)  # type: ignore[union-attr]
                 try:
                     # Spelled out, a call takes half the time.
                     if count == 1:
@@ -324,6 +333,8 @@ class Table:
             body = record.bodies.get(method)
             if body is None or "." in method:
                 raise self._no_body(record, method)
+            if self.marks is not None:
+                self.marks.set(record.name, round_.context.serial)
         except DecodeError as error:
             self._stop_if_older(error)
             return Outcome(None, error)
@@ -518,6 +529,9 @@ class Table:
         caller = context.session, context.sequence
         context.session = context.sequence = 0
         self._directory.give_up(session, context)
+        if self.marks is not None:
+            for name in self._directory.records:
+                self.marks.set(name, context.serial)
         context.session, context.sequence = caller
         round_.applied.expired.append(session)
 
@@ -577,6 +591,8 @@ class Table:
         self._learn(type_name, bodies)
         record = Record(serial, name, type_name, options, args, whole(encoded), [], plain)
         error = self._directory.add(record)
+        if self.marks is not None:
+            self.marks.set(name, serial)
         round_.applied.changed = True
         return Outcome(None, error)
 
@@ -599,6 +615,8 @@ class Table:
                 waiters.refuse_all(ObjectNotFound(f"{name!r} was dropped"))
         self._directory.remove(record)
         self.diverged.pop(record.id, None)
+        if self.marks is not None:
+            self.marks.drop(name)
         round_.applied.changed = True
         return Outcome()
 
@@ -609,6 +627,38 @@ class Table:
         outcomes = self._apply_commands(round_, calls, 0, nested=True)
         context.sequence = sequence
         return Outcome(outcomes)
+
+    def _mark(self, round_: _Round) -> Outcome:
+        """Mark from now on which command ran last on each object."""
+        if self.marks is None:
+            self.marks = round_.context.marks = Marks(round_.context.serial)
+        return _DONE
+
+    def _transact(self, round_: _Round, conditions: list[Any], calls: list[Any]) -> Outcome:
+        """Do as `_batch` does if all conditions hold; else nothing."""
+        for row in conditions:
+            conflict = self._conflict(Condition.of(row))
+            if conflict is not None:
+                return Outcome(None, Conflict(f"{conflict}; nothing of it was applied"))
+        return self._batch(round_, calls)
+
+    def _conflict(self, condition: Condition) -> str | None:
+        """Return why a condition does not hold, or None."""
+        record, marks = self._directory.find(condition.target), self.marks
+        if record is None:
+            return f"object {condition.target}, which the transaction read, was dropped"
+        if marks is not None and condition.since >= marks.last(record.name):
+            return None
+        if condition.reads is not None:
+            if record.live is None:
+                raise NodeFailed(
+                    f"a transaction has read a part of {record}, which is not attached on this"
+                    " member: nobody here can tell whether that part has changed; attach it, and"
+                    " start this node again"
+                )
+            if record.live.still_reads(condition.reads):
+                return None
+        return f"{shown(record.name)}, which the transaction read, was changed meanwhile"
 
     # The whole state
 
@@ -633,6 +683,7 @@ class Table:
                 objects=self._directory.image(),
                 versions=self.versions.state(),
                 diverged=self.diverged,
+                marks=self.marks,
             )
         )
 
@@ -672,7 +723,8 @@ class Table:
         self.wanted = parts.wanted
         self.versions.restore(parts.versions)
         self.diverged = parts.diverged
-        token = _current.set(self._context())
+        self.marks = parts.marks
+        token = _current.set(self.context())
         try:
             self._directory.restore(parts.objects, again)
         finally:
@@ -755,8 +807,9 @@ class Table:
         if self._torn is not None:
             raise NodeFailed(f"{self._torn}, so the state may differ from the other members'")
 
-    def _context(self) -> Context:
-        context = Context(
+    def context(self, kind: type[C] = Context) -> C:  # type: ignore[assignment]
+        """Return a context of that kind for what comes after all that was applied."""
+        context = kind(
             index=self.applied_index,
             time=self.time / 1_000_000,
             owner=self._owner,
@@ -764,6 +817,7 @@ class Table:
         )
         context.serial = self.serial
         context.version = self.versions.in_force
+        context.marks = self.marks
         return context
 
     def _check(self) -> None:
@@ -799,6 +853,8 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "create": (Table._create, (str, str, list, dict, object, list)),
     "drop": (Table._drop, (str,)),
     "batch": (Table._batch, (list,)),
+    "mark": (Table._mark, ()),
+    "transact": (Table._transact, (list, list)),
 }
 
 

@@ -21,7 +21,10 @@ VERSION_MAX: Final = 1_000_000
 WITH_PICKLES: Final = 2
 """The release that writes values which were pickled."""
 
-RELEASE: Final = WITH_PICKLES
+WITH_TRANSACTIONS: Final = 3
+"""The release that writes transactions."""
+
+RELEASE: Final = WITH_TRANSACTIONS
 """Grows with every release that writes commands, or forms of them, which those before do not know.
 
 Nodes say through the log (`know`) which of these they write, before they write anything of that

@@ -6,6 +6,7 @@ replica, and `d[key] = value` is the only way to change what `d[key]` holds.
 """
 
 from collections.abc import (
+    Callable,
     ItemsView,
     Iterable,
     Iterator,
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, Type
 from ..codec import ATOMS
 from ..objects.pickling import Places, enclosed, enclosed_values, revealed
 from ..objects.replicated import Replicated, replicated
+from .glimpse import Glimpse, still_reads
 from .prepared import Prepared, prepared
 from .values import in_order, isolated, isolated_list
 
@@ -190,6 +192,22 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     def __ior__(self, other: _Pairs[K, V]) -> Self:  # type: ignore[misc]
         self.update(other)
         return self
+
+    # Transactions
+
+    def transaction_copy(self) -> tuple[Self, Callable[[], object]]:
+        """Return a copy of which only what is looked at is read: O(1). See `Replicated`."""
+        # Another class may not be known to all members, which then could not compare keys.
+        if type(self) is not ReplDict:
+            return super().transaction_copy()
+        made = type(self)()
+        glimpse: Glimpse[K, V] = Glimpse(lambda: self._items, self._reading)
+        made._items = glimpse  # type: ignore[assignment]
+        return made, glimpse.reads
+
+    def still_reads(self, reads: Any) -> bool:
+        """Return whether the keys that were looked at have the same values, or are still absent."""
+        return still_reads(self._items, reads)
 
     # Reads. Those of one key look without the lock first: see `Turns`.
 
