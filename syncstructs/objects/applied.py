@@ -3,7 +3,7 @@
 import msgspec
 
 from .comparison import Divergence, Range
-from .context import Outcome, _Parked
+from .context import CallId, Outcome, _Parked
 
 Result = Outcome | _Parked
 
@@ -20,6 +20,8 @@ class Applied(msgspec.Struct):
     """How parked calls of this node ended."""
     opened: list[tuple[str, int, int, int]] = msgspec.field(default_factory=list)
     """Sessions of any node: (address, incarnation, attempt, session)."""
+    conflicts: list[CallId] = msgspec.field(default_factory=list)
+    """Transactions of any node of which nothing was applied, as what they read had changed."""
     expired: list[int] = msgspec.field(default_factory=list)
     """Sessions of any node that are no longer live."""
     changed: bool = False

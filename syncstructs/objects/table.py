@@ -639,6 +639,7 @@ class Table:
         for row in conditions:
             conflict = self._conflict(Condition.of(row))
             if conflict is not None:
+                round_.applied.conflicts.append(round_.context.call)
                 return Outcome(None, Conflict(f"{conflict}; nothing of it was applied"))
         return self._batch(round_, calls)
 

@@ -191,7 +191,8 @@ class Invariants(Watcher):
     # twice.
     __slots__ = (
         "_applied_upto",
-        "_commit_terms", "_commit_times", "_commit_upto", "_digests", "_durable", "_ended",
+        "_commit_terms", "_commit_times", "_commit_upto", "_conflicts", "_digests", "_durable",
+        "_ended",
         "_first", "_forgotten", "_groups", "_has_gaps", "_next", "_numbered", "_owners",
         "_referee_at", "_rules", "_tokens", "_transfers", "_votes", "_wanted_at", "active",
         "call_type", "check_count", "clock", "committed", "digest_every", "election_count",
@@ -208,6 +209,7 @@ class Invariants(Watcher):
         """The newest one that was seen committed, and in `wanted` who was to have a vote."""
         self.wanted: tuple[str, ...] = ()
         self.membership_index = self._wanted_at = self._applied_upto = 0
+        self._conflicts: set[CallId] = set()
         self._forgotten: dict[str, list[Durable]] = {}
         self.committed: dict[int, Entry] = {}
         """The first entry that was seen committed at each index."""
@@ -288,6 +290,7 @@ class Invariants(Watcher):
             waits, wanted = Waits(table) if is_first else None, table.wanted
             serial = expected_serial(table, entry) if is_first else None
             applied = apply(entry, session)
+            self._conflicts.update(applied.conflicts)
             if serial is not None and serial != table.serial:
                 self._fail(life, f"numbers {entry.id} up to {table.serial}, and not {serial}")
             if wanted and entry.kind is not EntryKind.BATCH and table.wanted != wanted:
@@ -831,6 +834,11 @@ class Invariants(Watcher):
         """
         numbered = self._numbered.get(call)
         return None if numbered is None else self.place_at(*numbered)
+
+    def is_conflict(self, call: Call) -> bool:
+        """Return whether a call was a transaction of which nothing was applied."""
+        numbered = self._numbered.get(call)
+        return numbered is not None and CallId(*numbered) in self._conflicts
 
     def place_at(self, session: int, sequence: int) -> int | None:
         """Return the place of the call with that number; see `place_of`."""

@@ -124,7 +124,7 @@ _UPGRADES: Final = {"upgrade": 4.0, "downgrade": 1.0, "set_version": 3.0, "set_v
 
 _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
-    "pipeline": 2.0, "batch": 1.0, "sweep": 1.0,
+    "pipeline": 2.0, "batch": 1.0, "transact": 1.0, "sweep": 1.0,
 }  # fmt: skip
 _QUEUES: Final = {
     "put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3, "shift": 0.3,

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 def expected_serial(table: Table, entry: Entry) -> int | None:
     """Return the serial that `table` will have after an entry with batches; None: with none.
 
-    Entries that may open or end sessions are left out: what follows in them depends on that.
+    Entries that may open or end sessions are left out, and those with transactions: what follows in
+    them depends on that.
     """
     if entry.kind is not EntryKind.BATCH or b"batch" not in entry.payload:
+        return None
+    if b"transact" in entry.payload:
         return None
     serial, applied = table.serial, dict[int, int]()
     for group in decode_groups(entry.payload):

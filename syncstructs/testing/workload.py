@@ -43,6 +43,7 @@ from .violation import Violation
 
 if TYPE_CHECKING:
     from ..futures import Future
+    from ..node.transaction import Transaction
     from .hosts import Life
     from .schedule import VirtualLoop
     from .simulator import Simulation
@@ -305,7 +306,8 @@ class Load:
             for record in records:
                 end, outcome, place = record.end, record.outcome, record.place
                 if place is None and type(record.call) is checks.call_type:
-                    place = checks.place_of(record.call)
+                    if not checks.is_conflict(record.call):
+                        place = checks.place_of(record.call)
                     if outcome is NOT_APPLIED and place is not None:
                         raise Violation(
                             f"{record.process}: {record.method}{record.args!r} of {name!r} was said"
@@ -537,6 +539,68 @@ class Client:
         if call is not None:
             block._end(call)
             await self._await(call)
+
+    async def transact(self) -> None:
+        """Read and change some objects as one."""
+        block = self.life.node.transaction()
+        try:
+            transaction = await block.__aenter__()
+        except SyncError:
+            return
+        recorder, records, commands = self.load.recorder, [], []
+        for part in range(self.random.randrange(1, 5)):
+            before = len(transaction)
+            records.append(self._step(transaction, part))
+            if len(transaction) > before:
+                commands.append(records[-1])
+            if self.random.random() < 0.3:
+                await asyncio.sleep(self.random.random() * 0.1)
+        try:
+            call = block.end(raised=False)
+        except NotApplied as error:
+            for record, _ in records:
+                recorder.fail(record, error)
+            return
+        for record, _ in records:
+            record.call = call
+        if call is None or not await self._await(call):
+            return
+        failure = _error_of(call)
+        for record, outcome in records:
+            if failure is None:
+                record.outcome, record.end = outcome, recorder.clock()
+            else:
+                recorder.fail(record, failure)
+        if failure is None:
+            for (record, outcome), ended in zip(commands, call.result(), strict=True):
+                applied = Raised.of(ended.error) if ended.error else plain(ended.value)
+                if applied != outcome:
+                    raise Violation(
+                        f"{record.process}: {record.method}{record.args!r} gave {outcome!r} in a"
+                        f" transaction, and {applied!r} where that was applied"
+                    )
+
+    def _step(self, transaction: Transaction, part: int) -> tuple[Record, object]:
+        """Read or change an object in a transaction; return what it gave there."""
+        random = self.random
+        if random.random() < 0.5:
+            name = random.choice(("hits", "users", "items", "tags"))
+            method, args = random.choice(_READS[name])
+            args = (self._key() if name == "users" else random.randrange(9),) if args else ()
+        else:
+            name, method, args = self._change()
+        record = self.load.recorder.begin(self.name, name, method, *map(_kept, args))
+        record.part = part
+        try:
+            target: Any = transaction[self._objects[name]]
+            if (name, method) == ("hits", "get"):
+                return record, target.value
+            outcome = getattr(target, method)(*args)
+        except _FORGIVEN as error:
+            return record, Raised.of(error)
+        kept = _kept(plain(outcome))
+        _spoil(*args, outcome)
+        return record, kept
 
     async def read(self) -> None:
         """Read behind a barrier."""

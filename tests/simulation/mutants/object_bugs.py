@@ -655,4 +655,87 @@ COMPARISONS = (
     ),
 )
 
-BUGS = (*CALLS, *SESSIONS_AND_LOCKS, *TYPES, *HANDLES, *SHUTDOWN, *WHOLES, *COMPARISONS)
+_TRANSACTING = {"mixes": {"transact": 6.0, "write_key": 2.0, "count": 2.0, "change_list": 2.0}}
+
+TRANSACTIONS = (
+    bug(
+        "transaction_without_conditions",
+        "A transaction is applied whatever has changed since it read.",
+        (TABLE + "_transact", "if conflict is not None:", "if False:"),
+        fields=_TRANSACTING,
+    ),
+    bug(
+        "transaction_with_the_last_condition",
+        "Only the last of a transaction's conditions counts.",
+        (TABLE + "_transact", "if conflict is not None:", "if conflict and row is conditions[-1]:"),
+        fields=_TRANSACTING,
+    ),
+    bug(
+        "conflict_of_which_a_part_is_applied",
+        "A transaction whose conditions do not hold is applied all the same, and said not to be.",
+        (
+            TABLE + "_transact",
+            "return Outcome(None, Conflict(",
+            "self._batch(round_, calls)\n                return Outcome(None, Conflict(",
+        ),
+        fields=_TRANSACTING,
+    ),
+    bug(
+        "commands_leave_no_marks",
+        "That a command ran on an object is not marked.",
+        (TABLE + "_apply_commands", "if marks is not None:", "if False:"),
+        fields=_TRANSACTING,
+    ),
+    bug(
+        "marks_are_in_no_snapshot",
+        "Who takes a snapshot over does not know which command ran last on each object.",
+        (TABLE + "_take_over", "self.marks = parts.marks", "pass"),
+        fields=SMALL_SNAPSHOTS | _TRANSACTING,
+    ),
+    bug(
+        "marks_of_a_snapshot_are_lost",
+        "Who takes a snapshot over knows that there are marks, and has none.",
+        (
+            "objects.transactions:Marks.restored",
+            "return cls(msgspec.convert(since, int), msgspec.convert(of, dict[str, int]))",
+            "return cls(msgspec.convert(since, int))",
+        ),
+        fields=SMALL_SNAPSHOTS | _TRANSACTING,
+    ),
+    bug(
+        "copy_is_older_than_it_says",
+        "A copy counts as good up to commands that were applied after it was made.",
+        (
+            "node.transaction:Transaction.command",
+            "Condition(id_, since, seen)",
+            "Condition(id_, self.owner.replica.table.serial, seen)",
+        ),
+        fields=_TRANSACTING,
+    ),
+    bug(
+        "keys_look_as_they_were_read",
+        "A key that a transaction has read may have another value where it is applied.",
+        ("structs.glimpse:still_reads", "if encode(found) != encode(values):", "if False:"),
+        fields=_TRANSACTING,
+    ),
+    bug(
+        "absent_key_is_no_read",
+        "That a key was absent is not a thing that a transaction has read.",
+        (
+            "structs.glimpse:Glimpse.reads",
+            "[[k, [] if v is _ABSENT else [v]] for k, v in self._seen.items()]",
+            "[[k, [v]] for k, v in self._seen.items() if v is not _ABSENT]",
+        ),
+        fields=_TRANSACTING,
+    ),
+    bug(
+        "whole_of_a_dict_is_no_read",
+        "Who has looked at all of a dict in a transaction has read the keys he looked up only.",
+        ("structs.glimpse:Glimpse.reads", "if self._has_read_all:", "if False:"),
+        fields=_TRANSACTING,
+    ),
+)
+
+BUGS = (
+    *CALLS, *SESSIONS_AND_LOCKS, *TYPES, *HANDLES, *SHUTDOWN, *WHOLES, *COMPARISONS, *TRANSACTIONS,
+)  # fmt: skip
