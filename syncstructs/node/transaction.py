@@ -312,7 +312,15 @@ class TransactMethod:
         Raises:
             Conflict: others came between for `Config.call_timeout` seconds; nothing was applied.
         """
-        return self._engine.run(self._steps(function), name="Node.transact()")
+        deadline = self._deadline()
+        while True:
+            try:
+                with TransactionBlock(self._engine) as transaction:
+                    result = function(transaction)
+                return result
+            except Conflict:
+                if self._engine.now() >= deadline:
+                    raise
 
     def submit(self, function: Callable[[Transaction], R]) -> Future[R]:
         """Do as a call does, and return a future at once.
@@ -322,9 +330,7 @@ class TransactMethod:
         return self._engine.start(self._steps(function))
 
     def _steps(self, function: Callable[[Transaction], R]) -> Steps[R]:
-        engine = self._engine
-        timeout = engine.call_timeout
-        deadline = inf if timeout is None else engine.now() + timeout
+        engine, deadline = self._engine, self._deadline()
         marking = engine.begin_marking()
         if marking is not None:
             yield marking
@@ -348,3 +354,7 @@ class TransactMethod:
             if error is not None:
                 raise error
             return result
+
+    def _deadline(self) -> float:
+        timeout = self._engine.call_timeout
+        return inf if timeout is None else self._engine.now() + timeout

@@ -177,7 +177,13 @@ class Replicated:
         is None, and the copy is made as another member would make one: of `options()`, and filled
         with the state. O(size of the state).
         """
-        made = type(self)(**copy(self.options()))
+        try:
+            made = type(self)(**copy(self.options()))
+        except TypeError as error:
+            raise TypeError(
+                f"{type(self).__name__} cannot be copied for a transaction, as more than options()"
+                f" is needed to make one ({error}); give it a transaction_copy() of its own"
+            ) from error
         made.restore_state(copy(self.snapshot_state()))
         return made, lambda: None
 
@@ -690,8 +696,8 @@ def _refuse_to_wait(target: HasPort, name: str) -> None:
     _refuse_inside_command(name)
     if target._port.in_batch:
         raise RuntimeError(
-            f"{call_name(target, name)} waits for answers, which a batch does not have before its"
-            " block ends; call it before the block or after it"
+            f"{call_name(target, name)} waits for answers, which a batch or a transaction does not"
+            " have before its block ends; call it before the block or after it"
         )
 
 

@@ -5,11 +5,12 @@ in the order in which they were added, and that order, never that of `hash()`, d
 takes and how the set is iterated; so all members agree. Reads are local.
 """
 
-from collections.abc import Iterable, Iterator, MutableSet
+from collections.abc import Callable, Iterable, Iterator, MutableSet
 from collections.abc import Set as AbstractSet
 from typing import Any, Self, TypeVar, cast
 
 from ..objects.replicated import Replicated, replicated
+from .glimpse import Glimpse, still_reads
 from .prepared import Prepared, prepared
 from .values import in_order
 
@@ -154,6 +155,22 @@ class ReplSet(Replicated, MutableSet[T]):
             return NotImplemented
         self.symmetric_difference_update(other)
         return self
+
+    # Transactions
+
+    def transaction_copy(self) -> tuple[Self, Callable[[], object]]:
+        """Return a copy of which only what is looked at is read: O(1). See `Replicated`."""
+        # Another class may not be known to all members, which then could not compare elements.
+        if type(self) is not ReplSet:
+            return super().transaction_copy()
+        made = type(self)()
+        glimpse: Glimpse[T, None] = Glimpse(lambda: self._items, self._reading)
+        made._items = glimpse  # type: ignore[assignment]
+        return made, glimpse.reads
+
+    def still_reads(self, reads: Any) -> bool:
+        """Return whether the elements that were looked at are still there, or still absent."""
+        return still_reads(self._items, reads)
 
     # Reads
 

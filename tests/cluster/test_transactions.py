@@ -1,0 +1,345 @@
+"""`node.transaction()` and `node.transact`, on real nodes."""
+
+import asyncio
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from syncstructs import (
+    Conflict,
+    Node,
+    NotAttached,
+    ReplCounter,
+    ReplDict,
+    Replicated,
+    ReplList,
+    ReplLock,
+    ReplQueue,
+    ReplSet,
+    Unserializable,
+    current_context,
+    replicated,
+)
+from syncstructs.cli.processes import free_addresses
+from syncstructs.objects.versions import WITH_TRANSACTIONS
+
+PATIENCE = 20.0
+
+
+class Auction(Replicated):
+    def __init__(self):
+        self.bids = []
+
+    @replicated
+    def bid(self, who, amount):
+        if self.bids and amount <= self.bids[-1][1]:
+            raise ValueError(f"{amount} is too low")
+        self.bids.append((who, amount))
+        return len(self.bids)
+
+    @replicated
+    def bid_twice(self, who, amount):
+        return self.bid(who, amount), self.bid(who, amount + 1)
+
+    @replicated
+    def draw(self):
+        return current_context().random.random()
+
+    @replicated
+    def put_and_raise(self, who):
+        self.bids.append((who, 0))
+        raise ValueError(who)
+
+
+class Needy(Replicated):
+    def __init__(self, needed):
+        self.needed = needed
+
+
+def consumers():
+    return {
+        "accounts": ReplDict(), "hits": ReplCounter(), "auction": Auction(), "line": ReplList(),
+        "tags": ReplSet(), "jobs": ReplQueue(), "door": ReplLock(), "needy": Needy(1),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    addresses = free_addresses(2)
+    made = [Node(a, addresses, consumers=consumers()) for a in addresses]
+    for node in made:
+        node.wait_ready(PATIENCE)
+    yield made
+    for node in made:
+        node.close()
+
+
+@contextmanager
+def raises_conflict(name, node):
+    with pytest.raises(Conflict, match=name), node.transaction() as tx:
+        yield tx
+
+
+@pytest.fixture
+def node(nodes):
+    first = nodes[0]
+    first.objects["accounts"].reset({"ann": 10, "bob": 0})
+    first.objects["line"].clear()
+    yield first
+    nodes[1].barrier(PATIENCE)
+
+
+def test_money_is_neither_made_nor_lost_by_those_who_move_it_at_once(nodes, node):
+    def move(node, source, target):
+        def run(tx):
+            accounts = tx[node.objects["accounts"]]
+            if accounts[source]:
+                accounts[source] -= 1
+                accounts[target] += 1
+            return accounts["ann"] + accounts["bob"]
+
+        totals.extend(node.transact(run) for _ in range(15))
+
+    totals = []
+    moving = [
+        threading.Thread(target=move, args=(nodes[number % 2], *names))
+        for number, names in enumerate([("ann", "bob"), ("ann", "bob"), ("bob", "ann")])
+    ]
+    for thread in moving:
+        thread.start()
+    for thread in moving:
+        thread.join()
+    assert totals == [10] * 45
+    nodes[1].barrier(PATIENCE)
+    assert sum(nodes[1].objects["accounts"].values()) == 10
+
+
+def test_the_block_sees_what_it_does_and_nobody_else_does_before_its_end(node):
+    accounts, jobs = node.objects["accounts"], node.objects["jobs"]
+    with node.transaction() as tx:
+        mine = tx[accounts]
+        assert tx[accounts] is mine
+        mine["ann"] -= 3
+        mine["ann"] -= 3
+        tx[jobs].put_nowait("pay")
+        assert (mine["ann"], accounts["ann"], jobs.qsize()) == (4, 10, 0)
+        assert mine.set.submit("eve", 1).result() is None
+    assert accounts == {"ann": 4, "bob": 0, "eve": 1}
+    assert jobs.get_nowait() == "pay"
+
+
+def test_nothing_is_sent_by_a_block_that_raises(node):
+    with pytest.raises(ZeroDivisionError), node.transaction() as tx:
+        tx[node.objects["accounts"]]["ann"] = 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        node.transact(lambda tx: tx[node.objects["accounts"]].clear() or 1 // 0)
+    assert node.objects["accounts"]["ann"] == 10
+
+
+def test_it_takes_one_entry_and_none_if_nothing_was_done(node):
+    def index():
+        return node.status()["applied_index"]
+
+    with node.transaction():
+        pass
+    before = index()
+    with node.transaction() as tx:
+        tx[node.objects["accounts"]]["ann"] = 1
+        tx[node.objects["line"]].append(1)
+        assert tx[node.objects["hits"]].value >= 0
+    assert index() == before + 1
+    with node.transaction() as tx:
+        assert tx[node.objects["accounts"]]["ann"] == 1
+    assert index() == before + 2, "what was read is seen to have been true at one moment"
+    with node.transaction() as tx:
+        tx[node.objects["accounts"]]
+    assert index() == before + 2
+
+
+def test_only_keys_that_were_looked_at_are_in_conflict(nodes, node):
+    accounts, elsewhere = node.objects["accounts"], nodes[1].objects["accounts"]
+    tags = node.objects["tags"]
+    with node.transaction() as tx:
+        mine = tx[accounts]
+        mine["ann"] += 1
+        assert "x" not in tx[tags]
+        elsewhere["eve"] = 1
+        nodes[1].objects["tags"].add("y")
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda mine: mine["ann"],
+        lambda mine: "zoe" in mine,
+        lambda mine: mine.get("zoe"),
+        lambda mine: mine.pop("zoe", None),
+        len,
+        list,
+        dict,
+        lambda mine: mine.popitem(),
+        lambda mine: mine == {},
+    ],
+)
+def test_a_key_that_was_looked_at_is(nodes, node, look):
+    with raises_conflict("accounts", node) as tx:
+        look(tx[node.objects["accounts"]])
+        nodes[1].objects["accounts"].update({"ann": 11, "zoe": 1})
+
+
+def test_of_any_other_object_all_is_read(nodes, node):
+    with raises_conflict("line", node) as tx:
+        tx[node.objects["line"]].append(1)
+        nodes[1].objects["line"].append(2)
+    assert node.objects["line"] == [2]
+
+
+def test_objects_of_a_users_class_take_part_with_their_own_rules(nodes, node):
+    auction = node.objects["auction"]
+    with node.transaction() as tx:
+        mine = tx[auction]
+        assert mine.bid_twice("ann", 5) == (1, 2)
+        with pytest.raises(ValueError, match="6 is too low"):
+            mine.bid("bob", 6)
+        with pytest.raises(ValueError, match="eve"):
+            mine.put_and_raise("eve")
+        # What it changed before it raised is seen here, and will be there.
+        assert mine.bids[-1] == ("eve", 0)
+        with pytest.raises(RuntimeError, match="cannot draw random numbers"):
+            mine.draw()
+        tx[node.objects["line"]].append(mine.bids[0][0])
+    assert auction.bids == [("ann", 5), ("ann", 6), ("eve", 0)]
+    assert node.objects["line"] == ["ann"]
+
+
+def test_the_object_itself_is_not_changed_in_the_block_by_mistake(node):
+    accounts = node.objects["accounts"]
+    with node.transaction() as tx:
+        tx[node.objects["line"]].append(1)
+        with pytest.raises(RuntimeError, match=r"as in tx\[users\]"):
+            accounts["ann"] = 1
+        with pytest.raises(RuntimeError, match=r"as in tx\[users\]"):
+            accounts.set.submit("ann", 1)
+    assert accounts["ann"] == 10
+    assert node.objects["line"] == [1]
+
+
+def test_what_waits_has_no_place_in_it(node):
+    with node.transaction() as tx:
+        for waits in (tx[node.objects["door"]].acquire, tx[node.objects["jobs"]].get):
+            with pytest.raises(RuntimeError, match="a batch or a transaction does not have"):
+                waits()
+        with pytest.raises(RuntimeError, match="takes commands and reads only"):
+            tx[node.objects["line"]].changes()
+        with pytest.raises(RuntimeError, match="cannot be nested"), node.batch():
+            pass
+    with node.batch(), pytest.raises(RuntimeError, match="cannot be nested"):
+        node.transact(lambda tx: None)
+
+
+def test_bad_arguments_are_refused_where_they_are_given(nodes, node):
+    with node.transaction() as tx:
+        with pytest.raises(Unserializable):
+            tx[node.objects["accounts"]]["ann"] = object()
+        with pytest.raises(ValueError, match="belongs to another node"):
+            tx[nodes[1].objects["accounts"]]
+        with pytest.raises(NotAttached):
+            tx[ReplDict()]
+        with pytest.raises(TypeError, match=r"Needy.*transaction_copy"):
+            tx[node.objects["needy"]]
+    with pytest.raises(RuntimeError, match="has ended"):
+        tx[node.objects["accounts"]]
+    with node.transaction() as tx:
+        mine = tx[node.objects["accounts"]]
+    with pytest.raises(RuntimeError, match="has ended"):
+        mine["ann"] = 1
+
+
+def test_what_is_passed_and_changed_later_changes_nothing(node):
+    given = [1]
+    with node.transaction() as tx:
+        mine = tx[node.objects["accounts"]]
+        mine["list"] = given
+        given.append(2)
+        mine["list"].append(3)
+        assert mine["list"] == [1]
+        tx[node.objects["line"]].append(given)
+        tx[node.objects["line"]][0].append(4)
+    assert node.objects["accounts"]["list"] == [1]
+    assert node.objects["line"] == [[1, 2]]
+
+
+def test_transact_goes_on_until_nobody_comes_between(nodes, node):
+    runs = []
+
+    def run(tx):
+        value = tx[node.objects["accounts"]]["ann"]
+        runs.append(value)
+        if len(runs) < 4:
+            other = threading.Thread(
+                target=nodes[1].objects["accounts"].set, args=("ann", value + 1)
+            )
+            other.start()
+            other.join()
+        tx[node.objects["accounts"]]["ann"] = value * 2
+        return value
+
+    assert node.transact(run) == 13
+    assert runs == [10, 11, 12, 13]
+    assert node.objects["accounts"]["ann"] == 26
+
+
+def test_transact_gives_up_when_its_time_is_over():
+    (address,) = free_addresses(1)
+    accounts = ReplDict({"ann": 0})
+    with Node(address, consumers={"accounts": accounts}, call_timeout=0.2) as node:
+        node.wait_ready(PATIENCE)
+
+        def run(tx):
+            tx[accounts]["ann"] += 1
+            other = threading.Thread(target=accounts.set, args=("ann", accounts["ann"] + 1))
+            other.start()
+            other.join()
+
+        with pytest.raises(Conflict):
+            node.transact(run)
+
+
+def test_the_cluster_is_told_before_there_is_one():
+    (address,) = free_addresses(1)
+    hits = ReplCounter()
+    with Node(address, consumers={"hits": hits}) as node:
+        hits.inc()
+        assert node._engine.replica.table.marks is None, "who makes none pays for none"
+        assert node.transact(lambda tx: tx[hits].inc()) == 2
+        assert node._engine.replica.table.versions.state()[2] == {address: [1, WITH_TRANSACTIONS]}
+
+
+def test_it_is_awaited_in_a_loop():
+    async def main():
+        (address,) = free_addresses(1)
+        hits, line = ReplCounter(), ReplList()
+        objects = {"hits": hits, "line": line}
+        async with Node(address, consumers=objects, drive="asyncio") as node:
+            async with node.transaction() as tx:
+                tx[line].append(tx[hits].inc())
+
+            async def count():
+                for _ in range(5):
+                    await node.transact.submit(lambda tx: tx[line].append(tx[hits].inc()))
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(3):
+                    tasks.create_task(count())
+            assert line == list(range(1, 17))
+            told = asyncio.create_task(count())
+            with pytest.raises(Conflict):
+                await overtaken(node, hits, told)
+
+    async def overtaken(node, hits, others):
+        async with node.transaction() as tx:
+            tx[hits].inc()
+            await others
+
+    asyncio.run(main())
