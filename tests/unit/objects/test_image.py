@@ -82,7 +82,7 @@ def test_an_image_of_another_format_is_refused_with_both_numbers() -> None:
     table = LocalCluster(1).members[0].table
     image = with_fields(image_of(table), version=9)
     for later in ([image], [encode({"version": 9, "what": "ever"})]):
-        with pytest.raises(NodeFailed, match=r"format 9.*formats up to 3"):
+        with pytest.raises(NodeFailed, match=r"format 9.*formats up to 4"):
             table.restore(later)
 
 
