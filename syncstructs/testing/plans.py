@@ -124,7 +124,7 @@ _UPGRADES: Final = {"upgrade": 4.0, "downgrade": 1.0, "set_version": 3.0, "set_v
 
 _CALLS: Final = {
     "count": 3.0, "write_key": 4.0, "change_list": 2.0, "change_set": 2.0, "read": 3.0,
-    "pipeline": 2.0, "batch": 1.0, "transact": 1.0, "sweep": 1.0,
+    "pipeline": 2.0, "batch": 1.0, "sweep": 1.0,
 }  # fmt: skip
 _QUEUES: Final = {
     "put": 2.0, "get": 2.0, "put_ranked": 0.8, "get_ranked": 0.7, "finish": 0.3, "shift": 0.3,
@@ -133,8 +133,10 @@ _LOCKS: Final = {"hold": 2.0, "hold_key": 1.0}
 _RELEASED: Final = {"take": 4.0, "give": 2.0, "switch": 0.2}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
-_ASSORTED: Final = {"event": 2.0, "latch": 1.0, "limiter": 2.0, "register": 2.0, "topic": 2.0}
-"""Objects that only some runs have: see `assorted`."""
+_ASSORTED: Final = {
+    "event": 2.0, "latch": 1.0, "limiter": 2.0, "register": 2.0, "topic": 2.0, "transact": 3.0,
+}  # fmt: skip
+"""Objects that only some runs have (see `assorted`), and transactions, that few make."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
