@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager, suppress
 from math import inf
 from random import Random
@@ -47,7 +47,7 @@ from .forks import CutOffGate, CutOffRunner, forked_refusal, watch
 from .garbage import long_lived
 from .gate import ReadGate, RefusingLock
 from .inquiries import Inquiries
-from .operations import Operation, is_stepping
+from .operations import Operation, caller, is_stepping
 from .runners import AsyncioRunner, HasCancel, Loop, ThreadRunner, Timer
 from .stores import Stores
 from .transaction import Transaction
@@ -644,6 +644,10 @@ class Engine:
     def ticket(self) -> int:
         """Return a number that this node never gave before."""
         return next(self._tickets)
+
+    def caller(self) -> Hashable:
+        """Return who is calling: the asyncio task that runs here, or else the thread."""
+        return caller()
 
     def now(self) -> float:
         """Return the monotonic clock of this node in seconds."""

@@ -1,7 +1,9 @@
 """Running operations: generators that wait for futures on the calling side (see `Steps`)."""
 
+import asyncio
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol, TypeVar
 
 from ..errors import Cancelled, Timeout, Withdrawn
@@ -23,6 +25,15 @@ _here = _Here()
 def is_stepping() -> bool:
     """Return whether this is a step of an operation, which waits nowhere but at its yields."""
     return _here.stepping
+
+
+def caller() -> Hashable:
+    """Return who runs here (see `Port.caller`): a weak reference to the task, or to the thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return weakref.ref(threading.current_thread() if task is None else task)
 
 
 class HasCancel(Protocol):

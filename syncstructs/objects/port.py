@@ -1,6 +1,6 @@
 """How a call leaves an object: what an attached object asks of its node, as a protocol."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
@@ -145,6 +145,12 @@ class Port(Protocol):
 
     def ticket(self) -> int:
         """Return a number that this node never gave before; names a waiting call for its cancel."""
+
+    def caller(self) -> Hashable:
+        """Return who is calling: the asyncio task that runs here, or else the thread.
+
+        Equal for that one alone, not for who comes after its end; and it keeps nobody alive.
+        """
 
     def now(self) -> float:
         """Return this node's monotonic clock in seconds; for `sure_until` only."""

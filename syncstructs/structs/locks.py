@@ -19,24 +19,25 @@ from ..errors import LockLost
 from ..objects.port import Binding, Port, Steps, cleaning
 from ..objects.replicated import operation
 from .grants import Grants, Holder
+from .holding import Holding, wait_seconds
 
 K = TypeVar("K", bound=Hashable)
 
-_sections: ContextVar[tuple[tuple[Grants[Any], Any, int], ...]] = ContextVar(
+_sections: ContextVar[tuple[tuple[Holding[Any], Any, int], ...]] = ContextVar(
     "syncstructs_lock_sections", default=()
 )
 """The `with` blocks that the running thread or task is in: which lock, key and token."""
 
 
 class _Section:
-    """`with` and `async with` for one key of some `Grants`.
+    """`with` and `async with` for one key of some `Holding`.
 
     The end of a block releases what its beginning has acquired, never a later grant of the same
     lock to another thread. If the lock was lost meanwhile, the end raises `LockLost`, unless the
     block is left by another exception.
     """
 
-    def _where(self) -> tuple[Grants[Any], Any]:
+    def _where(self) -> tuple[Holding[Any], Any]:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -93,9 +94,13 @@ class ReplLock(Grants[None], _Section):
     """A replicated `threading.Lock`: `acquire`, `release`, `locked`, `with`, and `async with`.
 
     Not reentrant, and not shared by the threads of a process: a second `acquire` waits, wherever it
-    comes from. Any thread of the node that holds it may release it. Waiters are served in the order
-    in which their requests reached the log, without polling. `lock.acquire.submit()` gives a
-    future; cancelling it withdraws the request.
+    comes from. Any thread of the node that holds it may release it, except one that has acquired it
+    before, has lost it, and was not told so by a release yet: to that one, `held` is False, `token`
+    None, and `release` raises `LockLost`, although others of the node may hold the lock by now. (In
+    asyncio, a task takes the place of the thread.)
+
+    Waiters are served in the order in which their requests reached the log, without polling.
+    `lock.acquire.submit()` gives a future; cancelling it withdraws the request.
 
     `on_lost()` is called in this process when the lock is held here and the node can no longer be
     sure of it; in the node's thread, so it must be quick and must not wait for the cluster.
@@ -124,7 +129,8 @@ class ReplLock(Grants[None], _Section):
                 back if it is granted later.
             ValueError, OverflowError: the time-out is none, by the rules of `threading.Lock`.
         """
-        return (yield from self._acquiring(None, blocking, timeout)) is not None
+        seconds = wait_seconds(blocking, timeout)
+        return (yield from self._acquiring(None, blocking, seconds)) is not None
 
     @acquire.undone_by
     def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
@@ -167,7 +173,7 @@ class ReplLock(Grants[None], _Section):
         state = "locked" if self.locked() else "unlocked"
         return f"<{state} {type(self).__name__} object {_name(self)}at {id(self):#x}>"
 
-    def _where(self) -> tuple[Grants[Any], Any]:
+    def _where(self) -> tuple[Holding[Any], Any]:
         return self, None
 
     def _tell_lost(self, key: None) -> None:
@@ -194,12 +200,13 @@ class ReplLockManager(Grants[K], Generic[K]):
     @operation
     def acquire(self, key: K, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
         """Acquire the lock of that key, as `ReplLock.acquire` does."""
-        return (yield from self._acquiring(key, blocking, timeout)) is not None
+        seconds = wait_seconds(blocking, timeout)
+        return (yield from self._acquiring(key, blocking, seconds)) is not None
 
     @operation
     def try_acquire(self, key: K) -> Steps[bool]:
         """Acquire the lock of that key if nobody holds it; return whether it was acquired."""
-        return (yield from self._acquiring(key, False, -1)) is not None
+        return (yield from self._acquiring(key, False, None)) is not None
 
     @acquire.undone_by
     @try_acquire.undone_by
@@ -280,7 +287,8 @@ class KeyLock(_Section, Generic[K]):
     @operation
     def acquire(self, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
         """Acquire this lock, as `ReplLock.acquire` does."""
-        return (yield from self._locks._acquiring(self._key, blocking, timeout)) is not None
+        seconds = wait_seconds(blocking, timeout)
+        return (yield from self._locks._acquiring(self._key, blocking, seconds)) is not None
 
     @acquire.undone_by
     def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
@@ -317,11 +325,11 @@ class KeyLock(_Section, Generic[K]):
     def _port(self) -> Port:
         return self._locks._port
 
-    def _where(self) -> tuple[Grants[Any], Any]:
+    def _where(self) -> tuple[Holding[Any], Any]:
         return self._locks, self._key
 
 
-def _name(target: Grants[Any]) -> str:
+def _name(target: Holding[Any]) -> str:
     """Return the name under which the object is attached and a space, or nothing."""
     binding = target._binding
     return "" if binding is None else f"{binding.name!r} "

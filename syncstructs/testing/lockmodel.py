@@ -176,13 +176,15 @@ class LockModel(Model):
     def _release(self, op: Op) -> Transition:
         owner, outcome = _owner_of(op), op.outcome
         failed = _kind(op) in _NOT_HELD
+        is_lost = _kind(op) == "LockLost"
 
         def release(state: LockState) -> Hashable:
             if outcome is UNKNOWN:
                 return state.freed() if state.owner == owner else state
             if failed:
-                # Nobody else's lock is touched. Its own is gone, or may be.
-                if state.owner != owner:
+                # Nobody else's lock is touched. Its own is gone, or may be; but where it was lost
+                # (see `_losses`), what the session owns now may have been granted since.
+                if state.owner != owner or is_lost:
                     return state
                 return state.freed() if self._can_lose(state) else ILLEGAL
             return state.freed() if outcome is None and state.owner == owner else ILLEGAL

@@ -194,21 +194,31 @@ class Handles:
 
     def __init__(self, puzzled: list[BaseException]) -> None:
         self._puzzled = puzzled
-        self._held: dict[tuple[str, object], int] = {}
-        self._lost: dict[tuple[str, object], int | None] = {}
+        self._held: dict[tuple[str, object], str] = {}
+        self._lost: dict[tuple[str, object], list[str]] = {}
 
-    def acquire(self, name: str, key: object, token: int) -> None:
+    def acquire(self, name: str, key: object, who: str) -> None:
         """Note that a caller was given a lock."""
-        self._held[name, key] = token
+        self._held[name, key] = who
 
     def lose(self, name: str, key: object) -> None:
         """Note that the node has told its user of a loss."""
-        self._lost[name, key] = self._held.pop((name, key), None)
+        who = self._held.pop((name, key), "")
+        losers = self._lost.setdefault((name, key), [])
+        losers[:] = [*(loser for loser in losers if loser != who), who]
+
+    def sees(self, name: str, key: object, token: int | None, who: str) -> None:
+        """Judge what the node says to a caller: who has lost a lock does not have another's."""
+        holder = self._held.get((name, key))
+        if token is not None and who != holder and who in self._lost.get((name, key), ()):
+            what = f"{who}, who has lost {key or name!r}, was told token {token} of {holder}"
+            self._puzzled.append(Violation(what))
 
     def refused(self, name: str, key: object, error: BaseException | None, who: str) -> None:
         """Judge how a release has ended that found nothing to release."""
-        if (name, key) in self._lost:
-            del self._lost[name, key]
+        losers = self._lost.get((name, key))
+        if losers:
+            losers.remove(who if who in losers else losers[-1])
             wanted: type[SyncError] = LockLost
         else:
             wanted = NotOwner
@@ -809,15 +819,17 @@ class Client:
         record = recorder.begin(self.name, name, "release", *named)
         record.session = self.life.id
         record.token = lock.token
+        handles = self.load.handles[self.life.id]
+        handles.sees(name, key, record.token, self.name)
         future = lock.release.submit()
         recorder.follow(record, future)
         if record.token is None:
             # It is known at once then, and nobody need be asked.
             assert future.done(), f"{lock!r} is not held, and yet its release goes on"
-            handles = self.load.handles[self.life.id]
             handles.refused(name, key, _error_of(future), self.name)
-            again = lock.release.submit()
-            handles.refused(name, key, _error_of(again), self.name)
+            # If another caller of this node has it, that would be his that is released.
+            if lock.token is None:
+                handles.refused(name, key, _error_of(lock.release.submit()), self.name)
         await self._await(future)
 
     def _use(self, name: str, key: str | None, lock: Any, token: int) -> None:
@@ -844,7 +856,7 @@ class Client:
             what = f"{self.name} was told that it has {lock!r}, of which its node is not sure"
             self.load.puzzled.append(Violation(what))
             return
-        self.load.handles[self.life.id].acquire(name, key, lock.token)
+        self.load.handles[self.life.id].acquire(name, key, self.name)
         self.load.simulation.checks.relies(self.life, name, key, lock.token)
 
     # Objects that come and go

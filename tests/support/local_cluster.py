@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from syncstructs.errors import Cancelled
 from syncstructs.futures import Future
 from syncstructs.node.changes import Changes
+from syncstructs.node.operations import caller
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.changes import News, tell
 from syncstructs.objects.context import PARKED, Outcome
@@ -88,6 +89,9 @@ class LocalPort:
 
     def ticket(self) -> int:
         return next(self._tickets)
+
+    def caller(self) -> Hashable:
+        return caller()
 
     def now(self) -> float:
         return self.cluster.now

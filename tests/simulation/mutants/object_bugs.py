@@ -10,6 +10,7 @@ OUTBOX = "objects.outbox:Outbox."
 TABLE = "objects.table:Table."
 WAITERS = "objects.waiters:Waiters."
 GRANTS = "structs.grants:Grants."
+HOLDING = "structs.holding:Holding."
 QUEUE = "structs.queues:ReplQueue."
 
 CALLS = (
@@ -246,8 +247,8 @@ SESSIONS_AND_LOCKS = (
     bug(
         "held_after_session_loss",
         "A lock counts as held although the session that held it was lost.",
-        (GRANTS + "_is_sure", "grant.session == port.session and ", ""),
-        (GRANTS + "on_session_lost", "if not self._forget(key, grant):", "if True:"),
+        (HOLDING + "_is_sure", "grant.session == port.session and ", ""),
+        (HOLDING + "on_session_lost", "if self._forget(grant)]", "if False]"),
         profiles=("locks",),
     ),
     bug(
@@ -428,7 +429,7 @@ HANDLES = (
         "held_though_unsure",
         "A lock counts as held for as long as the session is the same, sure or not.",
         (
-            GRANTS + "_is_sure",
+            HOLDING + "_is_sure",
             "return grant.session == port.session and port.now() < port.sure_until()",
             "return grant.session == port.session",
         ),
@@ -437,25 +438,32 @@ HANDLES = (
     bug(
         "lost_not_reported_twice",
         "Who releases a lock that was lost is told that he never had it.",
-        (GRANTS + "_not_held", "if lost is not None and token in (None, lost):", "if False:"),
+        (HOLDING + "_not_held", "if grant is not None:", "if False:"),
         profiles=("locks", "all"),
     ),
     bug(
         "loss_is_reported_for_ever",
         "A loss that was reported is reported again by each release of what is not held.",
-        (GRANTS + "_not_held", "self._lost.pop(key, None)", "pass"),
+        (HOLDING + "_not_held", "lost.pop(grant.token, None)", "pass"),
         profiles=("locks", "all"),
     ),
     bug(
         "loss_not_told",
         "A lock is forgotten when the node is sure no more, and its user hears nothing of it.",
-        (GRANTS + "on_session_lost", "self._tell_lost(key)", "pass"),
+        (HOLDING + "on_session_lost", "self._tell_lost(grant.key)", "pass"),
         profiles=("locks", "all"),
+    ),
+    bug(
+        "loser_releases_what_another_has",
+        "Who has lost a lock frees it when another caller of the node has been granted it since.",
+        (HOLDING + "_found", "if found.caller != caller and", "if False and"),
+        profiles=("locks", "all"),
+        fields=HELD,
     ),
     bug(
         "release_of_lost_succeeds",
         "The release of a lock that was taken meanwhile says that all is well.",
-        (GRANTS + "_releasing", "if not freed:", "if False:"),
+        (HOLDING + "_releasing", "if not freed:", "if False:"),
         profiles=("locks", "all"),
         fields=HELD,
     ),

@@ -449,7 +449,7 @@ BUGS = (
         "acquired_though_unsure",
         "acquire() says yes though the node is not sure of its session.",
         (
-            "structs.grants:Grants._acquiring",
+            "structs.holding:Holding._acquiring",
             "if self._is_sure(grant):",
             "if True:",
         ),
@@ -458,7 +458,7 @@ BUGS = (
         "unsure_lock_not_released",
         "A lock the node became unsure of is forgotten, not released.",
         (
-            "structs.grants:Grants.on_session_lost",
+            "structs.holding:Holding.on_session_lost",
             "cleaning(self._release.submit, key, grant.token)",
             "pass",
         ),

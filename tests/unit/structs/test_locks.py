@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -225,6 +226,57 @@ def test_end_of_a_with_block_does_not_release_a_later_grant(cluster):
     with pytest.raises(LockLost), a:
         assert [cluster.expire(0), a.acquire()] == [None, True]
     assert a.held
+
+
+def elsewhere(function, *args):
+    """Call in another thread."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(function, *args).result()
+
+
+def test_who_has_lost_the_lock_does_not_touch_what_another_thread_was_granted_since(cluster):
+    a, b, _ = cluster.attach("lock", ReplLock)
+    a.acquire()
+    cluster.expire(0)
+    elsewhere(a.acquire)
+    assert (a.held, a.token) == (False, None)
+    with pytest.raises(LockLost):
+        a.ensure_held()
+    with pytest.raises(LockLost):
+        a.release()
+    assert elsewhere(lambda: a.held)
+    assert b.locked()
+    a.release()
+    assert not b.locked(), "whoever has lost nothing may release it, as with threading.Lock"
+
+
+def test_each_thread_is_told_of_its_own_loss(cluster):
+    a, b, _ = cluster.attach("lock", ReplLock)
+    with ThreadPoolExecutor(1) as threads:
+        a.acquire()
+        cluster.expire(0)
+        threads.submit(a.acquire).result()
+        cluster.expire(0)
+        b.acquire()
+        b.release()
+        elsewhere(a.acquire)
+        for release in (a.release, lambda: threads.submit(a.release).result()):
+            with pytest.raises(LockLost):
+                release()
+    assert a.held
+
+
+def test_losses_that_nobody_reports_do_not_pile_up(cluster):
+    a, _, _ = cluster.attach("lock", ReplLock)
+    for _ in range(3):
+        a.acquire()
+        cluster.expire(0)
+    assert len(a._lost[None]) == 1
+    with pytest.raises(LockLost):
+        a.release()
+    a.acquire()
+    cluster.expire(0)
+    assert len(a._lost) == 1
 
 
 def test_with_block_that_was_released_inside_says_so(cluster):
