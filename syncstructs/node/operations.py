@@ -29,10 +29,8 @@ def is_stepping() -> bool:
 
 def caller() -> Hashable:
     """Return who runs here (see `Port.caller`): a weak reference to the task, or to the thread."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
+    loop = asyncio._get_running_loop()  # get_running_loop() would raise, which takes a while
+    task = None if loop is None else asyncio.current_task(loop)
     return weakref.ref(threading.current_thread() if task is None else task)
 
 

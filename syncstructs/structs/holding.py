@@ -75,7 +75,7 @@ class Holding(Replicated, Generic[K]):
             served = yield from wait.served(seconds) if blocking else wait.at_once()
             if served is None:
                 return None
-            grant = Grant(*served, key, caller)
+            grant = Grant(served[0], served[1], key, caller)
             slot = self._slot(key, grant.token)
             self._grants[slot] = grant
             if self._is_sure(grant):
@@ -134,9 +134,9 @@ class Holding(Replicated, Generic[K]):
         """Give up the local grant; of several threads that do, only one is told True."""
         slot = self._slot(grant.key, grant.token)
         forgotten = self._grants.pop(slot, None)
-        if forgotten is not None and forgotten != grant:
+        if forgotten is not None and forgotten is not grant:
             self._grants[slot] = forgotten
-        return forgotten == grant
+        return forgotten is grant
 
     def _not_held(self, key: K, token: int | None) -> SyncError:
         """Return what a release raises that finds nothing; it reports a loss once."""
