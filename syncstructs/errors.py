@@ -28,6 +28,7 @@
     ├── LockLost                    (RuntimeError)  the lock is no longer certainly held
     ├── NotOwner                    (RuntimeError)  release of a lock that this handle does not hold
     ├── OffsetOutOfRange            (IndexError)    a topic has no such message, or dropped it
+    ├── NotOwner        (RuntimeError, ValueError)  release of a lock that this handle does not hold
     ├── NodeFailed                  (RuntimeError)  the node stopped by itself; the message says why
     ├── ConfigError                 (ValueError)    a setting or an address is wrong
     ├── BindError                   (OSError)       the listening address cannot be had
@@ -151,8 +152,8 @@ class LockLost(SyncError, RuntimeError):
     """The lock is no longer certainly held: its session may have expired."""
 
 
-class NotOwner(SyncError, RuntimeError):
-    """The lock is not held through this handle, so it cannot be released by it."""
+class NotOwner(SyncError, RuntimeError, ValueError):
+    """The lock or permit is not held through this handle, so it cannot be released by it."""
 
 
 class OffsetOutOfRange(SyncError, IndexError):

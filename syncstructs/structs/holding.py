@@ -91,18 +91,30 @@ class Holding(Replicated, Generic[K]):
 
     def _releasing(self, key: K, token: int | None) -> Steps[None]:
         """Release what `_found` finds."""
+        yield from self._giving_back(self._taken(key, token))
+
+    def _taken(self, key: K, token: int | None) -> Grant:
+        """Take what `_found` finds from what is held here, to be released."""
         grant = self._found(key, token)
         if grant is None or not self._forget(grant):
             raise self._not_held(key, token)
+        return grant
+
+    def _giving_back(self, grant: Grant) -> Steps[None]:
+        """Release what was taken; if that was certainly not applied, it is held again."""
         try:
-            freed = yield cleaning(self._release.submit, key, grant.token)
+            freed = yield cleaning(self._release.submit, grant.key, grant.token)
         except SessionExpired:
             freed = False
         except NotApplied:
-            self._grants.setdefault(self._slot(key, grant.token), grant)
+            self._keep(grant)
             raise
         if not freed:
-            raise LockLost(f"{self._describe(key)} was lost before its release")
+            raise LockLost(f"{self._describe(grant.key)} was lost before its release")
+
+    def _keep(self, grant: Grant) -> None:
+        """Hold again what was taken to be released, and was not."""
+        self._grants.setdefault(self._slot(grant.key, grant.token), grant)
 
     def _found(self, key: K, token: int | None = None) -> Grant | None:
         """Return the grant of that token; None: the newest of the caller's, or else of the node's.
@@ -230,3 +242,9 @@ def wait_seconds(blocking: bool, timeout: float) -> float | None:
     if timeout > TIMEOUT_MAX:
         raise OverflowError("timeout value is too large")
     return None if timeout == -1 else timeout
+
+
+def named(target: Holding[Any]) -> str:
+    """Return the name under which the object is attached and a space, or nothing."""
+    binding = target._binding
+    return "" if binding is None else f"{binding.name!r} "

@@ -11,86 +11,18 @@ token protects against a process that stops between asking `held` and acting on 
 """
 
 from collections.abc import Callable, Hashable
-from contextvars import ContextVar
-from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from ..errors import LockLost
 from ..objects.port import Binding, Port, Steps, cleaning
 from ..objects.replicated import operation
 from .grants import Grants, Holder
-from .holding import Holding, wait_seconds
+from .holding import Holding, named, wait_seconds
+from .sections import Section
 
 K = TypeVar("K", bound=Hashable)
 
-_sections: ContextVar[tuple[tuple[Holding[Any], Any, int], ...]] = ContextVar(
-    "syncstructs_lock_sections", default=()
-)
-"""The `with` blocks that the running thread or task is in: which lock, key and token."""
 
-
-class _Section:
-    """`with` and `async with` for one key of some `Holding`.
-
-    The end of a block releases what its beginning has acquired, never a later grant of the same
-    lock to another thread. If the lock was lost meanwhile, the end raises `LockLost`, unless the
-    block is left by another exception.
-    """
-
-    def _where(self) -> tuple[Holding[Any], Any]:
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        grants, key = self._where()
-        self._push(grants._enter(key))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        grants, key = self._where()
-        try:
-            grants._leave(key, self._pop())
-        except LockLost:
-            if error is None:
-                raise
-
-    async def __aenter__(self) -> Self:
-        grants, key = self._where()
-        self._push(await grants._enter.submit(key))
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        grants, key = self._where()
-        try:
-            await grants._leave.submit(key, self._pop())
-        except LockLost:
-            if error is None:
-                raise
-
-    def _push(self, token: int) -> None:
-        _sections.set((*_sections.get(), (*self._where(), token)))
-
-    def _pop(self) -> int | None:
-        """Return the token of the innermost block of this lock; None if begun elsewhere."""
-        grants, key = self._where()
-        sections = _sections.get()
-        for i in reversed(range(len(sections))):
-            if sections[i][0] is grants and sections[i][1] == key:
-                _sections.set(sections[:i] + sections[i + 1 :])
-                return sections[i][2]
-        return None
-
-
-class ReplLock(Grants[None], _Section):
+class ReplLock(Grants[None], Section):
     """A replicated `threading.Lock`: `acquire`, `release`, `locked`, `with`, and `async with`.
 
     Not reentrant, and not shared by the threads of a process: a second `acquire` waits, wherever it
@@ -171,7 +103,7 @@ class ReplLock(Grants[None], _Section):
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"
-        return f"<{state} {type(self).__name__} object {_name(self)}at {id(self):#x}>"
+        return f"<{state} {type(self).__name__} object {named(self)}at {id(self):#x}>"
 
     def _where(self) -> tuple[Holding[Any], Any]:
         return self, None
@@ -181,7 +113,7 @@ class ReplLock(Grants[None], _Section):
             self.on_lost()
 
     def _describe(self, key: None) -> str:
-        return f"{type(self).__name__} {_name(self)}".rstrip()
+        return f"{type(self).__name__} {named(self)}".rstrip()
 
 
 class ReplLockManager(Grants[K], Generic[K]):
@@ -261,17 +193,17 @@ class ReplLockManager(Grants[K], Generic[K]):
     __iter__ = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {_name(self)}with {len(self.keys())} locks held>"
+        return f"<{type(self).__name__} {named(self)}with {len(self.keys())} locks held>"
 
     def _tell_lost(self, key: K) -> None:
         if self.on_lost is not None:
             self.on_lost(key)
 
     def _describe(self, key: K) -> str:
-        return f"{type(self).__name__} {_name(self)}[{key!r}]"
+        return f"{type(self).__name__} {named(self)}[{key!r}]"
 
 
-class KeyLock(_Section, Generic[K]):
+class KeyLock(Section, Generic[K]):
     """One key of a `ReplLockManager`, with the methods of a `ReplLock`."""
 
     __slots__ = ("_key", "_locks")
@@ -327,9 +259,3 @@ class KeyLock(_Section, Generic[K]):
 
     def _where(self) -> tuple[Holding[Any], Any]:
         return self._locks, self._key
-
-
-def _name(target: Holding[Any]) -> str:
-    """Return the name under which the object is attached and a space, or nothing."""
-    binding = target._binding
-    return "" if binding is None else f"{binding.name!r} "

@@ -44,7 +44,9 @@ from ..raft.messages import (
 from ..raft.wire import decode as decode_message
 from ..storage.snapshots import _name
 from ..structs.grants import Grants
+from ..structs.holding import Holding
 from ..structs.locks import ReplLock
+from ..structs.permits import Permits
 from ..structs.queues import ReplPriorityQueue
 from .durable import Durable, WatchedLog
 from .fairness import Waits
@@ -721,12 +723,12 @@ class Invariants(Watcher):
         That of a process that stands still counts as well: it asks as soon as it goes on.
         """
         for name, locks in life.consumers.items():
-            if isinstance(locks, Grants) and locks._grants:
-                for key, grant in locks._grants.items():
-                    if grant.session == session and locks._held(key):
+            if isinstance(locks, Holding) and locks._grants:
+                for grant in locks._grants.values():
+                    if grant.session == session and locks._is_sure(grant):
                         self._fail(
                             life,
-                            f"relies on {key or name!r} with token {grant.token} although its"
+                            f"relies on {grant.key or name!r} with token {grant.token} although its"
                             f" session {session} is over",
                         )
 
@@ -968,11 +970,12 @@ class Invariants(Watcher):
     def _compare_grants(self, life: Life, objects: Mapping[str, Any]) -> None:
         """A node that is sure of a lock has it by the log as well."""
         for name, locks in objects.items():
-            if not isinstance(locks, Grants) or not locks._grants:
+            if not isinstance(locks, Grants | Permits) or not locks._grants:
                 continue
             for key, grant in locks._grants.items():
                 holder = locks._holders.get(key)
-                if locks._held(key) and (holder is None or holder[2] != grant.token):
+                token = holder[2] if holder and isinstance(locks, Grants) else key
+                if locks._is_sure(grant) and (holder is None or token != grant.token):
                     self._fail(
                         life,
                         f"is sure of {key or name!r} with token {grant.token}; by the log its"
@@ -1025,7 +1028,7 @@ class Invariants(Watcher):
             sessions = [
                 waiter[0] for waiters in target._all_waiters() for waiter in waiters._waiting
             ]
-            if isinstance(target, Grants):
+            if isinstance(target, Grants | Permits):
                 sessions += [holder[0] for holder in target._holders.values()]
             for session in sessions:
                 if session not in live:

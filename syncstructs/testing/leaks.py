@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..structs.grants import Grants
+from ..structs.permits import Permits
 from ..structs.queues import ReplQueue
 from .assorted import ASSORTED
 from .violation import Violation
@@ -44,7 +45,7 @@ def _leaks(load: Load) -> Iterator[str]:
         session = life.replica.outbox.session
         pending = _pending(load, life)
         for name, target in life.table.objects.items():
-            if isinstance(target, Grants):
+            if isinstance(target, Grants | Permits):
                 yield from _unknown_grants(life, name, target, session)
                 waiting = Counter({"acquire": _count(target._waiters, session)})
             elif isinstance(target, ReplQueue) and life not in skipped:
@@ -70,13 +71,14 @@ def _leaks(load: Load) -> Iterator[str]:
                 yield f"a call of {life.host.address} waits to {method} in {name!r}, which is gone"
 
 
-def _unknown_grants(life: Life, name: str, locks: Grants[object], session: int) -> Iterator[str]:
-    for key, (owner, _, token) in locks._holders.items():
-        grant = locks._grants.get(key)
-        if owner == session and (grant is None or grant.token != token):
+def _unknown_grants(life: Life, name: str, locks: Any, session: int) -> Iterator[str]:
+    known = {grant.token for grant in locks._grants.values()}
+    for key, holder in locks._holders.items():
+        token = key if isinstance(locks, Permits) else holder[2]
+        if holder[0] == session and token not in known:
             yield (
                 f"{key or name!r} of {name!r} is held by {life.host.address} with token {token},"
-                f" which knows of {grant} only: nobody will ever release it"
+                f" which knows of {known} only: nobody will ever release it"
             )
 
 

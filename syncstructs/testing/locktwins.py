@@ -7,6 +7,7 @@ well, if that very release has freed the lock, and with `LockLost` if something 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import (
@@ -35,6 +36,9 @@ Grant = tuple[Any, int]
 class LockTwin:
     """Locks as their commands describe them; `answers` says what each of these was answered."""
 
+    expired = SessionExpired
+    """What a wait is answered whose session has ended."""
+
     def __init__(self, owners: dict[Grant, Owner]) -> None:
         self.holders: dict[Any, Owner] = {}
         self.answers: dict[Number, Any] = {}
@@ -45,6 +49,10 @@ class LockTwin:
         self._owners = owners
         """Who was granted what, as the callers were told."""
         self._lines: dict[Any, list[tuple[Owner, Number]]] = {}
+
+    def holders_of(self, target: Any) -> dict[Any, Owner]:
+        """Return who holds what in the object, as `holders` has it."""
+        return {key: holder[:2] for key, holder in target._holders.items()}
 
     def command(self, number: Number, method: str, args: list[Any]) -> None:
         """Carry out a command of that session."""
@@ -67,35 +75,40 @@ class LockTwin:
             self._lines[key].remove(waiting)
             self.answers[waiting[1]] = None
             return
-        if self.holders.get(key) == owner:
-            self._free(key)
+        if self._holds(owner, key):
+            self._free(owner, key)
 
     def release(self, number: Number, key: Any, token: int) -> None:
         owner = self._owners.get((key, token))
-        held = owner is not None and self.holders.get(key) == owner
+        held = owner is not None and self._holds(owner, key)
         self.answers[number] = held
         if held and owner is not None:
             self.released.add(owner)
-            self._free(key)
+            self._free(owner, key)
 
     def expire(self, session: int) -> None:
         """End the waits of a session, and free what it holds."""
         for line in self._lines.values():
             for waiting in [w for w in line if w[0][0] == session]:
                 line.remove(waiting)
-                self.answers[waiting[1]] = SessionExpired
+                self.answers[waiting[1]] = self.expired
         for key in [key for key, holder in self.holders.items() if holder[0] == session]:
-            self._free(key)
+            self._free(self.holders[key], key)
 
-    def _free(self, key: Any) -> None:
+    def _holds(self, owner: Owner, key: Any) -> bool:
+        return self.holders.get(key) == owner
+
+    def _free(self, owner: Owner, key: Any) -> None:
         del self.holders[key]
         if self._lines.get(key):
             owner, number = self._lines[key].pop(0)
             self.holders[key] = self.answers[number] = owner
 
 
-def check_lock_log(load: Load) -> int:
+def check_lock_log(load: Load, kinds: Mapping[str, Callable[..., LockTwin]]) -> int:
     """Compare every answer of the locks' commands with their twins', and how each release ended.
+
+    `kinds`: the twins of further objects with such commands, by name.
 
     Return how many that were. Nothing is compared if no node has seen some part of the log.
 
@@ -106,13 +119,14 @@ def check_lock_log(load: Load) -> int:
     checks = load.simulation.checks
     life = load.simulation.lives()[0]
     records = life.table._directory.records
-    names = {key: name for name in _LOCKS for key in (name, records[name].id)}
+    kinds = dict.fromkeys(_LOCKS, LockTwin) | dict(kinds)
+    names = {key: name for name in kinds for key in (name, records[name].id)}
     found = checks.commands()
     if found is None:
         return 0
     commands = [c for c in found if c.ends is not None or c.target in names]
     calls = dict(checks.calls())
-    owners: dict[str, dict[Grant, Owner]] = {name: {} for name in _LOCKS}
+    owners: dict[str, dict[Grant, Owner]] = {name: {} for name in kinds}
     for command in commands:
         call = calls.get((command.session, command.sequence))
         if command.ends is None and command.method == "_acquire" and call is not None:
@@ -120,7 +134,7 @@ def check_lock_log(load: Load) -> int:
             if granted is not None:
                 key, ticket, _ = command.args
                 owners[names[command.target]][key, granted[1]] = command.session, ticket
-    twins = {name: LockTwin(owners[name]) for name in _LOCKS}
+    twins = {name: make(owners[name]) for name, make in kinds.items()}
     keys: dict[Number, Any] = {}
     for command in commands:
         if command.ends is not None:
@@ -132,7 +146,7 @@ def check_lock_log(load: Load) -> int:
             twins[names[command.target]].command(number, command.method, command.args)
     count = 0
     for name, twin in twins.items():
-        holders = {key: holder[:2] for key, holder in life.consumers[name]._holders.items()}
+        holders = twin.holders_of(life.consumers[name])
         if holders != twin.holders:
             raise Violation(f"{name!r} is held by {holders}; by its log by {twin.holders}")
         count += _compare(name, twin, calls, keys) + _judge_releases(load, name, twin, owners[name])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from msgspec.structs import replace
 
 from ..errors import SyncError
-from ..structs.grants import Grants
+from ..structs.holding import Holding
 from .plans import Fault, Plan
 from .upgrading import ask_for_version
 from .violation import Violation
@@ -231,7 +231,7 @@ class Nemesis:
         holders = [
             life.host
             for life in self.simulation.lives()
-            if any(isinstance(o, Grants) and o._grants for o in life.consumers.values())
+            if any(isinstance(o, Holding) and o._grants for o in life.consumers.values())
         ]
         return _one(holders, fault.pick) if holders else self._running(fault)
 

@@ -23,6 +23,7 @@ from .models import (
     QueueModel,
     SetModel,
 )
+from .permits import PERMITS
 from .queue_verdicts import check_capacity, check_order_of_items
 from .releases import MODELS as RELEASE_MODELS
 from .sequential import Model
@@ -43,13 +44,17 @@ def check_histories(load: Load) -> int:
     check_queue_log(load.simulation, QUEUE_TWINS, MADE_TWIN)
     check_lock_log(load)
     check_assorted_logs(load)
+    permits = {name: kind for name, kind in PERMITS.items() if name in histories}
+    check_lock_log(load, {name: kind.twin for name, kind in permits.items()})
     check_order_of_items(load)
     check_capacity(load)
     check_order(op for ops in histories.values() for op in ops)
     for name, model in (MODELS | _assorted_models(load)).items():
         judge(name, check_witness(histories[name], model))
         judge(name, check(histories[name], model, budget=SEARCH_STEPS))
-    for name, lock_model in LOCK_MODELS.items():
+    for name, lock_model in (
+        *LOCK_MODELS.items(), *((name, kind.model()) for name, kind in permits.items()),
+    ):  # fmt: skip
         judge(name, check(histories[name], lock_model, budget=SEARCH_STEPS))
     for name, queue_model in QUEUE_MODELS.items():
         ops = [op for op in histories[name] if op.method.startswith(("get", "put"))]

@@ -35,6 +35,7 @@ from ..structs.sets import ReplSet
 from .assorted import ASSORTED
 from .followers import Followers
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
+from .permits import PERMITS, hold
 from .plans import Plan
 from .releases import NAMES
 from .streams import Streams
@@ -78,8 +79,8 @@ CONSUMERS: Final[dict[str, Callable[[], Any]]] = {
 
 def consumers_of(plan: Plan) -> dict[str, Callable[[], Any]]:
     """Return the objects of a run, as every node makes them."""
-    return CONSUMERS | {name: ASSORTED[name].make for name in plan.mixes if name in ASSORTED}
-
+    makes = {name: kind.make for kinds in (ASSORTED, PERMITS) for name, kind in kinds.items()}
+    return CONSUMERS | {name: makes[name] for name in plan.mixes if name in makes}
 
 
 _CLOSING: Final = 2
@@ -363,7 +364,14 @@ class Client:
                 await self._guard(self.read())
                 continue
             (kind,) = random.choices(self._kinds, self._weights)
-            await self._guard(self.assort(kind) if kind in ASSORTED else getattr(self, kind)())
+            await self._guard(self._step(kind))
+
+    def _step(self, kind: str) -> Coroutine[Any, Any, None]:
+        if kind in PERMITS:
+            return hold(self, kind)
+        step: Coroutine[Any, Any, None]
+        step = self.assort(kind) if kind in ASSORTED else getattr(self, kind)()
+        return step
 
     def _thought(self) -> float:
         """Return how many seconds to think; not for so long that the load could not be ended."""
@@ -406,6 +414,10 @@ class Client:
                 future.cancel()
             return future.done()
         return await _done_within(future, 5.0)
+
+    async def done(self, future: Future[Any]) -> bool:
+        """Wait as patiently as this caller is; return whether the future is done."""
+        return await self._await(future)
 
     async def count(self) -> None:
         random = self.random

@@ -1,9 +1,10 @@
-"""`ReplLock` under CPython's own tests of locks, with real threads."""
+"""Locks and semaphores under CPython's own tests of them, with real threads."""
 
 import pytest
 from conformance import OnBench, attached, excluding
 
 from syncstructs.structs.locks import ReplLock, ReplLockManager
+from syncstructs.structs.semaphores import ReplSemaphore
 
 lock_tests = pytest.importorskip("test.lock_tests")
 
@@ -36,6 +37,11 @@ class TestKeyOfReplLockManager(_Threaded, lock_tests.LockTests):
     @staticmethod
     def locktype():
         return MANAGER()["key", 1]
+
+
+@excluding({"test_repr": "the repr names the replicated class"})
+class TestReplSemaphore(_Threaded, lock_tests.BoundedSemaphoreTests):
+    semtype = attached(ReplSemaphore)
 
 
 del lock_tests

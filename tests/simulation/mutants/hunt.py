@@ -21,6 +21,7 @@ import membership_bugs
 import object_bugs
 import observer_bugs
 import other_bugs
+import permit_bugs
 import raft_bugs
 import topic_bugs
 import value_bugs
@@ -41,20 +42,9 @@ from syncstructs.testing.runs import Failure, run_plan
 
 ALL = by_name(
     bug
-    for bugs in (
-        BUILT_IN,
-        disk_bugs.BUGS,
-        event_bugs.BUGS,
-        limit_bugs.BUGS,
-        membership_bugs.BUGS,
-        object_bugs.BUGS,
-        observer_bugs.BUGS,
-        other_bugs.BUGS,
-        raft_bugs.BUGS,
-        topic_bugs.BUGS,
-        value_bugs.BUGS,
-        version_bugs.BUGS,
-    )
+                 disk_bugs.BUGS, event_bugs.BUGS, limit_bugs.BUGS, membership_bugs.BUGS,
+                 object_bugs.BUGS, observer_bugs.BUGS, other_bugs.BUGS, permit_bugs.BUGS,
+                 raft_bugs.BUGS, topic_bugs.BUGS, value_bugs.BUGS, version_bugs.BUGS)
     for bug in bugs
 )
 """Every bug there is, by name; those that can do no harm as well."""
