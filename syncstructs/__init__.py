@@ -57,6 +57,7 @@ from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.registers import ReplRegister
+from .structs.rlocks import ReplRLock
 from .structs.semaphores import ReplSemaphore
 from .structs.sets import ReplSet
 from .structs.topics import Message, Messages, ReplTopic, Subscriber
@@ -110,6 +111,7 @@ __all__ = [
     "ReplPriorityQueue",
     "ReplQueue",
     "ReplRateLimiter",
+    "ReplRLock",
     "ReplRegister",
     "ReplSemaphore",
     "ReplSet",

@@ -122,11 +122,8 @@ class Holding(Replicated, Generic[K]):
         Whoever has lost his own, and was not told so by a release, has none: without this, he would
         take for his own what others of this node were granted since.
         """
-        grants = self._held_here(key)
-        if not grants or (token is None and len(grants) == 1 and not self._lost):
-            return grants[0] if grants else None
-        found = self._meant(grants, token)
-        if token is None and found is not None:
+        found = self._meant(self._held_here(key), token)
+        if token is None and found is not None and self._lost:
             caller = self._port.caller()
             lost = list(self._lost.get(key, {}).values())
             if found.caller != caller and any(grant.caller == caller for grant in lost):
@@ -135,11 +132,11 @@ class Holding(Replicated, Generic[K]):
 
     def _meant(self, grants: list[Grant], token: int | None) -> Grant | None:
         """Return the grant of that token; None: the newest of the caller's, or else of all."""
-        if token is None and grants:
+        if token is not None:
+            grants = [grant for grant in grants if grant.token == token]
+        elif len(grants) > 1:
             caller = self._port.caller()
             grants = [grant for grant in grants if grant.caller == caller] or grants
-        else:
-            grants = [grant for grant in grants if grant.token == token]
         return grants[-1] if grants else None
 
     def _forget(self, grant: Grant) -> bool:
@@ -168,11 +165,19 @@ class Holding(Replicated, Generic[K]):
 
     @_enter.undone_by
     def _unenter(self, token: int, key: K) -> None:
-        cleaning(self._leave.submit, key, token)
+        cleaning(self._undo.submit, key, token)
 
     @operation
     def _leave(self, key: K, token: int | None) -> Steps[None]:
         """Release at the end of a `with` block what its beginning acquired; None: what is held."""
+        yield from self._releasing(key, token)
+
+    @operation
+    def _undo(self, key: K, token: int | None = None) -> Steps[None]:
+        """Release what was acquired for somebody who had left as it came."""
+        yield from self._undoing(key, token)
+
+    def _undoing(self, key: K, token: int | None) -> Steps[None]:
         yield from self._releasing(key, token)
 
     def _is_sure(self, grant: Grant) -> bool:

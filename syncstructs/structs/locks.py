@@ -67,7 +67,7 @@ class ReplLock(Grants[None], Section):
     @acquire.undone_by
     def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
         if acquired:
-            cleaning(self.release.submit)
+            cleaning(self._undo.submit, None)
 
     @operation
     def release(self) -> Steps[None]:

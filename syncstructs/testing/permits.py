@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..structs.rlocks import ReplRLock
 from ..structs.semaphores import ReplSemaphore
 from .history import Raised
+from .locktwins import LockTwin
 from .permitmodel import Admits, PermitModel, PermitTwin
 from .violation import Violation
 
 if TYPE_CHECKING:
-    from .locktwins import LockTwin
     from .workload import Client, Load
 
 
@@ -27,10 +28,12 @@ class PermitKind(NamedTuple):
     handles: Callable[[Any], dict[Any, Any]]
     """Return what callers acquire of such an object, by the kind of permit that it gives."""
     admits: Admits
+    nests: bool = False
+    """Whether callers acquire again what they hold: the log has nothing of that."""
 
     def twin(self, owners: dict[Any, Any]) -> LockTwin:
         """Return a twin for its log."""
-        return PermitTwin(owners, self.admits)
+        return LockTwin(owners) if self.nests else PermitTwin(owners, self.admits)
 
     def model(self) -> PermitModel:
         """Return a model for what its callers saw."""
@@ -45,6 +48,7 @@ PERMITS: Final[dict[str, PermitKind]] = {
     "gate": PermitKind(
         lambda: ReplSemaphore(2), lambda gate: {None: gate}, partial(_fewer_than, 2)
     ),
+    "nested": PermitKind(ReplRLock, lambda lock: {None: lock}, partial(_fewer_than, 1), True),
 }
 """By the name of the object, which is that of the kind of load too."""
 
@@ -62,28 +66,57 @@ async def hold(client: Client, name: str) -> None:
     if not await client.done(future):
         future.cancel()
         return
-    token = handle.token
-    if record.outcome is not True or token is None:
+    if _is_loss(record.outcome):
+        raise Violation(f"{client.name} had nothing of {name!r}; told {record.outcome!r}")
+    if record.outcome is not True:
         return
-    record.outcome = token
+    token = handle.token
+    if token is not None:
+        record.outcome = token
     for _ in range(random.choice((0, 0, 1, 1, 2, 2, 3, 8))):
         if handle.held and handle.token == token:
             check_sure(client.load, name)
+        if PERMITS[name].nests:
+            nest(client, handle)
         await asyncio.sleep(random.expovariate(1.0) * 0.3)
-    if random.random() < 0.05:
+    if random.random() < 0.05 and not PERMITS[name].nests:
         return  # never released, as by a careless program, until the node ends
+    await release(client, name, kind, token)
+
+
+async def release(client: Client, name: str, kind: Any, token: int | None) -> None:
+    """Release what was granted under that token (None: lost at once), and see how that ends."""
+    handle = PERMITS[name].handles(client.life.consumers[name])[kind]
     seen = handle.token
-    record = recorder.begin(client.name, name, "release", kind, seen)
+    record = client.load.recorder.begin(client.name, name, "release", kind, seen)
     record.token = seen
     if seen not in (None, token):
         raise Violation(f"{client.name} was granted {token} of {name!r}, and would release {seen}")
     future = handle.release.submit()
-    recorder.follow(record, future)
+    client.load.recorder.follow(record, future)
     await client.done(future)
-    if seen is None and not (
-        isinstance(record.outcome, Raised) and record.outcome.kind.endswith("LockLost")
-    ):
+    if seen is None and not _is_loss(record.outcome):
         raise Violation(f"{client.name} has lost {token} of {name!r}; told {record.outcome!r}")
+
+
+def nest(client: Client, handle: Any) -> None:
+    """Acquire what this caller holds once more, and release it: whether it is sure is known here.
+
+    Raises:
+        Violation: it waits, or the lock is lost or free though the node is sure of it.
+    """
+    sure = handle.held
+    inner = handle.acquire.submit()
+    if not inner.done() or (inner.exception() is None) != sure:
+        raise Violation(f"{client.name} holds {handle!r}, sure: {sure}; told {inner!r} again")
+    if sure:
+        outer = handle.release.submit()
+        if not outer.done() or outer.exception() is not None or not handle.held:
+            raise Violation(f"{client.name} has released {handle!r} once; told {outer!r}")
+
+
+def _is_loss(outcome: object) -> bool:
+    return isinstance(outcome, Raised) and outcome.kind.endswith("LockLost")
 
 
 def check_sure(load: Load, name: str) -> None:

@@ -79,4 +79,39 @@ SEMAPHORES = (
     ),
 )
 
-BUGS = SEMAPHORES
+RLOCKS = (
+    bug(
+        "whole_node_owns_it",
+        "Any caller of a node may acquire again what another one of it holds.",
+        (
+            "structs.rlocks:ReplRLock._acquiring",
+            "self._depths.get(caller, 0)",
+            "max(self._depths.values(), default=0)",
+        ),
+        fields=load("nested"),
+    ),
+    bug(
+        "inner_release_frees_it",
+        "The first release of a lock that was acquired several times frees it.",
+        ("structs.rlocks:ReplRLock._leaves", "return depth <= 1", "return True"),
+        fields=load("nested"),
+    ),
+    bug(
+        "inner_acquire_is_blind",
+        "Who has lost a lock may acquire it again inside.",
+        (
+            "structs.rlocks:ReplRLock._acquiring",
+            "if grant is None or not self._is_sure(grant):",
+            "if False:",
+        ),
+        fields=load("nested"),
+    ),
+    bug(
+        "inner_release_does_not_count",
+        "Who has released a lock as often as acquired still has it.",
+        ("structs.rlocks:ReplRLock._leaves", "= depth - 1", "= depth"),
+        fields=load("nested"),
+    ),
+)
+
+BUGS = SEMAPHORES + RLOCKS
