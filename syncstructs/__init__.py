@@ -58,6 +58,7 @@ from .structs.locks import ReplLock, ReplLockManager
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.registers import ReplRegister
 from .structs.rlocks import ReplRLock
+from .structs.rwlocks import ReplRWLock
 from .structs.semaphores import ReplSemaphore
 from .structs.sets import ReplSet
 from .structs.topics import Message, Messages, ReplTopic, Subscriber
@@ -112,6 +113,7 @@ __all__ = [
     "ReplQueue",
     "ReplRateLimiter",
     "ReplRLock",
+    "ReplRWLock",
     "ReplRegister",
     "ReplSemaphore",
     "ReplSet",

@@ -58,6 +58,10 @@ class Holding(Replicated, Generic[K]):
         """Return the grants of that key that are held here, the newest last."""
         raise NotImplementedError
 
+    def _locked(self, key: K) -> bool:
+        """Return whether anybody holds that key, as far as this member knows."""
+        raise NotImplementedError
+
     def _acquiring(self, key: K, blocking: bool, seconds: float | None) -> Steps[Grant | None]:
         """Acquire, waiting so long at most (None: without end); return the grant, or None."""
         port = self._port

@@ -204,11 +204,11 @@ class ReplLockManager(Grants[K], Generic[K]):
 
 
 class KeyLock(Section, Generic[K]):
-    """One key of a `ReplLockManager`, with the methods of a `ReplLock`."""
+    """One key of a `ReplLockManager`, or one side of a `ReplRWLock`, as a `ReplLock`."""
 
     __slots__ = ("_key", "_locks")
 
-    def __init__(self, locks: ReplLockManager[K], key: K) -> None:
+    def __init__(self, locks: Holding[K], key: K) -> None:
         self._locks = locks
         self._key = key
 
@@ -234,21 +234,21 @@ class KeyLock(Section, Generic[K]):
 
     def locked(self) -> bool:
         """Return whether anybody holds this lock, as far as this member knows."""
-        return self._locks.locked(self._key)
+        return self._locks._locked(self._key)
 
     @property
     def token(self) -> int | None:
         """The fencing token; None if not held here."""
-        return self._locks.token(self._key)
+        return self._locks._token(self._key)
 
     @property
     def held(self) -> bool:
         """Whether this lock is certainly held here."""
-        return self._locks.held(self._key)
+        return self._locks._held(self._key)
 
     def ensure_held(self) -> None:
         """Do nothing if this lock is certainly held here, else raise `LockLost`."""
-        self._locks.ensure_held(self._key)
+        self._locks._ensure_held(self._key)
 
     def __repr__(self) -> str:
         return f"<{'locked' if self.locked() else 'unlocked'} {self._locks._describe(self._key)}>"

@@ -97,6 +97,10 @@ class Permits(Holding[K], Generic[K]):
     def _held_here(self, key: K) -> list[Grant]:
         return [grant for grant in list(self._grants.values()) if grant.key == key]
 
+    def _locked(self, key: K) -> bool:
+        with self._reading:
+            return any(permit[2] == key for permit in self._holders.values())
+
     def _check(self) -> None:
         rows: list[Any] = self._waiters.state()
         waiting = [payload[0] for _, _, _, payload in rows]

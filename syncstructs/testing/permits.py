@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..structs.rlocks import ReplRLock
+from ..structs.rwlocks import READ, WRITE, ReplRWLock
 from ..structs.semaphores import ReplSemaphore
 from .history import Raised
 from .locktwins import LockTwin
@@ -44,9 +45,16 @@ def _fewer_than(limit: int, held: Collection[Any], kind: Any) -> bool:
     return len(held) < limit
 
 
+def _reads_or_is_alone(held: Collection[Any], kind: Any) -> bool:
+    return not held or (kind == READ and WRITE not in held)
+
+
 PERMITS: Final[dict[str, PermitKind]] = {
     "gate": PermitKind(
         lambda: ReplSemaphore(2), lambda gate: {None: gate}, partial(_fewer_than, 2)
+    ),
+    "book": PermitKind(
+        ReplRWLock, lambda book: {READ: book.reader, WRITE: book.writer}, _reads_or_is_alone
     ),
     "nested": PermitKind(ReplRLock, lambda lock: {None: lock}, partial(_fewer_than, 1), True),
 }

@@ -17,8 +17,8 @@ from typing import assert_type
 
 from syncstructs import (
     Future, Message, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplLatch, ReplList,
-    ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplSemaphore, ReplSet, ReplTopic,
-    replicated,
+    ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet,
+    ReplTopic, replicated,
 )
 
 
@@ -56,6 +56,7 @@ assert_type(ReplEvent().wait.submit(timeout=1.0), Future[bool])
 assert_type(ReplLatch(2).count_down(), int)
 assert_type(ReplLatch(2).wait.submit(), Future[bool])
 assert_type(ReplRLock().acquire(timeout=1.0), bool)
+assert_type(ReplRWLock(on_lost=print).reader.acquire.submit(timeout=1.0), Future[bool])
 assert_type(ReplSemaphore(2).acquire(timeout=1.0), bool)
 assert_type(ReplSemaphore(2).acquire.submit(False), Future[bool])
 with ReplSemaphore(2) as gate:

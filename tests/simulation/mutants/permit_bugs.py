@@ -114,4 +114,43 @@ RLOCKS = (
     ),
 )
 
-BUGS = SEMAPHORES + RLOCKS
+RWLOCKS = (
+    bug(
+        "reader_beside_a_writer",
+        "A reader is let in while somebody writes.",
+        (
+            "structs.rwlocks:ReplRWLock._admits",
+            "(kind == READ and self._locked(READ))",
+            "kind == READ",
+        ),
+        fields=load("book"),
+    ),
+    bug(
+        "readers_overtake_writers",
+        "Readers are let in beside others although a writer waits.",
+        (
+            PERMITS + "_acquire",
+            "if not self._waiters and self._admits(kind):",
+            "if self._admits(kind):",
+        ),
+        fields=load("book"),
+    ),
+    bug(
+        "one_reader_at_a_time",
+        "Of several readers that wait only the first is let in.",
+        (PERMITS + "_serve", "while self._waiters:", "if self._waiters:"),
+        fields=load("book"),
+    ),
+    bug(
+        "writer_that_gives_up_blocks_readers",
+        "Readers wait on behind a writer who has given up.",
+        (
+            PERMITS + "_withdraw",
+            "        self._serve()",
+            "        self._holders or self._serve()",
+        ),
+        fields=load("book"),
+    ),
+)
+
+BUGS = SEMAPHORES + RLOCKS + RWLOCKS

@@ -8,7 +8,7 @@ from syncstructs.testing.linearizability import Verdict, check
 from syncstructs.testing.permitmodel import PermitModel
 from syncstructs.testing.permits import PERMITS
 
-GATE = PERMITS["gate"].model()
+GATE, BOOK = PERMITS["gate"].model(), PERMITS["book"].model()
 LOST = Raised.of(LockLost("by the test"))
 
 
@@ -57,3 +57,11 @@ def test_tokens_grow_and_are_given_once() -> None:
 def test_what_was_not_granted_says_nothing() -> None:
     rows = (("acquire", None, 0, 0, 1, False), *held(None, 1, 2, 4))
     assert verdict(GATE, *rows) is Verdict.LINEARIZABLE
+
+
+def test_readers_read_together_and_writers_write_alone() -> None:
+    readers = (*held("read", 1, 0, 10), *held("read", 2, 2, 12))
+    assert verdict(BOOK, *readers) is Verdict.LINEARIZABLE
+    assert verdict(BOOK, *readers, *held("write", 3, 13, 15)) is Verdict.LINEARIZABLE
+    assert verdict(BOOK, *readers, *held("write", 3, 5, 15)) is Verdict.NOT_LINEARIZABLE
+    assert verdict(BOOK, *held("write", 1, 0, 9), *readers[2:]) is Verdict.NOT_LINEARIZABLE
