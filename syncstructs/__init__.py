@@ -46,6 +46,7 @@ from .node.node import Node
 from .node.syncobj import SyncObj
 from .objects.changes import Change, Subscription
 from .objects.context import Context, current_context
+from .objects.port import Steps
 from .objects.replicated import Replicated, operation, replicated
 from .objects.waiters import Waiters
 from .pickled import Pickled
@@ -62,6 +63,7 @@ from .structs.rwlocks import ReplRWLock
 from .structs.semaphores import ReplSemaphore
 from .structs.sets import ReplSet
 from .structs.topics import Message, Messages, ReplTopic, Subscriber
+from .structs.waiting import Wait
 from .version import VERSION
 
 __version__ = VERSION
@@ -122,6 +124,7 @@ __all__ = [
     "ResultLost",
     "SessionExpired",
     "ShutDown",
+    "Steps",
     "StorageError",
     "Subscriber",
     "Subscription",
@@ -133,6 +136,7 @@ __all__ = [
     "UnknownType",
     "Unserializable",
     "VersionRefused",
+    "Wait",
     "Waiters",
     "Withdrawn",
     "current_context",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import LockLost, NotApplied, NotOwner, SessionExpired, SyncError
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, call_name, operation
+from ..objects.replicated import Replicated, operation
 from .waiting import Wait
 
 K = TypeVar("K", bound=Hashable)
@@ -67,8 +67,8 @@ class Holding(Replicated, Generic[K]):
         port = self._port
         caller = port.caller()
         wait: Wait[tuple[int, int]] = Wait(
-            call_name(self, "acquire"),
-            port,
+            self,
+            "acquire",
             lambda ticket: self._acquire.submit(key, ticket, blocking),
             lambda ticket: self._withdraw.submit(key, ticket),
             lambda served: self._release.submit(key, served[1]),

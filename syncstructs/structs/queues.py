@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..errors import Withdrawn
 from ..objects.pickling import Places, enclosed
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, call_name, operation, replicated
+from ..objects.replicated import Replicated, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -138,8 +138,8 @@ class ReplQueue(Replicated, Generic[T]):
         bounded = self._maxsize > 0
         self._refuse_timeout(block and bounded, timeout)
         wait: Wait[bool] = Wait(
-            call_name(self, "put"),
-            self._port,
+            self,
+            "put",
             lambda ticket: self._put.submit(item, ticket if block else None),
             lambda ticket: self._stop_putting.submit(ticket),
         )
@@ -172,8 +172,8 @@ class ReplQueue(Replicated, Generic[T]):
         """
         self._refuse_timeout(block, timeout)
         wait: Wait[list[T]] = Wait(
-            call_name(self, "get"),
-            self._port,
+            self,
+            "get",
             lambda ticket: self._take.submit(ticket if block else None),
             lambda ticket: self._stop_getting.submit(ticket),
             lambda served: self._put_back.submit(served[0]),
@@ -227,8 +227,8 @@ class ReplQueue(Replicated, Generic[T]):
     def join(self) -> Steps[None]:
         """Wait until `task_done()` was called for all items that were put."""
         wait: Wait[bool] = Wait(
-            call_name(self, "join"),
-            self._port,
+            self,
+            "join",
             lambda ticket: self._join.submit(ticket),
             lambda ticket: self._stop_joining.submit(ticket),
         )

@@ -74,7 +74,7 @@ class ReplSemaphore(Permits[None], Section):
     @acquire.undone_by
     def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
         if acquired:
-            cleaning(self.release.submit)
+            cleaning(self._undo.submit, None)
 
     @operation
     def release(self, n: int = 1) -> Steps[None]:

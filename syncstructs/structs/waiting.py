@@ -11,7 +11,6 @@ have the command that it waits for itself taken back (`Port.run`): they outlive 
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import (
@@ -23,6 +22,7 @@ from ..errors import (
     Withdrawn,
 )
 from ..objects.port import Port, Steps, cleaning
+from ..objects.replicated import HasPort, call_name
 
 if TYPE_CHECKING:
     from ..futures import Future
@@ -33,21 +33,41 @@ WITHDRAW_GRACE = 1.0
 """Seconds that a wait whose time is over may take to learn how it ended; most elections fit in."""
 
 
-@dataclass(frozen=True, slots=True)
 class Wait(Generic[R]):
-    """A kind of waiting: how to begin it, end it, and undo what came too late."""
+    """How an operation of an object waits in the log: begin it, end it, undo what came too late.
 
-    name: str
-    """The call as its user knows it, for messages."""
-    port: Port
-    enter: Callable[[int], "Future[Any]"]
-    """Submit the command that waits under this ticket; gives an R, or None if withdrawn."""
-    withdraw: Callable[[int], "Future[Any]"]
-    """Submit the command that ends the wait of this ticket, if it still waits."""
-    undo: Callable[[R], "Future[Any]"] | None = None
-    """Submit the command that takes back what the wait was served; None: that can't be done."""
-    frees: bool = False
-    """Whether `withdraw` also frees what the ticket was served, whatever its result says."""
+    `enter(ticket)` submits the command that waits under this ticket, by `Waiters.park`; it gives an
+    R, or None if the wait was withdrawn. `withdraw(ticket)` submits the command that ends it, by
+    `Waiters.cancel`, if it waits still. `undo(served)` submits what takes back what a wait was
+    served whose caller had gone; None: that can't be done. `frees`: `withdraw` also frees what the
+    ticket was served already, so that what the wait then returns is not to be believed::
+
+        class Gate(Replicated):
+            @operation
+            def wait(self, timeout: float | None = None) -> Steps[bool]:
+                wait: Wait[bool] = Wait(self, "wait", self._park.submit, self._leave.submit)
+                return (yield from wait.served(timeout)) is not None
+    """
+
+    __slots__ = ("enter", "frees", "name", "port", "undo", "withdraw")
+
+    def __init__(
+        self,
+        target: HasPort,
+        method: str,
+        enter: "Callable[[int], Future[Any]]",
+        withdraw: "Callable[[int], Future[Any]]",
+        undo: "Callable[[R], Future[Any]] | None" = None,
+        *,
+        frees: bool = False,
+    ) -> None:
+        """`method`: the name of the operation, for messages."""
+        self.name = call_name(target, method)
+        self.port: Port = target._port
+        self.enter = enter
+        self.withdraw = withdraw
+        self.undo = undo
+        self.frees = frees
 
     def served(self, timeout: float | None) -> Steps[R | None]:
         """Wait at most `timeout` seconds (None: without end), and return what was served.

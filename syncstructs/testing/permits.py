@@ -140,5 +140,8 @@ def check_sure(load: Load, name: str) -> None:
             if not target._is_sure(grant):
                 continue
             if not PERMITS[name].admits(sure, grant.key):
-                raise Violation(f"besides {sure} of {name!r}, {life.host.address} has {grant}")
+                raise Violation(
+                    f"{life.host.address} is sure of {name!r} with token {grant.token} (for"
+                    f" {grant.key}) besides others that are sure of {sure}"
+                )
             sure.append(grant.key)

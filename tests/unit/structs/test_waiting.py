@@ -1,10 +1,9 @@
 """The calling side of a wait when the cluster is silent: nothing hangs, nothing is lost."""
 
-from dataclasses import replace
-
 import pytest
 from local_cluster import LocalCluster
 
+from syncstructs import ReplQueue
 from syncstructs.errors import (
     Cancelled,
     NodeClosed,
@@ -26,8 +25,8 @@ class Script:
         self.entered, self.withdrawn, self.undone = [], [], []
         self.sent = True
         self.wait = Wait(
-            "jobs.get()",
-            self.port,
+            self.cluster.attach("jobs", ReplQueue)[0],
+            "get",
             lambda ticket: self.submit(self.entered),
             lambda ticket: self.submit(self.withdrawn),
             **options,
@@ -48,7 +47,7 @@ class Script:
 
 def undoing():
     script = Script()
-    script.wait = replace(script.wait, undo=script.undo)
+    script.wait.undo = script.undo
     return script
 
 
@@ -81,7 +80,7 @@ def test_what_withdrawing_frees_does_not_count():
 @pytest.mark.parametrize("frees", [False, True])
 def test_silent_cluster_ends_a_wait_soon_after_its_time_and_undoes_what_it_serves_then(frees):
     script = undoing()
-    script.wait = replace(script.wait, frees=frees)
+    script.wait.frees = frees
     future = script.port.start(script.wait.served(5))
     script.cluster.advance(5 + WITHDRAW_GRACE)
     assert isinstance(future.exception(0), OutcomeUnknown), "nothing is certain"
@@ -157,7 +156,7 @@ def test_call_that_does_not_wait_and_was_never_sent_is_taken_back():
 
 def test_node_that_ends_meanwhile_leaves_the_last_word_to_the_wait_itself():
     script = undoing()
-    script.wait = replace(script.wait, withdraw=refusing(NodeClosed("closed")))
+    script.wait.withdraw = refusing(NodeClosed("closed"))
     future = script.port.start(script.wait.served(5))
     script.cluster.advance(5)
     assert not future.done(), "it may have been served before the end"
