@@ -6,7 +6,7 @@ that is applied, at the same place of the log on every member, so a transaction 
 whole, or not at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from math import inf
@@ -230,6 +230,9 @@ class _CopyPort(Port):
 
     def ticket(self) -> int:
         self._refuse()
+
+    def caller(self) -> Hashable:
+        return self._transaction.owner.caller()
 
     def now(self) -> float:
         return self._transaction.owner.now()

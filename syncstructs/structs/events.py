@@ -40,8 +40,8 @@ class Gate(Replicated):
                 return True
         port = self._port
         wait: Wait[bool] = Wait(
-            call_name(self, "wait"),
-            port,
+            self,
+            "wait",
             lambda ticket: self._wait.submit(ticket),
             lambda ticket: self._leave.submit(ticket),
         )

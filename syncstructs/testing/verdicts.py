@@ -42,7 +42,6 @@ def check_histories(load: Load) -> int:
     histories = load.histories()
     check_queues(load)
     check_queue_log(load.simulation, QUEUE_TWINS, MADE_TWIN)
-    check_lock_log(load)
     check_assorted_logs(load)
     permits = {name: kind for name, kind in PERMITS.items() if name in histories}
     check_lock_log(load, {name: kind.twin for name, kind in permits.items()})

@@ -572,7 +572,7 @@ class Client:
         recorder, records, commands = self.load.recorder, [], []
         for part in range(self.random.randrange(1, 5)):
             before = len(transaction)
-            records.append(self._step(transaction, part))
+            records.append(self._part(transaction, part))
             if len(transaction) > before:
                 commands.append(records[-1])
             if self.random.random() < 0.3:
@@ -602,7 +602,7 @@ class Client:
                         f" transaction, and {applied!r} where that was applied"
                     )
 
-    def _step(self, transaction: Transaction, part: int) -> tuple[Record, object]:
+    def _part(self, transaction: Transaction, part: int) -> tuple[Record, object]:
         """Read or change an object in a transaction; return what it gave there."""
         random = self.random
         if random.random() < 0.5:
