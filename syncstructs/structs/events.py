@@ -6,7 +6,7 @@ the latch down to zero: without polling, and by one entry however many they are.
 
 from ..errors import OutcomeUnknown, ResultLost
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, call_name, operation, replicated
+from ..objects.replicated import Replicated, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
