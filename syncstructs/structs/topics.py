@@ -338,7 +338,8 @@ class Subscriber(Messages[T]):
     that goes on under the name begins there. So each message is handed out until somebody has
     committed it: again, if a process died in between, never in another order, and never skipped in
     silence, as `OffsetOutOfRange` tells of what was dropped. A name that has never committed stands
-    at offset 0; who wants only what is new commits `topic.next_offset` first.
+    at offset 0; who wants only what is new commits `topic.next_offset` first. A name is kept until
+    `topic.forget(name)`.
 
     To deal with each exactly once, where that is to change objects of this cluster, do that and the
     commit in one batch, and hold a lock: two that iterate under one name both get what neither has
