@@ -62,6 +62,8 @@ from .structs.rlocks import ReplRLock
 from .structs.rwlocks import ReplRWLock
 from .structs.semaphores import ReplSemaphore
 from .structs.sets import ReplSet
+from .structs.sorteddicts import ReplSortedDict
+from .structs.sortedsets import ReplSortedSet
 from .structs.topics import Message, Messages, ReplTopic, Subscriber
 from .structs.waiting import Wait
 from .version import VERSION
@@ -119,6 +121,8 @@ __all__ = [
     "ReplRegister",
     "ReplSemaphore",
     "ReplSet",
+    "ReplSortedDict",
+    "ReplSortedSet",
     "ReplTopic",
     "Replicated",
     "ResultLost",

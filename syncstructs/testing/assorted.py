@@ -1,12 +1,12 @@
 """Types that only some simulated runs use: how to make each, what callers call, and its model.
 
 A run has those whose names stand in its plan's `mixes`, with their weights. Each is a row of one
-table; the calls are drawn by one function per type.
+table; its calls are drawn by one function.
 """
 
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..structs.events import ReplEvent, ReplLatch
 from ..structs.registers import ReplRegister
@@ -17,8 +17,13 @@ from .logtwins import LogTwin
 from .sequential import Model
 from .topicmodels import TopicModel
 from .valuemodels import VersionedModel
+from ..structs.sorteddicts import ReplSortedDict
+from ..structs.sortedsets import ReplSortedSet
+from .valuemodels import SortedDictModel, SortedSetModel, VersionedModel
 
-Call = tuple[str, tuple[Any, ...]]
+Call: TypeAlias = tuple[str, tuple[Any, ...]]
+Numbers: TypeAlias = Callable[[], int]
+"""What gives a number that it never gave before."""
 
 
 class Assorted(NamedTuple):
@@ -29,6 +34,9 @@ class Assorted(NamedTuple):
     """Or what makes one, given what tells the cluster time at a place of the log."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
+    model: Model
+    draw: Callable[[Any, Random, Numbers], Call]
+    """Return some call of the object, as it is here."""
     reads: tuple[Call, ...]
     lines: Mapping[str, str] = {}
     """Of a method that waits, the attribute with its `Waiters`."""
@@ -43,7 +51,7 @@ def _limiter_call(_: object, random: Random, __: object) -> Call:
     return random.choice(("grab", "ask")), (random.choice((1, 1, 2, 4)), key)
 
 
-def _register_call(register: ReplRegister[Any], random: Random, number: Callable[[], int]) -> Call:
+def _register_call(register: ReplRegister[Any], random: Random, number: Numbers) -> Call:
     value, version = register.get_versioned()
     method = random.choice(("set", "compare_and_set", "compare_and_set", "set_if_version"))
     if method == "set":
@@ -78,6 +86,55 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "limiter": Assorted(
         lambda: Limiter(*_LIMITS), lambda time_at: LimiterModel(*_LIMITS, time_at=time_at),
         _limiter_call, (("burst", ()),),
+_UNORDERED: Final = ("a", None, (1,), frozenset({1}), frozenset({2}), frozenset({1, 2}))
+
+
+def _sort_key(random: Random) -> Any:
+    """Return a key; sometimes one that has no place among most others."""
+    return random.choice(_UNORDERED) if random.random() < 0.15 else random.randrange(9)
+
+
+def _sorted_dict_call(prices: ReplSortedDict[Any, int], random: Random, number: Numbers) -> Call:
+    key = _sort_key(random)
+    some = {_sort_key(random): number() for _ in range(random.randrange(4))}
+    calls: tuple[Call, ...] = (
+        ("set", (key, number())),
+        ("setdefault", (key, number())),
+        ("update", (some,)),
+        ("compare_and_set", (key, prices.get(key), number())),
+        ("pop", (key, None)),
+        ("popitem", (random.choice((-1, 0, 1)),)),
+        ("delete", (key,)),
+        ("delete_range", (random.choice((None, key)), random.choice((None, _sort_key(random))))),
+        ("reset", (some,)),
+    )
+    return random.choices(calls, (3, 2, 3, 1, 1, 1, 1, 0.5, 0.5))[0]
+
+
+def _sorted_set_call(due: ReplSortedSet[Any], random: Random, number: Numbers) -> Call:
+    key, some = _sort_key(random), [_sort_key(random) for _ in range(random.randrange(4))]
+    calls: tuple[Call, ...] = (
+        ("add", (key,)),
+        ("update", (some, [key])),
+        ("symmetric_difference_update", (some,)),
+        ("discard", (key,)),
+        ("remove", (key,)),
+        ("pop", (random.choice((-1, 0, 1)),)),
+        ("intersection_update", (some, range(9))),
+        ("difference_update", (some,)),
+        ("reset", (some,)),
+    )
+    return random.choices(calls, (4, 2, 2, 1, 1, 1, 0.3, 1, 0.5))[0]
+
+
+ASSORTED: Final[dict[str, Assorted]] = {
+    "due": Assorted(
+        ReplSortedSet, SortedSetModel(), _sorted_set_call,
+        (("irange", (2, 6)), ("islice", (1, 3)), ("copy", ()), ("__len__", ())),
+    ),
+    "prices": Assorted(
+        ReplSortedDict, SortedDictModel(), _sorted_dict_call,
+        (("items", ()), ("irange", (2, 6)), ("islice", (1, 3)), ("copy", ())),
     ),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))

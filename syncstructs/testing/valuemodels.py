@@ -1,14 +1,45 @@
 """Models of the types that hold values and maps beside the first ones, each behind its twin.
 
-As in `twins`, a twin is plain Python: what the type is like, in one process.
+As in `twins`, a twin is plain Python: what the type is like, in one process, on other ground.
 """
 
-from collections.abc import Hashable
-from typing import Any, ClassVar
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import pairwise
+from typing import Any
 
+from ..structs.sorteditems import NO_ORDER
 from . import twins
-from .history import Op
+from .history import Op, Raised
 from .sequential import TwinModel, frozen, thawed
+
+
+class ContentModel(TwinModel):
+    """A model whose twin is made of its `content()`, and never changes by a call that raises."""
+
+    def __init__(self, *args: Any) -> None:
+        """Begin with the twin that `args` make."""
+        self._initial = self.freeze(self.twin(*args))
+
+    @abstractmethod
+    def twin(self, *args: Any) -> Any:
+        """Return a twin; made of its content, of one argument."""
+
+    def initial(self) -> Hashable:
+        """Return the first content."""
+        return self._initial
+
+    def is_read(self, op: Op) -> bool:
+        """Return whether `op`, with the outcome it had, certainly changed nothing."""
+        return super().is_read(op) or isinstance(op.outcome, Raised)
+
+    def thaw(self, state: Any) -> Any:
+        """Return a twin with that content."""
+        return self.twin(thawed(state))
+
+    def freeze(self, twin: Any) -> Hashable:
+        """Return the content of a twin."""
+        return frozen(twin.content())
 
 
 class Register(twins.Register):
@@ -37,28 +68,178 @@ class Register(twins.Register):
     def get_versioned(self) -> tuple[Any, int]:
         return self.value, self.version
 
+    content = get_versioned
 
-class VersionedModel(TwinModel):
+
+class VersionedModel(ContentModel):
     """`ReplRegister`: a register whose writes are counted."""
 
     READS = frozenset({"get", "get_versioned", "version"})
-    ALL_OR_NOTHING: ClassVar[frozenset[str]] = frozenset({"compare_and_set", "set_if_version"})
 
-    def __init__(self, value: object = None) -> None:
-        self._initial = frozen(value), 0
-
-    def initial(self) -> Hashable:
-        """Return the first value, before any write."""
-        return self._initial
+    def twin(self, content: tuple[Any, int] = (None, 0)) -> Register:
+        """Return a register of a value and a version."""
+        return Register(*content)
 
     def is_read(self, op: Op) -> bool:
         """Return whether `op`, with the outcome it had, certainly changed nothing."""
-        return super().is_read(op) or (op.outcome is False and op.method in self.ALL_OR_NOTHING)
+        return super().is_read(op) or (op.outcome is False and op.method == "set_if_version")
 
-    def thaw(self, state: Any) -> Register:
-        """Return a register with that value and version."""
-        return Register(thawed(state[0]), state[1])
 
-    def freeze(self, twin: Any) -> Hashable:
-        """Return the register's value and version."""
-        return frozen(twin.value), twin.version
+class _InOrder:
+    """What sorted collections are asked: here of a sorted list that is made for each question."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def between(self, first: Any, last: Any, ends: tuple[bool, bool] = (True, False)) -> list[Any]:
+        try:
+            return [
+                key
+                for key in self
+                if (first is None or first < key or (ends[0] and key == first))
+                and (last is None or key < last or (ends[1] and key == last))
+            ]
+        except TypeError:
+            raise TypeError(NO_ORDER) from None
+
+    def irange(
+        self, minimum: Any = None, maximum: Any = None, inclusive: Any = (True, True),
+        reverse: bool = False,
+    ) -> Iterator[Any]:  # fmt: skip
+        found = self.between(minimum, maximum, inclusive)
+        return iter(found[::-1] if reverse else found)
+
+    def islice(self, start: Any = None, stop: Any = None) -> Iterator[Any]:
+        return iter(list(self)[start:stop])
+
+    def bisect_left(self, key: Any) -> int:
+        return sum(other < key for other in self)
+
+    def bisect_right(self, key: Any) -> int:
+        return sum(not key < other for other in self)
+
+    def index(self, key: Any) -> int:
+        return list(self).index(key)
+
+
+class SortedDict(_InOrder, twins.Dict):
+    """`ReplSortedDict`: a dictionary whose pairs are put in order after each change."""
+
+    def __init__(self, pairs: Any = ()) -> None:
+        super().__init__()
+        self.update(pairs)
+
+    def __iter__(self) -> Iterator[Any]:
+        return dict.__iter__(self)
+
+    def update(self, other: Any = (), /, **named: Any) -> None:
+        content = dict(self) | dict(other, **named)
+        keys = in_order(content)
+        self.clear()
+        super().update({key: content[key] for key in keys})
+
+    def set(self, key: Any, value: Any) -> None:
+        self.update({key: value})
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self.set(key, default)
+        return self[key]
+
+    def reset(self, other: Any = (), /, **named: Any) -> None:
+        content = SortedDict(dict(other, **named))
+        self.clear()
+        super().update(content)
+
+    def popitem(self, index: int = -1) -> tuple[Any, Any]:
+        if not self:
+            raise KeyError("popitem(): dictionary is empty")
+        key, value = self.peekitem(index)
+        del self[key]
+        return key, value
+
+    def peekitem(self, index: int = -1) -> tuple[Any, Any]:
+        return list(self.items())[index]
+
+    def delete_range(self, first: Any, last: Any) -> None:
+        for key in self.between(first, last):
+            del self[key]
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return {k: self[k] for k in self.between(key.start, key.stop)}
+        return super().__getitem__(key)
+
+    def content(self) -> list[tuple[Any, Any]]:
+        return list(self.items())
+
+
+class SortedSet(_InOrder, twins.Set):
+    """`ReplSortedSet`: a set whose elements are put in order after each change."""
+
+    def __init__(self, elements: Iterable[Any] = ()) -> None:
+        super().__init__(in_order(elements))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def add(self, element: Any) -> None:
+        self.update([element])
+
+    def update(self, *others: Iterable[Any]) -> None:
+        self.items = dict.fromkeys(in_order([*self.items, *(e for o in others for e in o)]))
+
+    def symmetric_difference_update(self, other: Iterable[Any]) -> None:
+        known = [element for element in other if element in self.items]
+        self.update(other)
+        self.difference_update(known)
+
+    def reset(self, elements: Iterable[Any] = ()) -> None:
+        self.items = SortedSet(elements).items
+
+    def pop(self, index: int = -1) -> Any:
+        element = self[index]
+        del self.items[element]
+        return element
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
+
+    def content(self) -> list[Any]:
+        return list(self)
+
+
+def in_order(keys: Iterable[Any]) -> list[Any]:
+    """Return the keys, each once, in their order.
+
+    Raises:
+        TypeError: they have none.
+    """
+    try:
+        ordered = sorted(dict.fromkeys(keys))
+        pairs = list(pairwise(ordered)) or [(key, key) for key in ordered]
+        if all(one < other or (one is other and one == other) for one, other in pairs):
+            return ordered
+    except TypeError:
+        pass
+    raise TypeError(NO_ORDER)
+
+
+class SortedDictModel(ContentModel):
+    """`ReplSortedDict`."""
+
+    READS = frozenset({
+        "get", "keys", "values", "items", "copy", "irange", "islice", "bisect_left",
+        "bisect_right", "index", "peekitem", "__getitem__", "__contains__", "__len__",
+    })  # fmt: skip
+    twin = SortedDict
+
+
+class SortedSetModel(ContentModel):
+    """`ReplSortedSet`."""
+
+    READS = frozenset({
+        "copy", "irange", "islice", "bisect_left", "bisect_right", "index", "__getitem__",
+        "__contains__", "__len__", "issubset",
+    })  # fmt: skip
+    twin = SortedSet

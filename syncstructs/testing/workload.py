@@ -648,9 +648,11 @@ class Client:
         except SyncError:
             record.outcome = NOT_APPLIED
             return
-        target = self._objects[name]
-        found = getattr(target, method)
-        value = found(*args) if callable(found) else found
+        try:
+            found = getattr(self._objects[name], method)
+            value = found(*args) if callable(found) else found
+        except Exception as error:
+            value = Raised.of(error)
         record.outcome = _kept(plain(value))
         record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
         record.end = recorder.clock()

@@ -19,6 +19,8 @@ from syncstructs import (
     ReplRateLimiter,
     ReplRegister,
     ReplSet,
+    ReplSortedDict,
+    ReplSortedSet,
     ReplTopic,
     current_context,
     replicated,
@@ -260,6 +262,24 @@ class Limiters(OnACluster):
             assert buckets.throttle(n, key=key) == answer
         return [(n, key) for _, n, key, _ in target.answers]
 
+class SortedDicts(OnACluster):
+    make, twin = ReplSortedDict, valuemodels.SortedDict
+    calls: ClassVar = {
+        "set": (KEYS, VALUES), "setdefault": (KEYS, VALUES), "pop": (KEYS,), "clear": (),
+        "popitem": (PLACES,), "delete_range": (PLACES, PLACES),
+        "update": (st.dictionaries(KEYS, VALUES, max_size=3),),
+    }  # fmt: skip
+    content = staticmethod(Dicts.content)
+
+
+class SortedSets(OnACluster):
+    make, twin = ReplSortedSet, valuemodels.SortedSet
+    calls: ClassVar = {
+        "add": (KEYS,), "discard": (KEYS,), "pop": (PLACES,), "clear": (),
+        "update": (st.lists(KEYS, max_size=3),),
+        "symmetric_difference_update": (st.lists(KEYS, max_size=3),),
+    }  # fmt: skip
+
 
 class Queues(OnACluster):
     make, twin = staticmethod(lambda: ReplQueue(2)), staticmethod(lambda: twins.Queue(2))
@@ -359,7 +379,8 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shri
 _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
 for _machine in (
-    Counters, Dicts, Lists, Sets, Registers, Topics, Limiters, Queues, PriorityQueues, WaitingQueues
+    Counters, Dicts, Limiters, Lists, PriorityQueues, Queues, Registers, Sets, SortedDicts,
+    SortedSets, Topics, WaitingQueues,
 ):  # fmt: skip
     _machine.TestCase.settings = _FEW
 
@@ -370,6 +391,8 @@ TestSets = Sets.TestCase
 TestRegisters = Registers.TestCase
 TestLimiters = Limiters.TestCase
 TestTopics = Topics.TestCase
+TestSortedDicts = SortedDicts.TestCase
+TestSortedSets = SortedSets.TestCase
 TestQueues = Queues.TestCase
 TestPriorityQueues = PriorityQueues.TestCase
 TestWaitingQueues = WaitingQueues.TestCase

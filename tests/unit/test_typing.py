@@ -18,7 +18,7 @@ from typing import assert_type
 from syncstructs import (
     Future, Message, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplLatch, ReplList,
     ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet,
-    ReplTopic, replicated,
+    ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -61,6 +61,12 @@ assert_type(ReplSemaphore(2).acquire(timeout=1.0), bool)
 assert_type(ReplSemaphore(2).acquire.submit(False), Future[bool])
 with ReplSemaphore(2) as gate:
     assert_type(gate.token, int | None)
+prices: MutableMapping[int, str] = ReplSortedDict({1: "a"})
+assert_type(ReplSortedDict({1: "a"})[1:], dict[int, str])
+assert_type(ReplSortedDict({1: "a"})[1], str)
+assert_type(ReplSortedDict[int, str]().peekitem(), tuple[int, str])
+assert_type(ReplSortedSet[int]()[0], int)
+assert_type(ReplSortedSet[int]().pop.submit(0), Future[int])
 assert_type(ReplRegister(5), ReplRegister[int])
 assert_type(ReplRegister[int | None]().get_versioned(), tuple[int | None, int])
 assert_type(ReplRegister("a").compare_and_set.submit("a", "b"), Future[bool])

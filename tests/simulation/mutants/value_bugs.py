@@ -33,4 +33,57 @@ REGISTERS = (
     ),
 )
 
-BUGS = REGISTERS
+SORTED = "structs.sorteditems:"
+
+SORTED_TYPES = (
+    bug(
+        "sorted_update_by_half",
+        "What an update of a sorted collection has brought stays there when it raises.",
+        (SORTED + "SortedItems.update", "for key in added:", "for key in ():"),
+        fields=load("prices"),
+    ),
+    bug(
+        "sorted_default_out_of_order",
+        "setdefault() leaves a key that cannot be compared, outside of the order.",
+        (
+            SORTED + "SortedItems.setdefault",
+            "self[key] = default",
+            "dict.__setitem__(self, key, default)\n            self._list_add(key)",
+        ),
+        fields=load("prices"),
+    ),
+    bug(
+        "keys_without_an_order",
+        "Keys are taken of which neither is less than the other, wherever they come to stand.",
+        (SORTED + "_refuse_disorder", "lower < higher for", "not higher < lower for"),
+        fields=load("due"),
+    ),
+    bug(
+        "key_range_with_its_end",
+        "delete_range() removes the key at its end as well.",
+        (SORTED + "SortedItems.between", "self.irange(first, last, inclusive)",
+         "self.irange(first, last)"),
+        fields=load("prices"),
+    ),
+    bug(
+        "sorted_pop_of_the_greatest",
+        "pop() of a sorted set takes the greatest element, whichever is asked for.",
+        ("structs.sortedsets:ReplSortedSet.pop", "self._items.keys()[index]",
+         "self._items.keys()[min(index, -1)]"),
+        fields=load("due"),
+    ),
+    bug(
+        "sorted_toggle_only_adds",
+        "symmetric_difference_update() of a sorted set removes nothing.",
+        ("structs.sortedsets:ReplSortedSet._toggle", "del self._items[element]", "pass"),
+        fields=load("due"),
+    ),
+    bug(
+        "sorted_popitem_of_the_least",
+        "popitem() of a sorted dictionary takes the least key, whichever is asked for.",
+        ("structs.sorteddicts:ReplSortedDict.popitem", "popitem(index)", "popitem(0)"),
+        fields=load("prices"),
+    ),
+)  # fmt: skip
+
+BUGS = (*REGISTERS, *SORTED_TYPES)

@@ -20,12 +20,14 @@ from syncstructs.structs.locks import ReplLock, ReplLockManager
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
+from syncstructs.structs.sorteddicts import ReplSortedDict
+from syncstructs.structs.sortedsets import ReplSortedSet
 from syncstructs.structs.topics import ReplTopic
 from syncstructs.structs.values import in_order
 
 ALL = (
     ReplCounter, ReplDict, ReplList, ReplSet, ReplQueue, ReplPriorityQueue, ReplLock,
-    ReplLockManager, ReplRegister, ReplTopic,
+    ReplLockManager, ReplRegister, ReplSortedDict, ReplSortedSet, ReplTopic,
 )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from syncstructs.structs.lists import ReplList
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
+from syncstructs.structs.sorteddicts import ReplSortedDict
+from syncstructs.structs.sortedsets import ReplSortedSet
 from syncstructs.structs.topics import ReplTopic
 from syncstructs.testing.gates import EventModel, LatchModel
 from syncstructs.testing.history import UNKNOWN, Op
@@ -32,7 +34,7 @@ from syncstructs.testing.models import (
 from syncstructs.testing.sequential import BLOCKED, ILLEGAL, SequentialModel, frozen, same
 from syncstructs.testing.subjects import Copy, Subject
 from syncstructs.testing.topicmodels import TopicModel
-from syncstructs.testing.valuemodels import VersionedModel
+from syncstructs.testing.valuemodels import SortedDictModel, SortedSetModel, VersionedModel
 
 Calls = dict[str, Callable[[Random], tuple[Any, ...]]]
 
@@ -115,6 +117,11 @@ TOPIC: Calls = {
     "__len__": no, "committed": with_(name), "subscribers": no, "first_offset": no,
     "next_offset": no,
 }  # fmt: skip
+SORTED: Calls = {"irange": with_(key, key), "islice": with_(position), "copy": no}
+SORTED_DICT: Calls = DICT | SORTED | {
+    "popitem": with_(position), "peekitem": with_(position), "delete_range": with_(key, key),
+}  # fmt: skip
+SORTED_SET: Calls = SET | SORTED | {"pop": with_(position), "__getitem__": with_(position)}
 QUEUE: Calls = {
     "put_nowait": with_(number), "get_nowait": no, "task_done": no, "qsize": no, "empty": no,
     "full": no,
@@ -130,6 +137,8 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
     "event": (ReplEvent, (), EventModel(), EVENT),
     "latch": (ReplLatch, (9,), LatchModel(9), LATCH),
     "topic": (ReplTopic, (5,), TopicModel(5), TOPIC),
+    "sorted dict": (ReplSortedDict, (), SortedDictModel(), SORTED_DICT),
+    "sorted set": (ReplSortedSet, (), SortedSetModel(), SORTED_SET),
     "queue": (ReplQueue, (2,), QueueModel(2), QUEUE),
     "priority queue": (ReplPriorityQueue, (), PriorityQueueModel(), QUEUE),
 }
@@ -137,6 +146,7 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
 
 WHOLE = ("counter", "event", "latch", "list", "register", "queue", "priority queue")
 WHOLE = ("counter", "list", "register", "topic", "queue", "priority queue")
+WHOLE = ("counter", "list", "register", "sorted dict", "sorted set", "queue", "priority queue")
 """Types whose state has no parts that calls could be apart by."""
 
 
