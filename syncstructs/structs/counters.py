@@ -137,9 +137,9 @@ class ReplCounter(Replicated):
         assert type(self._value) is int, self._value
 
 
-def _whole(value: object) -> int:
+def _whole(value: object, owner: str = "ReplCounter") -> int:
     if not isinstance(value, int):
-        raise TypeError(f"a ReplCounter counts whole numbers, not {type(value).__name__}")
+        raise TypeError(f"a {owner} counts whole numbers, not {type(value).__name__}")
     return int(value)
 
 

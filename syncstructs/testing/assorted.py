@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..structs.events import ReplEvent, ReplLatch
+from ..structs.countermaps import ReplCounterMap
 from ..structs.registers import ReplRegister
 from ..structs.topics import ReplTopic
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
@@ -20,6 +21,8 @@ from .valuemodels import VersionedModel
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
 from .valuemodels import SortedDictModel, SortedSetModel, VersionedModel
+from .sequential import Model
+from .valuemodels import CounterMapModel, SortedDictModel, SortedSetModel, VersionedModel
 
 Call: TypeAlias = tuple[str, tuple[Any, ...]]
 Numbers: TypeAlias = Callable[[], int]
@@ -127,6 +130,25 @@ def _sorted_set_call(due: ReplSortedSet[Any], random: Random, number: Numbers) -
     return random.choices(calls, (4, 2, 2, 1, 1, 1, 0.3, 1, 0.5))[0]
 
 
+def _counter_map_call(tally: ReplCounterMap[str], random: Random, number: Numbers) -> Call:
+    key, amount = random.choice("abcd"), random.choice((1, 1, 2, -1, 0, 0.5))
+    some = {random.choice("abcd"): random.randrange(-2, 4) for _ in range(random.randrange(4))}
+    calls: tuple[Call, ...] = (
+        ("inc", (key, amount)),
+        ("update", (random.choice((some, [*some, key])),)),
+        ("subtract", (some,)),
+        ("set", (key, amount)),
+        ("setdefault", (key, amount)),
+        ("compare_and_set", (key, tally[key], amount)),
+        ("pop", (key, None)),
+        ("delete", (key,)),
+        ("popitem", ()),
+        ("_combine", (random.choice("+-&|"), some)),
+        ("reset", (some,)),
+    )
+    return random.choices(calls, (5, 3, 2, 1, 1, 2, 1, 1, 0.5, 1, 0.3))[0]
+
+
 ASSORTED: Final[dict[str, Assorted]] = {
     "due": Assorted(
         ReplSortedSet, SortedSetModel(), _sorted_set_call,
@@ -142,6 +164,9 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "topic": Assorted(
         lambda: ReplTopic(maxlen=8), TopicModel(8), _topic_call,
         (("read", ()), ("next_offset", ()), ("subscribers", ())),
+    "tally": Assorted(
+        ReplCounterMap, CounterMapModel(), _counter_map_call,
+        (("__getitem__", ("a",)), ("total", ()), ("most_common", (2,)), ("copy", ())),
     ),
 }  # fmt: skip
 """By the name of the object, which is that of the kind of load too."""

@@ -4,7 +4,8 @@ As in `twins`, a twin is plain Python: what the type is like, in one process, on
 """
 
 from abc import abstractmethod
-from collections.abc import Hashable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -223,6 +224,76 @@ def in_order(keys: Iterable[Any]) -> list[Any]:
     except TypeError:
         pass
     raise TypeError(NO_ORDER)
+
+
+class CounterMap(Counter[Any]):
+    """`ReplCounterMap`: a `Counter` of whole numbers."""
+
+    def set(self, key: Any, value: Any) -> None:
+        self[key] = _whole(value)
+
+    def inc(self, key: Any, amount: Any = 1) -> int:
+        self[key] += _whole(amount)
+        return self[key]
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(key, default)
+
+    def setdefault(self, key: Any, default: Any = 0) -> Any:
+        return super().setdefault(key, _whole(default))
+
+    def compare_and_set(self, key: Any, expected: Any, value: Any) -> bool:
+        value, swapped = _whole(value), bool(self[key] == expected)
+        if swapped:
+            self[key] = value
+        return swapped
+
+    def delete(self, key: Any) -> None:
+        del self[key]
+
+    def reset(self, other: Any = (), /, **named: int) -> None:
+        content = Counter(other, **named)
+        self.clear()
+        self.update(content)
+
+    def _combine(self, name: str, counts: Any) -> None:
+        {"+": self.__iadd__, "-": self.__isub__, "&": self.__iand__, "|": self.__ior__}[name](
+            Counter(counts)
+        )
+
+    def copy(self) -> Counter[Any]:  # type: ignore[override]
+        return Counter(self)
+
+    def content(self) -> dict[Any, int]:
+        return dict(self)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"a ReplCounterMap counts whole numbers, not {type(value).__name__}")
+    return int(value)
+
+
+class CounterMapModel(ContentModel):
+    """`ReplCounterMap`: by key, as long as nothing asks for the whole."""
+
+    READS = frozenset({
+        "get", "keys", "values", "items", "copy", "most_common", "total", "elements",
+        "__getitem__", "__contains__", "__len__",
+    })  # fmt: skip
+    twin = CounterMap
+    _BY_KEY = frozenset({
+        "get", "set", "inc", "setdefault", "compare_and_set", "delete", "pop", "__getitem__",
+        "__contains__",
+    })  # fmt: skip
+
+    def keys(self, op: Op) -> Collection[Hashable] | None:
+        """Return the keys that `op` names."""
+        if op.method in self._BY_KEY:
+            return (op.argument(0, "key"),)
+        if op.method in ("update", "subtract"):
+            return set(op.argument(0, "other", ()))
+        return None
 
 
 class SortedDictModel(ContentModel):

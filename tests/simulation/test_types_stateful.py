@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from syncstructs import (
     ReplCounter,
+    ReplCounterMap,
     ReplDict,
     ReplList,
     ReplPriorityQueue,
@@ -262,6 +263,16 @@ class Limiters(OnACluster):
             assert buckets.throttle(n, key=key) == answer
         return [(n, key) for _, n, key, _ in target.answers]
 
+class CounterMaps(OnACluster):
+    make, twin = ReplCounterMap, valuemodels.CounterMap
+    calls: ClassVar = {
+        "inc": (KEYS, NUMBERS), "update": (st.lists(KEYS, max_size=3),), "popitem": (),
+        "subtract": (st.dictionaries(KEYS, NUMBERS, max_size=3),), "delete": (KEYS,),
+        "compare_and_set": (KEYS, st.sampled_from([0, 1]), NUMBERS),
+    }  # fmt: skip
+    content = staticmethod(Dicts.content)
+
+
 class SortedDicts(OnACluster):
     make, twin = ReplSortedDict, valuemodels.SortedDict
     calls: ClassVar = {
@@ -379,8 +390,8 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shri
 _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
 for _machine in (
-    Counters, Dicts, Limiters, Lists, PriorityQueues, Queues, Registers, Sets, SortedDicts,
-    SortedSets, Topics, WaitingQueues,
+    CounterMaps, Counters, Dicts, Limiters, Lists, PriorityQueues, Queues, Registers, Sets,
+    SortedDicts, SortedSets, Topics, WaitingQueues,
 ):  # fmt: skip
     _machine.TestCase.settings = _FEW
 
@@ -388,6 +399,7 @@ TestCounters = Counters.TestCase
 TestDicts = Dicts.TestCase
 TestLists = Lists.TestCase
 TestSets = Sets.TestCase
+TestCounterMaps = CounterMaps.TestCase
 TestRegisters = Registers.TestCase
 TestLimiters = Limiters.TestCase
 TestTopics = Topics.TestCase

@@ -16,9 +16,9 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Future, Message, Node, ReplCounter, ReplDict, ReplEvent, Replicated, ReplLatch, ReplList,
-    ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet,
-    ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
+    Future, Message, Node, ReplCounter, ReplCounterMap, ReplDict, ReplEvent, Replicated,
+    ReplLatch, ReplList, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock,
+    ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -61,6 +61,10 @@ assert_type(ReplSemaphore(2).acquire(timeout=1.0), bool)
 assert_type(ReplSemaphore(2).acquire.submit(False), Future[bool])
 with ReplSemaphore(2) as gate:
     assert_type(gate.token, int | None)
+assert_type(ReplCounterMap("abc"), ReplCounterMap[str])
+assert_type(ReplCounterMap("abc").inc.submit("a", 2), Future[int])
+assert_type(ReplCounterMap[str]().most_common(), list[tuple[str, int]])
+tally: MutableMapping[str, int] = ReplCounterMap[str](a=1)
 prices: MutableMapping[int, str] = ReplSortedDict({1: "a"})
 assert_type(ReplSortedDict({1: "a"})[1:], dict[int, str])
 assert_type(ReplSortedDict({1: "a"})[1], str)

@@ -86,4 +86,33 @@ SORTED_TYPES = (
     ),
 )  # fmt: skip
 
-BUGS = (*REGISTERS, *SORTED_TYPES)
+COUNTER_MAP = "structs.countermaps:ReplCounterMap."
+
+COUNTER_MAPS = (
+    bug(
+        "inc_forgets_the_rest",
+        "inc() of a counter map begins at 0 each time.",
+        (COUNTER_MAP + "inc", "self._items.get(key, 0) + ", ""),
+        fields=load("tally"),
+    ),
+    bug(
+        "missing_key_is_no_zero",
+        "compare_and_set() of a counter map does not take a key that is missing for 0.",
+        (COUNTER_MAP + "compare_and_set", "get(key, 0)", "get(key)"),
+        fields=load("tally"),
+    ),
+    bug(
+        "counts_that_replace",
+        "update() of a counter map replaces the numbers that are there.",
+        (COUNTER_MAP + "_update", "self._items.get(key, 0) + count", "count"),
+        fields=load("tally"),
+    ),
+    bug(
+        "operators_start_anew",
+        "Operators in place forget what a counter map has.",
+        (COUNTER_MAP + "_combine", "Counter(self._items)", "Counter()"),
+        fields=load("tally"),
+    ),
+)
+
+BUGS = (*COUNTER_MAPS, *REGISTERS, *SORTED_TYPES)

@@ -13,6 +13,7 @@ from local_cluster import LocalCluster
 
 from syncstructs.errors import NotAttached, Unserializable
 from syncstructs.objects.replicated import Replicated, replicated
+from syncstructs.structs.countermaps import ReplCounterMap
 from syncstructs.structs.counters import ReplCounter
 from syncstructs.structs.dicts import ReplDict
 from syncstructs.structs.lists import ReplList
@@ -27,7 +28,7 @@ from syncstructs.structs.values import in_order
 
 ALL = (
     ReplCounter, ReplDict, ReplList, ReplSet, ReplQueue, ReplPriorityQueue, ReplLock,
-    ReplLockManager, ReplRegister, ReplSortedDict, ReplSortedSet, ReplTopic,
+    ReplCounterMap, ReplLockManager, ReplRegister, ReplSortedDict, ReplSortedSet, ReplTopic,
 )  # fmt: skip
 
 

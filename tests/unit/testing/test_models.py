@@ -11,6 +11,7 @@ from atomic_object import ops_of
 from msgspec.structs import replace
 
 from syncstructs.objects.replicated import Replicated
+from syncstructs.structs.countermaps import ReplCounterMap
 from syncstructs.structs.counters import ReplCounter
 from syncstructs.structs.dicts import ReplDict
 from syncstructs.structs.events import ReplEvent, ReplLatch
@@ -34,7 +35,12 @@ from syncstructs.testing.models import (
 from syncstructs.testing.sequential import BLOCKED, ILLEGAL, SequentialModel, frozen, same
 from syncstructs.testing.subjects import Copy, Subject
 from syncstructs.testing.topicmodels import TopicModel
-from syncstructs.testing.valuemodels import SortedDictModel, SortedSetModel, VersionedModel
+from syncstructs.testing.valuemodels import (
+    CounterMapModel,
+    SortedDictModel,
+    SortedSetModel,
+    VersionedModel,
+)
 
 Calls = dict[str, Callable[[Random], tuple[Any, ...]]]
 
@@ -107,6 +113,14 @@ SET: Calls = {
     "intersection_update": with_(some(key)), "symmetric_difference_update": with_(some(key)),
     "__contains__": with_(key), "__len__": no, "issubset": with_(some(key)),
 }  # fmt: skip
+COUNTER_MAP: Calls = {
+    "inc": with_(key, odd), "set": with_(key, odd), "setdefault": with_(key, odd),
+    "compare_and_set": with_(key, number, odd), "delete": with_(key), "pop": with_(key),
+    "popitem": no, "update": with_(some(key)), "subtract": with_(some(key)), "clear": no,
+    "reset": with_(some(key)), "_combine": with_(lambda r: r.choice("+-&|"), lambda r: {1: 2}),
+    "get": with_(key), "__getitem__": with_(key), "__contains__": with_(key), "total": no,
+    "most_common": no, "elements": no, "copy": no,
+}  # fmt: skip
 REGISTER: Calls = {
     "set": with_(value), "compare_and_set": with_(value, value),
     "set_if_version": with_(position, value), "get": no, "get_versioned": no,
@@ -133,6 +147,7 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
     "dict": (ReplDict, (), DictModel(), DICT),
     "list": (ReplList, (), ListModel(), LIST),
     "set": (ReplSet, (), SetModel(), SET),
+    "counter map": (ReplCounterMap, (), CounterMapModel(), COUNTER_MAP),
     "register": (ReplRegister, (), VersionedModel(), REGISTER),
     "event": (ReplEvent, (), EventModel(), EVENT),
     "latch": (ReplLatch, (9,), LatchModel(9), LATCH),
