@@ -1,32 +1,27 @@
 """Types that only some simulated runs use: how to make each, what callers call, and its model.
 
 A run has those whose names stand in its plan's `mixes`, with their weights. Each is a row of one
-table; its calls are drawn by one function.
+table; the calls are drawn by one function per type.
 """
 
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ..structs.events import ReplEvent, ReplLatch
 from ..structs.countermaps import ReplCounterMap
+from ..structs.events import ReplEvent, ReplLatch
 from ..structs.registers import ReplRegister
+from ..structs.sorteddicts import ReplSortedDict
+from ..structs.sortedsets import ReplSortedSet
 from ..structs.topics import ReplTopic
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .limitmodels import Limiter, LimiterModel
 from .logtwins import LogTwin
 from .sequential import Model
 from .topicmodels import TopicModel
-from .valuemodels import VersionedModel
-from ..structs.sorteddicts import ReplSortedDict
-from ..structs.sortedsets import ReplSortedSet
-from .valuemodels import SortedDictModel, SortedSetModel, VersionedModel
-from .sequential import Model
 from .valuemodels import CounterMapModel, SortedDictModel, SortedSetModel, VersionedModel
 
-Call: TypeAlias = tuple[str, tuple[Any, ...]]
-Numbers: TypeAlias = Callable[[], int]
-"""What gives a number that it never gave before."""
+Call = tuple[str, tuple[Any, ...]]
 
 
 class Assorted(NamedTuple):
@@ -37,9 +32,6 @@ class Assorted(NamedTuple):
     """Or what makes one, given what tells the cluster time at a place of the log."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
-    model: Model
-    draw: Callable[[Any, Random, Numbers], Call]
-    """Return some call of the object, as it is here."""
     reads: tuple[Call, ...]
     lines: Mapping[str, str] = {}
     """Of a method that waits, the attribute with its `Waiters`."""
@@ -54,7 +46,7 @@ def _limiter_call(_: object, random: Random, __: object) -> Call:
     return random.choice(("grab", "ask")), (random.choice((1, 1, 2, 4)), key)
 
 
-def _register_call(register: ReplRegister[Any], random: Random, number: Numbers) -> Call:
+def _register_call(register: ReplRegister[Any], random: Random, number: Callable[[], int]) -> Call:
     value, version = register.get_versioned()
     method = random.choice(("set", "compare_and_set", "compare_and_set", "set_if_version"))
     if method == "set":
@@ -64,6 +56,8 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Numbers)
 
 _LATCHED: Final = 30
 """How far the latch of a run is counted down."""
+
+
 def _topic_call(topic: ReplTopic[Any], random: Random, number: Callable[[], int]) -> Call:
     method = random.choice(("publish", "publish", "publish", "publish", "commit", "trim"))
     if method == "publish":
@@ -77,18 +71,11 @@ def _topic_call(topic: ReplTopic[Any], random: Random, number: Callable[[], int]
 
 _LIMITS: Final = 7, 2.0, 4
 
-ASSORTED: Final[dict[str, Assorted]] = {
-    "event": Assorted(
-        ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
-        ReplEvent.is_set,
-    ),
-    "latch": Assorted(
-        lambda: ReplLatch(_LATCHED), LatchModel(_LATCHED), latch_call, (("count", ()),),
-        {"wait": "_waiters"}, lambda: LatchTwin(_LATCHED), lambda latch: latch.count,
-    ),
-    "limiter": Assorted(
-        lambda: Limiter(*_LIMITS), lambda time_at: LimiterModel(*_LIMITS, time_at=time_at),
-        _limiter_call, (("burst", ()),),
+
+Numbers: TypeAlias = Callable[[], int]
+"""What gives a number that it never gave before."""
+
+
 _UNORDERED: Final = ("a", None, (1,), frozenset({1}), frozenset({2}), frozenset({1, 2}))
 
 
@@ -154,6 +141,18 @@ ASSORTED: Final[dict[str, Assorted]] = {
         ReplSortedSet, SortedSetModel(), _sorted_set_call,
         (("irange", (2, 6)), ("islice", (1, 3)), ("copy", ()), ("__len__", ())),
     ),
+    "event": Assorted(
+        ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
+        ReplEvent.is_set,
+    ),
+    "latch": Assorted(
+        lambda: ReplLatch(_LATCHED), LatchModel(_LATCHED), latch_call, (("count", ()),),
+        {"wait": "_waiters"}, lambda: LatchTwin(_LATCHED), lambda latch: latch.count,
+    ),
+    "limiter": Assorted(
+        lambda: Limiter(*_LIMITS), lambda time_at: LimiterModel(*_LIMITS, time_at=time_at),
+        _limiter_call, (("burst", ()),),
+    ),
     "prices": Assorted(
         ReplSortedDict, SortedDictModel(), _sorted_dict_call,
         (("items", ()), ("irange", (2, 6)), ("islice", (1, 3)), ("copy", ())),
@@ -161,12 +160,13 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),
-    "topic": Assorted(
-        lambda: ReplTopic(maxlen=8), TopicModel(8), _topic_call,
-        (("read", ()), ("next_offset", ()), ("subscribers", ())),
     "tally": Assorted(
         ReplCounterMap, CounterMapModel(), _counter_map_call,
         (("__getitem__", ("a",)), ("total", ()), ("most_common", (2,)), ("copy", ())),
+    ),
+    "topic": Assorted(
+        lambda: ReplTopic(maxlen=8), TopicModel(8), _topic_call,
+        (("read", ()), ("next_offset", ()), ("subscribers", ())),
     ),
 }  # fmt: skip
 """By the name of the object, which is that of the kind of load too."""
