@@ -35,8 +35,8 @@ from .pickled import Pickled
 from .registry import kind_of, known_name, known_type, register
 
 __all__ = [
-    "ATOMS", "MAX_DEPTH", "OR_PICKLE", "STATE_DEPTH", "copy", "decode", "decode_many", "encode",
-    "encode_command", "encode_joined", "register", "shown",
+    "ATOMS", "MAX_DEPTH", "NATIVE", "OR_PICKLE", "STATE_DEPTH", "copy", "decode", "decode_many",
+    "encode", "encode_command", "encode_joined", "encode_run", "register", "shown",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -83,10 +83,11 @@ _LEAVES: Final = ATOMS | {bytearray}
 # A Fraction is reduced when it is decoded, in quadratic time: this bounds it to milliseconds.
 _FRACTION_BITS: Final = 32_768
 
-# What the encoder takes as it is. Integers over 64 bits and lone surrogates are rare: if it meets
-# one, everything is packed again with them looked at too.
-_NATIVE: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, bytes})
-_THOROUGH: Final[frozenset[type]] = _NATIVE - {int, str}
+NATIVE: Final[frozenset[type]] = frozenset({type(None), bool, int, float, str, bytes})
+"""Those of `ATOMS` that the encoder takes as they are; nothing of them is ever refused."""
+# Integers over 64 bits and lone surrogates are rare: if it meets one, everything is packed again
+# with them looked at too.
+_THOROUGH: Final[frozenset[type]] = NATIVE - {int, str}
 
 _Ext = msgspec.msgpack.Ext
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -151,7 +152,7 @@ def encode_command(
     """
     if not kwargs:
         for argument in args:
-            if type(argument) not in _NATIVE:
+            if type(argument) not in NATIVE:
                 break
         else:
             # What nearly every call is. Tuples that hold no others come out as lists do.
@@ -173,6 +174,15 @@ def encode_command(
                     _pack_thorough, argument, MAX_DEPTH - 2, str(found), f"argument {name!r}"
                 ) from None
         raise Unserializable(str(error)) from None
+
+
+def encode_run(target: int | str, method: str, values: list[object], width: int) -> bytes:
+    """Return `[target, method, values, width]` as bytes; `values` are all of `NATIVE` types."""
+    run = [target, method, values, width]
+    try:
+        return _encode(run)
+    except (OverflowError, UnicodeEncodeError):
+        return encode(run)
 
 
 def encode_joined(parts: Sequence[bytes]) -> bytes:
@@ -272,7 +282,7 @@ def shown(value: object, limit: int = 200) -> str:
 
 def _encode_native(value: Any, depth: int) -> bytes:
     try:
-        return _encode(_pack(value, depth, _NATIVE))
+        return _encode(_pack(value, depth, NATIVE))
     except (OverflowError, UnicodeEncodeError):
         return _encode(_pack_thorough(value, depth))
 

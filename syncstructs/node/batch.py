@@ -1,17 +1,15 @@
 """`node.batch()`: calls that are gathered and applied as one command."""
 
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import Any, Final
 
+from ..codec import NATIVE
 from ..futures import Blocker, Future
-from ..objects.batches import encode_batch
+from ..objects.batches import Run, encode_batch, encode_command
 
-if TYPE_CHECKING:
-    from .transaction import Transaction
-
-current_batch: ContextVar["Batch | Transaction | None"] = ContextVar(
-    "syncstructs_batch", default=None
-)
+_ERROR: Final = attrgetter("error")
+# No call continues it: methods have names.
+_NO_RUN: Final = Run("", "", 1)
 
 
 class Batch:
@@ -20,34 +18,72 @@ class Batch:
     def __init__(self, owner: object, blocker: Blocker) -> None:
         self.owner = owner
         self._blocker = blocker
-        self._commands: list[bytes] = []
+        self._calls: list[bytes | Run] = []
+        self._run = _NO_RUN
+        self._count = 0
+        """Of the calls before the present run."""
         # By the place of the call; most calls in a block need none.
         self._futures: dict[int, Future[Any]] = {}
         self.first_error: BaseException | None = None
         """What the first call that raised has raised, once all have ended."""
         self.open = True
-        """Whether it still gathers; a task that was begun in the block may outlive it."""
 
     def __len__(self) -> int:
-        return len(self._commands)
+        return self._count + len(self._run.values) // self._run.width
 
-    def add(self, command: bytes) -> None:
-        """Gather a call."""
-        self._commands.append(command)
+    def add(
+        self,
+        target: int | str,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> None:
+        """Gather a call.
 
-    def submit(self, command: bytes) -> Future[Any]:
+        Raises:
+            Unserializable: an argument has no encoding.
+        """
+        for argument in args:
+            if type(argument) not in NATIVE:
+                break
+        else:
+            if args and not kwargs:
+                run = self._run
+                if run.method != method or run.target != target or run.width != len(args):
+                    run = self._begin(Run(target, method, len(args)))
+                    self._calls.append(run)
+                run.values.extend(args)
+                return
+        command = encode_command(target, method, args, kwargs)
+        self._begin(_NO_RUN)
+        self._count += 1
+        self._calls.append(command)
+
+    def _begin(self, run: Run) -> Run:
+        self._count = len(self)
+        self._run = run
+        return run
+
+    def submit(
+        self,
+        target: int | str,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> Future[Any]:
         """Gather a call; its future ends when the block has ended and the batch is applied."""
-        future = self._futures[len(self._commands)] = Future[Any](self._blocker)
-        self._commands.append(command)
+        place = len(self)
+        self.add(target, method, args, kwargs)
+        future = self._futures[place] = Future[Any](self._blocker)
         return future
 
-    def command(self) -> bytes:
-        """Return the whole batch as one command.
+    def command(self, *, in_runs: bool) -> bytes:
+        """Return the whole batch as one command; see `encode_batch`.
 
         Raises:
             Unserializable: values are nested too deeply to stand in a batch.
         """
-        return encode_batch(self._commands)
+        return encode_batch(self._calls, in_runs=in_runs)
 
     def end(self, future: Future[Any]) -> None:
         """End the gathered futures as the batch has ended."""
@@ -57,8 +93,7 @@ class Batch:
             for gathered in self._futures.values():
                 gathered.finish(None, error)
             return
-        errors = (outcome.error for outcome in outcomes)
-        self.first_error = next(filter(None, errors), None)
+        self.first_error = next(filter(None, map(_ERROR, outcomes)), None)
         for place, gathered in self._futures.items():
             gathered.finish(outcomes[place].value, outcomes[place].error)
 

@@ -25,20 +25,21 @@ from ..errors import (
     ObjectMismatch,
     OutcomeUnknown,
     SyncError,
+    VersionRefused,
     Withdrawn,
 )
 from ..futures import Future
 from ..objects.batches import encode_command
 from ..objects.changes import News, tell
 from ..objects.directory import LacksMethod
-from ..objects.port import Binding, Steps, Turns
+from ..objects.port import Binding, Steps, Turns, current_batch
 from ..objects.replicated import Replicated, known_bodies
-from ..objects.versions import WITH_TRANSACTIONS
+from ..objects.versions import RELEASE, WITH_RUNS, WITH_TRANSACTIONS
 from ..raft.messages import Message, SnapshotMeta
 from ..raft.wire import encode as encode_message
 from ..replica import Replica
 from ..status import Status, describe
-from .batch import Batch, current_batch
+from .batch import Batch
 from .calls import Call, CallBlocker, CallQueue
 from .changes import Changes
 from .diary import Diary
@@ -50,7 +51,6 @@ from .inquiries import Inquiries
 from .operations import Operation, caller, is_stepping
 from .runners import AsyncioRunner, HasCancel, Loop, ThreadRunner, Timer
 from .stores import Stores
-from .transaction import Transaction
 from .world import current_world
 
 R = TypeVar("R")
@@ -666,18 +666,18 @@ class Engine:
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Future[Any]:
         """Encode and queue a call; inside a batch of this node, gather it."""
+        batch = current_batch.get()
+        if batch is not None and batch.owner is self and batch.open:
+            assert isinstance(batch, Batch)
+            return batch.submit(binding.target, method, args, kwargs)
         return self.send(encode_command(binding.target, method, args, kwargs))
 
     def send(self, command: bytes) -> Future[Any]:
-        """Queue an encoded command (or gather it in the batch of this context).
+        """Queue an encoded command.
 
         Raises:
             TooLarge, Busy, NodeClosed, NodeFailed
         """
-        if current_batch.get() is not None:
-            batch = self._batch()
-            if batch is not None:
-                return batch.submit(command)
         call = Call(self.blocker, command)
         try:
             self.calls.put(call)
@@ -726,19 +726,10 @@ class Engine:
     def call(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Any:
-        """Do as `submit`, and wait; inside a batch return None at once."""
-        batch = current_batch.get()
-        if batch is not None and batch.owner is self and batch.open:
-            batch.add(encode_command(binding.target, method, args, kwargs))
-            return None
+        """Do as `submit`, and wait; outside of a batch."""
         self.refuse_blocking()
         future = self.submit(binding, method, args, kwargs)
         return self.await_call(cast(Call, future), f"{binding.name}.{method}()")
-
-    def _batch(self) -> Batch | Transaction | None:
-        """Return this node's open batch or transaction of the running block, if there is one."""
-        batch = current_batch.get()
-        return batch if batch is not None and batch.owner is self and batch.open else None
 
     def refuse_blocking(self) -> None:
         """Raise `BlockingCall` before anything is sent, where waiting is impossible."""
@@ -785,7 +776,13 @@ class Engine:
     @property
     def in_batch(self) -> bool:
         """Whether calls that are made here and now are gathered into a batch of this node."""
-        return self._batch() is not None
+        batch = current_batch.get()
+        return batch is not None and batch.owner is self and batch.open
+
+    @property
+    def all_read_runs(self) -> bool:
+        """Whether a batch may have runs in it: no node is known that may have an older release."""
+        return self.replica.table.read_by_all >= WITH_RUNS
 
     @property
     def call_timeout(self) -> float | None:
@@ -892,19 +889,26 @@ class Engine:
 
         To be called before every transaction, and waited for: there is none without marks. None:
         the cluster does so already.
+
+        Raises:
+            VersionRefused: a node of the cluster has a release that does not know transactions.
         """
-        self.tell_bodies(release=WITH_TRANSACTIONS)
-        return None if self.replica.table.marks is not None else self.system("mark")
+        if self.replica.table.marks is not None:
+            return None
+        if self.replica.table.read_by_all < WITH_TRANSACTIONS:
+            raise VersionRefused(
+                "there is no transaction before all members and observers run a release that knows"
+                " them"
+            )
+        return self.system("mark")
 
-    def tell_bodies(self, *classes: type[Replicated], release: int = 1) -> Future[Any] | None:
-        """Tell the cluster which bodies of methods this node has, these classes' too.
+    def tell_bodies(self, *classes: type[Replicated]) -> Future[Any] | None:
+        """Tell the cluster its release, and which bodies of methods it has, these classes' too.
 
-        And that it writes what came with `release`: earlier releases do not know that. To be called
-        before anything of them is attached. None: there is nothing new to tell.
+        To be called before anything of them is attached. None: there is nothing new to tell.
         """
         version, bodies = known_bodies(classes)
-        release = max(self._told[1], release)
-        told = version, release, self._told[2] | bodies
+        told = version, RELEASE, self._told[2] | bodies
         if told == self._told:
             return None
         future = self._tell(told)

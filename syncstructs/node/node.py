@@ -24,7 +24,7 @@ from ..errors import (
 from ..futures import Future
 from ..objects.image import encode_state
 from ..objects.pickling import refuse_pickles
-from ..objects.port import Steps
+from ..objects.port import Gathers, Steps, current_batch
 from ..objects.replicated import (
     Replicated,
     attach_arguments,
@@ -33,15 +33,14 @@ from ..objects.replicated import (
     operation,
     type_name,
 )
-from ..objects.versions import WITH_PICKLES
 from ..status import Status
-from .batch import Batch, current_batch
+from .batch import Batch
 from .calls import Call
 from .engine import Engine
 from .forks import CutOffRunner
 from .members import change_members, transfer_leadership
 from .runners import ManualRunner
-from .transaction import Transaction, TransactionBlock, TransactMethod
+from .transaction import TransactionBlock, TransactMethod
 from .verbs import take_snapshot, verbs_of
 from .versions import set_version
 from .world import current_world
@@ -131,9 +130,7 @@ class Node:
             if engine.has_earlier:
                 initial = {name: encode_state(name, target) for name, target in consumers.items()}
                 engine.resume()
-            pickles = any(target._pickles for target in consumers.values())
-            release = WITH_PICKLES if pickles else 1
-            told = engine.tell_bodies(*map(type, consumers.values()), release=release)
+            told = engine.tell_bodies(*map(type, consumers.values()))
             attaching = [] if told is None else [("", told)]
             for name, described in zip(consumers, arguments, strict=True):
                 attaching.append((name, engine.system("attach", *described)))
@@ -480,7 +477,7 @@ class Node:
         engine = self._engine
         refuse_pickles(engine, name, target)
         arguments = attach_arguments(name, target)
-        engine.tell_bodies(type(target), release=WITH_PICKLES if target._pickles else 1)
+        engine.tell_bodies(type(target))
         with engine.gate.lock:
             engine.replica.table.offer(name, target)
         try:
@@ -602,7 +599,7 @@ class BatchBlock:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._batch = Batch(engine, engine.blocker)
-        self._token: Token[Batch | Transaction | None] | None = None
+        self._token: Token[Gathers | None] | None = None
 
     def __enter__(self) -> Batch:
         self._engine.refuse_blocking()
@@ -647,7 +644,7 @@ class BatchBlock:
         if not len(self._batch):
             return None
         try:
-            call = self._engine.send(self._batch.command())
+            call = self._engine.send(self._batch.command(in_runs=self._engine.all_read_runs))
         except Exception as error:
             self._batch.discard(error)
             raise

@@ -17,16 +17,15 @@ from ..errors import Conflict, NotAttached
 from ..futures import Future
 from ..objects.batches import encode_command, encode_transaction
 from ..objects.context import Context, _current
-from ..objects.port import Binding, Changes, Port, Steps, Turns
+from ..objects.port import Binding, Changes, Port, Steps, Turns, current_batch
 from ..objects.replicated import Replicated, bind, bound, find_body
 from ..objects.transactions import Condition
-from .batch import current_batch
 
 if TYPE_CHECKING:
     from random import Random
 
     from ..objects.changes import News
-    from .batch import Batch
+    from ..objects.port import Gathers
     from .calls import Call
     from .engine import Engine
 
@@ -44,7 +43,8 @@ class Transaction:
     """
 
     def __init__(self, engine: "Engine") -> None:
-        self.owner = engine
+        self.owner: object = engine
+        self.engine = engine
         self.open = True
         """Whether the block has not ended; a task that was begun in it may outlive it."""
         self._copies: dict[int, tuple[Replicated, int, Callable[[], object]]] = {}
@@ -65,9 +65,9 @@ class Transaction:
         """
         self._refuse_ended()
         binding = bound(target)
-        if binding.port is not self.owner:
+        if binding.port is not self.engine:
             raise ValueError(f"{binding.name!r} belongs to another node than the transaction")
-        with self.owner.reading:
+        with self.engine.reading:
             id_ = binding.target
             if not isinstance(id_, int):
                 raise NotAttached(f"{binding.name!r} is not attached in the cluster yet")
@@ -77,7 +77,7 @@ class Transaction:
                 inside.target, inside.bodies = id_, binding.bodies
                 bind(made, inside)
                 made._pickles = target._pickles
-                self._copies[id_] = made, self.owner.replica.table.serial, reads
+                self._copies[id_] = made, self.engine.replica.table.serial, reads
         return cast(T, self._copies[id_][0])
 
     def __len__(self) -> int:
@@ -107,7 +107,9 @@ class Transaction:
 
     # What a batch does with the calls of a block is refused here
 
-    def add(self, command: bytes) -> NoReturn:
+    def add(
+        self, target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> NoReturn:
         """Refuse a call of an object itself, where its copy is meant."""
         raise RuntimeError(
             "this call is made inside a transaction, but not of it: open the object, as in"
@@ -126,8 +128,8 @@ class Transaction:
         body = find_body(type(made), binding.bodies.get(method, method))
         assert body is not None, (binding.name, method)
         self._commands.append(command)
-        context = self.owner.replica.table.context(_CopyContext)
-        context.session, context.copy = self.owner.session, binding
+        context = self.engine.replica.table.context(_CopyContext)
+        context.session, context.copy = self.engine.session, binding
         token = _current.set(context)
         try:
             return copy(body(made, *map(copy, args), **{n: copy(v) for n, v in kwargs.items()}))
@@ -179,7 +181,7 @@ class _CopyPort(Port):
     def submit(
         self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Future[Any]:
-        future = Future[Any](self._transaction.owner.blocker)
+        future = Future[Any](self._transaction.engine.blocker)
         try:
             future.finish(self.call(binding, method, args, kwargs), None)
         except Exception as error:
@@ -200,15 +202,15 @@ class _CopyPort(Port):
 
     @property
     def authenticates(self) -> bool:
-        return self._transaction.owner.authenticates
+        return self._transaction.engine.authenticates
 
     @property
     def session(self) -> int:
-        return self._transaction.owner.session
+        return self._transaction.engine.session
 
     @property
     def call_timeout(self) -> float | None:
-        return self._transaction.owner.call_timeout
+        return self._transaction.engine.call_timeout
 
     @property
     def news(self) -> "News":  # type: ignore[override]
@@ -232,13 +234,13 @@ class _CopyPort(Port):
         self._refuse()
 
     def caller(self) -> Hashable:
-        return self._transaction.owner.caller()
+        return self._transaction.engine.caller()
 
     def now(self) -> float:
-        return self._transaction.owner.now()
+        return self._transaction.engine.now()
 
     def sure_until(self) -> float:
-        return self._transaction.owner.sure_until()
+        return self._transaction.engine.sure_until()
 
     def _refuse(self) -> NoReturn:
         raise RuntimeError(
@@ -253,7 +255,7 @@ class TransactionBlock:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._transaction = Transaction(engine)
-        self._token: Token[Batch | Transaction | None] | None = None
+        self._token: Token[Gathers | None] | None = None
 
     def __enter__(self) -> Transaction:
         self._engine.refuse_blocking()

@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from ..codec import MAX_DEPTH, decode, encode_command, encode_joined, shown
+from ..codec import MAX_DEPTH, decode, encode_command, encode_joined, encode_run, shown
 from ..errors import DecodeError
 from .transactions import Condition
 
 __all__ = [
-    "Group", "command_parts", "decode_groups", "encode_batch", "encode_command", "encode_group",
-    "encode_transaction",
+    "Group", "Run", "command_parts", "decode_groups", "encode_batch", "encode_command",
+    "encode_group", "encode_transaction", "is_run", "one_by_one",
 ]  # fmt: skip
 
 _HEADER = struct.Struct(">QQII")
@@ -33,13 +33,73 @@ class Group(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`count` encoded commands, one after another."""
 
 
-def encode_batch(commands: Sequence[bytes]) -> bytes:
-    """Return the command that applies `commands` one after the other, with nothing in between.
+class Run:
+    """Calls of one method, to stand in a batch, with nothing but `codec.NATIVE` in their arguments.
+
+    These cannot change, so they are encoded when all are there. A run takes a third of the time
+    that its calls take one by one, to decode and to apply.
+    """
+
+    __slots__ = ("method", "target", "values", "width")
+
+    def __init__(self, target: int | str, method: str, width: int) -> None:
+        self.target = target
+        self.method = method
+        self.width = width
+        """How many arguments each call has; 1 or more."""
+        self.values: list[object] = []
+        """The arguments of all calls, one call after the other."""
+
+    def encode(self) -> bytes:
+        """Return the whole run as it stands in a batch: `[target, method, values, width]`."""
+        return encode_run(self.target, self.method, self.values, self.width)
+
+    def commands(self) -> list[bytes]:
+        """Return the calls as commands."""
+        calls = one_by_one([self.target, self.method, self.values, self.width])
+        return [encode_command(target, method, args, {}) for target, method, args in calls]
+
+
+def is_run(call: Any) -> bool:
+    """Return whether what stands in a batch for a call is a whole run, as `Run.encode` gives it."""
+    if type(call) is not list or len(call) != 4 or type(call[3]) is not int:
+        return False
+    target, method, values, width = call
+    return (
+        (type(target) is int or type(target) is str)
+        and type(method) is str
+        and type(values) is list
+        and 0 < width <= len(values)
+        and len(values) % width == 0
+    )
+
+
+def one_by_one(run: list[Any]) -> list[Any]:
+    """Return the calls of a run as commands."""
+    target, method, values, width = run
+    starts = range(0, len(values), width)
+    return [[target, method, values[at : at + width]] for at in starts]
+
+
+def encode_batch(calls: Sequence[bytes | Run], *, in_runs: bool = False) -> bytes:
+    """Return the command that applies `calls` one after the other, with nothing in between.
+
+    `in_runs`: whether all nodes read those (see `versions.WITH_RUNS`).
 
     Raises:
         Unserializable: a value is nested too deeply to stand in there.
     """
-    return _with_calls("batch", (), commands)
+    commands: list[bytes] = []
+    may_be_deep = False
+    for call in calls:
+        if isinstance(call, bytes):
+            commands.append(call)
+            may_be_deep = may_be_deep or _may_be_deep(call)
+        elif in_runs and len(call.values) > call.width:
+            commands.append(call.encode())
+        else:
+            commands += call.commands()
+    return _with_calls("batch", (), commands, may_be_deep=may_be_deep)
 
 
 def encode_transaction(conditions: Sequence[Condition], commands: Sequence[bytes]) -> bytes:
@@ -49,13 +109,20 @@ def encode_transaction(conditions: Sequence[Condition], commands: Sequence[bytes
         Unserializable: a value is nested too deeply to stand in there.
     """
     rows = [[condition.target, condition.since, condition.reads] for condition in conditions]
-    return _with_calls("transact", (rows,), commands)
+    deep = any(map(_may_be_deep, commands))
+    return _with_calls("transact", (rows,), commands, may_be_deep=deep)
 
 
-def _with_calls(method: str, before: tuple[object, ...], commands: Sequence[bytes]) -> bytes:
+def _may_be_deep(call: bytes) -> bool:
+    # What is shorter than that cannot be too deep; of others, it has to be looked at.
+    return len(call) > MAX_DEPTH - 3
+
+
+def _with_calls(
+    method: str, before: tuple[object, ...], commands: Sequence[bytes], *, may_be_deep: bool
+) -> bytes:
     """Return a command of the table whose arguments are `before` and the list of commands."""
-    if max(map(len, commands), default=0) > MAX_DEPTH - 3:
-        # What is shorter than that cannot be too deep; of others, it has to be looked at.
+    if may_be_deep:
         calls = [decode(command) for command in commands]
         return encode_command(0, method, (*before, calls), {})
     # All of it but the list of commands, which is its end.

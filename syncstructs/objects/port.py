@@ -116,7 +116,7 @@ class Port(Protocol):
     def call(
         self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Any:
-        """Do as `submit`, and wait for the result (inside a batch: return None at once)."""
+        """Do as `submit`, and wait for the result; not for what `current_batch` can gather."""
 
     def start(self, steps: Steps[R]) -> "Future[R]":
         """Run the generator: its first step here, the others as its futures end."""
@@ -157,6 +157,23 @@ class Port(Protocol):
 
     def sure_until(self) -> float:
         """Return the time on `now()`'s clock up to which this node's session certainly lives."""
+
+
+class Gathers(Protocol):
+    """A block of `node.batch()`, to the calls that are made in it."""
+
+    owner: object
+    """Whose calls it gathers: a node, as its `Port`."""
+    open: bool
+    """Whether it still gathers; a task that was begun in the block may outlive it."""
+
+    def add(
+        self, target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> None:
+        """Gather a call; nobody waits for its result."""
+
+
+current_batch: ContextVar[Gathers | None] = ContextVar("syncstructs_batch", default=None)
 
 
 class Binding:

@@ -9,7 +9,7 @@ out are `NodeFailed` and `MemoryError`, after which this replica must not go on.
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import groupby, islice, repeat
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..codec import STATE_DEPTH, copy, decode_many, encode, shown
@@ -31,7 +31,7 @@ from ..errors import (
 from ..raft.membership import MEMBER_COUNT_MAX, decode_membership, sorted_members
 from ..raft.messages import DIGEST_BYTES, REPORT_COUNT_MAX, Entry, EntryKind
 from .applied import Applied, Result
-from .batches import Group, command_parts, decode_groups
+from .batches import Group, command_parts, decode_groups, is_run, one_by_one
 from .comparison import EVERYTHING, Divergence, Range, divergences_of, rows_of
 from .context import PARKED, CallId, Context, Outcome, _current
 from .digest import digest_bytes, measured, outweighs
@@ -68,6 +68,7 @@ _ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 _TTL_MAX: Final = sys.float_info.max
 
 _DONE: Final = Outcome()
+_NO_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {}
 _NOT_TAKEN_OVER: Final = "a snapshot was not taken over to its end"
 
 # What may come from outside in the midst of a command, where it is applied in a main thread; and
@@ -122,6 +123,8 @@ class Table:
         self.versions = Versions()
         self.marks: Marks | None = None
         """Which command ran last on each object; None: the cluster has had no transaction yet."""
+        self.read_by_all = 1
+        """The release that all members and all nodes with a session have told to have, at least."""
         self.diverged: dict[int, Divergence] = {}
         """Objects that are not the same on all members, by id; as far as they were compared."""
         self._torn: str | None = None
@@ -390,11 +393,18 @@ class Table:
         if len(args) != len(shape) or not all(map(isinstance, args, shape)):
             raise DecodeError(f"{method}() with arguments of other types: {shown(args)}")
         try:
-            return handler(self, round_, *args)
+            outcome = handler(self, round_, *args)
         except _REFUSALS as error:
             if isinstance(error, DecodeError):
                 self._stop_if_older(error)
             return Outcome(None, error)
+        if method in _OF_NODES:
+            self._note_releases()
+        return outcome
+
+    def _note_releases(self) -> None:
+        nodes = {address for address, _ in self.sessions.live().values()}
+        self.read_by_all = self.versions.oldest_release(nodes.union(self.wanted))
 
     def _change_members(
         self, round_: _Round, added: list[Any], removed: list[Any], only: list[Any] | None
@@ -624,7 +634,13 @@ class Table:
         """Run all calls in order, whatever some of them raise; the outcomes are the result."""
         context = round_.context
         sequence = context.sequence
-        outcomes = self._apply_commands(round_, calls, 0, nested=True)
+        outcomes: list[Result] = []
+        for are_runs, found in groupby(calls, is_run):
+            if are_runs:
+                for run in found:
+                    outcomes += self._apply_run(round_, run)
+            else:
+                outcomes += self._apply_commands(round_, [*found], 0, nested=True)
         context.sequence = sequence
         return Outcome(outcomes)
 
@@ -660,6 +676,37 @@ class Table:
             if record.live.still_reads(condition.reads):
                 return None
         return f"{shown(record.name)}, which the transaction read, was changed meanwhile"
+
+    def _apply_run(self, round_: _Round, run: list[Any]) -> list[Result]:
+        """Do as `_apply_commands` does with the calls of the run, which is in a batch."""
+        target, method, values, width = run
+        instance, functions = self._directory.live.get(target, (None, _NO_FUNCTIONS))
+        function = functions.get(method)
+        if function is None:
+            return self._apply_commands(round_, one_by_one(run), 0, nested=True)
+        context = round_.context
+        context.sequence = 0
+        own = context.session == round_.own
+        results: list[Result] = []
+        result: Result
+        calls = map(function, repeat(instance), *(values[at::width] for at in range(width)))
+        for _ in range(len(values) // width):
+            context.serial += 1
+            try:
+                value = next(calls)
+            except _FATAL:
+                raise
+            except BaseException as error:
+                result = _raised(error)
+            else:
+                result = _DONE if value is None or not own else _settled(value, round_)
+            if own:
+                results.append(result)
+            if context.resumed:
+                round_.resume()
+        if context.marks is not None:
+            context.marks.set(instance._binding.name, context.serial)  # type: ignore[union-attr]
+        return results
 
     # The whole state
 
@@ -725,6 +772,7 @@ class Table:
         self.versions.restore(parts.versions)
         self.diverged = parts.diverged
         self.marks = parts.marks
+        self._note_releases()
         token = _current.set(self.context())
         try:
             self._directory.restore(parts.objects, again)
@@ -857,6 +905,8 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "mark": (Table._mark, ()),
     "transact": (Table._transact, (list, list)),
 }
+# Those after which other nodes may have to be reckoned with, or know more.
+_OF_NODES: Final = frozenset({"open_session", "expire_session", "change_members", "know"})
 
 
 def _measured(target: Replicated) -> tuple[bytes, int]:

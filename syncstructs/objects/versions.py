@@ -18,18 +18,21 @@ from ..errors import DecodeError, ObjectMismatch, VersionRefused
 VERSION_MAX: Final = 1_000_000
 """More than any class has, and small on wires and disks."""
 
-WITH_PICKLES: Final = 2
-"""The release that writes values which were pickled."""
-
 WITH_TRANSACTIONS: Final = 3
-"""The release that writes transactions."""
+"""The release that writes transactions, once all nodes have told that they read them."""
 
-RELEASE: Final = WITH_TRANSACTIONS
+WITH_RUNS: Final = 3
+"""The release that writes runs of calls into batches, once all nodes have told that they read them.
+
+Release 2 has brought values which were pickled.
+"""
+
+RELEASE: Final = WITH_RUNS
 """Grows with every release that writes commands, or forms of them, which those before do not know.
 
-Nodes say through the log (`know`) which of these they write, before they write anything of that
-kind: what all have known from the first on is not said. So whoever finds something there that has
-no meaning can tell what a later release wrote, which others apply, from what nobody understands.
+Nodes say it through the log (`know`) before they write anything else. So whoever finds something
+there that has no meaning can tell what a later release wrote, which others apply, from what nobody
+understands.
 """
 
 
@@ -179,6 +182,10 @@ class Versions:
     def forget(self, address: str) -> None:
         """Take note that a node has begun another life, maybe with another release, or none."""
         self._told.pop(address, None)
+
+    def oldest_release(self, addresses: Iterable[str]) -> int:
+        """Return the oldest release that one of these nodes has, as far as they have told."""
+        return min((self._told.get(a, _UNSAID).release for a in addresses), default=1)
 
     @property
     def newest_release(self) -> int:

@@ -37,5 +37,8 @@ def expected_serial(table: Table, entry: Entry) -> int | None:
         for target, method, args, *_ in commands:
             serial += 1
             if target == 0 and method == "batch":
-                serial += len(args[0])
+                # Of a run, the fourth part tells how many arguments each call has.
+                serial += sum(
+                    len(call[2]) // call[3] if type(call[-1]) is int else 1 for call in args[0]
+                )
     return serial

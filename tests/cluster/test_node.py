@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -50,6 +51,8 @@ from syncstructs import (
     replicated,
 )
 from syncstructs.cli.processes import free_addresses
+from syncstructs.node import engine
+from syncstructs.objects.versions import RELEASE
 
 
 class MyCounter(SyncObj):
@@ -143,6 +146,50 @@ def test_a_batch_is_one_entry_and_atomic(trio):
     assert first.status()["commit_index"] == before + 1
     second.barrier(10)
     assert second.objects["users"]["batched"] == 1
+
+
+def test_a_batch_of_equal_calls_keeps_what_was_passed_and_each_calls_own_end(trio):
+    node, other, _ = trio
+    users, words = node.objects["users"], node.objects["words"]
+    given = [1]
+    with pytest.raises(KeyError, match="first absent"), node.batch():  # noqa: PT012
+        for number in range(3):
+            users[f"equal-{number}"] = number
+        users[2**70] = "\ud800"
+        users["given"] = given
+        given.append(2)
+        ends = [words.add.submit(word) for word in ("new", "more")]
+        ends += [words.remove.submit(word) for word in ("first absent", "new", "absent too")]
+    assert users["given"] == [1]
+    assert [users[f"equal-{number}"] for number in range(3)] == [0, 1, 2]
+    assert users[2**70] == "\ud800"
+    told = [repr(end.exception(0)) for end in ends]
+    assert told == ["None", "None", "KeyError('first absent')", "None", "KeyError('absent too')"]
+    other.barrier(10)
+    assert other.objects["users"].copy() == users.copy()
+    assert "more" in other.objects["words"]
+
+
+@pytest.mark.pure("what it tells of itself is built in")
+def test_batches_have_no_runs_as_long_as_one_node_has_an_older_release(monkeypatch):
+    first, second = free_addresses(2)
+    # Neither is ready without the other.
+    with closing(Node(first, [second], consumers={"users": ReplDict()})) as node:
+        for release in (RELEASE - 1, RELEASE):
+            with monkeypatch.context() as older:
+                older.setattr(engine, "RELEASE", release)
+                member = Node(second, [first], consumers={"users": ReplDict()})
+            with member:
+                node.wait_ready(10)
+                node.barrier(10)
+                with node.batch():
+                    node.objects["users"][release] = 1
+                    node.objects["users"]["last"] = release
+                member.barrier(10)
+                for one in (node, member):
+                    assert one._engine.all_read_runs is (release == RELEASE)
+                    assert one.objects["users"][release] == 1
+                    assert one.objects["users"]["last"] == release
 
 
 def test_a_batch_raises_the_first_error_after_all_calls_ran(trio):

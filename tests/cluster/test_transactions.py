@@ -18,6 +18,7 @@ from syncstructs import (
     ReplQueue,
     ReplSet,
     Unserializable,
+    VersionRefused,
     current_context,
     replicated,
 )
@@ -306,14 +307,25 @@ def test_transact_gives_up_when_its_time_is_over():
             node.transact(run)
 
 
-def test_the_cluster_is_told_before_there_is_one():
+def test_who_makes_none_pays_for_none():
     (address,) = free_addresses(1)
     hits = ReplCounter()
     with Node(address, consumers={"hits": hits}) as node:
         hits.inc()
-        assert node._engine.replica.table.marks is None, "who makes none pays for none"
+        assert node._engine.replica.table.marks is None
         assert node.transact(lambda tx: tx[hits].inc()) == 2
-        assert node._engine.replica.table.versions.state()[2] == {address: [1, WITH_TRANSACTIONS]}
+        assert node._engine.replica.table.marks is not None
+
+
+def test_there_is_none_before_all_nodes_know_them():
+    (address,) = free_addresses(1)
+    hits = ReplCounter()
+    with Node(address, consumers={"hits": hits}) as node:
+        hits.inc()
+        node._engine.replica.table.read_by_all = WITH_TRANSACTIONS - 1
+        with pytest.raises(VersionRefused, match="before all members and observers"):
+            node.transact(lambda tx: tx[hits].inc())
+        assert hits.value == 1
 
 
 def test_it_is_awaited_in_a_loop():

@@ -140,9 +140,10 @@ CALLS = (
         "The calls of a batch are applied in reverse order.",
         (
             "node.batch:Batch.command",
-            "encode_batch(self._commands)",
-            "encode_batch(self._commands[::-1])",
+            "encode_batch(self._calls,",
+            "encode_batch(self._calls[::-1],",
         ),
+        ("node.batch:Batch.add", "run.values.extend(args)", "run.values[:0] = args"),
     ),
     bug(
         "batch_serial_not_counted",

@@ -1,6 +1,8 @@
 """Groups of commands as the payload of an entry."""
 
 import tracemalloc
+from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,10 +12,13 @@ from syncstructs.codec import decode, decode_many
 from syncstructs.errors import DecodeError, Unserializable
 from syncstructs.objects.batches import (
     Group,
+    Run,
     decode_groups,
     encode_batch,
     encode_command,
     encode_group,
+    is_run,
+    one_by_one,
 )
 
 groups = st.lists(
@@ -104,3 +109,40 @@ def test_what_is_too_deep_for_a_batch_is_refused_before_it_is_sent() -> None:
     [value] = value
     [value] = value
     assert len(decode_many(1, encode_batch([encode_command(3, "set", (value,), {})]))) == 1
+
+
+CALLS = [
+    (3, "set", ("a", 1)), (3, "set", (None, b"x")), (3, "set", (2**64, "\ud800")),
+    ("queue", "put", (1.5,)), (3, "set", ("a", True)), (3, "pop", ("a",)), (4, "pop", ("b",)),
+]  # fmt: skip
+
+
+def runs_of(calls: list[tuple[Any, str, tuple[Any, ...]]]) -> list[bytes | Run]:
+    made: list[bytes | Run] = []
+    for (target, method, width), same in groupby(calls, lambda c: (c[0], c[1], len(c[2]))):
+        run = Run(target, method, width)
+        run.values += [argument for _, _, args in same for argument in args]
+        made.append(run)
+    return made
+
+
+@pytest.mark.parametrize("in_runs", [False, True])
+def test_a_run_says_what_its_calls_say_one_by_one(in_runs: bool) -> None:
+    plain = encode_batch([encode_command(*call, {}) for call in CALLS])
+    encoded = encode_batch(runs_of(CALLS), in_runs=in_runs)
+    _, _, [calls] = decode(encoded)
+    found = [each for call in calls for each in (one_by_one(call) if is_run(call) else [call])]
+    assert found == [[target, method, list(args)] for target, method, args in CALLS]
+    assert (encoded == plain) is not in_runs, "earlier releases read no other form"
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        [3, "set", ["a", 1, "b"], 2], [3, "set", ["a"], 0], [3, "set", ["a"], -1],
+        [3, "set", ("a", 1), 2], [3, "set", ["a"], True], [3, "set", ["a"], 1, {}], 5, [], "run",
+        [3, "set", [], 1], [3, "set", [], 2**60], [3.0, "set", ["a"], 1], [3, 5, ["a"], 1],
+    ],
+)  # fmt: skip
+def test_what_is_no_run(malformed: object) -> None:
+    assert not is_run(malformed)

@@ -35,7 +35,6 @@ from syncstructs.errors import NodeFailed
 from syncstructs.objects import pickling
 from syncstructs.objects import table as table_module
 from syncstructs.objects.digest import outweighs
-from syncstructs.objects.versions import WITH_PICKLES
 
 
 @register(name="test.Priced")
@@ -629,8 +628,8 @@ def test_a_release_that_does_not_know_pickles_stops_at_the_first_one(monkeypatch
     d["a"] = 1
     before = cluster.members[1].table.digests()
     monkeypatch.delitem(_UNPACKERS, _Code.PICKLED)
-    monkeypatch.setattr(table_module, "RELEASE", WITH_PICKLES - 1)
-    cluster.members[0].system("know", 1, WITH_PICKLES, {})
+    monkeypatch.setattr(table_module, "RELEASE", 1)
+    cluster.members[0].system("know", 1, 2, {})
     with pytest.raises(NodeFailed, match=r"unknown extension 22.*release that they run"):
         d["b"] = Money(1)
     assert cluster.members[0].table.digests() == before

@@ -623,6 +623,35 @@ def test_what_only_equals_a_call_is_refused_whether_the_object_is_attached_or_no
     cluster.digest_equal()
 
 
+@pytest.mark.parametrize("cls", [Box, Unmade])
+def test_a_run_is_applied_as_its_calls_are_one_by_one(cls: type[Box]) -> None:
+    """With an object that is attached on one member only, too, and with what raises."""
+    calls = [
+        ("put", [1]), ("put", [2]), ("put_then_raise", [3]), ("put_then_raise", [4]), ("wait", [5]),
+        ("unknown", [6]), ("unknown", [7]), ("put", [8]),
+    ]  # fmt: skip
+    runs = [("put", [1, 2]), ("put_then_raise", [3, 4]), ("wait", [5]), ("unknown", [6, 7])]
+    found = []
+    for given in ([*calls], [(*run, 1) for run in [*runs, ("put", [8])]]):
+        cluster = LocalCluster(2)
+        box = cluster.attach_on(0, "box", cls())
+        outcomes = cluster.members[0].system("batch", [["box", *call] for call in given])
+        late = cluster.attach_on(1, "box", cls())
+        assert box.items == late.items == [1, 2, 3, 4, 8]
+        cluster.digest_equal()
+        ends = [(outcome.value, repr(outcome.error)) for outcome in outcomes]
+        found.append((ends, cluster.members[0].table.serial, cluster.members[1].table.serial))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == len(calls)
+
+
+def test_a_run_stands_in_a_batch_only() -> None:
+    cluster = LocalCluster(2)
+    box = cluster.attach("box", Box)[0]
+    assert isinstance(hostile(cluster, encode(["box", "put", [1, 2], 1])), DecodeError)
+    assert box.items == []
+
+
 NUMBER = 10**9000
 
 

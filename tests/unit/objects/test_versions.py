@@ -778,3 +778,37 @@ def test_what_observers_knew_is_forgotten_with_them(monkeypatch: pytest.MonkeyPa
         cluster.append(encode_group(session, 1, 1, know))
         ask("expire_session", session)
     assert list(table.versions._told) == ["observer-2"], "it may come back, and say it no more"
+
+
+def test_what_all_nodes_read_is_what_the_oldest_of_them_reads(cluster: LocalCluster) -> None:
+    first, second = cluster.members[:2]
+    del cluster.members[2:]
+    seen: list[int] = []
+
+    def look() -> None:
+        cluster.renew(1)
+        seen.append(*{member.table.read_by_all for member in cluster.members})
+
+    second.open_session()
+    tell(cluster, 0, 1, release=3)
+    look()
+    tell(cluster, 1, 1, release=2)
+    look()
+    tell(cluster, 1, 1, release=3)
+    look()
+    # Members count that have told nothing, connected or not; and other nodes with a session.
+    first.system("change_members", [first.address, "third:1"], [], None)
+    look()
+    first.system("change_members", [], ["third:1"], None)
+    look()
+    opening = ("observer:1", 1, 1, 10.0)
+    cluster.append(encode_group(0, 0, 1, encode_command(0, "open_session", opening, {})))
+    look()
+    observer = first.table.sessions.of_address("observer:1")
+    cluster.append(encode_group(0, 0, 1, encode_command(0, "expire_session", (observer,), {})))
+    look()
+    # Another life of a node that had told.
+    second.session, opening = 0, (second.address, 2, 1, 10.0)
+    cluster.append(encode_group(0, 0, 1, encode_command(0, "open_session", opening, {})))
+    look()
+    assert seen == [1, 2, 3, 1, 3, 1, 3, 1]
