@@ -39,7 +39,6 @@ from ..raft.messages import Message, SnapshotMeta
 from ..raft.wire import encode as encode_message
 from ..replica import Replica
 from ..status import Status, describe
-from .batch import Batch
 from .calls import Call, CallBlocker, CallQueue
 from .changes import Changes
 from .diary import Diary
@@ -668,7 +667,6 @@ class Engine:
         """Encode and queue a call; inside a batch of this node, gather it."""
         batch = current_batch.get()
         if batch is not None and batch.owner is self and batch.open:
-            assert isinstance(batch, Batch)
             return batch.submit(binding.target, method, args, kwargs)
         return self.send(encode_command(binding.target, method, args, kwargs))
 

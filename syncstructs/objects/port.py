@@ -160,7 +160,7 @@ class Port(Protocol):
 
 
 class Gathers(Protocol):
-    """A block of `node.batch()`, to the calls that are made in it."""
+    """A block of `node.batch()` or `node.transaction()`, to the calls that are made in it."""
 
     owner: object
     """Whose calls it gathers: a node, as its `Port`."""
@@ -171,6 +171,11 @@ class Gathers(Protocol):
         self, target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
         """Gather a call; nobody waits for its result."""
+
+    def submit(
+        self, target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> "Future[Any]":
+        """Gather a call; its future ends when the block has ended."""
 
 
 current_batch: ContextVar[Gathers | None] = ContextVar("syncstructs_batch", default=None)
