@@ -4,7 +4,7 @@ Who waits is parked in the log, and woken by the very command that sets the even
 the latch down to zero: without polling, and by one entry however many they are.
 """
 
-from ..errors import OutcomeUnknown, ResultLost
+from ..errors import OutcomeUnknown
 from ..objects.port import Steps
 from ..objects.replicated import Replicated, operation, replicated
 from ..objects.waiters import Waiters
@@ -50,14 +50,12 @@ class Gate(Replicated):
         while True:
             try:
                 return (yield from wait.served(remaining)) is not None
-            except OutcomeUnknown as error:
-                # Waiting changes nothing, so it may begin anew where nobody knows how it ended.
+            except OutcomeUnknown:
+                # Nobody knows how it ended; as waiting changes nothing, it may begin anew. To take
+                # a lost result for success would be wrong: its session may have expired as well.
                 remaining = None if deadline is None else deadline - port.now()
                 if remaining is not None and remaining <= 0:
                     return False
-                if isinstance(error, ResultLost):
-                    # It was served, as only its own time-out withdraws it.
-                    return True
 
     def _check(self) -> None:
         assert not (self._waiters and self._is_open()), len(self._waiters)
@@ -69,9 +67,10 @@ class ReplEvent(Gate):
     `set` wakes all who wait anywhere in the cluster, even if `clear` follows at once. `await
     event.wait.submit(timeout=5)` is for asyncio; cancelling such a future withdraws the wait.
 
-    If the leader is lost, waits go on under the next one. If the session of a node expires while it
-    is cut off (`Config.session_ttl`), its waits begin anew as soon as it is back; an event that was
-    set and cleared in between is missed then. Who must not miss anything needs a `ReplQueue`.
+    If the leader is lost, waits go on under the next one. A node that was cut off until its session
+    expired (`Config.session_ttl`), or until it had to be sent a snapshot, begins its waits anew as
+    it comes back; an event that was set and cleared in between is missed then. Who must not miss
+    anything needs a `ReplQueue`.
 
     `set` and `clear` are one log entry each, and so is a `wait` for an event that is not set; its
     time-out takes a second one. `set` takes O(number of waits), all else O(1).
@@ -129,7 +128,7 @@ class ReplLatch(Gate):
 
     Nobody knows who has counted: who dies before is missing for ever, and who retries a
     `count_down` whose outcome is unknown may count twice. If the leader is lost, waits go on under
-    the next one; if the session of a node expires, its waits begin anew and miss nothing.
+    the next one; those of a node that was cut off for long begin anew, and miss nothing.
 
     `count_down` is one log entry, and so is a `wait` for a latch that is not known to be open; its
     time-out takes a second one. The last `count_down` takes O(number of waits), all else O(1).
