@@ -50,6 +50,7 @@ from .objects.port import Steps
 from .objects.replicated import Replicated, operation, replicated
 from .objects.waiters import Waiters
 from .pickled import Pickled
+from .structs.barriers import ReplBarrier
 from .structs.countermaps import ReplCounterMap
 from .structs.counters import ReplCounter
 from .structs.dicts import ReplDict
@@ -107,6 +108,7 @@ __all__ = [
     "OutcomeUnknown",
     "Pickled",
     "ProtocolError",
+    "ReplBarrier",
     "ReplCounter",
     "ReplCounterMap",
     "ReplDict",

@@ -14,6 +14,8 @@ from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
 from ..structs.topics import ReplTopic
+from ..structs.barriers import ReplBarrier
+from .barriers import BarrierModel, BarrierTwin, barrier_call
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .limitmodels import Limiter, LimiterModel
 from .logtwins import LogTwin
@@ -54,6 +56,8 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Callable
     return method, (value if method == "compare_and_set" else version, number())
 
 
+_PARTIES: Final = 3
+"""How many have to come to the barrier of a run."""
 _LATCHED: Final = 30
 """How far the latch of a run is counted down."""
 
@@ -140,6 +144,10 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "due": Assorted(
         ReplSortedSet, SortedSetModel(), _sorted_set_call,
         (("irange", (2, 6)), ("islice", (1, 3)), ("copy", ()), ("__len__", ())),
+    "barrier": Assorted(
+        lambda: ReplBarrier(_PARTIES), BarrierModel(_PARTIES), barrier_call, (("broken", ()),),
+        {"wait": "_waiters"}, lambda: BarrierTwin(_PARTIES),
+        lambda barrier: (barrier.broken, barrier.n_waiting),
     ),
     "event": Assorted(
         ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,

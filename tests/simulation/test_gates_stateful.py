@@ -3,11 +3,13 @@
 Hypothesis draws who waits where, who gives up, and what befalls the cluster in between.
 """
 
+from threading import BrokenBarrierError
+
 import hypothesis.strategies as st
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from syncstructs import ReplEvent, ReplLatch
+from syncstructs import ReplBarrier, ReplEvent, ReplLatch
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
 
@@ -141,12 +143,38 @@ class Latches(OnACluster):
             assert set(self.all_pass()) <= {True}
 
 
+class Barriers(OnACluster):
+    make = staticmethod(lambda: ReplBarrier(3))
+    broken = False
+
+    @rule(node=NODES)
+    def wait(self, node):
+        if self.broken:
+            assert self.call(node, "wait") is BrokenBarrierError
+        elif len(self.waiting) < 2:
+            self.come(node)
+        else:
+            assert self.call(node, "wait") == 2
+            assert self.all_pass() == [0, 1]
+
+    @rule(node=NODES, method=st.sampled_from(["abort", "reset"]))
+    def break_or_mend(self, node, method):
+        self.call(node, method)
+        self.broken = method == "abort"
+        assert set(self.all_pass()) <= {BrokenBarrierError}
+
+    def gave_up(self):
+        self.broken = True
+        assert set(self.all_pass()) <= {BrokenBarrierError}
+
+
 # Without the phase that explains, which traces every line of the engine.
 _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 _FEW = settings(max_examples=10, stateful_step_count=20, deadline=None, phases=_PHASES)
 
-for _machine in (Events, Latches):
+for _machine in (Barriers, Events, Latches):
     _machine.TestCase.settings = _FEW
 
+TestBarriers = Barriers.TestCase
 TestEvents = Events.TestCase
 TestLatches = Latches.TestCase

@@ -16,9 +16,9 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Future, Message, Node, ReplCounter, ReplCounterMap, ReplDict, ReplEvent, Replicated,
-    ReplLatch, ReplList, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock,
-    ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
+    Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDict, ReplEvent,
+    Replicated, ReplLatch, ReplList, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock,
+    ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -53,6 +53,8 @@ assert_type(ReplQueue[str]().get.submit(timeout=1.0), Future[str])
 assert_type(ReplCounter().add.submit(5), Future[int])
 assert_type(ReplEvent().wait(1.0), bool)
 assert_type(ReplEvent().wait.submit(timeout=1.0), Future[bool])
+assert_type(ReplBarrier(2).wait(timeout=1.0), int)
+assert_type(ReplBarrier(2).wait.submit(), Future[int])
 assert_type(ReplLatch(2).count_down(), int)
 assert_type(ReplLatch(2).wait.submit(), Future[bool])
 assert_type(ReplRLock().acquire(timeout=1.0), bool)

@@ -2,8 +2,9 @@
 
 from value_bugs import load
 
-from syncstructs.testing.planted import bug
+from syncstructs.testing.planted import SHORT_SESSIONS, bug
 
+BARRIER = "structs.barriers:ReplBarrier."
 EVENT = "structs.events:ReplEvent."
 LATCH = "structs.events:ReplLatch."
 GATE = "structs.events:Gate."
@@ -76,4 +77,56 @@ LATCHES = (
     ),
 )
 
-BUGS = (*EVENTS, *LATCHES)
+BARRIERS = (
+    bug(
+        "barrier_one_short",
+        "All pass a barrier when one is missing.",
+        (BARRIER + "_arrive", "before + 1 < self._parties", "before + 2 < self._parties"),
+        fields=load("barrier"),
+    ),
+    bug(
+        "barrier_same_index",
+        "The last one that comes to a barrier is given the number of the first.",
+        (BARRIER + "_arrive", "return before\n", "return 0\n"),
+        fields=load("barrier"),
+    ),
+    bug(
+        "barrier_time_out_unnoticed",
+        "Who gives up waiting at a barrier leaves, and breaks nothing.",
+        (BARRIER + "_leave", "self._break()", "self._waiters.cancel(ticket)"),
+        fields=load("barrier"),
+    ),
+    bug(
+        "barrier_ghost",
+        "Who gives up waiting at a barrier is counted all the same.",
+        (BARRIER + "_leave", "self._break()", "pass"),
+        fields=load("barrier"),
+    ),
+    bug(
+        "barrier_waits_for_the_dead",
+        "A barrier is not broken by the end of a session that waits there.",
+        (BARRIER + "on_session_expired", "self._break()", "self._waiters.expire(session)"),
+        profiles=("locks",),
+        fields=load("barrier") | SHORT_SESSIONS,
+    ),
+    bug(
+        "barrier_reset_keeps_waiters",
+        "Who waits at a barrier that is reset goes on waiting.",
+        (BARRIER + "reset", "self._waiters.refuse_all(BrokenBarrierError())", "pass"),
+        fields=load("barrier"),
+    ),
+    bug(
+        "barrier_stays_broken",
+        "A barrier that was reset is broken still.",
+        (BARRIER + "reset", "self._broken = False", "pass"),
+        fields=load("barrier"),
+    ),
+    bug(
+        "barrier_lets_in_though_broken",
+        "Who comes to a broken barrier waits for the others.",
+        (BARRIER + "_arrive", "if self._broken:", "if False:"),
+        fields=load("barrier"),
+    ),
+)
+
+BUGS = (*EVENTS, *LATCHES, *BARRIERS)
