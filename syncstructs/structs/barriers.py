@@ -9,7 +9,7 @@ from threading import BrokenBarrierError
 from ..errors import Withdrawn
 from ..objects.context import current_context
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, call_name, operation, replicated
+from ..objects.replicated import Replicated, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -83,12 +83,7 @@ class ReplBarrier(Replicated):
                 barrier as soon as the cluster answers.
             ResultLost: the wait has ended, but this node had to take a snapshot in place of how.
         """
-        wait: Wait[int] = Wait(
-            call_name(self, "wait"),
-            self._port,
-            lambda ticket: self._arrive.submit(ticket),
-            lambda ticket: self._leave.submit(ticket),
-        )
+        wait: Wait[int] = Wait(self, "wait", self._arrive.submit, self._leave.submit)
         timeout = self._timeout if timeout is None else timeout
         index = yield from wait.served(timeout)
         if index is None:

@@ -39,12 +39,7 @@ class Gate(Replicated):
             if self._is_open():
                 return True
         port = self._port
-        wait: Wait[bool] = Wait(
-            self,
-            "wait",
-            lambda ticket: self._wait.submit(ticket),
-            lambda ticket: self._leave.submit(ticket),
-        )
+        wait: Wait[bool] = Wait(self, "wait", self._wait.submit, self._leave.submit)
         remaining = timeout
         deadline = None if timeout is None else port.now() + timeout
         while True:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from ..structs.barriers import ReplBarrier
 from ..structs.countermaps import ReplCounterMap
 from ..structs.events import ReplEvent, ReplLatch
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
 from ..structs.topics import ReplTopic
-from ..structs.barriers import ReplBarrier
 from .barriers import BarrierModel, BarrierTwin, barrier_call
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .limitmodels import Limiter, LimiterModel
@@ -56,8 +56,6 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Callable
     return method, (value if method == "compare_and_set" else version, number())
 
 
-_PARTIES: Final = 3
-"""How many have to come to the barrier of a run."""
 _LATCHED: Final = 30
 """How far the latch of a run is counted down."""
 
@@ -140,14 +138,19 @@ def _counter_map_call(tally: ReplCounterMap[str], random: Random, number: Number
     return random.choices(calls, (5, 3, 2, 1, 1, 2, 1, 1, 0.5, 1, 0.3))[0]
 
 
+_PARTIES: Final = 3
+"""How many have to come to the barrier of a run."""
+
+
 ASSORTED: Final[dict[str, Assorted]] = {
-    "due": Assorted(
-        ReplSortedSet, SortedSetModel(), _sorted_set_call,
-        (("irange", (2, 6)), ("islice", (1, 3)), ("copy", ()), ("__len__", ())),
     "barrier": Assorted(
         lambda: ReplBarrier(_PARTIES), BarrierModel(_PARTIES), barrier_call, (("broken", ()),),
         {"wait": "_waiters"}, lambda: BarrierTwin(_PARTIES),
         lambda barrier: (barrier.broken, barrier.n_waiting),
+    ),
+    "due": Assorted(
+        ReplSortedSet, SortedSetModel(), _sorted_set_call,
+        (("irange", (2, 6)), ("islice", (1, 3)), ("copy", ()), ("__len__", ())),
     ),
     "event": Assorted(
         ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
