@@ -31,7 +31,9 @@ def caller() -> Hashable:
     """Return who runs here (see `Port.caller`): a weak reference to the task, or to the thread."""
     loop = asyncio._get_running_loop()  # get_running_loop() would raise, which takes a while
     task = None if loop is None else asyncio.current_task(loop)
-    return weakref.ref(threading.current_thread() if task is None else task)
+    who = weakref.ref(threading.current_thread() if task is None else task)
+    hash(who)  # kept from now on; of what has ended there would be none
+    return who
 
 
 class HasCancel(Protocol):

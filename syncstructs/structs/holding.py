@@ -206,13 +206,18 @@ class Holding(Replicated, Generic[K]):
         Called by the node when it has not heard of its session for so long that the cluster may
         give its locks to others.
         """
-        lost = [grant for grant in list(self._grants.values()) if self._forget(grant)]
-        self._note_losses(lost)
-        for grant in lost:
+        grants = list(self._grants.values())
+        self._note_losses(grants)
+        for grant in grants:
+            if not self._forget(grant):
+                self._lost[grant.key].pop(grant.token, None)
+                continue
             try:
                 cleaning(self._release.submit, grant.key, grant.token)
             except SyncError:
-                _log.debug("%s: no release", self._describe(grant.key), exc_info=True)
+                _log.debug(
+                    "%s: no background release", self._describe(grant.key), exc_info=True
+                )
             try:
                 self._tell_lost(grant.key)
             except KeyboardInterrupt:

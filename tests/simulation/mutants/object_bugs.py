@@ -249,7 +249,7 @@ SESSIONS_AND_LOCKS = (
         "held_after_session_loss",
         "A lock counts as held although the session that held it was lost.",
         (HOLDING + "_is_sure", "grant.session == port.session and ", ""),
-        (HOLDING + "on_session_lost", "if self._forget(grant)]", "if False]"),
+        (HOLDING + "on_session_lost", "if not self._forget(grant):", "if True:"),
         profiles=("locks",),
     ),
     bug(
@@ -464,7 +464,7 @@ HANDLES = (
     bug(
         "release_of_lost_succeeds",
         "The release of a lock that was taken meanwhile says that all is well.",
-        (HOLDING + "_releasing", "if not freed:", "if False:"),
+        (HOLDING + "_giving_back", "if not freed:", "if False:"),
         profiles=("locks", "all"),
         fields=HELD,
     ),

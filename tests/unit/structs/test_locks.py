@@ -1,8 +1,10 @@
 """Locks: who holds them, who gets them next, and what a holder hears of their loss."""
 
 import asyncio
+import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -264,6 +266,21 @@ def test_each_thread_is_told_of_its_own_loss(cluster):
             with pytest.raises(LockLost):
                 release()
     assert a.held
+
+
+def test_loss_of_what_a_thread_held_that_has_ended_is_told_to_who_asks(cluster):
+    lost = []
+    a, _, _ = cluster.attach("lock", lambda: ReplLock(on_lost=lambda: lost.append(1)))
+    thread = Thread(target=a.acquire)
+    thread.start()
+    thread.join()
+    del thread
+    gc.collect()
+    assert a.held
+    cluster.expire(0)
+    assert lost == [1]
+    with pytest.raises(LockLost):
+        a.release()
 
 
 def test_losses_that_nobody_reports_do_not_pile_up(cluster):
