@@ -139,6 +139,8 @@ _ASSORTED: Final = {
     "transact": 3.0,
 }  # fmt: skip
 """Objects that only some runs have (see `assorted`), and transactions, that few make."""
+_ASSORTED_MAX: Final = 4
+"""How many of them one run has: callers that meet everywhere meet nowhere often."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
@@ -318,7 +320,7 @@ def _with_assorted(plan: Plan) -> Plan:
     random = Random(f"{plan.seed}/assorted")
     if random.random() >= _RARE:
         return plan
-    names = random.sample(list(_ASSORTED), random.randint(1, len(_ASSORTED)))
+    names = random.sample(list(_ASSORTED), random.randint(1, _ASSORTED_MAX))
     mixes, settings = plan.mixes | {name: _ASSORTED[name] for name in names}, plan.settings
     if "max_pending_calls" in settings:
         # A node attaches them all at once.
