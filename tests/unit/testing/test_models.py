@@ -159,9 +159,10 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
 }
 
 
-WHOLE = ("counter", "event", "latch", "list", "register", "queue", "priority queue")
-WHOLE = ("counter", "list", "register", "topic", "queue", "priority queue")
-WHOLE = ("counter", "list", "register", "sorted dict", "sorted set", "queue", "priority queue")
+WHOLE = (
+    "counter", "event", "latch", "list", "priority queue", "queue", "register", "sorted dict",
+    "sorted set", "topic",
+)  # fmt: skip
 """Types whose state has no parts that calls could be apart by."""
 
 
