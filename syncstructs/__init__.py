@@ -58,6 +58,7 @@ from .structs.events import ReplEvent, ReplLatch
 from .structs.limits import ReplRateLimiter
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
+from .structs.once import ReplOnce
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.registers import ReplRegister
 from .structs.rlocks import ReplRLock
@@ -117,6 +118,7 @@ __all__ = [
     "ReplList",
     "ReplLock",
     "ReplLockManager",
+    "ReplOnce",
     "ReplPriorityQueue",
     "ReplQueue",
     "ReplRLock",

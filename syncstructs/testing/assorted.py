@@ -4,13 +4,14 @@ A run has those whose names stand in its plan's `mixes`, with their weights. Eac
 table; the calls are drawn by one function per type.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..structs.barriers import ReplBarrier
 from ..structs.countermaps import ReplCounterMap
 from ..structs.events import ReplEvent, ReplLatch
+from ..structs.once import ReplOnce
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
@@ -19,6 +20,7 @@ from .barriers import BarrierModel, BarrierTwin, barrier_call
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .limitmodels import Limiter, LimiterModel
 from .logtwins import LogTwin
+from .onces import OnceModel, run_once
 from .sequential import Model
 from .topicmodels import TopicModel
 from .valuemodels import CounterMapModel, SortedDictModel, SortedSetModel, VersionedModel
@@ -41,6 +43,8 @@ class Assorted(NamedTuple):
     """What its commands are compared with, in the order of the log."""
     state: Callable[[Any], object] | None = None
     """Return of the object what its twin's `state` returns."""
+    act: Callable[[Any, str], Coroutine[Any, Any, None]] | None = None
+    """What a caller does in place of single calls; given the `Client` and the object's name."""
 
 
 def _limiter_call(_: object, random: Random, __: object) -> Call:
@@ -56,6 +60,12 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Callable
     return method, (value if method == "compare_and_set" else version, number())
 
 
+def _no_call(target: Any, random: Random, number: Callable[[], int]) -> Call:
+    raise NotImplementedError
+
+
+_PARTIES: Final = 3
+"""How many have to come to the barrier of a run."""
 _LATCHED: Final = 30
 """How far the latch of a run is counted down."""
 
@@ -167,6 +177,8 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "prices": Assorted(
         ReplSortedDict, SortedDictModel(), _sorted_dict_call,
         (("items", ()), ("irange", (2, 6)), ("islice", (1, 3)), ("copy", ())),
+    "once": Assorted(
+        ReplOnce, OnceModel(), _no_call, (("done", ()),), {"run": "_waiters"}, act=run_once
     ),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))

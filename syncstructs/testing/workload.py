@@ -664,6 +664,9 @@ class Client:
         if random.random() < 0.25:
             await self._read(name, *random.choice(kind.reads))
             return
+        if kind.act is not None:
+            await kind.act(self, name)
+            return
         last = None
         for _ in range(random.choice((1, 1, 1, 3))):
             method, args = kind.draw(self._objects[name], random, self.load.number)

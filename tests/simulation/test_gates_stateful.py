@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from syncstructs import ReplBarrier, ReplEvent, ReplLatch
+from syncstructs import ReplBarrier, ReplEvent, ReplLatch, ReplOnce
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
 
@@ -168,13 +168,48 @@ class Barriers(OnACluster):
         assert set(self.all_pass()) <= {BrokenBarrierError}
 
 
+class Onces(OnACluster):
+    make = ReplOnce
+    token = None
+    result = None
+
+    @rule(node=NODES)
+    def begin(self, node):
+        if self.result is not None:
+            assert self.call(node, "_begin", None) == (True, self.result, 0)
+        elif self.token is None:
+            _, _, self.token = self.call(node, "_begin", None)
+        else:
+            self.waiting.append(self.cluster.objects(node)["it"]._begin.submit(None))
+            self.all_know()
+
+    @precondition(lambda self: self.token is not None)
+    @rule(node=NODES)
+    def fail(self, node):
+        before, self.token = self.token, None
+        self.call(node, "_fail", before)
+        if self.waiting:
+            done, _, self.token = self.end_of(self.waiting.pop(0))
+            assert not done
+            assert self.token > before
+        assert self.call(node, "_finish", before, 0) is False, "it is too late"
+
+    @precondition(lambda self: self.token is not None)
+    @rule(node=NODES, result=st.integers())
+    def finish(self, node, result):
+        assert self.call(node, "_finish", self.token, result) is True
+        self.token, self.result = None, result
+        assert set(self.all_pass()) <= {(True, result, 0)}
+
+
 # Without the phase that explains, which traces every line of the engine.
 _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 _FEW = settings(max_examples=10, stateful_step_count=20, deadline=None, phases=_PHASES)
 
-for _machine in (Barriers, Events, Latches):
+for _machine in (Barriers, Events, Latches, Onces):
     _machine.TestCase.settings = _FEW
 
 TestBarriers = Barriers.TestCase
 TestEvents = Events.TestCase
 TestLatches = Latches.TestCase
+TestOnces = Onces.TestCase

@@ -17,8 +17,9 @@ from typing import assert_type
 
 from syncstructs import (
     Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDict, ReplEvent,
-    Replicated, ReplLatch, ReplList, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock,
-    ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
+    Replicated, ReplLatch, ReplList, ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister,
+    ReplRLock, ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic,
+    replicated,
 )
 
 
@@ -55,6 +56,7 @@ assert_type(ReplEvent().wait(1.0), bool)
 assert_type(ReplEvent().wait.submit(timeout=1.0), Future[bool])
 assert_type(ReplBarrier(2).wait(timeout=1.0), int)
 assert_type(ReplBarrier(2).wait.submit(), Future[int])
+assert_type(ReplOnce[str]().run(lambda: "made", timeout=1.0), str)
 assert_type(ReplLatch(2).count_down(), int)
 assert_type(ReplLatch(2).wait.submit(), Future[bool])
 assert_type(ReplRLock().acquire(timeout=1.0), bool)

@@ -7,6 +7,7 @@ from syncstructs.testing.planted import SHORT_SESSIONS, bug
 BARRIER = "structs.barriers:ReplBarrier."
 EVENT = "structs.events:ReplEvent."
 LATCH = "structs.events:ReplLatch."
+ONCE = "structs.once:ReplOnce."
 GATE = "structs.events:Gate."
 
 EVENTS = (
@@ -129,4 +130,40 @@ BARRIERS = (
     ),
 )
 
-BUGS = (*EVENTS, *LATCHES, *BARRIERS)
+ONCES = (
+    bug(
+        "once_late_run_counts",
+        "A run counts although another one was begun in its place.",
+        (ONCE + "_finish", "self._runner is None or self._runner[2] != token", "self._done"),
+        profiles=("locks",),
+        fields=load("once") | SHORT_SESSIONS,
+    ),
+    bug(
+        "once_waits_for_the_dead",
+        "Nobody runs what was run by a node that is dead.",
+        (ONCE + "on_session_expired", "self._pass_on()", "pass"),
+        profiles=("locks",),
+        fields=load("once") | SHORT_SESSIONS,
+    ),
+    bug(
+        "once_failure_is_final",
+        "A run that has failed is never run again.",
+        (ONCE + "_fail", "self._pass_on()", "pass"),
+        fields=load("once"),
+    ),
+    bug(
+        "once_result_for_the_runner_only",
+        "Who waits for a run gets None in place of its result.",
+        (ONCE + "_finish", "self._waiters.serve((True, result, 0))",
+         "self._waiters.serve((True, None, 0))"),
+        fields=load("once"),
+    ),
+    bug(
+        "once_runs_what_is_done",
+        "Who asks for what was done is told to run it again.",
+        (ONCE + "_claim", "if self._done:", "if False:"),
+        fields=load("once"),
+    ),
+)
+
+BUGS = (*EVENTS, *LATCHES, *BARRIERS, *ONCES)
