@@ -13,7 +13,7 @@ from ..codec import copy
 from ..errors import ResultLost, SessionExpired, SyncError, Timeout
 from ..objects.context import current_context
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, call_name, operation, replicated
+from ..objects.replicated import Replicated, operation, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -112,10 +112,10 @@ class ReplOnce(Replicated, Generic[T]):
             if self._done:
                 return True, copy(self._result), 0
         wait: Wait[tuple[bool, Any, int]] = Wait(
-            call_name(self, "run"),
-            self._port,
-            lambda ticket: self._claim.submit(ticket),
-            lambda ticket: self._withdraw.submit(ticket),
+            self,
+            "run",
+            self._claim.submit,
+            self._withdraw.submit,
             lambda served: self._fail.submit(served[2]),
             frees=True,
         )

@@ -45,6 +45,8 @@ class Assorted(NamedTuple):
     """Return of the object what its twin's `state` returns."""
     act: Callable[[Any, str], Coroutine[Any, Any, None]] | None = None
     """What a caller does in place of single calls; given the `Client` and the object's name."""
+    in_order: bool = True
+    """Whether each call takes effect at its own place in the log, and no other one does."""
 
 
 def _limiter_call(_: object, random: Random, __: object) -> Call:
@@ -60,12 +62,6 @@ def _register_call(register: ReplRegister[Any], random: Random, number: Callable
     return method, (value if method == "compare_and_set" else version, number())
 
 
-def _no_call(target: Any, random: Random, number: Callable[[], int]) -> Call:
-    raise NotImplementedError
-
-
-_PARTIES: Final = 3
-"""How many have to come to the barrier of a run."""
 _LATCHED: Final = 30
 """How far the latch of a run is counted down."""
 
@@ -152,11 +148,15 @@ _PARTIES: Final = 3
 """How many have to come to the barrier of a run."""
 
 
+def _no_call(target: Any, random: Random, number: Callable[[], int]) -> Call:
+    raise NotImplementedError
+
+
 ASSORTED: Final[dict[str, Assorted]] = {
     "barrier": Assorted(
         lambda: ReplBarrier(_PARTIES), BarrierModel(_PARTIES), barrier_call, (("broken", ()),),
         {"wait": "_waiters"}, lambda: BarrierTwin(_PARTIES),
-        lambda barrier: (barrier.broken, barrier.n_waiting),
+        lambda barrier: (barrier.broken, barrier.n_waiting), in_order=False,
     ),
     "due": Assorted(
         ReplSortedSet, SortedSetModel(), _sorted_set_call,
@@ -174,11 +174,12 @@ ASSORTED: Final[dict[str, Assorted]] = {
         lambda: Limiter(*_LIMITS), lambda time_at: LimiterModel(*_LIMITS, time_at=time_at),
         _limiter_call, (("burst", ()),),
     ),
+    "once": Assorted(
+        ReplOnce, OnceModel(), _no_call, (("done", ()),), {"run": "_waiters"}, act=run_once
+    ),
     "prices": Assorted(
         ReplSortedDict, SortedDictModel(), _sorted_dict_call,
         (("items", ()), ("irange", (2, 6)), ("islice", (1, 3)), ("copy", ())),
-    "once": Assorted(
-        ReplOnce, OnceModel(), _no_call, (("done", ()),), {"run": "_waiters"}, act=run_once
     ),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))

@@ -139,6 +139,8 @@ _ASSORTED: Final = {
     "topic": 2.0, "transact": 3.0,
 }  # fmt: skip
 """Objects that only some runs have (see `assorted`), and transactions, that few make."""
+_ASSORTED_MAX: Final = 4
+"""How many of them one run has: callers that meet everywhere meet nowhere often."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
