@@ -53,6 +53,7 @@ from .pickled import Pickled
 from .structs.barriers import ReplBarrier
 from .structs.countermaps import ReplCounterMap
 from .structs.counters import ReplCounter
+from .structs.deques import ReplDeque
 from .structs.dicts import ReplDict
 from .structs.events import ReplEvent, ReplLatch
 from .structs.limits import ReplRateLimiter
@@ -112,6 +113,7 @@ __all__ = [
     "ReplBarrier",
     "ReplCounter",
     "ReplCounterMap",
+    "ReplDeque",
     "ReplDict",
     "ReplEvent",
     "ReplLatch",

@@ -5,23 +5,21 @@ list as it is when the command is applied: if members insert and delete at once,
 `remove` and `pop()` over indexes. Reads are local, and what is read is a copy.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
+from collections.abc import Callable, Iterable, Mapping
 from operator import index as as_index
-from typing import Any, ClassVar, Self, SupportsIndex, TypeVar, overload
+from typing import Any, ClassVar, SupportsIndex, TypeVar, overload
 
-from ..objects.pickling import Places, enclosed, revealed, sought
-from ..objects.replicated import Replicated, replicated
+from ..objects.pickling import Places, enclosed, revealed
+from ..objects.replicated import replicated
 from .prepared import Prepared, prepared
+from .sequences import SharedSequence, as_place
 from .sortkeys import decode_sort_key, encode_sort_key
 from .values import in_order, isolated, isolated_list
 
 T = TypeVar("T")
 
-_VALUE: Places = {0: enclosed, "value": enclosed}
-_VALUE_1: Places = {1: enclosed, "value": enclosed}
 
-
-class ReplList(Replicated, MutableSequence[T]):
+class ReplList(SharedSequence[T]):
     """A replicated `list`: the same methods, slices, operators and errors.
 
     `copy()`, slices, `+` and `*` give a plain `list`. It compares with lists and other `ReplList`s.
@@ -40,43 +38,21 @@ class ReplList(Replicated, MutableSequence[T]):
     """
 
     _values_in: ClassVar[Mapping[str, Places]] = {
-        "set": _VALUE_1,
-        "append": _VALUE,
-        "insert": _VALUE_1,
-        "remove": _VALUE,
-        "_extend": {0: enclosed},
+        **SharedSequence._values_in,
         "_reset": {0: enclosed},
         "_set_slice": {1: enclosed},
     }
     _values_out = frozenset({"pop"})
+    _items: list[T]
 
     def __init__(self, elements: Iterable[T] = (), *, pickle: bool = False) -> None:
         """`pickle`: take elements of any class that can be pickled; see `ReplDict`."""
-        self._items: list[T] = in_order(elements)
+        self._items = in_order(elements)
         if pickle:
             self._pickles = True
             self._items = enclosed(self._items)
 
     # Commands
-
-    @replicated
-    def set(self, index: int, value: T) -> None:
-        """Do as `items[index] = value`. One log entry.
-
-        Raises:
-            IndexError: there is no such element when the command is applied.
-        """
-        self._items[index] = value
-
-    @replicated
-    def append(self, value: T) -> None:
-        """Add an element at the end. One log entry."""
-        self._items.append(value)
-
-    @replicated
-    def insert(self, index: int, value: T) -> None:
-        """Insert an element before `index`. One log entry."""
-        self._items.insert(index, value)
 
     @replicated
     def pop(self, index: int = -1) -> T:
@@ -86,39 +62,6 @@ class ReplList(Replicated, MutableSequence[T]):
             IndexError: there is no such element when the command is applied.
         """
         return self._items.pop(index)
-
-    @replicated
-    def remove(self, value: Any) -> None:
-        """Remove the first element that equals `value`. One log entry.
-
-        Raises:
-            ValueError: there is none when the command is applied.
-        """
-        self._items.remove(value)
-
-    @replicated
-    def delete(self, index: int) -> None:
-        """Do as `del items[index]`. One log entry.
-
-        Raises:
-            IndexError: there is no such element when the command is applied.
-        """
-        del self._items[index]
-
-    @replicated
-    def clear(self) -> None:
-        """Remove everything. One log entry."""
-        self._items.clear()
-
-    @replicated
-    def reverse(self) -> None:
-        """Reverse the order of the elements. One log entry."""
-        self._items.reverse()
-
-    @prepared
-    def extend(self, values: Iterable[T]) -> Prepared[None]:
-        """Add all elements of an iterable at the end. One log entry; they stay together."""
-        return Prepared(self._extend, in_order(values))
 
     @prepared
     def reset(self, values: Iterable[T] = ()) -> Prepared[None]:
@@ -142,10 +85,6 @@ class ReplList(Replicated, MutableSequence[T]):
         return Prepared(self._sort, encode_sort_key(key), bool(reverse))
 
     @replicated
-    def _extend(self, values: list[T]) -> None:
-        self._items.extend(values)
-
-    @replicated
     def _reset(self, values: list[T]) -> None:
         self._items = list(values)
 
@@ -163,16 +102,6 @@ class ReplList(Replicated, MutableSequence[T]):
     def _delete_slice(self, bounds: list[int | None]) -> None:
         del self._items[slice(*bounds)]
 
-    @replicated
-    def _repeat(self, count: int) -> None:
-        # Each repetition is a copy: whatever is in one place must not be shared with another.
-        if count <= 0:
-            self._items.clear()
-        else:
-            once = list(self._items)
-            for _ in range(count - 1):
-                self._items.extend(isolated_list(once))
-
     @overload
     def __setitem__(self, index: SupportsIndex, value: T) -> None: ...
     @overload
@@ -181,23 +110,13 @@ class ReplList(Replicated, MutableSequence[T]):
         if isinstance(index, slice):
             self._set_slice(_bounds(index), in_order(value))
         else:
-            self.set(_index(index), value)
+            self.set(as_place(index), value)
 
     def __delitem__(self, index: SupportsIndex | slice) -> None:
         if isinstance(index, slice):
             self._delete_slice(_bounds(index))
         else:
-            self.delete(_index(index))
-
-    def __iadd__(self, values: Iterable[T]) -> Self:
-        self.extend(values)
-        return self
-
-    def __imul__(self, count: SupportsIndex) -> Self:
-        if not hasattr(count, "__index__"):
-            return NotImplemented
-        self._repeat(as_index(count))
-        return self
+            self.delete(as_place(index))
 
     # Reads
 
@@ -211,43 +130,12 @@ class ReplList(Replicated, MutableSequence[T]):
             if isinstance(index, slice):
                 found = isolated_list(self._items[index])
             else:
-                found = isolated(self._items[_index(index)])
+                found = isolated(self._items[as_place(index)])
         return revealed(self, found) if self._pickles else found
 
     def get(self, index: int) -> T:
         """Return `items[index]`."""
         return self[index]
-
-    def __len__(self) -> int:
-        with self._reading:
-            return len(self._items)
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self.copy())
-
-    def __reversed__(self) -> Iterator[T]:
-        return reversed(self.copy())
-
-    def __contains__(self, value: object) -> bool:
-        value = sought(self, value)
-        with self._reading:
-            return value in self._items
-
-    def index(self, value: Any, start: int = 0, stop: int = 2**63 - 1) -> int:
-        """Return the index of the first element in `start:stop` that equals `value`.
-
-        Raises:
-            ValueError: there is none.
-        """
-        value = sought(self, value)
-        with self._reading:
-            return self._items.index(value, start, stop)
-
-    def count(self, value: Any) -> int:
-        """Return how many elements equal `value`."""
-        value = sought(self, value)
-        with self._reading:
-            return self._items.count(value)
 
     def copy(self) -> list[T]:
         """Return the content as a plain `list`, which shares nothing with the replica."""
@@ -281,20 +169,8 @@ class ReplList(Replicated, MutableSequence[T]):
     def __ge__(self, other: "list[T] | ReplList[T]") -> bool:
         return self.copy() >= list(other) if isinstance(other, _LISTS) else NotImplemented
 
-    def __repr__(self) -> str:
-        with self._reading:
-            return f"{type(self).__name__}({self._items!r})"
-
     def _check(self) -> None:
         assert type(self._items) is list, self._items
-
-
-def _index(index: SupportsIndex) -> int:
-    if not hasattr(index, "__index__"):
-        raise TypeError(
-            f"list indices must be integers or slices, not {type(index).__name__}"
-        )
-    return as_index(index)
 
 
 def _bounds(index: slice) -> list[int | None]:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..structs.barriers import ReplBarrier
 from ..structs.countermaps import ReplCounterMap
+from ..structs.deques import ReplDeque
 from ..structs.events import ReplEvent, ReplLatch
 from ..structs.once import ReplOnce
 from ..structs.registers import ReplRegister
@@ -23,7 +24,13 @@ from .logtwins import LogTwin
 from .onces import OnceModel, run_once
 from .sequential import Model
 from .topicmodels import TopicModel
-from .valuemodels import CounterMapModel, SortedDictModel, SortedSetModel, VersionedModel
+from .valuemodels import (
+    CounterMapModel,
+    DequeModel,
+    SortedDictModel,
+    SortedSetModel,
+    VersionedModel,
+)
 
 Call = tuple[str, tuple[Any, ...]]
 
@@ -150,6 +157,26 @@ _PARTIES: Final = 3
 
 def _no_call(target: Any, random: Random, number: Callable[[], int]) -> Call:
     raise NotImplementedError
+def _deque_call(recent: ReplDeque[int], random: Random, number: Numbers) -> Call:
+    place, some = random.randrange(-3, 4), [number() for _ in range(random.randrange(4))]
+    known = random.choice([*recent, 0])
+    calls: tuple[Call, ...] = (
+        ("append", (number(),)),
+        ("appendleft", (number(),)),
+        ("extend", (some,)),
+        ("extendleft", (some,)),
+        ("pop", ()),
+        ("popleft", ()),
+        ("rotate", (place,)),
+        ("insert", (place, number())),
+        ("remove", (known,)),
+        ("set", (place, number())),
+        ("delete", (place,)),
+        ("reverse", ()),
+        ("_repeat", (random.choice((0, 2)),)),
+        ("clear", ()),
+    )
+    return random.choices(calls, (3, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0.5, 0.5, 0.2))[0]
 
 
 ASSORTED: Final[dict[str, Assorted]] = {
@@ -180,6 +207,10 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "prices": Assorted(
         ReplSortedDict, SortedDictModel(), _sorted_dict_call,
         (("items", ()), ("irange", (2, 6)), ("islice", (1, 3)), ("copy", ())),
+    ),
+    "recent": Assorted(
+        lambda: ReplDeque(maxlen=5), DequeModel((), 5), _deque_call,
+        (("copy", ()), ("copy", ()), ("__getitem__", (0,)), ("__len__", ())),
     ),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))

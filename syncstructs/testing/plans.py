@@ -141,6 +141,9 @@ _ASSORTED: Final = {
 """Objects that only some runs have (see `assorted`), and transactions, that few make."""
 _ASSORTED_MAX: Final = 4
 """How many of them one run has: callers that meet everywhere meet nowhere often."""
+    "due": 2.0, "prices": 2.0, "recent": 2.0, "register": 2.0, "tally": 2.0,
+}  # fmt: skip
+"""Objects that only some runs have: see `assorted`."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},

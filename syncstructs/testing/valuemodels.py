@@ -4,7 +4,7 @@ As in `twins`, a twin is plain Python: what the type is like, in one process, on
 """
 
 from abc import abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -224,6 +224,36 @@ def in_order(keys: Iterable[Any]) -> list[Any]:
     except TypeError:
         pass
     raise TypeError(NO_ORDER)
+
+
+class Deque(deque[Any]):
+    """`ReplDeque`."""
+
+    def set(self, index: int, value: Any) -> None:
+        self[index] = value
+
+    def delete(self, index: int) -> None:
+        del self[index]
+
+    def _repeat(self, count: int) -> None:
+        self *= count
+
+    def copy(self) -> deque[Any]:  # type: ignore[override]
+        return deque(self, self.maxlen)
+
+    content = copy
+
+
+class DequeModel(ContentModel):
+    """`ReplDeque`."""
+
+    READS = frozenset({
+        "copy", "index", "count", "__getitem__", "__contains__", "__len__", "__iter__",
+    })  # fmt: skip
+
+    def twin(self, content: Iterable[Any] = (), maxlen: int | None = None) -> Deque:
+        """Return a deque; its content brings its own bound with it."""
+        return Deque(content, getattr(content, "maxlen", maxlen))
 
 
 class CounterMap(Counter[Any]):

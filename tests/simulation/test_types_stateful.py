@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from syncstructs import (
     ReplCounter,
     ReplCounterMap,
+    ReplDeque,
     ReplDict,
     ReplList,
     ReplPriorityQueue,
@@ -273,6 +274,16 @@ class CounterMaps(OnACluster):
     content = staticmethod(Dicts.content)
 
 
+class Deques(OnACluster):
+    make = staticmethod(lambda: ReplDeque(maxlen=3))
+    twin = staticmethod(lambda: valuemodels.Deque((), 3))
+    calls: ClassVar = {
+        "append": (VALUES,), "appendleft": (VALUES,), "pop": (), "popleft": (),
+        "extend": (st.lists(VALUES, max_size=3),), "extendleft": (st.lists(VALUES, max_size=3),),
+        "rotate": (PLACES,), "insert": (PLACES, VALUES), "delete": (PLACES,), "reverse": (),
+    }  # fmt: skip
+
+
 class SortedDicts(OnACluster):
     make, twin = ReplSortedDict, valuemodels.SortedDict
     calls: ClassVar = {
@@ -390,8 +401,8 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shri
 _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
 for _machine in (
-    CounterMaps, Counters, Dicts, Limiters, Lists, PriorityQueues, Queues, Registers, Sets,
-    SortedDicts, SortedSets, Topics, WaitingQueues,
+    CounterMaps, Counters, Deques, Dicts, Limiters, Lists, PriorityQueues, Queues, Registers,
+    Sets, SortedDicts, SortedSets, Topics, WaitingQueues,
 ):  # fmt: skip
     _machine.TestCase.settings = _FEW
 
@@ -400,6 +411,7 @@ TestDicts = Dicts.TestCase
 TestLists = Lists.TestCase
 TestSets = Sets.TestCase
 TestCounterMaps = CounterMaps.TestCase
+TestDeques = Deques.TestCase
 TestRegisters = Registers.TestCase
 TestLimiters = Limiters.TestCase
 TestTopics = Topics.TestCase

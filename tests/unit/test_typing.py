@@ -16,10 +16,10 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDict, ReplEvent,
-    Replicated, ReplLatch, ReplList, ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister,
-    ReplRLock, ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic,
-    replicated,
+    Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDeque, ReplDict,
+    ReplEvent, Replicated, ReplLatch, ReplList, ReplOnce, ReplQueue, ReplRateLimiter,
+    ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet,
+    ReplTopic, replicated,
 )
 
 
@@ -69,6 +69,9 @@ assert_type(ReplCounterMap("abc"), ReplCounterMap[str])
 assert_type(ReplCounterMap("abc").inc.submit("a", 2), Future[int])
 assert_type(ReplCounterMap[str]().most_common(), list[tuple[str, int]])
 tally: MutableMapping[str, int] = ReplCounterMap[str](a=1)
+recent: MutableSequence[int] = ReplDeque([1], maxlen=2)
+assert_type(ReplDeque([1], 2)[0], int)
+assert_type(ReplDeque[int]().popleft.submit(), Future[int])
 prices: MutableMapping[int, str] = ReplSortedDict({1: "a"})
 assert_type(ReplSortedDict({1: "a"})[1:], dict[int, str])
 assert_type(ReplSortedDict({1: "a"})[1], str)

@@ -559,7 +559,7 @@ WHOLES = (
     bug(
         "repeat_once_too_often",
         "A list that is repeated is repeated once more.",
-        ("structs.lists:ReplList._repeat", "range(count - 1)", "range(count)"),
+        ("structs.sequences:SharedSequence._repeat", "range(count - 1)", "range(count)"),
         fields=SWEEPS,
     ),
     bug(

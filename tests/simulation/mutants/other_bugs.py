@@ -571,7 +571,7 @@ BUGS = (
         "list_remove_nothing",
         "remove() of a list removes nothing.",
         (
-            "structs.lists:ReplList.remove",
+            "structs.sequences:SharedSequence.remove",
             "self._items.remove(value)",
             "self._items.index(value)",
         ),
@@ -580,7 +580,7 @@ BUGS = (
         "list_remove_last",
         "remove() takes the last of equal elements.",
         (
-            "structs.lists:ReplList.remove",
+            "structs.sequences:SharedSequence.remove",
             "self._items.remove(value)",
             "del self._items[len(self._items) - 1 - self._items[::-1].index(value)]",
         ),
@@ -589,7 +589,7 @@ BUGS = (
         "delete_ignores_sign",
         "del items[-1] deletes items[1].",
         (
-            "structs.lists:ReplList.delete",
+            "structs.sequences:SharedSequence.delete",
             "del self._items[index]",
             "del self._items[abs(index)]",
         ),

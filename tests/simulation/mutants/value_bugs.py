@@ -115,4 +115,33 @@ COUNTER_MAPS = (
     ),
 )
 
-BUGS = (*COUNTER_MAPS, *REGISTERS, *SORTED_TYPES)
+DEQUE = "structs.deques:ReplDeque."
+
+DEQUES = (
+    bug(
+        "deque_without_its_bound",
+        "What is taken over from a snapshot of a deque has no bound.",
+        ("codec:_unpack_deque", "return deque(values, limit)", "return deque(values)"),
+        fields=load("recent") | {"settings": {"snapshot_log_entries": 4, "log_keep_bytes": 1}},
+    ),
+    bug(
+        "extendleft_in_order",
+        "extendleft() keeps the order of what it adds.",
+        (DEQUE + "_extendleft", "extendleft(values)", "extendleft(values[::-1])"),
+        fields=load("recent"),
+    ),
+    bug(
+        "popleft_from_the_right",
+        "popleft() of a deque takes the last element.",
+        (DEQUE + "popleft", "popleft()", "pop()"),
+        fields=load("recent"),
+    ),
+    bug(
+        "rotates_the_other_way",
+        "A deque is rotated to the left.",
+        (DEQUE + "rotate", "rotate(n)", "rotate(-n)"),
+        fields=load("recent"),
+    ),
+)
+
+BUGS = (*COUNTER_MAPS, *DEQUES, *REGISTERS, *SORTED_TYPES)

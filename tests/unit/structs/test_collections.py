@@ -15,6 +15,7 @@ from syncstructs.errors import NotAttached, Unserializable
 from syncstructs.objects.replicated import Replicated, replicated
 from syncstructs.structs.countermaps import ReplCounterMap
 from syncstructs.structs.counters import ReplCounter
+from syncstructs.structs.deques import ReplDeque
 from syncstructs.structs.dicts import ReplDict
 from syncstructs.structs.lists import ReplList
 from syncstructs.structs.locks import ReplLock, ReplLockManager
@@ -28,7 +29,8 @@ from syncstructs.structs.values import in_order
 
 ALL = (
     ReplCounter, ReplDict, ReplList, ReplSet, ReplQueue, ReplPriorityQueue, ReplLock,
-    ReplCounterMap, ReplLockManager, ReplRegister, ReplSortedDict, ReplSortedSet, ReplTopic,
+    ReplCounterMap, ReplDeque, ReplLockManager, ReplRegister, ReplSortedDict, ReplSortedSet,
+    ReplTopic,
 )  # fmt: skip
 
 

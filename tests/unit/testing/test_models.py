@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from syncstructs.objects.replicated import Replicated
 from syncstructs.structs.countermaps import ReplCounterMap
 from syncstructs.structs.counters import ReplCounter
+from syncstructs.structs.deques import ReplDeque
 from syncstructs.structs.dicts import ReplDict
 from syncstructs.structs.events import ReplEvent, ReplLatch
 from syncstructs.structs.lists import ReplList
@@ -37,6 +38,7 @@ from syncstructs.testing.subjects import Copy, Subject
 from syncstructs.testing.topicmodels import TopicModel
 from syncstructs.testing.valuemodels import (
     CounterMapModel,
+    DequeModel,
     SortedDictModel,
     SortedSetModel,
     VersionedModel,
@@ -121,6 +123,13 @@ COUNTER_MAP: Calls = {
     "get": with_(key), "__getitem__": with_(key), "__contains__": with_(key), "total": no,
     "most_common": no, "elements": no, "copy": no,
 }  # fmt: skip
+DEQUE: Calls = {
+    "append": with_(value), "appendleft": with_(value), "extend": with_(some(value)),
+    "extendleft": with_(some(value)), "pop": no, "popleft": no, "insert": with_(position, value),
+    "remove": with_(value), "rotate": with_(position), "set": with_(position, value),
+    "delete": with_(position), "reverse": no, "clear": no, "copy": no, "count": with_(value),
+    "index": with_(value), "__len__": no,
+}  # fmt: skip
 REGISTER: Calls = {
     "set": with_(value), "compare_and_set": with_(value, value),
     "set_if_version": with_(position, value), "get": no, "get_versioned": no,
@@ -148,6 +157,7 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
     "list": (ReplList, (), ListModel(), LIST),
     "set": (ReplSet, (), SetModel(), SET),
     "counter map": (ReplCounterMap, (), CounterMapModel(), COUNTER_MAP),
+    "deque": (ReplDeque, ((), 4), DequeModel((), 4), DEQUE),
     "register": (ReplRegister, (), VersionedModel(), REGISTER),
     "event": (ReplEvent, (), EventModel(), EVENT),
     "latch": (ReplLatch, (9,), LatchModel(9), LATCH),
@@ -162,6 +172,7 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
 WHOLE = (
     "counter", "event", "latch", "list", "priority queue", "queue", "register", "sorted dict",
     "sorted set", "topic",
+    "counter", "deque", "list", "register", "sorted dict", "sorted set", "queue", "priority queue",
 )  # fmt: skip
 """Types whose state has no parts that calls could be apart by."""
 
