@@ -56,6 +56,7 @@ from .structs.counters import ReplCounter
 from .structs.deques import ReplDeque
 from .structs.dicts import ReplDict
 from .structs.events import ReplEvent, ReplLatch
+from .structs.idgenerators import ReplIdGenerator
 from .structs.limits import ReplRateLimiter
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
@@ -116,6 +117,7 @@ __all__ = [
     "ReplDeque",
     "ReplDict",
     "ReplEvent",
+    "ReplIdGenerator",
     "ReplLatch",
     "ReplList",
     "ReplLock",

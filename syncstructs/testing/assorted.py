@@ -12,6 +12,7 @@ from ..structs.barriers import ReplBarrier
 from ..structs.countermaps import ReplCounterMap
 from ..structs.deques import ReplDeque
 from ..structs.events import ReplEvent, ReplLatch
+from ..structs.idgenerators import ReplIdGenerator
 from ..structs.once import ReplOnce
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
@@ -43,6 +44,10 @@ class Assorted(NamedTuple):
     """Or what makes one, given what tells the cluster time at a place of the log."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
+    model: Model | None
+    """None: it gives ids, and no two callers may have the same one."""
+    draw: Callable[[Any, Random, Numbers], Call]
+    """Return some call of the object, as it is here."""
     reads: tuple[Call, ...]
     lines: Mapping[str, str] = {}
     """Of a method that waits, the attribute with its `Waiters`."""
@@ -179,6 +184,10 @@ def _deque_call(recent: ReplDeque[int], random: Random, number: Numbers) -> Call
     return random.choices(calls, (3, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0.5, 0.5, 0.2))[0]
 
 
+def _id_call(serials: ReplIdGenerator, random: Random, number: Numbers) -> Call:
+    return ("next_id", ()) if random.random() < 0.9 else ("reserve", (random.randrange(1, 4),))
+
+
 ASSORTED: Final[dict[str, Assorted]] = {
     "barrier": Assorted(
         lambda: ReplBarrier(_PARTIES), BarrierModel(_PARTIES), barrier_call, (("broken", ()),),
@@ -215,6 +224,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),
+    "serials": Assorted(lambda: ReplIdGenerator(4), None, _id_call, ()),
     "tally": Assorted(
         ReplCounterMap, CounterMapModel(), _counter_map_call,
         (("__getitem__", ("a",)), ("total", ()), ("most_common", (2,)), ("copy", ())),

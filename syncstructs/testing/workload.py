@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from math import inf
 from queue import Empty, Full
 from random import Random
@@ -246,6 +247,10 @@ class Load:
         """Every item ever put into a queue."""
         self.taken: dict[int, str] = {}
         """Items that somebody got, and who."""
+        self.given: dict[int, str] = {}
+        """Ids that somebody was given, and who."""
+        self.newest: dict[int, int] = {}
+        """The last id that each life was given, by the id of that."""
         self.waits: list[tuple[Life, str, Future[Any]]] = []
         """Calls that wait in objects that may be dropped meanwhile."""
         self.puzzled: list[BaseException] = []
@@ -661,7 +666,7 @@ class Client:
     async def assort(self, name: str) -> None:
         """Read an object that only some runs have, or call it; some do so without waiting."""
         random, kind = self.random, ASSORTED[name]
-        if random.random() < 0.25:
+        if kind.reads and random.random() < 0.25:
             await self._read(name, *random.choice(kind.reads))
             return
         if kind.act is not None:
@@ -670,9 +675,28 @@ class Client:
         last = None
         for _ in range(random.choice((1, 1, 1, 3))):
             method, args = kind.draw(self._objects[name], random, self.load.number)
-            last = self._submit(name, method, *args) or last
+            future = self._submit(name, method, *args)
+            if future is not None and kind.model is None:
+                future.add_done_callback(partial(self._given, *args))
+            last = future or last
         if last is not None:
             await self._await(last)
+
+    def _given(self, *args: Any) -> None:
+        """Judge an id, or the first of some, that this caller was given."""
+        *counts, future = args
+        if _error_of(future) is not None:
+            return
+        load, life, first = self.load, self.life.id, future.result()
+        for number in range(first, first + sum(counts, start=not counts)):
+            if number in load.given:
+                what = f"{self.name} was given the id {number}, which {load.given[number]} has"
+                load.puzzled.append(Violation(what))
+            load.given[number] = self.name
+        if not counts:
+            if first <= load.newest.get(life, 0):
+                load.puzzled.append(Violation(f"{self.name} was given {first} after a greater id"))
+            load.newest[life] = first
 
     # Queues
 

@@ -36,6 +36,7 @@ from syncstructs import (
     ReplCounter,
     ReplDict,
     Replicated,
+    ReplIdGenerator,
     ReplList,
     ReplLock,
     ReplLockManager,
@@ -461,6 +462,18 @@ def test_a_manual_node_is_driven_by_its_own_blocking_calls(address):
         node.objects["users"]["a"] = 1
         assert node.objects["users"] == {"a": 1}
         node.barrier(5)
+
+
+def test_ids_are_unique_over_many_threads(address):
+    with Node(address, consumers={"ids": ReplIdGenerator(20)}) as node:
+        node.wait_ready(10)
+        ids = node.objects["ids"]
+        with ThreadPoolExecutor(4) as pool:
+            given = list(pool.map(lambda number: next(ids), range(400)))
+        futures = [ids.next_id.submit() for _ in range(100)]
+        given += [future.result(10) for future in futures]
+        assert len(set(given)) == 500
+        assert given[400:] == sorted(given[400:])
 
 
 def test_a_list_of_consumers_is_named_by_class_and_ordinal(address):

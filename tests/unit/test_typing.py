@@ -17,9 +17,9 @@ from typing import assert_type
 
 from syncstructs import (
     Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDeque, ReplDict,
-    ReplEvent, Replicated, ReplLatch, ReplList, ReplOnce, ReplQueue, ReplRateLimiter,
-    ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet,
-    ReplTopic, replicated,
+    ReplEvent, Replicated, ReplIdGenerator, ReplLatch, ReplList, ReplOnce, ReplQueue,
+    ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict,
+    ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -72,6 +72,8 @@ tally: MutableMapping[str, int] = ReplCounterMap[str](a=1)
 recent: MutableSequence[int] = ReplDeque([1], maxlen=2)
 assert_type(ReplDeque([1], 2)[0], int)
 assert_type(ReplDeque[int]().popleft.submit(), Future[int])
+assert_type(ReplIdGenerator().next_id(), int)
+assert_type(ReplIdGenerator().next_id.submit(), Future[int])
 prices: MutableMapping[int, str] = ReplSortedDict({1: "a"})
 assert_type(ReplSortedDict({1: "a"})[1:], dict[int, str])
 assert_type(ReplSortedDict({1: "a"})[1], str)

@@ -144,4 +144,21 @@ DEQUES = (
     ),
 )
 
-BUGS = (*COUNTER_MAPS, *DEQUES, *REGISTERS, *SORTED_TYPES)
+IDS = "structs.idgenerators:ReplIdGenerator."
+
+ID_GENERATORS = (
+    bug(
+        "blocks_overlap",
+        "The last id of a block is the first one of the next.",
+        (IDS + "reserve", "self._next += count", "self._next += count - 1 or 1"),
+        fields=load("serials"),
+    ),
+    bug(
+        "block_begun_by_each_who_waits",
+        "Each of those who wait for a block begins it anew.",
+        (IDS + "_take_over", "if self._asked is asked:", "if True:"),
+        fields=load("serials"),
+    ),
+)
+
+BUGS = (*COUNTER_MAPS, *DEQUES, *ID_GENERATORS, *REGISTERS, *SORTED_TYPES)

@@ -17,6 +17,7 @@ from syncstructs.structs.countermaps import ReplCounterMap
 from syncstructs.structs.counters import ReplCounter
 from syncstructs.structs.deques import ReplDeque
 from syncstructs.structs.dicts import ReplDict
+from syncstructs.structs.idgenerators import ReplIdGenerator
 from syncstructs.structs.lists import ReplList
 from syncstructs.structs.locks import ReplLock, ReplLockManager
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
@@ -29,8 +30,8 @@ from syncstructs.structs.values import in_order
 
 ALL = (
     ReplCounter, ReplDict, ReplList, ReplSet, ReplQueue, ReplPriorityQueue, ReplLock,
-    ReplCounterMap, ReplDeque, ReplLockManager, ReplRegister, ReplSortedDict, ReplSortedSet,
-    ReplTopic,
+    ReplCounterMap, ReplDeque, ReplIdGenerator, ReplLockManager, ReplRegister, ReplSortedDict,
+    ReplSortedSet, ReplTopic,
 )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def test_each_change_is_one_entry_and_elements_are_copied():
     mine *= 2
     assert cluster.index == before + 3
     assert mine == deque([[1], [2], [1], [2]])
-    mine[0].append("x")
+    mine[3].append("x")
     mine.copy()[1].append("x")
     other[0] = [0]
     assert list(mine) == list(other) == [[0], [2], [1], [2]]
