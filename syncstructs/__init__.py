@@ -60,6 +60,7 @@ from .structs.idgenerators import ReplIdGenerator
 from .structs.limits import ReplRateLimiter
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
+from .structs.multidicts import ReplMultiDict
 from .structs.once import ReplOnce
 from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.registers import ReplRegister
@@ -122,6 +123,7 @@ __all__ = [
     "ReplList",
     "ReplLock",
     "ReplLockManager",
+    "ReplMultiDict",
     "ReplOnce",
     "ReplPriorityQueue",
     "ReplQueue",

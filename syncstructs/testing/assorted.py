@@ -14,6 +14,7 @@ from ..structs.deques import ReplDeque
 from ..structs.events import ReplEvent, ReplLatch
 from ..structs.idgenerators import ReplIdGenerator
 from ..structs.once import ReplOnce
+from ..structs.multidicts import ReplMultiDict
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
@@ -28,6 +29,7 @@ from .topicmodels import TopicModel
 from .valuemodels import (
     CounterMapModel,
     DequeModel,
+    MultiDictModel,
     SortedDictModel,
     SortedSetModel,
     VersionedModel,
@@ -184,6 +186,25 @@ def _deque_call(recent: ReplDeque[int], random: Random, number: Numbers) -> Call
     return random.choices(calls, (3, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 0.5, 0.5, 0.2))[0]
 
 
+def _multi_dict_call(labels: ReplMultiDict[str, int], random: Random, number: Numbers) -> Call:
+    key, known = random.choice("abc"), random.choice([*labels.values(), 0])
+    some = [(random.choice("abc"), number()) for _ in range(random.randrange(4))]
+    calls: tuple[Call, ...] = (
+        ("add", (key, number())),
+        ("extend", (some,)),
+        ("update", (some,)),
+        ("set", (key, number())),
+        ("setdefault", (key, number())),
+        ("remove", (key, known)),
+        ("popone", (key,)),
+        ("popall", (key, None)),
+        ("pop", (key, None)),
+        ("popitem", ()),
+        ("delete", (key,)),
+    )
+    return random.choices(calls, (5, 2, 1, 1, 1, 2, 2, 1, 1, 1, 0.5))[0]
+
+
 def _id_call(serials: ReplIdGenerator, random: Random, number: Numbers) -> Call:
     return ("next_id", ()) if random.random() < 0.9 else ("reserve", (random.randrange(1, 4),))
 
@@ -212,6 +233,9 @@ ASSORTED: Final[dict[str, Assorted]] = {
     ),
     "once": Assorted(
         ReplOnce, OnceModel(), _no_call, (("done", ()),), {"run": "_waiters"}, act=run_once
+    "labels": Assorted(
+        ReplMultiDict, MultiDictModel(), _multi_dict_call,
+        (("getall", ("a", None)), ("getall", ("b", None)), ("items", ()), ("__len__", ())),
     ),
     "prices": Assorted(
         ReplSortedDict, SortedDictModel(), _sorted_dict_call,

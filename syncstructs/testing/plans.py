@@ -143,6 +143,8 @@ _ASSORTED_MAX: Final = 4
 """How many of them one run has: callers that meet everywhere meet nowhere often."""
     "due": 2.0, "prices": 2.0, "recent": 2.0, "register": 2.0, "tally": 2.0,
     "due": 2.0, "prices": 2.0, "recent": 2.0, "register": 2.0, "serials": 2.0, "tally": 2.0,
+    "due": 2.0, "labels": 2.0, "prices": 2.0, "recent": 2.0, "register": 2.0, "serials": 2.0,
+    "tally": 2.0,
 }  # fmt: skip
 """Objects that only some runs have: see `assorted`."""
 

@@ -5,7 +5,7 @@ As in `twins`, a twin is plain Python: what the type is like, in one process, on
 
 from abc import abstractmethod
 from collections import Counter, deque
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -324,6 +324,110 @@ class CounterMapModel(ContentModel):
         if op.method in ("update", "subtract"):
             return set(op.argument(0, "other", ()))
         return None
+
+
+class MultiDict:
+    """`ReplMultiDict`: a list of pairs, in which those of one key stand together."""
+
+    def __init__(self, pairs: Iterable[tuple[Any, Any]] = ()) -> None:
+        self.pairs: list[tuple[Any, Any]] = []
+        self.extend(pairs)
+
+    def getall(self, key: Any, *default: Any) -> Any:
+        found = [value for other, value in self.pairs if other == key]
+        if not found:
+            return twins.Dict().pop(key, *default)
+        return found
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.getall(key)[0]
+
+    def __contains__(self, key: Any) -> bool:
+        return bool(self.getall(key, ()))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def add(self, key: Any, value: Any) -> None:
+        places = [place for place, (other, _) in enumerate(self.pairs) if other == key]
+        # A key looks like the first of all that are equal to it.
+        pair = (self.pairs[places[0]][0], value) if places else (key, value)
+        self.pairs.insert(places[-1] + 1 if places else len(self.pairs), pair)
+
+    def set(self, key: Any, value: Any) -> None:
+        kept = self.getall(key, ())
+        self.add(key, value)
+        for _ in kept:
+            self.popone(key)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        if key not in self:
+            self.add(key, default)
+        return self[key]
+
+    def delete(self, key: Any) -> None:
+        self.popall(key)
+
+    def remove(self, key: Any, value: Any) -> None:
+        self.getall(key).remove(value)
+        del self.pairs[self._place(lambda pair: pair[0] == key and pair[1] == value)]
+
+    def popone(self, key: Any, *default: Any) -> Any:
+        if key not in self:
+            return self.getall(key, *default)
+        return self.pairs.pop(self._place(lambda pair: pair[0] == key))[1]
+
+    pop = popone
+
+    def popall(self, key: Any, *default: Any) -> Any:
+        found = self.getall(key, *default)
+        self.pairs = [pair for pair in self.pairs if pair[0] != key]
+        return found
+
+    def popitem(self) -> tuple[Any, Any]:
+        if not self.pairs:
+            raise KeyError("empty multidict")
+        return self.pairs.pop()
+
+    def clear(self) -> None:
+        self.pairs.clear()
+
+    def extend(self, other: Any = ()) -> None:
+        for key, value in other.items() if isinstance(other, dict) else other:
+            self.add(key, value)
+
+    def update(self, other: Any = ()) -> None:
+        for key, values in MultiDict(other).copy().items():
+            self.set(key, values[0])
+            for value in values[1:]:
+                self.add(key, value)
+
+    def items(self) -> list[tuple[Any, Any]]:
+        return list(self.pairs)
+
+    def copy(self) -> dict[Any, list[Any]]:
+        return {key: self.getall(key) for key, _ in self.pairs}
+
+    def _place(self, fits: Callable[[tuple[Any, Any]], bool]) -> int:
+        return next(place for place, pair in enumerate(self.pairs) if fits(pair))
+
+    content = items
+
+
+class MultiDictModel(ContentModel):
+    """`ReplMultiDict`: by key, as long as nothing asks for the whole."""
+
+    READS = frozenset({"getall", "items", "copy", "__getitem__", "__contains__", "__len__"})
+    twin = MultiDict
+    _WHOLE = frozenset({"items", "copy", "__len__", "popitem", "clear"})
+
+    def keys(self, op: Op) -> Collection[Hashable] | None:
+        """Return the keys that `op` names."""
+        if op.method in self._WHOLE:
+            return None
+        if op.method in ("extend", "update"):
+            return set(dict(op.argument(0, "other", ())))
+        return (op.argument(0, "key"),)
 
 
 class SortedDictModel(ContentModel):

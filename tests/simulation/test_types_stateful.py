@@ -16,6 +16,7 @@ from syncstructs import (
     ReplDeque,
     ReplDict,
     ReplList,
+    ReplMultiDict,
     ReplPriorityQueue,
     ReplQueue,
     ReplRateLimiter,
@@ -284,6 +285,19 @@ class Deques(OnACluster):
     }  # fmt: skip
 
 
+class MultiDicts(OnACluster):
+    make, twin = ReplMultiDict, valuemodels.MultiDict
+    calls: ClassVar = {
+        "add": (KEYS, VALUES), "set": (KEYS, VALUES), "popone": (KEYS,), "popall": (KEYS,),
+        "extend": (st.dictionaries(KEYS, VALUES, max_size=3),), "popitem": (),
+        "remove": (KEYS, VALUES),
+    }  # fmt: skip
+
+    @staticmethod
+    def content(target):
+        return target.items()
+
+
 class SortedDicts(OnACluster):
     make, twin = ReplSortedDict, valuemodels.SortedDict
     calls: ClassVar = {
@@ -401,8 +415,8 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shri
 _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_PHASES)
 
 for _machine in (
-    CounterMaps, Counters, Deques, Dicts, Limiters, Lists, PriorityQueues, Queues, Registers,
-    Sets, SortedDicts, SortedSets, Topics, WaitingQueues,
+    CounterMaps, Counters, Deques, Dicts, Limiters, Lists, MultiDicts, PriorityQueues, Queues,
+    Registers, Sets, SortedDicts, SortedSets, Topics, WaitingQueues,
 ):  # fmt: skip
     _machine.TestCase.settings = _FEW
 
@@ -412,6 +426,7 @@ TestLists = Lists.TestCase
 TestSets = Sets.TestCase
 TestCounterMaps = CounterMaps.TestCase
 TestDeques = Deques.TestCase
+TestMultiDicts = MultiDicts.TestCase
 TestRegisters = Registers.TestCase
 TestLimiters = Limiters.TestCase
 TestTopics = Topics.TestCase

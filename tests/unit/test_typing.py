@@ -17,9 +17,9 @@ from typing import assert_type
 
 from syncstructs import (
     Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDeque, ReplDict,
-    ReplEvent, Replicated, ReplIdGenerator, ReplLatch, ReplList, ReplOnce, ReplQueue,
-    ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict,
-    ReplSortedSet, ReplTopic, replicated,
+    ReplEvent, Replicated, ReplIdGenerator, ReplLatch, ReplList, ReplMultiDict, ReplOnce,
+    ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet,
+    ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -74,6 +74,9 @@ assert_type(ReplDeque([1], 2)[0], int)
 assert_type(ReplDeque[int]().popleft.submit(), Future[int])
 assert_type(ReplIdGenerator().next_id(), int)
 assert_type(ReplIdGenerator().next_id.submit(), Future[int])
+labels: MutableMapping[str, int] = ReplMultiDict([("a", 1)])
+assert_type(ReplMultiDict([("a", 1)]).getall("a"), list[int])
+assert_type(ReplMultiDict([("a", 1)]).getall("a", None), list[int] | None)
 prices: MutableMapping[int, str] = ReplSortedDict({1: "a"})
 assert_type(ReplSortedDict({1: "a"})[1:], dict[int, str])
 assert_type(ReplSortedDict({1: "a"})[1], str)

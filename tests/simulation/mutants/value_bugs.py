@@ -161,4 +161,27 @@ ID_GENERATORS = (
     ),
 )
 
-BUGS = (*COUNTER_MAPS, *DEQUES, *ID_GENERATORS, *REGISTERS, *SORTED_TYPES)
+MULTI_DICT = "structs.multidicts:ReplMultiDict."
+
+MULTI_DICTS = (
+    bug(
+        "key_without_values_stays",
+        "A key of a multi-dictionary whose last value was taken is still there.",
+        (MULTI_DICT + "_tidy", "if not self._items[key]:", "if False:"),
+        fields=load("labels"),
+    ),
+    bug(
+        "extend_replaces",
+        "extend() of a multi-dictionary replaces the values of the keys that it brings.",
+        (MULTI_DICT + "_extend", "setdefault(key, []).extend(values)", "update({key: values})"),
+        fields=load("labels"),
+    ),
+    bug(
+        "popone_takes_the_last",
+        "popone() takes the last value of a key.",
+        (MULTI_DICT + "popone", "pop(0)", "pop()"),
+        fields=load("labels"),
+    ),
+)
+
+BUGS = (*COUNTER_MAPS, *DEQUES, *ID_GENERATORS, *MULTI_DICTS, *REGISTERS, *SORTED_TYPES)

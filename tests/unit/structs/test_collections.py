@@ -20,6 +20,7 @@ from syncstructs.structs.dicts import ReplDict
 from syncstructs.structs.idgenerators import ReplIdGenerator
 from syncstructs.structs.lists import ReplList
 from syncstructs.structs.locks import ReplLock, ReplLockManager
+from syncstructs.structs.multidicts import ReplMultiDict
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
@@ -30,8 +31,8 @@ from syncstructs.structs.values import in_order
 
 ALL = (
     ReplCounter, ReplDict, ReplList, ReplSet, ReplQueue, ReplPriorityQueue, ReplLock,
-    ReplCounterMap, ReplDeque, ReplIdGenerator, ReplLockManager, ReplRegister, ReplSortedDict,
-    ReplSortedSet, ReplTopic,
+    ReplCounterMap, ReplDeque, ReplIdGenerator, ReplLockManager, ReplMultiDict, ReplRegister,
+    ReplSortedDict, ReplSortedSet, ReplTopic,
 )  # fmt: skip
 
 

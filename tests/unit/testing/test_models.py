@@ -17,6 +17,7 @@ from syncstructs.structs.deques import ReplDeque
 from syncstructs.structs.dicts import ReplDict
 from syncstructs.structs.events import ReplEvent, ReplLatch
 from syncstructs.structs.lists import ReplList
+from syncstructs.structs.multidicts import ReplMultiDict
 from syncstructs.structs.queues import ReplPriorityQueue, ReplQueue
 from syncstructs.structs.registers import ReplRegister
 from syncstructs.structs.sets import ReplSet
@@ -39,6 +40,7 @@ from syncstructs.testing.topicmodels import TopicModel
 from syncstructs.testing.valuemodels import (
     CounterMapModel,
     DequeModel,
+    MultiDictModel,
     SortedDictModel,
     SortedSetModel,
     VersionedModel,
@@ -130,6 +132,13 @@ DEQUE: Calls = {
     "delete": with_(position), "reverse": no, "clear": no, "copy": no, "count": with_(value),
     "index": with_(value), "__len__": no,
 }  # fmt: skip
+MULTI_DICT: Calls = {
+    "add": with_(key, value), "set": with_(key, value), "setdefault": with_(key, value),
+    "delete": with_(key), "remove": with_(key, value), "popone": with_(key), "popall": with_(key),
+    "popitem": no, "clear": no, "extend": with_(pairs), "update": with_(pairs),
+    "getall": with_(key), "__getitem__": with_(key), "__contains__": with_(key), "items": no,
+    "copy": no, "__len__": no,
+}  # fmt: skip
 REGISTER: Calls = {
     "set": with_(value), "compare_and_set": with_(value, value),
     "set_if_version": with_(position, value), "get": no, "get_versioned": no,
@@ -158,6 +167,7 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
     "set": (ReplSet, (), SetModel(), SET),
     "counter map": (ReplCounterMap, (), CounterMapModel(), COUNTER_MAP),
     "deque": (ReplDeque, ((), 4), DequeModel((), 4), DEQUE),
+    "multi dict": (ReplMultiDict, (), MultiDictModel(), MULTI_DICT),
     "register": (ReplRegister, (), VersionedModel(), REGISTER),
     "event": (ReplEvent, (), EventModel(), EVENT),
     "latch": (ReplLatch, (9,), LatchModel(9), LATCH),
