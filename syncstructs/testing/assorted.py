@@ -13,8 +13,8 @@ from ..structs.countermaps import ReplCounterMap
 from ..structs.deques import ReplDeque
 from ..structs.events import ReplEvent, ReplLatch
 from ..structs.idgenerators import ReplIdGenerator
-from ..structs.once import ReplOnce
 from ..structs.multidicts import ReplMultiDict
+from ..structs.once import ReplOnce
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
@@ -42,14 +42,11 @@ class Assorted(NamedTuple):
     """A type, as runs use it."""
 
     make: Callable[[], Any]
-    model: Model | Callable[[Callable[[int], int]], Model]
-    """Or what makes one, given what tells the cluster time at a place of the log."""
+    model: Model | Callable[[Callable[[int], int]], Model] | None
+    """Or what makes one, given what tells the cluster time at a place of the log. None: what its
+    callers see is judged as they see it."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
-    model: Model | None
-    """None: it gives ids, and no two callers may have the same one."""
-    draw: Callable[[Any, Random, Numbers], Call]
-    """Return some call of the object, as it is here."""
     reads: tuple[Call, ...]
     lines: Mapping[str, str] = {}
     """Of a method that waits, the attribute with its `Waiters`."""
@@ -164,6 +161,8 @@ _PARTIES: Final = 3
 
 def _no_call(target: Any, random: Random, number: Callable[[], int]) -> Call:
     raise NotImplementedError
+
+
 def _deque_call(recent: ReplDeque[int], random: Random, number: Numbers) -> Call:
     place, some = random.randrange(-3, 4), [number() for _ in range(random.randrange(4))]
     known = random.choice([*recent, 0])
@@ -223,6 +222,10 @@ ASSORTED: Final[dict[str, Assorted]] = {
         ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
         ReplEvent.is_set,
     ),
+    "labels": Assorted(
+        ReplMultiDict, MultiDictModel(), _multi_dict_call,
+        (("getall", ("a", None)), ("getall", ("b", None)), ("items", ()), ("__len__", ())),
+    ),
     "latch": Assorted(
         lambda: ReplLatch(_LATCHED), LatchModel(_LATCHED), latch_call, (("count", ()),),
         {"wait": "_waiters"}, lambda: LatchTwin(_LATCHED), lambda latch: latch.count,
@@ -233,9 +236,6 @@ ASSORTED: Final[dict[str, Assorted]] = {
     ),
     "once": Assorted(
         ReplOnce, OnceModel(), _no_call, (("done", ()),), {"run": "_waiters"}, act=run_once
-    "labels": Assorted(
-        ReplMultiDict, MultiDictModel(), _multi_dict_call,
-        (("getall", ("a", None)), ("getall", ("b", None)), ("items", ()), ("__len__", ())),
     ),
     "prices": Assorted(
         ReplSortedDict, SortedDictModel(), _sorted_dict_call,

@@ -51,11 +51,6 @@ def check_histories(load: Load) -> int:
     for name, model in (MODELS | _assorted_models(load)).items():
         if name not in ASSORTED or ASSORTED[name].in_order:
             judge(name, check_witness(histories[name], model))
-    assorted = {
-        name: kind.model for name, kind in ASSORTED.items() if kind.model and name in histories
-    }
-    for name, model in (MODELS | assorted).items():
-        judge(name, check_witness(histories[name], model))
         judge(name, check(histories[name], model, budget=SEARCH_STEPS))
     for name, lock_model in (
         *LOCK_MODELS.items(), *((name, kind.model()) for name, kind in permits.items()),
@@ -86,7 +81,7 @@ def _assorted_models(load: Load) -> dict[str, Model]:
     return {
         name: kind.model if isinstance(kind.model, Model) else kind.model(time_at)
         for name, kind in ASSORTED.items()
-        if name in load.recorder.records
+        if name in load.recorder.records and kind.model is not None
     }
 
 
