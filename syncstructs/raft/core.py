@@ -100,6 +100,7 @@ class RaftCore:
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "_appended_at",
         "_appends",
         "_ask_again_at",
         "_asked",
@@ -169,6 +170,8 @@ class RaftCore:
         self._config = config
         self._random = random
         self._now = now
+        self._appended_at = now
+        """When the last entry came into the log, as far as this life knows."""
         self._appends = Appends()
         self._silences = Silences(config, now)
         self._asked = AskedReads(random.getrandbits(48))
@@ -1005,6 +1008,9 @@ class RaftCore:
             commit_index=self.commit_index,
             config=self._config,
             throttle=self._throttle,
+            # It goes on while nobody leads, and behind a former leader that wrote nothing for long:
+            # or what is to come would be put off by each of them.
+            time=self.log.last_time + int((self._now - self._appended_at) * 1_000_000),
             now=self._now,
         )
         self._leading.begin_round(self._now)
@@ -1117,6 +1123,7 @@ class RaftCore:
 
     def _append(self, entries: Sequence[Entry]) -> int:
         """Add entries to the log, here and in the store; return the ticket."""
+        self._appended_at = self._now
         self.log.append(entries)
         ticket = self._appends.add_entries(entries)
         self.log.pend(ticket, entries[0].index, entries[-1].index)
@@ -1449,6 +1456,7 @@ class RaftCore:
 
     def _reset_log(self, snapshot: SnapshotMeta | None) -> int:
         assert snapshot is not None
+        self._appended_at = self._now
         ticket = self._appends.add_reset(snapshot)
         self.log.reset(snapshot, ticket)
         return ticket

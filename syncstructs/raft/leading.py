@@ -85,6 +85,7 @@ class Leading:
         commit_index: int,
         config: Config,
         throttle: Throttle,
+        time: int,
         now: float,
     ) -> None:
         self.term = term
@@ -113,7 +114,7 @@ class Leading:
         self._address = address
         self._log = log
         self._config = config
-        self._time_base = log.last_time
+        self._time_base = time
         self._elected_at = now
         self._transfers: dict[str, Outgoing] = {}
         self._throttle = throttle
