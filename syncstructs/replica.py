@@ -22,6 +22,7 @@ from .objects.applied import Applied, Result
 from .objects.batches import encode_command
 from .objects.comparison import Asked, Comparisons, Range
 from .objects.context import CallId, Outcome
+from .objects.due import Due, is_due
 from .objects.intake import Intake
 from .objects.outbox import HasCommand, Outbox
 from .objects.port import Port
@@ -58,6 +59,8 @@ _DRIFT = 0.05
 # Members take their first snapshots one after the other, within this part of the log that one of
 # them waits for: while a child writes one, its node has less of the processor and of the memory.
 _TURNS = 0.5
+# So many objects are woken by one command, which holds up those behind it.
+_WOKEN_MAX = 256
 # So many seconds of cluster time behind the end of the log, nobody waits for digests any more.
 _HISTORY_SECONDS = 60.0
 _NOTHING = Effects()
@@ -76,11 +79,11 @@ class Replica(Generic[C]):
         "__dict__", "__weakref__", "_applied_membership", "_applied_term", "_ask_at", "_attempt",
         "_backlog_bytes", "_backlog_limit",
         "_barrier_index", "_barriers", "_committed", "_comparisons", "_early", "_early_bytes",
-        "_expiring", "_expiry_at", "_heard",
+        "_expiring", "_expiry_at", "_first_due", "_heard",
         "_incarnation", "_installing", "_intake", "_is_settled", "_leader_since", "_leaving",
         "_led_by", "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
-        "_snapshot_index", "_snapshot_size", "_snapshot_wait", "_sure_until", "_wanted", "address",
-        "applied_bytes", "config", "core", "outbox", "table", "was_member",
+        "_snapshot_index", "_snapshot_size", "_snapshot_wait", "_sure_until", "_wake_at", "_waking",
+        "_wanted", "address", "applied_bytes", "config", "core", "outbox", "table", "was_member",
     )  # fmt: skip
 
     def __init__(
@@ -140,6 +143,11 @@ class Replica(Generic[C]):
         self._expiring: set[int] = set()
         self._expiry_at = now
         self._sure_until = now
+        self._first_due: Due | None = None
+        """The earliest due time as it was when `_wake_at` was set."""
+        self._wake_at = inf
+        self._waking: set[Due] = set()
+        """What this leader has put into the log to be woken, until that is applied."""
         self._applied_membership = self.core.log.membership_at(self.core.log.base.index)
         self._note_wanted()
         self._await_turn()
@@ -169,7 +177,7 @@ class Replica(Generic[C]):
             ProtocolError: no correct member sends this; close the link.
         """
         if type(message) is Forward:
-            self._on_forward(sender, message)
+            self._on_forward(sender, message, now)
         elif type(message) is ForwardReply:
             self._on_forward_reply(sender, message)
         elif type(message) is DigestReport:
@@ -218,6 +226,8 @@ class Replica(Generic[C]):
             self._expire_sessions(now)
         if now >= self._comparisons.due_at:
             self._compare(now)
+        if now >= self._wake_at:
+            self._wake(now)
 
     def deadline(self) -> float:
         """Return when `tick` must be called at the latest."""
@@ -227,6 +237,8 @@ class Replica(Generic[C]):
             deadline = self._resend_at
         if self._barriers and self._ask_at < deadline:
             deadline = self._ask_at
+        if self._wake_at < deadline:
+            deadline = self._wake_at
         if core.role is Role.LEADER:
             if self._expiry_at < deadline:
                 deadline = self._expiry_at
@@ -389,6 +401,10 @@ class Replica(Generic[C]):
                 self.core.transfer_leadership(applied.successor or None, now)
             if entry.kind is EntryKind.MEMBERSHIP:
                 self._membership_applied(progress)
+            if applied.woken:
+                self._waking.difference_update(applied.woken)
+                # It may have set the same time again.
+                self._first_due = None
             if applied.noted:
                 self._divergence_noted(entry, applied)
             if applied.compared is not None:
@@ -403,6 +419,8 @@ class Replica(Generic[C]):
             progress.membership_changed = True
         if self._barrier_passed():
             progress.barriers = self._take_passed_barriers()
+        if self.table.first_due != self._first_due:
+            self._arm_wake(now)
         return progress
 
     def install(self, snapshot: SnapshotMeta, image: Iterable[bytes]) -> Progress[C]:
@@ -416,6 +434,7 @@ class Replica(Generic[C]):
         self._settle_skipped(progress)
         self._membership_applied(progress)
         self._await_turn()
+        self._wake_at = 0.0
         return progress
 
     def image(self) -> Iterator[bytes]:
@@ -479,9 +498,12 @@ class Replica(Generic[C]):
 
         A quorum then goes on undisturbed while one of them takes its own.
         """
+        self._snapshot_wait = 1.0 + _TURNS * self._turn(0.0)
+
+    def _turn(self, other: float) -> float:
+        """Return how far behind this is among the members, from 0 to 1; `other` if it is none."""
         members = self._applied_membership.members
-        turn = members.index(self.address) / len(members) if self.address in members else 0.0
-        self._snapshot_wait = 1.0 + _TURNS * turn
+        return members.index(self.address) / len(members) if self.address in members else other
 
     # Members
 
@@ -580,6 +602,8 @@ class Replica(Generic[C]):
             self._expiring.clear()
             self._expiry_at = now
             self._comparisons.clear()
+            self._waking.clear()
+            self._arm_wake(now)
             self._resend(now)
         leads = core.role is Role.LEADER
         heard = core.quorum_contact if leads else core.leader_echo
@@ -668,7 +692,7 @@ class Replica(Generic[C]):
         # A term has one leader, whose first entry is its no-op.
         return self._applied_term == core.term and core.role is Role.LEADER
 
-    def _on_forward(self, sender: str, message: Forward) -> None:
+    def _on_forward(self, sender: str, message: Forward, now: float) -> None:
         if self.core.role is not Role.LEADER:
             return
         if not self._leading:
@@ -678,7 +702,10 @@ class Replica(Generic[C]):
             return
         self.core.expect(sender, self._intake.size_bytes // self.config.batch_bytes)
         if message.session == 0:
-            if self._grants(sender, message):
+            method, arguments = _system_command(message)
+            if method == "wake":
+                self._wake_for_others(arguments, now)
+            elif self._grants(sender, method, arguments):
                 self._intake.offer_system(message.commands)
             return
         session, first = message.session, message.first_sequence
@@ -691,12 +718,11 @@ class Replica(Generic[C]):
         if expected is not None:
             self._sends.append((sender, ForwardReply(session, expected)))
 
-    def _grants(self, sender: str, message: Forward) -> bool:
+    def _grants(self, sender: str, method: object, arguments: list[object]) -> bool:
         """Return whether all that a member asks of the cluster is to open or end its own session.
 
         A session that is to end is noted; it is not ended twice.
         """
-        method, arguments = _system_command(message)
         if method == "open_session":
             return arguments[:1] == [sender]
         if method != "expire_session" or len(arguments) != 1:
@@ -715,7 +741,7 @@ class Replica(Generic[C]):
             early, self._early = self._early, []
             self._early_bytes = 0
             for sender, message in early:
-                self._on_forward(sender, message)
+                self._on_forward(sender, message, now)
         while self._intake.size_bytes and self.core.can_propose and not self.is_behind:
             payload = self._intake.take(self.config.batch_bytes)
             if payload is None or self.core.propose(payload, now) is None:
@@ -757,6 +783,54 @@ class Replica(Generic[C]):
                 self._intake.offer_system(encode_command(0, "expire_session", (session,), {}))
             else:
                 self._expiry_at = min(self._expiry_at, silent_since + ttl)
+
+    # Waking the objects whose time has come
+
+    def _arm_wake(self, now: float) -> None:
+        """Note when there is something to do about the earliest due time.
+
+        The leader sees to it. But of an object that is not attached there, the leader does not know
+        whether it is due. So the others look after the leader, one after the other.
+        """
+        core = self.core
+        first = self._first_due = self.table.first_due
+        if first is None or first in self._waking:
+            self._wake_at = inf
+            return
+        # Local time becomes cluster time in whole microseconds, which must not be one too few.
+        late = 2e-6 if core.role is Role.LEADER else self._patience * (1 + self._turn(1.0))
+        self._wake_at = now + max(0.0, first[0] - core.cluster_time(now) / 1_000_000) + late
+
+    def _wake(self, now: float) -> None:
+        """Have woken what is due; of much, what comes first, and the rest once that is applied."""
+        core, first = self.core, self.table.first_due
+        if first is None or first != self._first_due:
+            self._arm_wake(now)
+        elif self._leading:
+            self._propose_wake(self.table.due_until(core.cluster_time(now) / 1_000_000, _WOKEN_MAX))
+            self._arm_wake(now)
+        elif core.role is Role.LEADER:
+            self._wake_at = now + self.config.heartbeat_interval
+        else:
+            self._wake_at = now + self._patience
+            if core.leader is not None:
+                late = self.table.due_until(first[0] + self._patience, _WOKEN_MAX)
+                self._sends.append((core.leader, Forward(0, 0, 1, _wake_command(late))))
+
+    def _wake_for_others(self, arguments: list[object], now: float) -> None:
+        """Have woken what a member says is due, if it is not attached here and may be due."""
+        time = self.core.cluster_time(now) / 1_000_000
+        rows = arguments[0] if arguments else None
+        if isinstance(rows, list) and all(map(is_due, rows)):
+            self._propose_wake(
+                (due, id_) for due, id_ in rows if due <= time and self.table.is_detached(id_)
+            )
+
+    def _propose_wake(self, due: Iterable[Due]) -> None:
+        rows = [row for row in due if row not in self._waking]
+        if rows:
+            self._waking.update(rows)
+            self._intake.offer_system(_wake_command(rows))
 
     # Comparing the objects of all members
 
@@ -970,6 +1044,10 @@ class Replica(Generic[C]):
             for entry in self._committed:
                 assert entry.index == applied + 1, (entry.index, applied)
                 applied = entry.index
+
+
+def _wake_command(due: Iterable[Due]) -> bytes:
+    return encode_command(0, "wake", ([[time, id_] for time, id_ in due],), {})
 
 
 def _system_command(message: Forward) -> tuple[object, list[object]]:

@@ -4,6 +4,7 @@ import msgspec
 
 from .comparison import Divergence, Range
 from .context import CallId, Outcome, _Parked
+from .due import Due
 
 Result = Outcome | _Parked
 
@@ -24,6 +25,8 @@ class Applied(msgspec.Struct):
     """Transactions of any node of which nothing was applied, as what they read had changed."""
     expired: list[int] = msgspec.field(default_factory=list)
     """Sessions of any node that are no longer live."""
+    woken: list[Due] = msgspec.field(default_factory=list)
+    """What was to be woken, whether it was due or not."""
     changed: bool = False
     """Whether objects came or went."""
     successor: str | None = None

@@ -31,8 +31,9 @@ class Change:
     index: int
     """Index of the log entry."""
     method: str | None
-    """Name of the replicated method; "on_session_expired" if a session has ended. None: the whole
-    state was taken over, from the cluster or from a snapshot, and what led to it is not told."""
+    """Name of the replicated method; "on_session_expired" if a session has ended, "on_due" if the
+    object was woken. None: the whole state was taken over, from the cluster or from a snapshot, and
+    what led to it is not told."""
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     error: BaseException | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..codec import STATE_DEPTH, copy, decode, encode, shown
 from ..errors import NodeFailed, ObjectExists, Unserializable
 from .context import Context, _current
+from .due import DueTimes
 from .image import ObjectImage, state_pieces
 from .pickling import refuse_pickles
 from .pieces import state_of
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("syncstructs.objects")
 
 # In place of a method's name in a backlog: the session in its arguments has expired.
-_EXPIRED = None
+_EXPIRED: Final = None
+# The same: the object was to be woken, if the time in the arguments is its due time. No method has
+# this name, so releases that do not know it stop there as at a method that they lack.
+_WOKEN: Final = ".on_due"
 
 # Of what comes from outside, as much stands in a line of the log or in a message.
 _SHOWN_CHARACTERS: Final = 500
@@ -49,7 +53,7 @@ class Record:
     """An object as the cluster knows it, and its instance on this member."""
 
     __slots__ = (
-        "adopted", "args", "backlog", "bodies", "id", "live", "methods", "name", "options",
+        "adopted", "args", "backlog", "bodies", "due", "id", "live", "methods", "name", "options",
         "size_bytes", "state", "type_name",
     )  # fmt: skip
 
@@ -77,6 +81,8 @@ class Record:
         """Detached: the state in pieces, before `backlog`. Empty while there is an instance. Can be
         taken more than once."""
         self.backlog = backlog
+        self.due: float | None = None
+        """Detached: the due time that belongs to `state`. Else `Directory.due` has it."""
         self.methods = methods
         """Names of the commands of version 1 that the cluster takes for it, sorted: those of every
         class that was attached or created under the name. Replicated, so that what is refused is
@@ -176,6 +182,7 @@ class Directory:
         "_random_type",
         "_versions",
         "backlog_bytes",
+        "due",
         "live",
         "records",
     )  # fmt: skip
@@ -191,6 +198,8 @@ class Directory:
         """All objects by name, in the order of their ids."""
         self.live: dict[int | str, tuple[Replicated, Mapping[str, Callable[..., Any]]]] = {}
         """Instance and commands by id and by name, for the table's inner loop."""
+        self.due = DueTimes()
+        """When instances that are attached here are to be woken."""
         self.backlog_bytes = 0
         self._by_id: dict[int, Record] = {}
         self._offers: dict[str, tuple[Replicated, dict[str, Any]]] = {}
@@ -315,6 +324,7 @@ class Directory:
         del self.records[record.name]
         del self._by_id[record.id]
         self.backlog_bytes -= sum(map(len, record.backlog))
+        self.due.set(record.id, None)
         if record.live is not None:
             self._let_go(record, record.live)
             del self.live[record.id]
@@ -330,8 +340,21 @@ class Directory:
             # Each object draws from a fresh generator, so it does not matter whether the ones
             # before it are attached on this member.
             context._random = None
-            _expire(target, session)
+            _tell(target, "on_session_expired", session)
         context._random = None
+
+    def wake(self, record: Record, time: float, context: Context) -> None:
+        """Call `on_due` of an object whose due time is `time`, which it has no longer then.
+
+        Of another one, nothing: it was woken already, or has set another time since.
+        """
+        if record.live is None:
+            self.keep(record, context, _WOKEN, [time], {})
+        elif self.due.of(record.id) == time:
+            self.due.set(record.id, None)
+            context._random = None
+            _tell(record.live, "on_due")
+            context._random = None
 
     def keep(
         self,
@@ -376,10 +399,18 @@ class Directory:
                 r.id, r.name, r.type_name, r.options, r.args, r.backlog, r.methods, pieces
             )
 
+    def due_image(self) -> dict[int, float]:
+        """Return the due times of all objects for an image, by id: those of their states there."""
+        kept = ((r.id, r.due) for r in self.records.values() if r.due is not None)
+        return dict(sorted([*self.due.items(), *kept]))
+
     def restore(
-        self, images: Iterable[ObjectImage], again: Callable[[int], Iterable[bytes]]
+        self,
+        images: Iterable[ObjectImage],
+        due: Mapping[int, float],
+        again: Callable[[int], Iterable[bytes]],
     ) -> None:
-        """Replace all objects by those of an image, one after the other.
+        """Replace all objects by those of an image, one after the other, and their due times.
 
         Offered instances are adopted, attached ones keep standing for their object, and those
         whose object is gone are attached to nothing afterwards. What an instance had is dropped
@@ -391,8 +422,9 @@ class Directory:
         """
         former = self.records
         self.records, self._by_id, self.live, self.backlog_bytes = {}, {}, {}, 0
+        self.due.clear()
         try:
-            self._enter_all(images, former, again)
+            self._enter_all(images, due, former, again)
         except BaseException:
             # They have to hear that it is over.
             self.records |= {old.name: old for old in former.values() if self._is_left(old)}
@@ -413,6 +445,7 @@ class Directory:
     def _enter_all(
         self,
         images: Iterable[ObjectImage],
+        due: Mapping[int, float],
         former: Mapping[str, Record],
         again: Callable[[int], Iterable[bytes]],
     ) -> None:
@@ -421,6 +454,7 @@ class Directory:
                 image.id, image.name, image.type_name, image.options, image.args, (),
                 image.backlog, image.methods,
             )  # fmt: skip
+            record.due = due.get(record.id)
             self._choose_bodies(record)
             old = former.get(record.name)
             if old is not None and old.live is not None and old.id == record.id:
@@ -510,8 +544,11 @@ class Directory:
         try:
             if record.live is not None:
                 target.restore_state(state_of(state_pieces(record.name, record.live)))
+                bound.due = self.due
             else:
                 target.restore_state(state_of(record.state if pieces is None else pieces))
+                bound.due = self.due
+                self.due.set(record.id, record.due)
                 self._replay(record, target)
             if target._watch is not None:
                 target._watch.replaced(_current.get())
@@ -548,7 +585,11 @@ class Directory:
             token = _current.set(context)
             try:
                 if method is _EXPIRED:
-                    _expire(target, *args)
+                    _tell(target, "on_session_expired", *args)
+                elif method == _WOKEN:
+                    if self.due.of(record.id) == args[0]:
+                        self.due.set(record.id, None)
+                        _tell(target, "on_due")
                 else:
                     command = record.command(target, method, bodies.get(method, method))
                     command(target, *args, **kwargs)
@@ -575,6 +616,7 @@ class Directory:
         record.live = target
         record.state = ()
         record.backlog = []
+        record.due = None
         self._open(record, target)
 
     def _open(self, record: Record, target: Replicated) -> None:
@@ -623,6 +665,7 @@ class Directory:
             bodies = self._versions.bodies_in_force(record.type_name, record.methods)
             assert record.bodies == bodies, (record, record.bodies, bodies)
             self._check_instance(record)
+        self.due._check({r.id: r for r in self.records.values() if r.live is not None})
         assert len(self.live) == 2 * sum(r.live is not None for r in self.records.values())
 
     def _check_instance(self, record: Record) -> None:
@@ -639,6 +682,8 @@ class Directory:
         assert (binding.name, binding.target) == (record.name, record.id), record
         assert record.state == (), record
         assert record.backlog == [], record
+        assert record.due is None, record
+        assert binding.due is self.due, record
 
 
 def _listed(methods: Iterable[str]) -> str:
@@ -660,13 +705,14 @@ def _bodies_then(record: Record, then: list[Any]) -> tuple[int, dict[str, str]]:
     return version, {method: method for method in record.methods} | later
 
 
-def _expire(target: Replicated, session: int) -> None:
-    expired: Callable[..., Any] = type(target).on_session_expired
+def _tell(target: Replicated, hook: str, *args: object) -> None:
+    """Call what an object has for an event of the cluster; what that raises is logged."""
+    function: Callable[..., Any] = getattr(type(target), hook)
     if target._watch is not None:
-        expired = target._watch.command("on_session_expired", expired)
+        function = target._watch.command(hook, function)
     try:
-        expired(target, session)
-    except MemoryError:
+        function(target, *args)
+    except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception:
-        _log.exception("%s.on_session_expired raised, on every member", type(target).__name__)
+    except BaseException:
+        _log.exception("%s.%s raised, on every member", type(target).__name__, hook)

@@ -10,6 +10,7 @@ to others.
 import struct
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -28,8 +29,8 @@ _FORMATS: Final = {1: frozenset({"serial", "time", "applied_index", "sessions", 
 _FORMATS[2] = _FORMATS[1] | {"versions", "diverged"}
 # A node's classes are told in this one, too.
 _FORMATS[3] = _FORMATS[2]
-# Written only where there are marks, which no member of an earlier release keeps.
-_FORMATS[4] = _FORMATS[3] | {"marks"}
+# Written only where there are due times, or marks: releases before can go on with all other images.
+_FORMATS[4] = _FORMATS[3] | {"due", "marks"}
 _FORMAT: Final = 4
 
 _LENGTH: Final = struct.Struct(">Q")
@@ -74,6 +75,8 @@ class Image(msgspec.Struct):
     """The objects that are not the same on all members, by id."""
     marks: Marks | None = None
     """Which command ran last on each object, if the cluster keeps that."""
+    due: dict[int, float] = msgspec.field(default_factory=dict)
+    """The due times that belong to the states, by id."""
 
 
 # Writing
@@ -107,8 +110,9 @@ def _records(image: Image) -> Iterator[bytes]:
         "versions": image.versions,
         "diverged": rows_of(image.diverged),
     }
-    if image.marks is not None:
-        fields |= {"version": _FORMAT, "marks": image.marks.state()}
+    if image.due or image.marks is not None:
+        marks = None if image.marks is None else image.marks.state()
+        fields |= {"version": _FORMAT, "due": image.due, "marks": marks}
     yield encode(fields, max_depth=STATE_DEPTH)
     for o in image.objects:
         row = [o.id, o.name, o.type_name, o.options, o.args, o.backlog, o.methods]
@@ -177,8 +181,16 @@ def _image(fields: dict[str, Any], objects: Iterable[ObjectImage]) -> Image:
         objects=objects,
         versions=fields["versions"] if version > 1 else None,
         diverged=divergences_of(fields["diverged"]) if version > 1 else {},
-        marks=Marks.restored(fields["marks"]) if version > 3 else None,
+        due=_due(fields["due"]) if version > 3 else {},
+        marks=Marks.restored(fields["marks"]) if fields.get("marks") is not None else None,
     )
+
+
+def _due(times: Any) -> dict[int, float]:
+    kinds = {(type(id_), type(time)) for id_, time in times.items()}
+    if not kinds <= {(int, float)} or not all(map(isfinite, times.values())):
+        raise DecodeError(f"it has no meaning: due times are {shown(times)}")
+    return dict(times)
 
 
 def _objects(records: Iterator[bytes]) -> Iterator[ObjectImage]:

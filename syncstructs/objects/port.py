@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from ..futures import Future
     from .changes import Change, News
+    from .due import DueTimes
     from .replicated import Replicated
 
 R = TypeVar("R")
@@ -184,7 +185,7 @@ current_batch: ContextVar[Gathers | None] = ContextVar("syncstructs_batch", defa
 class Binding:
     """Where an object is attached: to which node, and under which name and id."""
 
-    __slots__ = ("bodies", "name", "port", "target")
+    __slots__ = ("bodies", "due", "name", "port", "target")
 
     def __init__(self, port: Port, name: str) -> None:
         self.port = port
@@ -193,3 +194,5 @@ class Binding:
         """Which body of each method is in force, by its name; see `versions`."""
         self.target: int | str = name
         """What its commands carry: the id given by the cluster, the name until that is known."""
+        self.due: DueTimes | None = None
+        """Where its due time stands; None while it is given its state, or has none yet."""

@@ -37,7 +37,7 @@ from ..errors import (
     VersionRefused,
 )
 from .changes import Change, Subscription, Watch, subscribe
-from .context import Context, _current
+from .context import Context, _current, current_context
 from .pickling import Places, enclosed_call, revealed_result
 from .port import Binding, Changes, Port, Steps, Turns, current_batch
 from .versions import VERSION_MAX, body_name, split_body
@@ -118,6 +118,11 @@ class Replicated:
                 before = methods.pop(name, {})
                 if isinstance(member, ReplicatedDescriptor):
                     # What it overrides is gone; but a later version leaves the earlier ones.
+                    if name == "on_due":
+                        raise TypeError(
+                            f"{type_name(cls)}.on_due() is called by the cluster, on every member:"
+                            " leave @replicated away"
+                        )
                     lowest = min(member.versions)
                     kept = {number: body for number, body in before.items() if number < lowest}
                     methods[name] = kept | member.versions
@@ -205,6 +210,45 @@ class Replicated:
         """
         for waiters in self._all_waiters():
             waiters.expire(session)
+
+    def set_due(self, time: float | None) -> None:
+        """Have `on_due` called once cluster time has reached `time`, in seconds; None: not at all.
+
+        To be called where this object is changed: in its replicated methods, in
+        `on_session_expired` and in `on_due`. An object has one due time, which replaces that of
+        before; of many, set the earliest. It is a part of the state and survives whatever the state
+        survives. No log entry; O(log n) with n objects that have one.
+
+        The leader puts the call into the log: not before `time`, and as a rule within one round
+        trip after it, also if it has passed already. While there is no leader, nobody does; then
+        the next one does. If the leader has not attached this object, and does not know its class,
+        another member tells it, some seconds later.
+
+        Raises:
+            RuntimeError: called where no command is applied, or in `restore_state`.
+            NotAttached: this object is attached to no node, such as one that is a value in the
+                state of another one.
+            TypeError: its class has no `on_due`, or `time` is no number.
+            ValueError: `time` is infinite, or not a number at all.
+        """
+        context = current_context()
+        binding = bound(self)
+        context.check_inline(binding, "set_due")
+        if binding.due is None:
+            raise RuntimeError("set_due() in restore_state: due times come with the state already")
+        if not has_due_times(type(self)):
+            raise TypeError(f"{type(self).__name__} has no on_due(), which set_due() has called")
+        assert isinstance(binding.target, int), binding.target
+        binding.due.set(binding.target, None if time is None else _point_in_time(time))
+
+    def on_due(self) -> None:
+        """Do what is due, as `set_due` has asked for. Applied on every member, as a command is.
+
+        The due time is not set any more: to be called again, set the next one. `current_context()`
+        gives the time, which is the due time or later, and no session. What this raises is logged,
+        and the object stays as it is then. Long work can be done in parts, by a due time that has
+        passed. It has no versions, as `on_session_expired` has none.
+        """
 
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
         """Have `callback(change)` called after every change of this object, on this member.
@@ -302,6 +346,11 @@ def find_class(name: str) -> type[Replicated] | None:
     return _classes.get(name)
 
 
+def has_due_times(cls: type[Replicated]) -> bool:
+    """Return whether objects of the class may ask to be woken."""
+    return cls.on_due is not Replicated.on_due
+
+
 def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[str, list[str]]]:
     """Return the highest version of a body in this process, and the later bodies by class name.
 
@@ -316,6 +365,14 @@ def known_bodies(classes: Iterable[type[Replicated]] = ()) -> tuple[int, dict[st
     }
     version = max((split_body(b)[1] for bodies in found.values() for b in bodies), default=1)
     return version, found if version > 1 else {}
+
+
+def _point_in_time(time: float) -> float:
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        raise TypeError(f"a point in cluster time is a number of seconds, not {shown(time)}")
+    if not -sys.float_info.max <= time <= sys.float_info.max:
+        raise ValueError(f"{shown(time)} is no point in cluster time")
+    return float(time)
 
 
 def _overridden(cls: type[Replicated]) -> Iterator[tuple[str, Callable[..., Any]]]:

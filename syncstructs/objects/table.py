@@ -9,7 +9,8 @@ out are `NodeFailed` and `MemoryError`, after which this replica must not go on.
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby, islice, repeat
+from contextlib import contextmanager
+from itertools import chain, groupby, islice, repeat
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..codec import STATE_DEPTH, copy, decode_many, encode, shown
@@ -36,6 +37,7 @@ from .comparison import EVERYTHING, Divergence, Range, divergences_of, rows_of
 from .context import PARKED, CallId, Context, Outcome, _current
 from .digest import digest_bytes, measured, outweighs
 from .directory import Directory, Record
+from .due import Due, is_due
 from .image import (
     Image,
     decode_image,
@@ -152,6 +154,20 @@ class Table:
     def rewatch(self, name: str) -> None:
         """Take note that the instance of that name is watched now, or no longer."""
         self._directory.rewatch(name)
+
+    @property
+    def first_due(self) -> Due | None:
+        """The earliest due time of what is attached on this member; None: nothing is due."""
+        return self._directory.due.first
+
+    def due_until(self, time: float, limit: int) -> list[Due]:
+        """Return what is due up to `time` of what is attached here, earliest first."""
+        return self._directory.due.until(time, limit)
+
+    def is_detached(self, id_: int) -> bool:
+        """Return whether the object with that id is attached on other members at the most."""
+        record = self._directory.find(id_)
+        return record is not None and record.live is None
 
     def end_watches(self) -> None:
         """Tell those who are told of changes that there will be none: the node ends."""
@@ -535,15 +551,30 @@ class Table:
 
     def _give_up(self, round_: _Round, session: int) -> None:
         """Let all objects give up what a session holds; it is no longer live."""
-        context = round_.context
-        caller = context.session, context.sequence
-        context.session = context.sequence = 0
-        self._directory.give_up(session, context)
+        with _nobodys(round_.context) as context:
+            self._directory.give_up(session, context)
         if self.marks is not None:
             for name in self._directory.records:
-                self.marks.set(name, context.serial)
-        context.session, context.sequence = caller
+                self.marks.set(name, round_.context.serial)
         round_.applied.expired.append(session)
+
+    def _wake(self, round_: _Round, rows: list[Any]) -> Outcome:
+        """Call `on_due` of objects in the given order, of each if that is its due time, and past.
+
+        Which objects is said in the command: a member where some are not attached does not know
+        whether they are due, and could not choose as the others do.
+        """
+        if not all(map(is_due, rows)):
+            raise DecodeError(f"rows of a due time and an id are not {shown(rows)}")
+        with _nobodys(round_.context) as context:
+            for time, id_ in rows:
+                record = self._directory.find(id_)
+                if record is not None and time <= context.time:
+                    self._directory.wake(record, time, context)
+                    if self.marks is not None:
+                        self.marks.set(record.name, context.serial)
+        round_.applied.woken += map(tuple, rows)
+        return _DONE
 
     def _attach(
         self,
@@ -732,6 +763,7 @@ class Table:
                 versions=self.versions.state(),
                 diverged=self.diverged,
                 marks=self.marks,
+                due=self._directory.due_image(),
             )
         )
 
@@ -775,7 +807,7 @@ class Table:
         self._note_releases()
         token = _current.set(self.context())
         try:
-            self._directory.restore(parts.objects, again)
+            self._directory.restore(parts.objects, parts.due, again)
         finally:
             _current.reset(token)
 
@@ -798,7 +830,8 @@ class Table:
         Of a state that has no encoding both are zero: that, too, must be the same on all members.
         The digest is empty where `snapshot_state` raised, which may be over the next time.
         """
-        return {id_: _measured(live) for id_, live in self._attached(range_)}
+        due = self._directory.due
+        return {id_: _measured(live, due.of(id_)) for id_, live in self._attached(range_)}
 
     def note_sizes(self, sizes: Mapping[int, int]) -> None:
         """Keep how many bytes the states of objects have, by id."""
@@ -842,7 +875,8 @@ class Table:
             objects += r.methods
         numbers = [self.serial, self.time, self.applied_index, *self.wanted]
         parts = (
-            numbers, self.sessions.state(), objects, self.versions.state(), rows_of(self.diverged)
+            numbers, self.sessions.state(), objects, self.versions.state(), rows_of(self.diverged),
+            sorted(self._directory.due.items()),
         )  # fmt: skip
         about = [encode(part) for part in parts]
         return digest_bytes([*about, *states])
@@ -898,6 +932,7 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
     "set_version": (Table._set_version, (int,)),
     "compare_digests": (Table._compare_digests, (int,)),
     "note_divergence": (Table._note_divergence, (list,)),
+    "wake": (Table._wake, (list,)),
     "attach": (Table._attach, (str, str, dict, object, list)),
     "create": (Table._create, (str, str, list, dict, object, list)),
     "drop": (Table._drop, (str,)),
@@ -909,9 +944,18 @@ _SYSTEM: Final[dict[str, tuple[_Handler, tuple[Any, ...]]]] = {
 _OF_NODES: Final = frozenset({"open_session", "expire_session", "change_members", "know"})
 
 
-def _measured(target: Replicated) -> tuple[bytes, int]:
+@contextmanager
+def _nobodys(context: Context) -> Iterator[Context]:
+    """Let what is applied be an event of the cluster, and no part of the call that is applied."""
+    caller = context.session, context.sequence
+    context.session = context.sequence = 0
+    yield context
+    context.session, context.sequence = caller
+
+
+def _measured(target: Replicated, due: float | None) -> tuple[bytes, int]:
     try:
-        return measured(state_pieces("", target))
+        return measured(chain(state_pieces("", target), [] if due is None else [encode(due)]))
     except Unserializable:
         return bytes(DIGEST_BYTES), 0
     except MemoryError:

@@ -24,7 +24,7 @@ WITH_TRANSACTIONS: Final = 3
 WITH_RUNS: Final = 3
 """The release that writes runs of calls into batches, once all nodes have told that they read them.
 
-Release 2 has brought values which were pickled.
+It also wakes objects. Release 2 has brought values which were pickled.
 """
 
 RELEASE: Final = WITH_RUNS

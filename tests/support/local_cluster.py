@@ -270,25 +270,43 @@ class LocalCluster:
         heapq.heappush(self._timers, (self.now + seconds, next(self._timer_numbers), function))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and with it waits run out."""
+        """Let time pass, and with it waits run out, and objects be woken."""
         until = self.now + seconds
-        while self._timers and self._timers[0][0] <= until:
-            self._next_timer()
+        while self._next_wait() <= until:
+            self._step()
         self.now = until
+
+    def wake(self) -> None:
+        """Have woken what is due anywhere, as a leader does."""
+        time = round(self.now * 1_000_000) / 1_000_000
+        due = {row for m in self.members for row in m.table.due_until(time, 1000)}
+        if not due:
+            # Entries are stamped in whole microseconds.
+            self.now += 1e-6
+        else:
+            rows = [list(row) for row in sorted(due)]
+            self.append(encode_group(0, 0, 1, encode_command(0, "wake", (rows,), {})))
+
+    def _next_wait(self) -> float:
+        first = [row[0] for m in self.members if (row := m.table.first_due) is not None]
+        return min([*first, *(timer[0] for timer in self._timers[:1])], default=float("inf"))
 
     def block(self, future: Future[Any], timeout: float | None) -> None:
         """Implement `Blocker`: time passes as far as needed, but at most `timeout`."""
         until = float("inf") if timeout is None else self.now + timeout
-        while not future.done() and self._timers and self._timers[0][0] <= until:
-            self._next_timer()
+        while not future.done() and self._next_wait() <= min(until, 1e300):
+            self._step()
         if not future.done():
             assert timeout is not None, "deadlock: nothing will ever end this call"
             self.now = until
 
-    def _next_timer(self) -> None:
-        time, _, function = heapq.heappop(self._timers)
-        self.now = max(self.now, time)
-        function()
+    def _step(self) -> None:
+        """Let time pass until something happens."""
+        self.now = max(self.now, self._next_wait())
+        if self._timers and self._timers[0][0] <= self.now:
+            heapq.heappop(self._timers)[2]()
+        else:
+            self.wake()
 
 
 class _Run:

@@ -129,6 +129,20 @@ class Stock(Replicated):
         return self.left
 
 
+class Bell(Replicated):
+    """A class of a user, whose objects are woken."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+
+    @replicated
+    def ring_at(self, time: float) -> None:
+        self.set_due(time)
+
+    def on_due(self) -> None:
+        self.rung += 1
+
+
 # Or every node of every test in this process would tell its cluster of these bodies.
 del _classes[type_name(Stock)]
 
@@ -222,6 +236,7 @@ COMMANDS: list[bytes] = [
     encode_command("dict", "update", ({"a": 1},), {"b": 2}),
     encode_command(0, "know", (1, 2, {}), {}),
     encode_command("dict", "set", ("key", Pickled(b"\x80\x05K\x01.")), {}),
+    encode_command(0, "wake", ([[12.5, 5], [13.0, 7]],), {}),
 ]
 
 PAYLOADS: list[bytes] = [
@@ -304,6 +319,8 @@ def described(table: Table) -> str:
             # However many pieces it is kept in.
             state = encode(state_of(record.state))
             lines.append(f"    kept {shown([state, *record.backlog])}")
+    if due := table._directory.due_image():
+        lines.append(f"due {shown(due)}")
     return "\n".join(lines) + "\n"
 
 
@@ -361,7 +378,23 @@ def make_images() -> dict[str, tuple[bytes, str]]:
     made["list"][0].extend(range(200))
     made["dict"][0].update({f"key-{number}": "x" * number for number in range(100)})
     images["large"] = (image_of(before), described(before))
+    images["due"] = _due_image()
     return images
+
+
+def _due_image() -> tuple[bytes, str]:
+    """Return an image with due times: of an object that is attached, and of one that is not, which
+    was to be woken since."""
+    cluster = LocalCluster(2)
+    bells = cluster.attach("bell", Bell)
+    detached = cluster.attach_on(0, "detached", type("Other", (Bell,), {"_embeddable": False})())
+    detached.ring_at(2.5)
+    cluster.reload(1)
+    cluster.members[1].table.restore([image_of(cluster.members[0].table)])
+    bells[0].ring_at(7.25)
+    cluster.advance(3.0)
+    table = cluster.members[1].table
+    return image_of(table), described(table)
 
 
 def _put(self: Any, item: object, by: str = "") -> None:
