@@ -71,6 +71,7 @@ from .structs.sets import ReplSet
 from .structs.sorteddicts import ReplSortedDict
 from .structs.sortedsets import ReplSortedSet
 from .structs.topics import Message, Messages, ReplTopic, Subscriber
+from .structs.ttl import ReplTTLDict
 from .structs.waiting import Wait
 from .version import VERSION
 
@@ -135,6 +136,7 @@ __all__ = [
     "ReplSet",
     "ReplSortedDict",
     "ReplSortedSet",
+    "ReplTTLDict",
     "ReplTopic",
     "Replicated",
     "ResultLost",

@@ -5,6 +5,7 @@ import pytest
 from syncstructs.objects.context import current_context
 from syncstructs.objects.replicated import Replicated, replicated
 from syncstructs.objects.versions import WITH_DUE_TIMES
+from syncstructs.structs.ttl import ReplTTLDict
 from syncstructs.testing.simulator import Simulation
 
 
@@ -279,3 +280,31 @@ def test_each_time_comes_once_under_faults(start, kind, seed):
     for (_, before), (due, time) in zip(rung[0], rung[0][1:], strict=False):
         assert due == before + 0.4
         assert due <= time
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_keys_expire_everywhere_at_once_under_faults(start, seed):
+    settings = {"snapshot_log_entries": 12, "log_keep_bytes": 1, "disks": True}
+    cluster = start(f"ttl/{seed}", {"keys": lambda: ReplTTLDict(ttl=1.0)}, **settings)
+    random = cluster.random
+    for number in range(40):
+        life = random.choice(cluster.lives())
+        keys = life.table.objects.get("keys")
+        if keys is not None and life.replica.accepts_calls:
+            keys.set.submit(number, number)
+        cluster.run(random.uniform(0.0, 0.3))
+        if random.random() < 0.1:
+            victim = random.choice(cluster.addresses)
+            cluster.crash(victim)
+            cluster.run(random.uniform(0.0, 0.5))
+            cluster.start(victim)
+    ready(cluster)
+    keys = cluster.objects(cluster.addresses[0])["keys"]
+    call(cluster, keys.set.submit("late", 1))
+    cluster.run(0.5)
+    cluster.settle()
+    assert "late" in keys
+    cluster.run(10.0)
+    for life in cluster.lives():
+        assert life.table.objects["keys"].copy() == {}
+        life.table.objects["keys"]._check()
