@@ -4,7 +4,7 @@ import pytest
 
 from syncstructs.objects.context import current_context
 from syncstructs.objects.replicated import Replicated, replicated
-from syncstructs.objects.versions import WITH_DUE_TIMES
+from syncstructs.objects.versions import WITH_RUNS
 from syncstructs.structs.ttl import ReplTTLDict
 from syncstructs.testing.simulator import Simulation
 
@@ -189,7 +189,7 @@ def test_members_say_that_they_write_what_releases_before_do_not_know(start):
     for life in cluster.lives():
         told = life.table.versions._told
         assert {address: said.release for address, said in told.items()} == {
-            cluster.addresses[0]: WITH_DUE_TIMES
+            cluster.addresses[0]: WITH_RUNS
         }
 
 

@@ -14,7 +14,7 @@ from syncstructs.objects import table as table_module
 from syncstructs.objects.context import CallId, current_context
 from syncstructs.objects.due import DueTimes
 from syncstructs.objects.replicated import Replicated, bound, replicated
-from syncstructs.objects.versions import WITH_DUE_TIMES
+from syncstructs.objects.versions import WITH_RUNS
 
 
 class Bell(Replicated):
@@ -434,8 +434,8 @@ def test_a_release_that_does_not_know_it_stops(
 ) -> None:
     bell = cluster.attach("bell", Bell)[0]
     bell.ring_at(5)
-    cluster.members[0].system("know", 1, WITH_DUE_TIMES, {})
-    monkeypatch.setattr(table_module, "RELEASE", WITH_DUE_TIMES - 1)
+    cluster.members[0].system("know", 1, WITH_RUNS, {})
+    monkeypatch.setattr(table_module, "RELEASE", WITH_RUNS - 1)
     monkeypatch.delitem(table_module._SYSTEM, "wake")
     with pytest.raises(NodeFailed, match="later release"):
         cluster.advance(9)
