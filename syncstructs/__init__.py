@@ -44,7 +44,7 @@ from .errors import (
 from .futures import Future
 from .node.node import Node
 from .node.syncobj import SyncObj
-from .objects.changes import Change, Subscription
+from .objects.changes import Change, Subscription, notify
 from .objects.context import Context, current_context
 from .objects.port import Steps
 from .objects.replicated import Replicated, operation, replicated
@@ -56,6 +56,7 @@ from .structs.counters import ReplCounter
 from .structs.deques import ReplDeque
 from .structs.dicts import ReplDict
 from .structs.events import ReplEvent, ReplLatch
+from .structs.groups import ReplGroup
 from .structs.idgenerators import ReplIdGenerator
 from .structs.limits import ReplRateLimiter
 from .structs.lists import ReplList
@@ -119,6 +120,7 @@ __all__ = [
     "ReplDeque",
     "ReplDict",
     "ReplEvent",
+    "ReplGroup",
     "ReplIdGenerator",
     "ReplLatch",
     "ReplList",
@@ -158,6 +160,7 @@ __all__ = [
     "Waiters",
     "Withdrawn",
     "current_context",
+    "notify",
     "operation",
     "register",
     "replicated",

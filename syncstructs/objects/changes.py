@@ -270,6 +270,21 @@ def tell(news: News) -> None:
                 subscription.tell(change)
 
 
+def notify(target: "Replicated", callback: Callable[..., object], *args: object) -> None:
+    """Have `callback(*args)` called on this member once nothing is being applied, exactly once.
+
+    For methods of an object that tell its user more than which of them were applied: called by
+    one, or by `restore_state`, it is called back in the order of the log, among what subscribers
+    are told, in the node's driver. So it must not block; what it raises is logged. The arguments
+    must not be parts of the state. Nothing is told of an object that is attached nowhere.
+    """
+    if target._binding is not None:
+        context = _current.get()
+        change = Change(0 if context is None else context.index, "notify", args)
+        port = target._binding.port
+        port.news.append(((Subscription(lambda _: callback(*args), port, None),), change))
+
+
 def subscribe(
     target: "Replicated",
     binding: "Binding",

@@ -106,6 +106,10 @@ class Port(Protocol):
         """What tells those who read without that lock whether something was applied meanwhile."""
 
     @property
+    def address(self) -> str:
+        """The node's own address; of an observer, a name that no other node has."""
+
+    @property
     def session(self) -> int:
         """The node's present session; another one after it was cut off for too long."""
 

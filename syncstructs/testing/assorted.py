@@ -15,6 +15,7 @@ from ..structs.events import ReplEvent, ReplLatch
 from ..structs.idgenerators import ReplIdGenerator
 from ..structs.multidicts import ReplMultiDict
 from ..structs.once import ReplOnce
+from ..structs.groups import ReplGroup
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
@@ -45,6 +46,8 @@ class Assorted(NamedTuple):
     model: Model | Callable[[Callable[[int], int]], Model] | None
     """Or what makes one, given what tells the cluster time at a place of the log. None: what its
     callers see is judged as they see it."""
+    model: Model | None
+    """None: its log says all."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
     reads: tuple[Call, ...]
@@ -245,6 +248,13 @@ ASSORTED: Final[dict[str, Assorted]] = {
         lambda: ReplDeque(maxlen=5), DequeModel((), 5), _deque_call,
         (("copy", ()), ("copy", ()), ("__getitem__", (0,)), ("__len__", ())),
     ),
+def _group_call(group: ReplGroup[Any], random: Random, number: Callable[[], int]) -> Call:
+    method = random.choice(("join", "join", "update", "leave"))
+    return method, () if method == "leave" else (random.choice((number(), [number()])),)
+
+
+ASSORTED: Final[dict[str, Assorted]] = {
+    "group": Assorted(ReplGroup, None, _group_call, (("members", ()),)),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),

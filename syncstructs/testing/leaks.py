@@ -15,6 +15,7 @@ from ..structs.grants import Grants
 from ..structs.permits import Permits
 from ..structs.queues import ReplQueue
 from .assorted import ASSORTED
+from .presence import absences
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def check_leaks(load: Load) -> None:
 
 
 def _leaks(load: Load) -> Iterator[str]:
+    yield from absences(load)
     skipped = load.simulation.checks.skipped
     for life in load.simulation.lives():
         session = life.replica.outbox.session

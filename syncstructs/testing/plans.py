@@ -134,13 +134,14 @@ _RELEASED: Final = {"take": 4.0, "give": 2.0, "switch": 0.2}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
 _ASSORTED: Final = {
-    "barrier": 2.0, "book": 2.0, "due": 2.0, "event": 2.0, "gate": 2.0, "labels": 2.0,
-    "latch": 1.0, "limiter": 2.0, "nested": 2.0, "once": 1.0, "prices": 2.0, "recent": 2.0,
+    "barrier": 2.0, "book": 2.0, "due": 2.0, "event": 2.0, "gate": 2.0, "group": 2.0, "labels":
+    2.0, "latch": 1.0, "limiter": 2.0, "nested": 2.0, "once": 1.0, "prices": 2.0, "recent": 2.0,
     "register": 2.0, "serials": 2.0, "tally": 2.0, "topic": 2.0, "transact": 3.0,
 }  # fmt: skip
 """Objects that only some runs have (see `assorted`), and transactions, that few make."""
 _ASSORTED_MAX: Final = 4
 """How many of them one run has: callers that meet everywhere meet nowhere often."""
+"""Objects that only some runs have: see `assorted`."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},
@@ -325,6 +326,12 @@ def _with_assorted(plan: Plan) -> Plan:
     if "max_pending_calls" in settings:
         # A node attaches them all at once.
         settings = settings | {"max_pending_calls": settings["max_pending_calls"] + len(names)}
+    names = random.sample(list(_ASSORTED), random.randint(1, len(_ASSORTED)))
+    mixes = plan.mixes | {name: _ASSORTED[name] for name in names}
+    settings = dict(plan.settings)
+    if "max_pending_calls" in settings:
+        # A node attaches all that it has at once.
+        settings["max_pending_calls"] += len(names)
     return msgspec.structs.replace(plan, mixes=mixes, settings=settings)
 
 

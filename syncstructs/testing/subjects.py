@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from ..codec import STATE_DEPTH, copy, decode, encode
 from ..errors import DecodeError, Unserializable
 from ..futures import Future
+from ..objects.changes import News
 from ..objects.context import PARKED, Context, _current
 from ..objects.image import encode_state
 from ..objects.port import Binding, Steps, Turns
@@ -273,6 +274,7 @@ class Copy:
 
     reading: AbstractContextManager[object] = nullcontext()
     turns = Turns()
+    address = "copy"
     session = 1
     call_timeout: float | None = None
     in_batch = False
@@ -287,6 +289,8 @@ class Copy:
         """What the next commands shall see; made up when there is none."""
         self.gave_generator = False
         """Whether the last call has returned one."""
+        self.news: News = []
+        """What subscribers would be told; there are none."""
         self._serials = itertools.count(1)
         self._tickets = itertools.count(1)
         self.target = subject.make()

@@ -24,6 +24,7 @@ from .models import (
     SetModel,
 )
 from .permits import PERMITS
+from .presence import check_group_log
 from .queue_verdicts import check_capacity, check_order_of_items
 from .releases import MODELS as RELEASE_MODELS
 from .sequential import Model
@@ -39,6 +40,7 @@ def check_histories(load: Load) -> int:
     Raises:
         Violation: it cannot have been so.
     """
+    check_group_log(load)
     histories = load.histories()
     check_queues(load)
     check_queue_log(load.simulation, QUEUE_TWINS, MADE_TWIN)
@@ -51,6 +53,9 @@ def check_histories(load: Load) -> int:
     for name, model in (MODELS | _assorted_models(load)).items():
         if name not in ASSORTED or ASSORTED[name].in_order:
             judge(name, check_witness(histories[name], model))
+    assorted = {n: kind.model for n, kind in ASSORTED.items() if n in histories and kind.model}
+    for name, model in (MODELS | assorted).items():
+        judge(name, check_witness(histories[name], model))
         judge(name, check(histories[name], model, budget=SEARCH_STEPS))
     for name, lock_model in (
         *LOCK_MODELS.items(), *((name, kind.model()) for name, kind in permits.items()),

@@ -38,6 +38,7 @@ from .followers import Followers
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
 from .permits import PERMITS, hold
 from .plans import Plan
+from .presence import GROUP, View
 from .releases import NAMES
 from .streams import Streams
 from .upgrading import ask_for_version
@@ -240,6 +241,8 @@ class Load:
         self.fences: dict[object, Fence] = {}
         self.handles: dict[int, Handles] = {}
         """What the callers of each life were told of its locks, by its id."""
+        self.views: dict[int, View] = {}
+        """What each life is told of who joins the group and leaves it, by its id."""
         self.is_open = True
         """Whether callers go on calling."""
         self.read_only = False
@@ -276,6 +279,8 @@ class Load:
         handles = self.handles[life.id] = Handles(self.puzzled)
         life.consumers["lock"].on_lost = lambda: handles.lose("lock", None)
         life.consumers["locks"].on_lost = lambda key: handles.lose("locks", key)
+        if GROUP in life.consumers:
+            self.views[life.id] = View(life, self.puzzled)
         if self.simulation.releases is not None:
             self.streams.join(life)
         self.followers.join(life)

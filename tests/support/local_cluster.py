@@ -105,6 +105,7 @@ class LocalPort:
         """Tell subscribers what was applied, as a node does behind each entry."""
         if self.tells:
             tell(self.news)
+        tell(self.news)
 
     def system(self, method: str, *args: object) -> Any:
         """Call the table itself, as a node does for attach, create and drop."""

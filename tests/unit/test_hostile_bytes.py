@@ -137,8 +137,8 @@ def trap(name):
     return Pickled(pickle.dumps(Trap(room / name)))
 
 d, items, jobs, ranks = map(attach, "dlqp", (ReplDict, ReplList, ReplQueue, ReplPriorityQueue))
-news = cluster.members[1].news = []
-cluster.members[1].rewatch = lambda binding: cluster.members[1].table.rewatch(binding.name)
+news = cluster.members[1].news
+cluster.members[1].tell = lambda: None
 d[1].subscribe(print)
 for number, target in enumerate(d):
     target[number] = trap("a")

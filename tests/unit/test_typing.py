@@ -17,9 +17,9 @@ from typing import assert_type
 
 from syncstructs import (
     Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDeque, ReplDict,
-    ReplEvent, Replicated, ReplIdGenerator, ReplLatch, ReplList, ReplMultiDict, ReplOnce,
-    ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore, ReplSet,
-    ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
+    ReplEvent, ReplGroup, Replicated, ReplIdGenerator, ReplLatch, ReplList, ReplMultiDict,
+    ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore,
+    ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -83,6 +83,9 @@ assert_type(ReplSortedDict({1: "a"})[1], str)
 assert_type(ReplSortedDict[int, str]().peekitem(), tuple[int, str])
 assert_type(ReplSortedSet[int]()[0], int)
 assert_type(ReplSortedSet[int]().pop.submit(0), Future[int])
+assert_type(ReplGroup[str]().members, dict[str, str | None])
+assert_type(ReplGroup[str]().join.submit("idle"), Future[bool])
+assert_type(ReplGroup[str]().update("busy"), None)
 assert_type(ReplRegister(5), ReplRegister[int])
 assert_type(ReplRegister[int | None]().get_versioned(), tuple[int | None, int])
 assert_type(ReplRegister("a").compare_and_set.submit("a", "b"), Future[bool])

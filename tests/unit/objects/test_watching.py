@@ -11,8 +11,7 @@ from syncstructs.objects.changes import Change
 def watchable(cluster: LocalCluster, member: int) -> list[Any]:
     """Let objects of a member be watched; return what is to be told there."""
     port: Any = cluster.members[member]
-    port.news = []
-    port.rewatch = lambda binding: port.table.rewatch(binding.name)
+    port.tell = lambda: None
     return port.news  # type: ignore[no-any-return]
 
 
