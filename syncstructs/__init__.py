@@ -55,6 +55,7 @@ from .structs.countermaps import ReplCounterMap
 from .structs.counters import ReplCounter
 from .structs.deques import ReplDeque
 from .structs.dicts import ReplDict
+from .structs.elections import Elected, ReplElection
 from .structs.events import ReplEvent, ReplLatch
 from .structs.groups import ReplGroup
 from .structs.idgenerators import ReplIdGenerator
@@ -93,6 +94,7 @@ __all__ = [
     "DataDirDamaged",
     "DataDirForeign",
     "DecodeError",
+    "Elected",
     "Future",
     "LockLost",
     "MembershipRefused",
@@ -119,6 +121,7 @@ __all__ = [
     "ReplCounterMap",
     "ReplDeque",
     "ReplDict",
+    "ReplElection",
     "ReplEvent",
     "ReplGroup",
     "ReplIdGenerator",

@@ -15,6 +15,7 @@ from ..structs.events import ReplEvent, ReplLatch
 from ..structs.idgenerators import ReplIdGenerator
 from ..structs.multidicts import ReplMultiDict
 from ..structs.once import ReplOnce
+from ..structs.elections import ReplElection
 from ..structs.groups import ReplGroup
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
@@ -254,6 +255,8 @@ def _group_call(group: ReplGroup[Any], random: Random, number: Callable[[], int]
 
 
 ASSORTED: Final[dict[str, Assorted]] = {
+    # Held as a lock: see `offices`.
+    "election": Assorted(ReplElection, None, lambda *_: ("campaign", ()), ()),
     "group": Assorted(ReplGroup, None, _group_call, (("members", ()),)),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))

@@ -18,6 +18,7 @@ from ..errors import (
     SessionExpired,
 )
 from .history import Raised
+from .offices import ELECTION, as_lock_command
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .workload import Load
 
 _LOST: Final = (Cancelled, NodeFailed, ObjectNotFound, OutcomeUnknown)
-_LOCKS: Final = ("lock", "locks")
+_LOCKS: Final[tuple[str, ...]] = ("lock", "locks", ELECTION)
 
 Owner = tuple[int, int]
 """Who holds a lock, or waits for it: a session, and the ticket it asked with."""
@@ -121,12 +122,17 @@ def check_lock_log(load: Load, kinds: Mapping[str, Callable[..., LockTwin]]) -> 
     records = life.table._directory.records
     kinds = dict.fromkeys(_LOCKS, LockTwin) | dict(kinds)
     names = {key: name for name in kinds for key in (name, records[name].id)}
+    locks = [name for name in _LOCKS if name in records]
+    names: dict[int | str, str] = {
+        key: name for name in locks for key in (name, records[name].id)
+    }
     found = checks.commands()
     if found is None:
         return 0
-    commands = [c for c in found if c.ends is not None or c.target in names]
+    commands = [as_lock_command(c) for c in found if c.ends is not None or c.target in names]
     calls = dict(checks.calls())
     owners: dict[str, dict[Grant, Owner]] = {name: {} for name in kinds}
+    owners: dict[str, dict[Grant, Owner]] = {name: {} for name in locks}
     for command in commands:
         call = calls.get((command.session, command.sequence))
         if command.ends is None and command.method == "_acquire" and call is not None:
@@ -135,6 +141,7 @@ def check_lock_log(load: Load, kinds: Mapping[str, Callable[..., LockTwin]]) -> 
                 key, ticket, _ = command.args
                 owners[names[command.target]][key, granted[1]] = command.session, ticket
     twins = {name: make(owners[name]) for name, make in kinds.items()}
+    twins = {name: LockTwin(owners[name]) for name in locks}
     keys: dict[Number, Any] = {}
     for command in commands:
         if command.ends is not None:

@@ -24,6 +24,7 @@ from .models import (
     SetModel,
 )
 from .permits import PERMITS
+from .offices import ELECTION
 from .presence import check_group_log
 from .queue_verdicts import check_capacity, check_order_of_items
 from .releases import MODELS as RELEASE_MODELS
@@ -60,6 +61,9 @@ def check_histories(load: Load) -> int:
     for name, lock_model in (
         *LOCK_MODELS.items(), *((name, kind.model()) for name, kind in permits.items()),
     ):  # fmt: skip
+    for name, lock_model in LOCK_MODELS.items():
+        if name not in histories:
+            continue
         judge(name, check(histories[name], lock_model, budget=SEARCH_STEPS))
     for name, queue_model in QUEUE_MODELS.items():
         ops = [op for op in histories[name] if op.method.startswith(("get", "put"))]
@@ -211,6 +215,7 @@ QUEUE_TWINS: Final = {
 MADE_TWIN: Final = partial(QueueTwin, 2, ordered=False)
 """Of every queue that callers make for a while; in those for which it is too small, nobody puts."""
 LOCK_MODELS: Final[dict[str, Model]] = {
+    ELECTION: LockModel(expiry=True),
     "lock": LockModel(expiry=True),
     "locks": LockManagerModel(expiry=True),
 }

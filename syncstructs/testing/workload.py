@@ -36,6 +36,7 @@ from ..structs.sets import ReplSet
 from .assorted import ASSORTED
 from .followers import Followers
 from .history import NOT_APPLIED, UNKNOWN, Op, Raised, plain
+from .offices import ELECTION, Office
 from .permits import PERMITS, hold
 from .plans import Plan
 from .presence import GROUP, View
@@ -279,6 +280,8 @@ class Load:
         handles = self.handles[life.id] = Handles(self.puzzled)
         life.consumers["lock"].on_lost = lambda: handles.lose("lock", None)
         life.consumers["locks"].on_lost = lambda key: handles.lose("locks", key)
+        if ELECTION in life.consumers:
+            life.consumers[ELECTION].on_lost = lambda: handles.lose(ELECTION, None)
         if GROUP in life.consumers:
             self.views[life.id] = View(life, self.puzzled)
         if self.simulation.releases is not None:
@@ -670,6 +673,9 @@ class Client:
 
     async def assort(self, name: str) -> None:
         """Read an object that only some runs have, or call it; some do so without waiting."""
+        if name == ELECTION:
+            await self._hold(name, None)
+            return
         random, kind = self.random, ASSORTED[name]
         if kind.reads and random.random() < 0.25:
             await self._read(name, *random.choice(kind.reads))
@@ -833,6 +839,8 @@ class Client:
     async def _hold(self, name: str, key: str | None) -> None:
         random = self.random
         lock = self._objects[name] if key is None else self._objects[name][key]
+        if name == ELECTION:
+            lock = Office(lock, self.life.node.address, self.load.number())
         recorder = self.load.recorder
         arguments = random.choice(((), (False,), (True, random.random()), (True, 3.0)))
         named = () if key is None else (key,)
@@ -882,7 +890,8 @@ class Client:
         """Write to what the lock protects, with its token, and see what the node says of it."""
         life = self.life
         sure = lock.held and lock.token == token
-        self.load.fence(key).write(token, sure=sure, who=f"{self.name} of {key or name}")
+        fence = self.load.fence(name if key is None else key)
+        fence.write(token, sure=sure, who=f"{self.name} of {key or name}")
         if not sure:
             return
         self.load.simulation.checks.relies(life, name, key, token)

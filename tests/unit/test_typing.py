@@ -16,10 +16,10 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDeque, ReplDict,
-    ReplEvent, ReplGroup, Replicated, ReplIdGenerator, ReplLatch, ReplList, ReplMultiDict,
-    ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock, ReplSemaphore,
-    ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
+    Elected, Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDeque, ReplDict,
+    ReplElection, ReplEvent, ReplGroup, Replicated, ReplIdGenerator, ReplLatch, ReplList,
+    ReplMultiDict, ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock,
+    ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -83,6 +83,9 @@ assert_type(ReplSortedDict({1: "a"})[1], str)
 assert_type(ReplSortedDict[int, str]().peekitem(), tuple[int, str])
 assert_type(ReplSortedSet[int]()[0], int)
 assert_type(ReplSortedSet[int]().pop.submit(0), Future[int])
+assert_type(ReplElection[str]().leader, Elected[str] | None)
+assert_type(ReplElection[str]().campaign.submit(value="a"), Future[bool])
+assert_type(next(ReplElection[str]().observe()), Elected[str] | None)
 assert_type(ReplGroup[str]().members, dict[str, str | None])
 assert_type(ReplGroup[str]().join.submit("idle"), Future[bool])
 assert_type(ReplGroup[str]().update("busy"), None)

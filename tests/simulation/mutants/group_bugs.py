@@ -1,10 +1,14 @@
-"""Bugs to plant in what depends on who is alive: groups."""
+"""Bugs to plant in what depends on who is alive: groups, and elections."""
 
 from syncstructs.testing.planted import SHORT_SESSIONS, bug
 
+ELECTION = "structs.elections:ReplElection."
 GROUP = "structs.groups:ReplGroup."
 # Nodes that come and go within a common fault.
 CROWD = SHORT_SESSIONS | {"mixes": {"group": 3.0, "count": 0.3}, "think": 0.1}
+RIVALS = SHORT_SESSIONS | {
+    "mixes": {"election": 3.0, "count": 0.3}, "think": 0.1, "give_up": 0.3, "clients": 2,
+}  # fmt: skip
 
 GROUPS = (
     bug(
@@ -79,4 +83,55 @@ GROUPS = (
     ),
 )
 
-BUGS = GROUPS
+ELECTIONS = (
+    bug(
+        "election_announces_the_last_candidate",
+        "Who is elected is said to be whoever was the last to campaign.",
+        (
+            ELECTION + "leader",
+            "self._candidates[holder[:2]]",
+            "list(self._candidates.values())[-1]",
+        ),
+        fields=RIVALS,
+    ),
+    bug(
+        "election_forgets_who_withdraws",
+        "Who gives up its candidacy stays in the list.",
+        (
+            ELECTION + "_withdraw",
+            "self._candidates.pop((current_context().session, ticket), None)",
+            "pass",
+        ),
+        fields=RIVALS,
+    ),
+    bug(
+        "election_forgets_who_leads_when_a_rival_withdraws",
+        "Whoever withdraws takes the others out of the list as well.",
+        (
+            ELECTION + "_withdraw",
+            "self._candidates.pop((current_context().session, ticket), None)",
+            "self._candidates.clear()",
+        ),
+        fields=RIVALS,
+    ),
+    bug(
+        "election_keeps_the_dead",
+        "Who has died stays a candidate.",
+        (ELECTION + "on_session_expired", "del self._candidates[candidate]", "pass"),
+        fields=RIVALS,
+    ),
+    bug(
+        "election_keeps_who_has_resigned",
+        "Who led before stays in the list.",
+        (ELECTION + "_free", "self._candidates.pop(self._holders[key][:2], None)", "pass"),
+        fields=RIVALS,
+    ),
+    bug(
+        "election_says_nothing_of_a_loss",
+        "A leader is not told that it leads no more.",
+        (ELECTION + "_tell_lost", "if self.on_lost is not None:", "if False:"),
+        fields=RIVALS,
+    ),
+)
+
+BUGS = (*GROUPS, *ELECTIONS)
