@@ -209,6 +209,10 @@ class _CopyPort(Port):
         return self._transaction.engine.session
 
     @property
+    def address(self) -> str:
+        return self._transaction.engine.address
+
+    @property
     def call_timeout(self) -> float | None:
         return self._transaction.engine.call_timeout
 

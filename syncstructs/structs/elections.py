@@ -17,7 +17,8 @@ from ..objects.context import current_context
 from ..objects.port import Changes, Steps, cleaning
 from ..objects.replicated import operation, replicated
 from .grants import Grants
-from .locks import _name, _Section
+from .holding import named, wait_seconds
+from .sections import Section
 from .values import isolated
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Elected(NamedTuple, Generic[V]):
     token: int
 
 
-class ReplElection(Grants[None], _Section, Generic[V]):
+class ReplElection(Grants[None], Section, Generic[V]):
     """An election among the nodes that campaign: one leads, the others wait in the order they came.
 
     The leader leads until it resigns, or its session ends: then who waits longest is elected.
@@ -116,7 +117,8 @@ class ReplElection(Grants[None], _Section, Generic[V]):
         """
         # A copy: it may be sent again later, in another session.
         said = isolated(value)
-        return (yield from self._acquiring(None, blocking, timeout, said)) is not None
+        seconds = wait_seconds(blocking, timeout)
+        return (yield from self._acquiring(None, blocking, seconds, said)) is not None
 
     @campaign.undone_by
     def _uncampaign(self, elected: bool, *_: object, **__: object) -> None:
@@ -196,7 +198,7 @@ class ReplElection(Grants[None], _Section, Generic[V]):
     def __repr__(self) -> str:
         leader = self.leader
         state = "nobody leads" if leader is None else f"{leader.address} leads"
-        return f"<{type(self).__name__} {_name(self)}in which {state}>"
+        return f"<{type(self).__name__} {named(self)}in which {state}>"
 
     def _where(self) -> tuple[Grants[Any], Any]:
         return self, None
@@ -206,7 +208,7 @@ class ReplElection(Grants[None], _Section, Generic[V]):
             self.on_lost()
 
     def _describe(self, key: None) -> str:
-        return f"the leadership of {type(self).__name__} {_name(self)}".rstrip()
+        return f"the leadership of {type(self).__name__} {named(self)}".rstrip()
 
     def _check(self) -> None:
         super()._check()

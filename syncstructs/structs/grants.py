@@ -11,15 +11,12 @@ What this process knows of its own grants is in `holding`.
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..objects.context import current_context
 from ..objects.replicated import replicated
 from ..objects.waiters import Waiters
 from .holding import Grant, Holding
-
-if TYPE_CHECKING:
-    from ..futures import Future
 
 K = TypeVar("K", bound=Hashable)
 
@@ -36,9 +33,6 @@ class Grants(Holding[K], Generic[K]):
     """Non-reentrant locks by key, granted first come, first served; no key means no cost."""
 
     LOCAL: ClassVar[frozenset[str]] = frozenset({"_lines"})
-    LOCAL: ClassVar[frozenset[str]] = frozenset({"_grants", "_lines", "_lost"})
-    _VERB: ClassVar[str] = "acquire"
-    """What messages call the operation that acquires."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,41 +112,6 @@ class Grants(Holding[K], Generic[K]):
 
     def _slot(self, key: K, token: int) -> K:
         return key
-    def _ask(self, key: K, ticket: int, wait: bool, *said: Any) -> "Future[Any]":
-        """Submit the command that acquires; a subclass may have more to say with it."""
-        return self._acquire.submit(key, ticket, wait)
-
-    def _acquiring(
-        self, key: K, blocking: bool, timeout: float, *said: object
-    ) -> Steps[Grant | None]:
-        """Acquire as `threading.Lock.acquire` does; return the grant, or None."""
-        seconds = _wait_seconds(blocking, timeout)
-        port = self._port
-        wait: Wait[tuple[int, int]] = Wait(
-            call_name(self, self._VERB),
-            port,
-            lambda ticket: self._ask(key, ticket, blocking, *said),
-            lambda ticket: self._withdraw.submit(key, ticket),
-            lambda served: self._release.submit(key, served[1]),
-            frees=True,
-        )
-        deadline = None if seconds is None else port.now() + seconds
-        while True:
-            served = yield from wait.served(seconds) if blocking else wait.at_once()
-            if served is None:
-                return None
-            grant = Grant(*served)
-            self._grants[key] = grant
-            if self._is_sure(grant):
-                return grant
-            # Granted to a node that was cut off meanwhile: it must not believe in it.
-            self._grants.pop(key, None)
-            yield from wait.seen_through(
-                cleaning(self._release.submit, key, grant.token), deadline
-            )
-            seconds = None if deadline is None else deadline - port.now()
-            if not blocking or (seconds is not None and seconds <= 0):
-                return None
 
     def _held_here(self, key: K) -> list[Grant]:
         grant = self._grants.get(key)

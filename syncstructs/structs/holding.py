@@ -7,12 +7,15 @@ else. Who was granted what, and who waits for it, is in the log: see `grants` an
 
 import logging
 from collections.abc import Hashable
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import LockLost, NotApplied, NotOwner, SessionExpired, SyncError
 from ..objects.port import Steps, cleaning
 from ..objects.replicated import Replicated, operation
 from .waiting import Wait
+
+if TYPE_CHECKING:
+    from ..futures import Future
 
 K = TypeVar("K", bound=Hashable)
 
@@ -37,6 +40,8 @@ class Holding(Replicated, Generic[K]):
 
     LOCAL: ClassVar[frozenset[str]] = frozenset({"_grants", "_lost"})
 
+    _VERB: ClassVar[str] = "acquire"
+    """What messages call the operation that acquires."""
     _acquire: Any
     """The command `(key, ticket, wait)`: returns session and token, or None: not granted now."""
     _withdraw: Any
@@ -62,14 +67,21 @@ class Holding(Replicated, Generic[K]):
         """Return whether anybody holds that key, as far as this member knows."""
         raise NotImplementedError
 
-    def _acquiring(self, key: K, blocking: bool, seconds: float | None) -> Steps[Grant | None]:
+    def _ask(self, key: K, ticket: int, wait: bool, *said: Any) -> "Future[Any]":
+        """Submit the command that acquires; a subclass may have more to say with it."""
+        asked: Future[Any] = self._acquire.submit(key, ticket, wait)
+        return asked
+
+    def _acquiring(
+        self, key: K, blocking: bool, seconds: float | None, *said: object
+    ) -> Steps[Grant | None]:
         """Acquire, waiting so long at most (None: without end); return the grant, or None."""
         port = self._port
         caller = port.caller()
         wait: Wait[tuple[int, int]] = Wait(
             self,
-            "acquire",
-            lambda ticket: self._acquire.submit(key, ticket, blocking),
+            self._VERB,
+            lambda ticket: self._ask(key, ticket, blocking, *said),
             lambda ticket: self._withdraw.submit(key, ticket),
             lambda served: self._release.submit(key, served[1]),
             frees=True,

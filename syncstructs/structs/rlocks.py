@@ -31,12 +31,12 @@ class ReplRLock(ReplLock):
         self._depths: dict[Hashable, int] = {}
 
     def _acquiring(
-        self, key: None, blocking: bool, seconds: float | None
+        self, key: None, blocking: bool, seconds: float | None, *said: object
     ) -> Steps[Grant | None]:
         caller = self._port.caller()
         depth = self._depths.get(caller, 0)
         if depth == 0:
-            grant = yield from super()._acquiring(key, blocking, seconds)
+            grant = yield from super()._acquiring(key, blocking, seconds, *said)
         else:
             grant = self._found(key)
             if grant is None or not self._is_sure(grant):

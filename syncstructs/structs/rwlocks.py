@@ -58,7 +58,7 @@ class ReplRWLock(Permits[str]):
             return len(self._holders) if self._locked(READ) else 0
 
     def _acquiring(
-        self, key: str, blocking: bool, seconds: float | None
+        self, key: str, blocking: bool, seconds: float | None, *said: object
     ) -> Steps[Grant | None]:
         """Acquire one side.
 
@@ -72,7 +72,7 @@ class ReplRWLock(Permits[str]):
                 f"{self._describe(key)}: this thread or task holds the {other} already, and would"
                 " wait for itself; it must be released first"
             )
-        return super()._acquiring(key, blocking, seconds)
+        return super()._acquiring(key, blocking, seconds, *said)
 
     def __repr__(self) -> str:
         state = "writing" if self._locked(WRITE) else f"{self.readers} readers"

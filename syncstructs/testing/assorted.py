@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from ..structs.barriers import ReplBarrier
 from ..structs.countermaps import ReplCounterMap
 from ..structs.deques import ReplDeque
+from ..structs.elections import ReplElection
 from ..structs.events import ReplEvent, ReplLatch
+from ..structs.groups import ReplGroup
 from ..structs.idgenerators import ReplIdGenerator
 from ..structs.multidicts import ReplMultiDict
 from ..structs.once import ReplOnce
-from ..structs.elections import ReplElection
-from ..structs.groups import ReplGroup
 from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
@@ -47,8 +47,6 @@ class Assorted(NamedTuple):
     model: Model | Callable[[Callable[[int], int]], Model] | None
     """Or what makes one, given what tells the cluster time at a place of the log. None: what its
     callers see is judged as they see it."""
-    model: Model | None
-    """None: its log says all."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
     reads: tuple[Call, ...]
@@ -212,6 +210,11 @@ def _id_call(serials: ReplIdGenerator, random: Random, number: Numbers) -> Call:
     return ("next_id", ()) if random.random() < 0.9 else ("reserve", (random.randrange(1, 4),))
 
 
+def _group_call(group: ReplGroup[Any], random: Random, number: Callable[[], int]) -> Call:
+    method = random.choice(("join", "join", "update", "leave"))
+    return method, () if method == "leave" else (random.choice((number(), [number()])),)
+
+
 ASSORTED: Final[dict[str, Assorted]] = {
     "barrier": Assorted(
         lambda: ReplBarrier(_PARTIES), BarrierModel(_PARTIES), barrier_call, (("broken", ()),),
@@ -222,10 +225,12 @@ ASSORTED: Final[dict[str, Assorted]] = {
         ReplSortedSet, SortedSetModel(), _sorted_set_call,
         (("irange", (2, 6)), ("islice", (1, 3)), ("copy", ()), ("__len__", ())),
     ),
+    "election": Assorted(ReplElection, None, lambda *_: ("campaign", ()), ()),
     "event": Assorted(
         ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
         ReplEvent.is_set,
     ),
+    "group": Assorted(ReplGroup, None, _group_call, (("members", ()),)),
     "labels": Assorted(
         ReplMultiDict, MultiDictModel(), _multi_dict_call,
         (("getall", ("a", None)), ("getall", ("b", None)), ("items", ()), ("__len__", ())),
@@ -249,15 +254,6 @@ ASSORTED: Final[dict[str, Assorted]] = {
         lambda: ReplDeque(maxlen=5), DequeModel((), 5), _deque_call,
         (("copy", ()), ("copy", ()), ("__getitem__", (0,)), ("__len__", ())),
     ),
-def _group_call(group: ReplGroup[Any], random: Random, number: Callable[[], int]) -> Call:
-    method = random.choice(("join", "join", "update", "leave"))
-    return method, () if method == "leave" else (random.choice((number(), [number()])),)
-
-
-ASSORTED: Final[dict[str, Assorted]] = {
-    # Held as a lock: see `offices`.
-    "election": Assorted(ReplElection, None, lambda *_: ("campaign", ()), ()),
-    "group": Assorted(ReplGroup, None, _group_call, (("members", ()),)),
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),

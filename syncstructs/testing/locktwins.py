@@ -120,19 +120,20 @@ def check_lock_log(load: Load, kinds: Mapping[str, Callable[..., LockTwin]]) -> 
     checks = load.simulation.checks
     life = load.simulation.lives()[0]
     records = life.table._directory.records
-    kinds = dict.fromkeys(_LOCKS, LockTwin) | dict(kinds)
-    names = {key: name for name in kinds for key in (name, records[name].id)}
-    locks = [name for name in _LOCKS if name in records]
+    kinds = {name: LockTwin for name in _LOCKS if name in records} | dict(kinds)
     names: dict[int | str, str] = {
-        key: name for name in locks for key in (name, records[name].id)
+        key: name for name in kinds for key in (name, records[name].id)
     }
     found = checks.commands()
     if found is None:
         return 0
-    commands = [as_lock_command(c) for c in found if c.ends is not None or c.target in names]
+    commands = [
+        as_lock_command(c)
+        for c in found
+        if c.ends is not None or (c.target in names and c.method != "_proclaim")
+    ]
     calls = dict(checks.calls())
     owners: dict[str, dict[Grant, Owner]] = {name: {} for name in kinds}
-    owners: dict[str, dict[Grant, Owner]] = {name: {} for name in locks}
     for command in commands:
         call = calls.get((command.session, command.sequence))
         if command.ends is None and command.method == "_acquire" and call is not None:
@@ -141,7 +142,6 @@ def check_lock_log(load: Load, kinds: Mapping[str, Callable[..., LockTwin]]) -> 
                 key, ticket, _ = command.args
                 owners[names[command.target]][key, granted[1]] = command.session, ticket
     twins = {name: make(owners[name]) for name, make in kinds.items()}
-    twins = {name: LockTwin(owners[name]) for name in locks}
     keys: dict[Number, Any] = {}
     for command in commands:
         if command.ends is not None:

@@ -140,7 +140,8 @@ _ASSORTED: Final = {
     "transact": 3.0,
 }  # fmt: skip
 """Objects that only some runs have (see `assorted`), and transactions, that few make."""
-"""Objects that only some runs have: see `assorted`."""
+_ASSORTED_MAX: Final = 4
+"""How many of them one run has: callers that meet everywhere meet nowhere often."""
 
 _FLAVOURS: Final[dict[str, dict[str, Any]]] = {
     "plain": {},

@@ -23,8 +23,8 @@ from .models import (
     QueueModel,
     SetModel,
 )
-from .permits import PERMITS
 from .offices import ELECTION
+from .permits import PERMITS
 from .presence import check_group_log
 from .queue_verdicts import check_capacity, check_order_of_items
 from .releases import MODELS as RELEASE_MODELS
@@ -54,14 +54,10 @@ def check_histories(load: Load) -> int:
     for name, model in (MODELS | _assorted_models(load)).items():
         if name not in ASSORTED or ASSORTED[name].in_order:
             judge(name, check_witness(histories[name], model))
-    assorted = {n: kind.model for n, kind in ASSORTED.items() if n in histories and kind.model}
-    for name, model in (MODELS | assorted).items():
-        judge(name, check_witness(histories[name], model))
         judge(name, check(histories[name], model, budget=SEARCH_STEPS))
     for name, lock_model in (
         *LOCK_MODELS.items(), *((name, kind.model()) for name, kind in permits.items()),
     ):  # fmt: skip
-    for name, lock_model in LOCK_MODELS.items():
         if name not in histories:
             continue
         judge(name, check(histories[name], lock_model, budget=SEARCH_STEPS))

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import disk_bugs
 import event_bugs
-import limit_bugs
 import group_bugs
+import limit_bugs
 import membership_bugs
 import object_bugs
 import observer_bugs
@@ -43,10 +43,22 @@ from syncstructs.testing.runs import Failure, run_plan
 
 ALL = by_name(
     bug
-                 disk_bugs.BUGS, event_bugs.BUGS, group_bugs.BUGS, limit_bugs.BUGS,
-                 membership_bugs.BUGS, object_bugs.BUGS, observer_bugs.BUGS, other_bugs.BUGS,
-                 permit_bugs.BUGS, raft_bugs.BUGS, topic_bugs.BUGS, value_bugs.BUGS,
-                 version_bugs.BUGS)
+    for bugs in (
+        BUILT_IN,
+        disk_bugs.BUGS,
+        event_bugs.BUGS,
+        group_bugs.BUGS,
+        limit_bugs.BUGS,
+        membership_bugs.BUGS,
+        object_bugs.BUGS,
+        observer_bugs.BUGS,
+        other_bugs.BUGS,
+        permit_bugs.BUGS,
+        raft_bugs.BUGS,
+        topic_bugs.BUGS,
+        value_bugs.BUGS,
+        version_bugs.BUGS,
+    )
     for bug in bugs
 )
 """Every bug there is, by name; those that can do no harm as well."""
