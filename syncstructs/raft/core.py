@@ -770,10 +770,12 @@ class RaftCore:
         if self._leading is not None and sender in self._leading.followers:
             self._leading.begin_recovery(sender, message.nonce)
             self._set_barrier(self._leading)
+        known = self.log.membership_index, self._membership
+        if self._recovery is not None:
+            known = self._recovery.newest(*known)
         reply = RecoveryReply(
-            message.nonce, self.term, self.log.last_id, self._recovery is not None,
-            self.log.membership_index, self._membership,
-        )  # fmt: skip
+            message.nonce, self.term, self.log.last_id, self._recovery is not None, *known
+        )
         self._send(sender, reply)
 
     def _on_recovery_reply(self, sender: str, message: RecoveryReply) -> None:

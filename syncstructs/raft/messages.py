@@ -226,6 +226,7 @@ class RecoveryReply(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=
     membership_index: int
     """Index of the entry that brought `membership`; 0: it is what the node was started with."""
     membership: Membership
+    """Of the sender; of one who recovers, the newest that it has heard of."""
 
 
 class Dismissal(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):

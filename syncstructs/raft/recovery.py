@@ -14,9 +14,12 @@ it. The recovered member counts its vote in the leader's term as given, to the l
 the place of the state that Viewstamped Replication Revisited, section 4.3, fetches from the primary
 of the latest view.)
 
-**All have answered.** If those who are not blank are too few to elect a leader, but every voter
+**All have answered.** If those who are not blank are too few to elect a leader, but every member
 that any answer's membership names has answered this life, then nobody is left who could use an
-earlier life's vote: candidates gave up when they were asked. The greatest log among the answers is
+earlier life's vote: candidates gave up when they were asked. Learners are asked as well, as they
+may have got a vote since, and blank members tell the newest membership they have heard of: or one
+that was cut off while the members changed could be elected by those whom it takes for voters still.
+The greatest log among the answers is
 a floor: a vote is given only to a log that reaches it, and the member counts once its own does, so
 that no entry is lost that anybody still holds.
 
@@ -31,6 +34,7 @@ that loses one member while another one is new would stand still. Not so if it w
 then it may have lost a disk.
 """
 
+from operator import itemgetter
 from typing import NamedTuple
 
 from .membership import Membership
@@ -77,9 +81,8 @@ class Recovery:
         """
         replies = self._replies.values()
         told = [reply for reply in replies if reply.last.index]
-        known = [(reply.membership_index, reply.membership) for reply in told]
-        known.append((own_index, own))
-        newest = max(known, key=lambda pair: pair[0])[1]
+        known = [*self._known(), (own_index, own)]
+        newest = self.newest(own_index, own)[1]
         term = max((reply.term for reply in replies), default=0)
         if not newest.is_voter(address):
             return None
@@ -94,6 +97,18 @@ class Recovery:
             return None
         return Start(term, max(reply.last for reply in told))
 
+    def newest(self, own_index: int, own: Membership) -> tuple[int, Membership]:
+        """Return the newest membership that is known here, and the index of its entry."""
+        return max([*self._known(), (own_index, own)], key=itemgetter(0))
+
+    def _known(self) -> list[tuple[int, Membership]]:
+        """Return the memberships that come from entries, as the answers tell."""
+        return [
+            (reply.membership_index, reply.membership)
+            for reply in self._replies.values()
+            if reply.last.index or reply.membership_index
+        ]
+
     def _must_help(
         self, newest: Membership, known: list[tuple[int, Membership]], address: str
     ) -> bool:
@@ -105,7 +120,7 @@ class Recovery:
 
     def _all_answered(self, membership: Membership, address: str) -> bool:
         return all(
-            voter in self._replies for voter in membership.all_voters if voter != address
+            member in self._replies for member in membership.members if member != address
         )
 
     def _may_be_first(self, address: str, own: Membership, *, patient: bool) -> bool:
@@ -125,7 +140,8 @@ class Recovery:
             address: reply.membership.voters
             # Whoever asks may run beside the one who adds answers.
             for address, reply in list(self._replies.items())
-            if not reply.last.index and own.voters and reply.membership.voters
+            if not (reply.last.index or reply.membership_index)
+            and own.voters and reply.membership.voters
             and reply.membership.voters != own.voters
         }
 

@@ -27,6 +27,7 @@ from syncstructs.storage.memory import MemoryLog
 
 NOTHING = EntryId(0, 0)
 ABC = Membership(("a", "b", "c"))
+BCD = Membership(("b", "c", "d"), genesis=5)
 BLANK = Restored(blank=True)
 LAST = EntryId(3, 5)
 # A nonce of a peer's life.
@@ -461,6 +462,34 @@ def test_all_are_those_of_each_membership_that_an_answer_names(make_bench) -> No
     assert not asks_for_vote(bench, 4, EntryId(3, 5))
     bench.step("d", told(bench, blank=True))
     assert asks_for_vote(bench, 5, EntryId(3, 5))
+
+
+def test_a_learner_may_be_a_voter_by_now_and_has_to_answer_as_well(make_bench) -> None:
+    bench = make_bench(restored=BLANK)
+    # Of one who was cut off while d took the place of a, which is on the bench.
+    behind = Membership(("a", "b", "c"), learners=("d",), genesis=5)
+    bench.step("b", told(bench, index=4, membership=behind))
+    bench.step("c", told(bench, last=NOTHING, blank=True))
+    assert not asks_for_vote(bench, 4, EntryId(3, 5))
+    bench.step("d", told(bench, last=EntryId(3, 9), index=8, membership=BCD))
+    assert not asks_for_vote(bench, 5, EntryId(3, 9))
+
+
+def test_what_another_blank_member_has_heard_of_the_members_counts(make_bench) -> None:
+    bench = make_bench(restored=BLANK)
+    bench.step("b", told(bench, index=4))
+    bench.step("c", told(bench, last=NOTHING, blank=True, index=8, membership=BCD))
+    assert not asks_for_vote(bench, 4, EntryId(3, 5)), "it has no vote any more"
+
+
+def test_a_blank_member_passes_on_the_newest_membership_it_has_heard_of(make_bench) -> None:
+    bench = make_bench(restored=BLANK)
+    (reply,) = only(bench.step("c", RecoveryRequest(LIFE)), RecoveryReply)
+    assert (reply.blank, reply.membership_index, reply.membership) == (True, 0, ABC)
+    bench.step("b", told(bench, index=8, membership=BCD))
+    bench.step("c", told(bench, index=4))
+    (reply,) = only(bench.step("c", RecoveryRequest(LIFE)), RecoveryReply)
+    assert (reply.last, reply.membership_index, reply.membership) == (NOTHING, 8, BCD)
 
 
 def test_who_is_no_voter_is_recovered_by_a_leader_only(make_bench) -> None:
