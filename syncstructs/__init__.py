@@ -72,6 +72,7 @@ from .structs.semaphores import ReplSemaphore
 from .structs.sets import ReplSet
 from .structs.sorteddicts import ReplSortedDict
 from .structs.sortedsets import ReplSortedSet
+from .structs.tasks import DeadTask, Progress, ReplTaskQueue, Task
 from .structs.topics import Message, Messages, ReplTopic, Subscriber
 from .structs.ttl import ReplTTLDict
 from .structs.waiting import Wait
@@ -93,6 +94,7 @@ __all__ = [
     "DataDirBusy",
     "DataDirDamaged",
     "DataDirForeign",
+    "DeadTask",
     "DecodeError",
     "Elected",
     "Future",
@@ -115,6 +117,7 @@ __all__ = [
     "OffsetOutOfRange",
     "OutcomeUnknown",
     "Pickled",
+    "Progress",
     "ProtocolError",
     "ReplBarrier",
     "ReplCounter",
@@ -142,6 +145,7 @@ __all__ = [
     "ReplSortedDict",
     "ReplSortedSet",
     "ReplTTLDict",
+    "ReplTaskQueue",
     "ReplTopic",
     "Replicated",
     "ResultLost",
@@ -153,6 +157,7 @@ __all__ = [
     "Subscription",
     "SyncError",
     "SyncObj",
+    "Task",
     "Timeout",
     "Tls",
     "TooLarge",

@@ -21,6 +21,7 @@ from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
 from ..structs.topics import ReplTopic
+from . import toil
 from .barriers import BarrierModel, BarrierTwin, barrier_call
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
 from .limitmodels import Limiter, LimiterModel
@@ -262,6 +263,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
         ReplCounterMap, CounterMapModel(), _counter_map_call,
         (("__getitem__", ("a",)), ("total", ()), ("most_common", (2,)), ("copy", ())),
     ),
+    "tasks": Assorted(toil.make, None, _no_call, (), act=toil.toil),
     "topic": Assorted(
         lambda: ReplTopic(maxlen=8), TopicModel(8), _topic_call,
         (("read", ()), ("next_offset", ()), ("subscribers", ())),

@@ -230,6 +230,7 @@ def check_queue_log(
     life = simulation.lives()[0]
     records = life.table._directory.records
     names = {key: name for name in queues for key in (name, records[name].id)}
+    others = {key for name in life.consumers for key in (name, records[name].id)}
     twins = {name: make() for name, make in queues.items()}
     made: dict[int | str, QueueTwin] = {}
     commands = simulation.checks.commands()
@@ -242,7 +243,7 @@ def check_queue_log(
         elif command.target in names:
             twin = twins[names[command.target]]
             twin.command((command.session, command.sequence), command.method, command.args)
-        elif command.method in _COMMANDS:
+        elif command.method in _COMMANDS and command.target not in others:
             twin = made.setdefault(command.target, other())
             twin.command((command.session, command.sequence), command.method, command.args)
     for name, twin in twins.items():

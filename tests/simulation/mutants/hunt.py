@@ -24,6 +24,7 @@ import observer_bugs
 import other_bugs
 import permit_bugs
 import raft_bugs
+import task_bugs
 import topic_bugs
 import value_bugs
 import version_bugs
@@ -55,6 +56,7 @@ ALL = by_name(
         other_bugs.BUGS,
         permit_bugs.BUGS,
         raft_bugs.BUGS,
+        task_bugs.BUGS,
         topic_bugs.BUGS,
         value_bugs.BUGS,
         version_bugs.BUGS,
