@@ -37,12 +37,6 @@ BUGS = (
         fields=_TOILING,
     ),
     bug(
-        "late_take_is_lost",
-        "A task that was served to somebody who had given up stays his.",
-        (TASKS + "_withdraw", "if id_ is not None:", "if False:"),
-        fields=_TOILING | {"give_up": 0.5},
-    ),
-    bug(
         "retried_without_end",
         "A task is tried once more than it may be.",
         (TASKS + "_fail", "entry.attempts >= self._max_attempts",

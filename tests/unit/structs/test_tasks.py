@@ -179,6 +179,16 @@ def test_who_gives_up_waiting_leaves_the_task_to_others(cluster):
     assert (task.payload, task.attempt) == ("mail", 1)
 
 
+def test_a_withdrawal_that_came_too_late_gives_the_task_back_unharmed(cluster):
+    a, b = queues(cluster)
+    a.put("mail")
+    assert a._take(5, 10.0, True)
+    b._withdraw(5)
+    assert counts(b) == (0, 0, 1, 0), "another session's ticket"
+    a._withdraw(5)
+    assert b.get().attempt == 1
+
+
 def test_a_result_that_came_too_late_gives_the_task_back_unharmed(cluster):
     a, b = queues(cluster)
     waiting = a.get.submit()
