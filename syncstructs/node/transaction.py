@@ -17,6 +17,7 @@ from ..errors import Conflict, NotAttached
 from ..futures import Future
 from ..objects.batches import encode_command, encode_transaction
 from ..objects.context import Context, _current
+from ..objects.due import DueTimes
 from ..objects.port import Binding, Changes, Port, Steps, Turns, current_batch
 from ..objects.replicated import Replicated, bind, bound, find_body
 from ..objects.transactions import Condition
@@ -39,7 +40,8 @@ class Transaction:
     """What a block works with: `tx[obj]` is the copy of an object to read and to change in it.
 
     Calls of a copy are tried on it at once, and return (or raise) what they will when the
-    transaction is applied. They cannot wait, and draw no random numbers.
+    transaction is applied; but for numbers that the log gives, such as the id of a task. They
+    cannot wait, and draw no random numbers.
     """
 
     def __init__(self, engine: "Engine") -> None:
@@ -74,7 +76,7 @@ class Transaction:
             if id_ not in self._copies:
                 made, reads = target.transaction_copy()
                 inside = Binding(_CopyPort(self, made), binding.name)
-                inside.target, inside.bodies = id_, binding.bodies
+                inside.target, inside.bodies, inside.due = id_, binding.bodies, DueTimes()
                 bind(made, inside)
                 made._pickles = target._pickles
                 self._copies[id_] = made, self.engine.replica.table.serial, reads
@@ -130,6 +132,7 @@ class Transaction:
         self._commands.append(command)
         context = self.engine.replica.table.context(_CopyContext)
         context.session, context.copy = self.engine.session, binding
+        context.serial += len(self._commands)
         token = _current.set(context)
         try:
             return copy(body(made, *map(copy, args), **{n: copy(v) for n, v in kwargs.items()}))

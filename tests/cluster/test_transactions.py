@@ -17,6 +17,7 @@ from syncstructs import (
     ReplLock,
     ReplQueue,
     ReplSet,
+    ReplTaskQueue,
     Unserializable,
     VersionRefused,
     current_context,
@@ -62,6 +63,7 @@ def consumers():
     return {
         "accounts": ReplDict(), "hits": ReplCounter(), "auction": Auction(), "line": ReplList(),
         "tags": ReplSet(), "jobs": ReplQueue(), "door": ReplLock(), "needy": Needy(1),
+        "tasks": ReplTaskQueue(),
     }  # fmt: skip
 
 
@@ -212,6 +214,21 @@ def test_objects_of_a_users_class_take_part_with_their_own_rules(nodes, node):
         tx[node.objects["line"]].append(mine.bids[0][0])
     assert auction.bids == [("ann", 5), ("ann", 6), ("eve", 0)]
     assert node.objects["line"] == ["ann"]
+
+
+def test_tasks_are_put_with_what_else_has_to_be_so(node):
+    tasks = node.objects["tasks"]
+    with node.transaction() as tx:
+        tx[node.objects["accounts"]]["ann"] -= 1
+        for payload in ("thank her", "wave"):
+            tx[tasks].put(payload, delay=0.01)
+        assert tx[tasks].progress().delayed == 2
+    task = tasks.get(timeout=PATIENCE)
+    assert task.payload == "thank her"
+    with node.transaction() as tx:
+        tx[tasks].ack(task)
+        tx[node.objects["line"]].append("done")
+    assert tasks.progress().done == 1
 
 
 def test_the_object_itself_is_not_changed_in_the_block_by_mistake(node):

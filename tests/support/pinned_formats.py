@@ -33,21 +33,47 @@ from local_cluster import LocalCluster
 from syncstructs import (
     Node,
     Pickled,
+    ReplBarrier,
     ReplCounter,
+    ReplCounterMap,
+    ReplDeque,
     ReplDict,
+    ReplElection,
+    ReplEvent,
+    ReplGroup,
+    ReplIdGenerator,
+    ReplLatch,
     ReplList,
     ReplLock,
     ReplLockManager,
+    ReplMultiDict,
+    ReplOnce,
     ReplPriorityQueue,
     ReplQueue,
+    ReplRateLimiter,
+    ReplRegister,
+    ReplRLock,
+    ReplRWLock,
+    ReplSemaphore,
     ReplSet,
+    ReplSortedDict,
+    ReplSortedSet,
+    ReplTaskQueue,
+    ReplTopic,
+    ReplTTLDict,
     register,
 )
 from syncstructs.cli.processes import free_addresses
 from syncstructs.codec import encode
 from syncstructs.net.frames import frame_header
 from syncstructs.net.hello import PROTOCOL_VERSION, Hello, encode_hello, encode_refusal
-from syncstructs.objects.batches import encode_command, encode_group
+from syncstructs.objects.batches import (
+    Run,
+    encode_batch,
+    encode_command,
+    encode_group,
+    encode_transaction,
+)
 from syncstructs.objects.comparison import rows_of
 from syncstructs.objects.pieces import state_of
 from syncstructs.objects.replicated import (
@@ -59,6 +85,7 @@ from syncstructs.objects.replicated import (
     type_name,
 )
 from syncstructs.objects.table import Table
+from syncstructs.objects.transactions import Condition
 from syncstructs.raft import messages as m
 from syncstructs.raft.effects import Append
 from syncstructs.raft.membership import Membership, encode_membership
@@ -156,6 +183,26 @@ TYPES: Mapping[str, Callable[[], Replicated]] = {
     "lock": ReplLock,
     "locks": ReplLockManager,
     "stock": lambda: Stock(10),
+    "register": lambda: ReplRegister("first"),
+    "sorted dict": ReplSortedDict,
+    "sorted set": ReplSortedSet,
+    "counters": ReplCounterMap,
+    "deque": lambda: ReplDeque(maxlen=3),
+    "ids": lambda: ReplIdGenerator(10),
+    "multidict": ReplMultiDict,
+    "ttl": lambda: ReplTTLDict(ttl=5.0),
+    "topic": lambda: ReplTopic(maxlen=2),
+    "limiter": lambda: ReplRateLimiter(5, 1.0, 7),
+    "event": ReplEvent,
+    "latch": lambda: ReplLatch(2),
+    "barrier": lambda: ReplBarrier(2),
+    "once": ReplOnce,
+    "semaphore": lambda: ReplSemaphore(2),
+    "rlock": ReplRLock,
+    "rwlock": ReplRWLock,
+    "group": ReplGroup,
+    "election": ReplElection,
+    "tasks": lambda: ReplTaskQueue(lease=4.0),
 }
 
 # Samples
@@ -218,6 +265,8 @@ FIRST_FRAMES: list[bytes] = [
     encode_refusal("'a:1' is of cluster 'pinned', 'b:1' is of another one"),
 ]  # fmt: skip
 
+RUN = Run(7, "set", 2)
+RUN.values += ["a", 1, "b", 2]
 COMMANDS: list[bytes] = [
     encode_command(0, "open_session", ("a:1", 5, 1, 10.0), {}),
     encode_command(0, "expire_session", (21,), {}),
@@ -237,6 +286,12 @@ COMMANDS: list[bytes] = [
     encode_command(0, "know", (1, 2, {}), {}),
     encode_command("dict", "set", ("key", Pickled(b"\x80\x05K\x01.")), {}),
     encode_command(0, "wake", ([[12.5, 5], [13.0, 7]],), {}),
+    encode_command(0, "know", (1, 3, {}), {}),
+    encode_command(0, "mark", (), {}),
+    encode_batch([RUN, encode_command(7, "clear", (), {})]),
+    encode_batch([RUN], in_runs=True),
+    encode_transaction([Condition(7, 21), Condition(8, 22, [["a", [1]], ["b", []]])],
+                       [encode_command(7, "set", ("a", 1), {})]),
 ]
 
 PAYLOADS: list[bytes] = [
@@ -351,6 +406,7 @@ def make_images() -> dict[str, tuple[bytes, str]]:
     made["lock"][1].acquire.submit()
     assert made["locks"][1].acquire(("k", 1))
     made["locks"][0].acquire.submit(("k", 1))
+    _use(made)
     other = type("Other", (Replicated,), {"put": replicated(_put)})
     other.__module__, other.__qualname__ = "not.imported", "Other"
     other._embeddable = False
@@ -379,7 +435,49 @@ def make_images() -> dict[str, tuple[bytes, str]]:
     made["dict"][0].update({f"key-{number}": "x" * number for number in range(100)})
     images["large"] = (image_of(before), described(before))
     images["due"] = _due_image()
+    cluster.members[0].system("mark")
+    made["counter"][0].add(3)
+    images["marks"] = (image_of(before), described(before))
     return images
+
+
+def _use(made: Mapping[str, list[Any]]) -> None:
+    """Bring the objects that came later into some state, each another one than at its beginning."""
+    made["register"][0].set([1, "value"])
+    made["sorted dict"][0].update({3: "c", 1: "a"})
+    made["sorted set"][1].update([(2, "b"), (1, "a")])
+    made["counters"][0].update({"a": 3, ("b", 1): 2})
+    made["deque"][1].extend([1, 2, 3, 4])
+    next(made["ids"][0])
+    made["multidict"][0].add("k", 1)
+    made["multidict"][1].add("k", [2])
+    made["ttl"][0].set("soon", 1, ttl=1.0)
+    made["ttl"][1]["later"] = 2
+    for message in ("a", {"b": 1}, (3,)):
+        made["topic"][0].publish(message)
+    made["topic"][1].commit("reader", 2)
+    assert made["limiter"][0].try_acquire(3, key="ann")
+    made["event"][0].set()
+    made["latch"][0].count_down()
+    made["latch"][1].wait.submit()
+    made["barrier"][0].wait.submit()
+    assert made["once"][0].run(lambda: [5]) == [5]
+    assert made["semaphore"][0].acquire()
+    assert made["semaphore"][1].acquire()
+    made["semaphore"][0].acquire.submit()
+    assert made["rlock"][0].acquire()
+    assert made["rwlock"][0].reader.acquire()
+    made["rwlock"][1].writer.acquire.submit()
+    made["group"][0].join({"port": 80})
+    assert made["election"][0].campaign(value="first")
+    made["election"][1].campaign.submit(value="second")
+    tasks = made["tasks"][0]
+    for number in range(4):
+        tasks.put([number], priority=number % 2, key=f"key {number}")
+    tasks.put("later", delay=9.0)
+    tasks.get()
+    tasks.ack(tasks.get())
+    tasks.nack(tasks.get(), error="no luck")
 
 
 def _due_image() -> tuple[bytes, str]:
