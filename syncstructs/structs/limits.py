@@ -20,10 +20,8 @@ class ReplRateLimiter(Replicated, Generic[K]):
     In any span of t seconds, callers on all members together get no more than
     `burst + rate * t / per` tokens of a bucket. Seconds are those of cluster time, which the leader
     stamps on the log by its own monotonic clock, so it is never ahead of real time, and the bound
-    holds in real time as well, to the rate of that clock. It may fall behind: a new leader goes on
-    from the last entry of the log, so of the silence before its election nothing is made up for.
-    A bucket then fills up later by as much, once. While one leader leads, time passes as it does,
-    whether there are calls or not.
+    holds in real time as well, to the rate of that clock. It goes on whether there are calls or
+    not, and while nobody leads; it stands still while all members are down.
 
     All keys have buckets of the same kind, and a call without a key takes from that of None. They
     are full at first. A full bucket takes no space: what was not taken from for as long as an empty

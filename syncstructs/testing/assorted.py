@@ -59,6 +59,8 @@ class Assorted(NamedTuple):
     """Return of the object what its twin's `state` returns."""
     act: Callable[[Any, str], Coroutine[Any, Any, None]] | None = None
     """What a caller does in place of single calls; given the `Client` and the object's name."""
+    gives_ids: bool = False
+    """Whether no two callers may have the same result."""
     in_order: bool = True
     """Whether each call takes effect at its own place in the log, and no other one does."""
 
@@ -258,7 +260,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),
-    "serials": Assorted(lambda: ReplIdGenerator(4), None, _id_call, ()),
+    "serials": Assorted(lambda: ReplIdGenerator(4), None, _id_call, (), gives_ids=True),
     "tally": Assorted(
         ReplCounterMap, CounterMapModel(), _counter_map_call,
         (("__getitem__", ("a",)), ("total", ()), ("most_common", (2,)), ("copy", ())),

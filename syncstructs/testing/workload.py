@@ -689,7 +689,7 @@ class Client:
         for _ in range(random.choice((1, 1, 1, 3))):
             method, args = kind.draw(self._objects[name], random, self.load.number)
             future = self._submit(name, method, *args)
-            if future is not None and kind.model is None:
+            if future is not None and kind.gives_ids:
                 future.add_done_callback(partial(self._given, *args))
             last = future or last
         if last is not None:

@@ -48,8 +48,6 @@ class LocalPort:
         self.pending: dict[int, Future[Any]] = {}
         self.certain = True
         self.news: News = []
-        self.tells = False
-        """Whether subscribers are told what there is; from the first iterator of changes on."""
         self._reading = threading.RLock()
         self.turns = Turns()
         self.turns.begin()
@@ -66,7 +64,6 @@ class LocalPort:
         self.table.rewatch(binding.name)
 
     def changes(self, target: Replicated, limit: int) -> Changes:
-        self.tells = True
         return Changes(target, limit, self.cluster)
 
     def submit(
@@ -103,8 +100,6 @@ class LocalPort:
 
     def tell(self) -> None:
         """Tell subscribers what was applied, as a node does behind each entry."""
-        if self.tells:
-            tell(self.news)
         tell(self.news)
 
     def system(self, method: str, *args: object) -> Any:
