@@ -1,5 +1,6 @@
 """`LocalCluster` for tests with real threads that really wait, in real time."""
 
+import heapq
 import threading
 import time
 from collections.abc import Callable
@@ -72,7 +73,7 @@ class ThreadedCluster(LocalCluster):
                 elif (left := self._timers[0][0] - time.monotonic()) > 0:
                     self._wake.wait(min(left, threading.TIMEOUT_MAX))
                 else:
-                    self._next_timer()
+                    heapq.heappop(self._timers)[2]()
 
 
 class _Run(local_cluster._Run):
