@@ -75,6 +75,9 @@ async def hold(client: Client, name: str) -> None:
         future.cancel()
         return
     if _is_loss(record.outcome):
+        if (client.name, name) in client.load.unreleased:
+            client.load.unreleased.discard((client.name, name))
+            return
         raise Violation(f"{client.name} had nothing of {name!r}; told {record.outcome!r}")
     if record.outcome is not True:
         return
@@ -103,6 +106,9 @@ async def release(client: Client, name: str, kind: Any, token: int | None) -> No
     future = handle.release.submit()
     client.load.recorder.follow(record, future)
     await client.done(future)
+    if record.outcome is not None and not _is_loss(record.outcome):
+        # It may hold it still, and lose it then.
+        client.load.unreleased.add((client.name, name))
     if seen is None and not _is_loss(record.outcome):
         raise Violation(f"{client.name} has lost {token} of {name!r}; told {record.outcome!r}")
 

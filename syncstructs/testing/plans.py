@@ -326,12 +326,6 @@ def _with_assorted(plan: Plan) -> Plan:
     if "max_pending_calls" in settings:
         # A node attaches them all at once.
         settings = settings | {"max_pending_calls": settings["max_pending_calls"] + len(names)}
-    names = random.sample(list(_ASSORTED), random.randint(1, len(_ASSORTED)))
-    mixes = plan.mixes | {name: _ASSORTED[name] for name in names}
-    settings = dict(plan.settings)
-    if "max_pending_calls" in settings:
-        # A node attaches all that it has at once.
-        settings["max_pending_calls"] += len(names)
     return msgspec.structs.replace(plan, mixes=mixes, settings=settings)
 
 

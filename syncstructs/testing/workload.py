@@ -249,6 +249,8 @@ class Load:
         """Whether callers go on calling."""
         self.read_only = False
         self.toil = Toil()
+        self.unreleased: set[tuple[str, str]] = set()
+        """Callers whose last release of a permit may not have been applied, with its name."""
         self.put: dict[int, Record] = {}
         """Every item ever put into a queue."""
         self.taken: dict[int, str] = {}
