@@ -3,13 +3,18 @@
 from operator import attrgetter
 from typing import Any, Final
 
-from ..codec import NATIVE
+from ..codec import NATIVE, copy
+from ..errors import NotAttached
 from ..futures import Blocker, Future
 from ..objects.batches import Run, encode_batch, encode_command
+from ..objects.replicated import Replicated, bound
+from ..objects.transactions import Condition
 
 _ERROR: Final = attrgetter("error")
 # No call continues it: methods have names.
 _NO_RUN: Final = Run("", "", 1)
+# The version of an object of which nothing is known but what was read.
+_NEVER: Final = -1
 
 
 class Batch:
@@ -18,6 +23,7 @@ class Batch:
     def __init__(self, owner: object, blocker: Blocker) -> None:
         self.owner = owner
         self._blocker = blocker
+        self._conditions: list[Condition] = []
         self._calls: list[bytes | Run] = []
         self._run = _NO_RUN
         self._count = 0
@@ -77,13 +83,64 @@ class Batch:
         future = self._futures[place] = Future[Any](self._blocker)
         return future
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it has conditions."""
+        return bool(self._conditions)
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self._calls or self._conditions)
+
+    def if_version(self, target: Replicated, version: int) -> None:
+        """Have the batch applied only if no command has run on `target` since `version`.
+
+        `version`: see `Node.object_version`. Otherwise leaving the block raises `Conflict`.
+        """
+        self._conditions.append(Condition(self._id_of(target), version))
+
+    def if_equal(self, target: Replicated, key: object, value: object) -> None:
+        """Have the batch applied only if `target[key]` equals `value`, and is of its type.
+
+        `target` is a `ReplDict`. Otherwise leaving the block raises `Conflict`.
+        """
+        self._if_reads(target, [copy(key), [copy(value)]])
+
+    def if_absent(self, target: Replicated, key: object) -> None:
+        """Have the batch applied only if `key` is not in `target`, a `ReplDict` or a `ReplSet`.
+
+        Otherwise leaving the block raises `Conflict`.
+        """
+        self._if_reads(target, [copy(key), []])
+
+    def if_present(self, target: Replicated, element: object) -> None:
+        """Have the batch applied only if `element` is in `target`, a `ReplSet`.
+
+        Otherwise leaving the block raises `Conflict`.
+        """
+        self._if_reads(target, [copy(element), [None]])
+
+    def _if_reads(self, target: Replicated, read: list[object]) -> None:
+        if type(target).still_reads is Replicated.still_reads:
+            raise TypeError(f"a {type(target).__name__} has no keys that a condition could compare")
+        self._conditions.append(Condition(self._id_of(target), _NEVER, [read]))
+
+    def _id_of(self, target: Replicated) -> int:
+        binding = bound(target)
+        if binding.port is not self.owner:
+            raise ValueError(f"{binding.name!r} belongs to another node than the batch")
+        if not isinstance(binding.target, int):
+            raise NotAttached(f"{binding.name!r} is not attached in the cluster yet")
+        return binding.target
+
     def command(self, *, in_runs: bool) -> bytes:
         """Return the whole batch as one command; see `encode_batch`.
 
         Raises:
             Unserializable: values are nested too deeply to stand in a batch.
         """
-        return encode_batch(self._calls, in_runs=in_runs)
+        return encode_batch(self._calls, self._conditions, in_runs=in_runs)
 
     def end(self, future: Future[Any]) -> None:
         """End the gathered futures as the batch has ended."""

@@ -893,12 +893,20 @@ class Engine:
         """
         if self.replica.table.marks is not None:
             return None
+        self.refuse_unread()
+        return self.system("mark")
+
+    def refuse_unread(self) -> None:
+        """Check that all nodes know transactions and conditions.
+
+        Raises:
+            VersionRefused: a node of the cluster has an earlier release.
+        """
         if self.replica.table.read_by_all < WITH_TRANSACTIONS:
             raise VersionRefused(
-                "there is no transaction before all members and observers run a release that knows"
-                " them"
+                "there is no transaction, and no condition, before all members and observers run a"
+                " release that knows them"
             )
-        return self.system("mark")
 
     def tell_bodies(self, *classes: type[Replicated]) -> Future[Any] | None:
         """Tell the cluster its release, and which bodies of methods it has, these classes' too.

@@ -28,6 +28,7 @@ from ..objects.port import Gathers, Steps, current_batch
 from ..objects.replicated import (
     Replicated,
     attach_arguments,
+    bound,
     create_arguments,
     find_class,
     operation,
@@ -535,9 +536,30 @@ class Node:
         The calls may be of any objects of this node. Inside the block they return None at once
         (`submit` returns a future); leaving it sends them and waits until they are applied, with
         nothing in between. All of them run, whatever the others raise; then the first error is
-        raised. If the block itself raises, nothing is sent.
+        raised. If the block itself raises, nothing is sent. What the block gives has conditions:
+        `if_version`, `if_equal`, `if_absent`, `if_present`. If one does not hold where the batch is
+        applied, nothing of it is, and `Conflict` is raised.
         """
         return BatchBlock(self._engine)
+
+    @operation
+    def object_version(self, target: Replicated) -> Steps[int]:
+        """Return the version of an object of this node: it grows with each command that runs on it.
+
+        For `if_version` of a batch. No log entry, but for the first one in the life of a cluster.
+
+        Raises:
+            NotAttached, ObjectNotFound: it is attached to no node, or was dropped.
+            VersionRefused: a node of the cluster has a release that does not keep versions.
+        """
+        engine, binding = self._engine, bound(target)
+        marking = engine.begin_marking()
+        if marking is not None:
+            yield marking
+        with engine.reading:
+            marks = engine.replica.table.marks
+            assert marks is not None
+            return marks.last(binding.name)
 
     def transaction(self) -> TransactionBlock:
         """Read and change objects in a `with` (or `async with`) block, all or nothing.
@@ -641,9 +663,11 @@ class BatchBlock:
         if raised:
             self._batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
             return None
-        if not len(self._batch):
+        if not self._batch.has_any:
             return None
         try:
+            if self._batch.is_conditional:
+                self._engine.refuse_unread()
             call = self._engine.send(self._batch.command(in_runs=self._engine.all_read_runs))
         except Exception as error:
             self._batch.discard(error)

@@ -81,10 +81,13 @@ def one_by_one(run: list[Any]) -> list[Any]:
     return [[target, method, values[at : at + width]] for at in starts]
 
 
-def encode_batch(calls: Sequence[bytes | Run], *, in_runs: bool = False) -> bytes:
+def encode_batch(
+    calls: Sequence[bytes | Run], conditions: Sequence[Condition] = (), *, in_runs: bool = False
+) -> bytes:
     """Return the command that applies `calls` one after the other, with nothing in between.
 
-    `in_runs`: whether all nodes read those (see `versions.WITH_RUNS`).
+    If there are `conditions`, only if all of them hold. `in_runs`: whether all nodes read those
+    (see `versions.WITH_RUNS`).
 
     Raises:
         Unserializable: a value is nested too deeply to stand in there.
@@ -99,7 +102,9 @@ def encode_batch(calls: Sequence[bytes | Run], *, in_runs: bool = False) -> byte
             commands.append(call.encode())
         else:
             commands += call.commands()
-    return _with_calls("batch", (), commands, may_be_deep=may_be_deep)
+    if not conditions:
+        return _with_calls("batch", (), commands, may_be_deep=may_be_deep)
+    return encode_transaction(conditions, commands)
 
 
 def encode_transaction(conditions: Sequence[Condition], commands: Sequence[bytes]) -> bytes:

@@ -372,3 +372,65 @@ def test_it_is_awaited_in_a_loop():
             await others
 
     asyncio.run(main())
+
+
+# Conditions of batches
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        (lambda batch, d, _: batch.if_equal(d, "ann", 10), True),
+        (lambda batch, d, _: batch.if_equal(d, "ann", 10.0), False),
+        (lambda batch, d, _: batch.if_equal(d, "ann", 9), False),
+        (lambda batch, d, _: batch.if_equal(d, "eve", None), False),
+        (lambda batch, d, _: batch.if_absent(d, "eve"), True),
+        (lambda batch, d, _: batch.if_absent(d, "ann"), False),
+        (lambda batch, _, tags: batch.if_present(tags, "x"), True),
+        (lambda batch, _, tags: batch.if_present(tags, "z"), False),
+        (lambda batch, _, tags: batch.if_absent(tags, "z"), True),
+    ],
+)
+def test_a_batch_is_applied_only_if_its_conditions_hold(node, condition, holds):
+    line, tags = node.objects["line"], node.objects["tags"]
+    tags.reset(["x"])
+    try:
+        with node.batch() as batch:
+            condition(batch, node.objects["accounts"], tags)
+            line.extend([1, 2])
+            future = line.append.submit(3)
+    except Conflict:
+        assert not holds
+        assert isinstance(future.exception(), Conflict)
+        assert line == []
+    else:
+        assert holds
+        assert line == [1, 2, 3]
+
+
+def test_a_batch_may_rely_on_the_version_of_an_object(nodes, node):
+    line = node.objects["line"]
+    before = node.object_version(line)
+    with node.batch() as batch:
+        batch.if_version(line, before)
+        line.append(1)
+    assert node.object_version(line) > before
+
+    def again():
+        with node.batch() as batch:
+            batch.if_version(line, before)
+            line.append(2)
+
+    with pytest.raises(Conflict):
+        again()
+    assert line == [1]
+
+
+def test_conditions_without_meaning_are_refused_where_they_are_given(nodes, node):
+    with node.batch() as batch:
+        with pytest.raises(TypeError, match="a ReplList has no keys"):
+            batch.if_equal(node.objects["line"], 0, 1)
+        with pytest.raises(ValueError, match="another node"):
+            batch.if_version(nodes[1].objects["line"], 1)
+        with pytest.raises(Unserializable):
+            batch.if_equal(node.objects["accounts"], "a", object())
