@@ -337,7 +337,7 @@ def test_nothing_that_waits_can_be_part_of_a_batch(address):
         for wait in waits:
             with node.batch():
                 hits.inc()
-                with pytest.raises(RuntimeError, match="a batch does not have"):
+                with pytest.raises(RuntimeError, match="a batch or a transaction does not have"):
                     wait()
         assert hits.value == len(waits)
         assert not lock.locked()
