@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import LockLost
 
 if TYPE_CHECKING:
+    from ..futures import Future
     from ..structs.elections import ReplElection
     from .invariants import Command
 
@@ -26,7 +27,8 @@ class Office:
     def __init__(self, election: ReplElection[Any], address: str, value: object) -> None:
         self._election = election
         self._address = address
-        self._value = value
+        self._values = [value]
+        """What it may announce now: more than one until it is known which was the last."""
         self.acquire = SimpleNamespace(submit=partial(election.campaign.submit, value=value))
         self.release = election.resign
 
@@ -40,17 +42,28 @@ class Office:
         """The token of the node's leadership."""
         return self._election.token
 
+    def proclaim(self, value: object) -> None:
+        """Announce another value, without waiting for that."""
+        self._values.append(value)
+        self._election.proclaim.submit(value).add_done_callback(partial(self._proclaimed, value))
+
+    def _proclaimed(self, value: object, future: Future[None]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            # Those that were sent before it are done with.
+            self._values = self._values[self._values.index(value) :]
+
     def ensure_held(self) -> None:
         """Raise `LockLost` unless the node certainly leads."""
         if not self.held:
             raise LockLost("no leader")
 
     def locked(self) -> bool:
-        """Return whether the election says that this node leads, with this value."""
-        return self._election.leader == (self._address, self._value, self.token)
+        """Return whether the election says that this node leads, with such a value."""
+        leader = self._election.leader
+        return leader in [(self._address, value, self.token) for value in self._values]
 
     def __repr__(self) -> str:
-        return f"{self._election!r} for {self._value!r}: {self._election.leader}"
+        return f"{self._election!r} for {self._values!r}: {self._election.leader}"
 
 
 def as_lock_command(command: Command) -> Command:

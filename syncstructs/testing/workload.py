@@ -866,6 +866,8 @@ class Client:
         # Some hold it for longer than a session may be silent.
         for _ in range(random.choice((0, 0, 1, 1, 2, 2, 3, 8))):
             self._use(name, key, lock, token)
+            if name == ELECTION and lock.token == token and random.random() < 0.5:
+                lock.proclaim(self.load.number())
             await asyncio.sleep(random.expovariate(1.0) * 0.3)
         if random.random() < 0.1:
             return  # never released, as by a careless program, until the node ends

@@ -127,6 +127,12 @@ ELECTIONS = (
         fields=RIVALS,
     ),
     bug(
+        "election_lets_former_leaders_speak",
+        "What a former leader announces late takes the place of what its successor has announced.",
+        (ELECTION + "_proclaim", "if leads != token:", "if not leads:"),
+        fields=RIVALS,
+    ),
+    bug(
         "election_says_nothing_of_a_loss",
         "A leader is not told that it leads no more.",
         (ELECTION + "_tell_lost", "if self.on_lost is not None:", "if False:"),
