@@ -61,8 +61,6 @@ class Assorted(NamedTuple):
     """What a caller does in place of single calls; given the `Client` and the object's name."""
     gives_ids: bool = False
     """Whether no two callers may have the same result."""
-    in_order: bool = True
-    """Whether each call takes effect at its own place in the log, and no other one does."""
 
 
 def _limiter_call(_: object, random: Random, __: object) -> Call:
@@ -222,7 +220,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "barrier": Assorted(
         lambda: ReplBarrier(_PARTIES), BarrierModel(_PARTIES), barrier_call, (("broken", ()),),
         {"wait": "_waiters"}, lambda: BarrierTwin(_PARTIES),
-        lambda barrier: (barrier.broken, barrier.n_waiting), in_order=False,
+        lambda barrier: (barrier.broken, barrier.n_waiting),
     ),
     "due": Assorted(
         ReplSortedSet, SortedSetModel(), _sorted_set_call,

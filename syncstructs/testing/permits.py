@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..structs.rlocks import ReplRLock
 from ..structs.rwlocks import READ, WRITE, ReplRWLock
 from ..structs.semaphores import ReplSemaphore
-from .history import Raised
+from .history import NOT_APPLIED, Raised
 from .locktwins import LockTwin
 from .permitmodel import Admits, PermitModel, PermitTwin
 from .violation import Violation
@@ -75,9 +75,6 @@ async def hold(client: Client, name: str) -> None:
         future.cancel()
         return
     if _is_loss(record.outcome):
-        if (client.name, name) in client.load.unreleased:
-            client.load.unreleased.discard((client.name, name))
-            return
         raise Violation(f"{client.name} had nothing of {name!r}; told {record.outcome!r}")
     if record.outcome is not True:
         return
@@ -92,11 +89,13 @@ async def hold(client: Client, name: str) -> None:
         await asyncio.sleep(random.expovariate(1.0) * 0.3)
     if random.random() < 0.05 and not PERMITS[name].nests:
         return  # never released, as by a careless program, until the node ends
-    await release(client, name, kind, token)
+    # What was not applied, as by a node that is being removed, leaves it held.
+    while await release(client, name, kind, token) is NOT_APPLIED and client.load.is_open:
+        await asyncio.sleep(0.5)
 
 
-async def release(client: Client, name: str, kind: Any, token: int | None) -> None:
-    """Release what was granted under that token (None: lost at once), and see how that ends."""
+async def release(client: Client, name: str, kind: Any, token: int | None) -> object:
+    """Release what was granted under that token (None: lost at once); return how that ended."""
     handle = PERMITS[name].handles(client.life.consumers[name])[kind]
     seen = handle.token
     record = client.load.recorder.begin(client.name, name, "release", kind, seen)
@@ -105,12 +104,11 @@ async def release(client: Client, name: str, kind: Any, token: int | None) -> No
         raise Violation(f"{client.name} was granted {token} of {name!r}, and would release {seen}")
     future = handle.release.submit()
     client.load.recorder.follow(record, future)
-    await client.done(future)
-    if record.outcome is not None and not _is_loss(record.outcome):
-        # It may hold it still, and lose it then.
-        client.load.unreleased.add((client.name, name))
+    while not await client.done(future) and client.load.is_open:
+        pass
     if seen is None and not _is_loss(record.outcome):
         raise Violation(f"{client.name} has lost {token} of {name!r}; told {record.outcome!r}")
+    return record.outcome
 
 
 def nest(client: Client, handle: Any) -> None:

@@ -249,8 +249,6 @@ class Load:
         """Whether callers go on calling."""
         self.read_only = False
         self.toil = Toil()
-        self.unreleased: set[tuple[str, str]] = set()
-        """Callers whose last release of a permit may not have been applied, with its name."""
         self.put: dict[int, Record] = {}
         """Every item ever put into a queue."""
         self.taken: dict[int, str] = {}
@@ -687,15 +685,21 @@ class Client:
         if kind.act is not None:
             await kind.act(self, name)
             return
-        last = None
+        last, waits = None, []
         for _ in range(random.choice((1, 1, 1, 3))):
             method, args = kind.draw(self._objects[name], random, self.load.number)
             future = self._submit(name, method, *args)
             if future is not None and kind.gives_ids:
                 future.add_done_callback(partial(self._given, *args))
+            if future is not None and method in kind.lines:
+                waits.append(future)
             last = future or last
         if last is not None:
             await self._await(last)
+        for wait in waits:
+            # Or waits would pile up, until nobody can call any more.
+            if not wait.done():
+                wait.cancel()
 
     def _given(self, *args: Any) -> None:
         """Judge an id, or the first of some, that this caller was given."""
