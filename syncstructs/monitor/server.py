@@ -466,7 +466,12 @@ class _Connection(asyncio.BufferedProtocol):
             stream.close()
             return
         # Closing at once would have the system throw the answer away if the client still sends.
-        stream.write_eof()
+        try:
+            stream.write_eof()
+        except OSError:
+            # The client has reset the connection since: asyncio lets that out here alone.
+            self.cut()
+            return
         if self._deadline is not None and not stream.get_write_buffer_size():
             self._deadline.cancel()
             self._deadline = self._monitor._loop.call_later(_LINGER_SECONDS, self.cut)

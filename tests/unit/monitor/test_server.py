@@ -1,10 +1,13 @@
 """The HTTP server: it shows, it changes nothing, and what strangers do costs little."""
 
 import asyncio
+import asyncio.selector_events
+import gc
 import http.client
 import json
 import re
 import socket
+import struct
 import threading
 from contextlib import ExitStack, suppress
 from types import SimpleNamespace
@@ -383,6 +386,33 @@ def test_who_does_not_read_is_cut(node, monkeypatch):
         stream.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert lost.wait(30)
         assert not monitor._connections
+
+
+def test_who_resets_the_connection_under_the_answer_leaves_no_trace(monitor, monkeypatch):
+    stream = connect(monitor)
+    # The end of a socket that lingers for 0 s is a reset.
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    told, cut = [], threading.Event()
+    monitor._loop.call_soon_threadsafe(
+        monitor._loop.set_exception_handler, lambda _, context: told.append(context)
+    )
+    gone = monitor._gone
+    write = asyncio.selector_events._SelectorSocketTransport.write
+
+    def write_to_who_leaves(transport, data):
+        write(transport, data)
+        stream.close()
+
+    monkeypatch.setattr(
+        asyncio.selector_events._SelectorSocketTransport, "write", write_to_who_leaves
+    )
+    monkeypatch.setattr(monitor, "_gone", lambda connection: (gone(connection), cut.set()))
+    stream.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert cut.wait(30)
+    monkeypatch.undo()
+    assert get(monitor, "/status")[0].status == 200
+    gc.collect()
+    assert told == []
 
 
 @pytest.mark.pure("a method is changed")
