@@ -684,7 +684,14 @@ class Table:
     def _transact(self, round_: _Round, conditions: list[Any], calls: list[Any]) -> Outcome:
         """Do as `_batch` does if all conditions hold; else nothing."""
         for row in conditions:
-            conflict = self._conflict(Condition.of(row))
+            condition = Condition.of(row)
+            try:
+                conflict = self._conflict(condition)
+            except (*_FATAL, NodeFailed):
+                raise
+            except BaseException as error:
+                # A key that has no hash, or what a class of the user's raises: on every member.
+                return _raised(error)
             if conflict is not None:
                 round_.applied.conflicts.append(round_.context.call)
                 return Outcome(None, Conflict(f"{conflict}; nothing of it was applied"))

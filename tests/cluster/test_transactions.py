@@ -54,6 +54,11 @@ class Auction(Replicated):
         raise ValueError(who)
 
 
+class Picky(Replicated):
+    def still_reads(self, reads):
+        return 1 // 0
+
+
 class Needy(Replicated):
     def __init__(self, needed):
         self.needed = needed
@@ -63,7 +68,7 @@ def consumers():
     return {
         "accounts": ReplDict(), "hits": ReplCounter(), "auction": Auction(), "line": ReplList(),
         "tags": ReplSet(), "jobs": ReplQueue(), "door": ReplLock(), "needy": Needy(1),
-        "tasks": ReplTaskQueue(),
+        "tasks": ReplTaskQueue(), "picky": Picky(),
     }  # fmt: skip
 
 
@@ -406,6 +411,17 @@ def test_a_batch_is_applied_only_if_its_conditions_hold(node, condition, holds):
     else:
         assert holds
         assert line == [1, 2, 3]
+
+
+def test_a_condition_that_cannot_be_looked_at_raises_in_its_caller_and_nodes_live_on(node):
+    line, accounts, picky = (node.objects[name] for name in ("line", "accounts", "picky"))
+    for target, key in [(accounts, ["no hash"]), (node.objects["tags"], {1: 2}), (picky, 1)]:
+        with pytest.raises((TypeError, ZeroDivisionError)), node.batch() as batch:
+            batch.if_absent(target, key)
+            line.append(1)
+    assert line == []
+    line.append(2)
+    assert line == [2]
 
 
 def test_a_batch_may_rely_on_the_version_of_an_object(nodes, node):
