@@ -651,6 +651,8 @@ class BatchBlock:
         self._raise_first()
 
     def _open(self) -> Batch:
+        if self._token is not None:
+            raise RuntimeError("this block was entered before; ask for another node.batch()")
         if current_batch.get() is not None:
             raise RuntimeError("a batch or a transaction is open already; they cannot be nested")
         self._token = current_batch.set(self._batch)

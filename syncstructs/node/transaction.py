@@ -289,6 +289,8 @@ class TransactionBlock:
 
     def open(self) -> Transaction:
         """Begin the block, in a cluster that keeps marks."""
+        if self._token is not None:
+            raise RuntimeError("this block was entered before; ask for another transaction()")
         if current_batch.get() is not None:
             raise RuntimeError("a batch or a transaction is open already; they cannot be nested")
         self._token = current_batch.set(self._transaction)

@@ -261,6 +261,17 @@ def test_what_waits_has_no_place_in_it(node):
         node.transact(lambda tx: None)
 
 
+@pytest.mark.parametrize("method", ["batch", "transaction"])
+def test_a_block_is_entered_once_so_that_nothing_is_sent_twice(node, method):
+    hits = node.objects["hits"]
+    before, block = hits.value, getattr(node, method)()
+    with block as tx:
+        (tx[hits] if method == "transaction" else hits).inc()
+    with pytest.raises(RuntimeError, match="entered before"), block:
+        pass
+    assert hits.value == before + 1
+
+
 def test_bad_arguments_are_refused_where_they_are_given(nodes, node):
     with node.transaction() as tx:
         with pytest.raises(Unserializable):
