@@ -127,7 +127,9 @@ class Transaction:
         self._refuse_ended()
         binding = bound(made)
         command = encode_command(binding.target, method, args, kwargs)
-        body = find_body(type(made), binding.bodies.get(method, method))
+        if method not in binding.bodies:
+            raise self.engine.replica.table.refusal(binding.name, method)
+        body = find_body(type(made), binding.bodies[method])
         assert body is not None, (binding.name, method)
         self._commands.append(command)
         context = self.engine.replica.table.context(_CopyContext)

@@ -184,6 +184,11 @@ class Replicated:
         is None, and the copy is made as another member would make one: of `options()`, and filled
         with the state. O(size of the state).
         """
+        if not self._embeddable:
+            raise TypeError(
+                f"{type(self).__name__} cannot be copied for a transaction: the copy would be"
+                " another node; keep what transactions change in an object of its own"
+            )
         try:
             made = type(self)(**copy(self.options()))
         except TypeError as error:

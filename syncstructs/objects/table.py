@@ -374,6 +374,13 @@ class Table:
             return _raised(error)
         return _settled(value, round_)
 
+    def refusal(self, name: str, method: str) -> Exception:
+        """Return why the cluster takes no call of that method of an object."""
+        record = self._directory.records.get(name)
+        if record is None:
+            return ObjectNotFound(f"the cluster has no object {name!r}, or it was dropped")
+        return self._no_body(record, method)
+
     def _no_body(self, record: Record, method: str) -> NotReplicated | VersionRefused:
         """Return why no call of that name is taken."""
         first = self.versions.first_version(record.type_name, method)
@@ -492,6 +499,8 @@ class Table:
         if self.versions.in_force != before:
             round_.context.version = version
             self._directory.switch()
+            # Else a transaction that has tried the old bodies would run the new ones.
+            self._mark_all(round_.context.serial)
         return _DONE
 
     def _compare_digests(self, round_: _Round, after: int) -> Outcome:
@@ -553,10 +562,13 @@ class Table:
         """Let all objects give up what a session holds; it is no longer live."""
         with _nobodys(round_.context) as context:
             self._directory.give_up(session, context)
+        self._mark_all(round_.context.serial)
+        round_.applied.expired.append(session)
+
+    def _mark_all(self, serial: int) -> None:
         if self.marks is not None:
             for name in self._directory.records:
-                self.marks.set(name, round_.context.serial)
-        round_.applied.expired.append(session)
+                self.marks.set(name, serial)
 
     def _wake(self, round_: _Round, rows: list[Any]) -> Outcome:
         """Call `on_due` of objects in the given order, of each if that is its due time, and past.

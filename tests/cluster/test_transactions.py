@@ -18,6 +18,7 @@ from syncstructs import (
     ReplQueue,
     ReplSet,
     ReplTaskQueue,
+    SyncObj,
     Unserializable,
     VersionRefused,
     current_context,
@@ -359,6 +360,64 @@ def test_there_is_none_before_all_nodes_know_them():
         with pytest.raises(VersionRefused, match="before all members and observers"):
             node.transact(lambda tx: tx[hits].inc())
         assert hits.value == 1
+
+
+class Stock(Replicated):
+    def __init__(self):
+        self.left = 10
+
+    @replicated
+    def take(self):
+        self.left -= 1
+        return 1
+
+    @take.version(2)
+    def take_2(self):
+        self.left -= 2
+        return 2
+
+    @replicated(version=2)
+    def refill(self):
+        self.left = 10
+
+
+def test_what_a_method_gave_in_the_block_counts_only_while_its_version_is_in_force():
+    (address,) = free_addresses(1)
+    stock = Stock()
+    with Node(address, consumers={"stock": stock}) as node:
+        node.wait_ready(PATIENCE)
+        with node.transaction() as tx, pytest.raises(VersionRefused, match="begins with version 2"):
+            tx[stock].refill()
+        with raises_conflict("stock", node) as tx:
+            assert tx[stock].take() == 1
+            switching = threading.Thread(target=node.set_version, args=(2,))
+            switching.start()
+            switching.join()
+        assert stock.left == 10
+        with node.transaction() as tx:
+            assert tx[stock].take() == 2
+        assert stock.left == 8
+
+
+class Tally(SyncObj):
+    made = 0
+
+    def __init__(self):
+        Tally.made += 1
+        super().__init__(*free_addresses(1))
+        self.count = 0
+
+    @replicated
+    def inc(self):
+        self.count += 1
+
+
+def test_a_node_that_is_an_object_is_not_copied_as_that_would_be_another_node():
+    with Tally() as tally:
+        tally.wait_ready(PATIENCE)
+        with tally.transaction() as tx, pytest.raises(TypeError, match="would be another node"):
+            tx[tally]
+        assert Tally.made == 1
 
 
 def test_it_is_awaited_in_a_loop():
