@@ -103,7 +103,9 @@ class Batch:
     def if_equal(self, target: Replicated, key: object, value: object) -> None:
         """Have the batch applied only if `target[key]` equals `value`, and is of its type.
 
-        `target` is a `ReplDict`. Otherwise leaving the block raises `Conflict`.
+        So are all parts of it, and dicts in it have the same order. `target` is a `ReplDict`, or of
+        a class of yours that has `still_reads`, on all members. Otherwise leaving the block raises
+        `Conflict`.
         """
         self._if_reads(target, [copy(key), [copy(value)]])
 

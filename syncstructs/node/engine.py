@@ -899,10 +899,13 @@ class Engine:
     def refuse_unread(self) -> None:
         """Check that all nodes know transactions and conditions.
 
+        In a cluster that keeps marks they have done so: a node that has just come, and has not told
+        its release yet, changes nothing.
+
         Raises:
             VersionRefused: a node of the cluster has an earlier release.
         """
-        if self.replica.table.read_by_all < WITH_TRANSACTIONS:
+        if self.replica.table.marks is None and self.replica.table.read_by_all < WITH_TRANSACTIONS:
             raise VersionRefused(
                 "there is no transaction, and no condition, before all members and observers run a"
                 " release that knows them"

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from ..codec import copy
-from ..errors import Conflict, NotAttached
+from ..errors import Cancelled, Conflict, NotAttached
 from ..futures import Future
 from ..objects.batches import encode_command, encode_transaction
 from ..objects.context import Context, _current
@@ -40,8 +40,9 @@ class Transaction:
     """What a block works with: `tx[obj]` is the copy of an object to read and to change in it.
 
     Calls of a copy are tried on it at once, and return (or raise) what they will when the
-    transaction is applied; but for numbers that the log gives, such as the id of a task. They
-    cannot wait, and draw no random numbers.
+    transaction is applied; but for numbers that the log gives, such as the id of a task, and for
+    what hangs on cluster time, which goes on until then: a rate limiter that has refused a token
+    may give it. They cannot wait, and draw no random numbers.
     """
 
     def __init__(self, engine: "Engine") -> None:
@@ -53,6 +54,7 @@ class Transaction:
         self._commands: list[bytes] = []
         # Those that raised, by their places: they are sent as well, for what they changed before.
         self._raised: set[int] = set()
+        self._untried: RuntimeError | None = None
 
     def __getitem__(self, target: T) -> T:
         """Return the copy of an object of this node: the same one throughout the block.
@@ -90,7 +92,10 @@ class Transaction:
 
         Raises:
             Unserializable: values are nested too deeply to stand in a transaction.
+            RuntimeError: a command could not be tried to its end, whatever the block made of it.
         """
+        if self._untried is not None:
+            raise self._untried
         conditions = []
         for id_, (_, since, reads) in self._copies.items():
             seen = reads()
@@ -133,7 +138,7 @@ class Transaction:
         assert body is not None, (binding.name, method)
         self._commands.append(command)
         context = self.engine.replica.table.context(_CopyContext)
-        context.session, context.copy = self.engine.session, binding
+        context.session, context.copy, context.refusal = self.engine.session, binding, None
         context.serial += len(self._commands)
         token = _current.set(context)
         try:
@@ -143,6 +148,7 @@ class Transaction:
             raise
         finally:
             _current.reset(token)
+            self._untried = self._untried or context.refusal
 
     def _refuse_ended(self) -> None:
         if not self.open:
@@ -152,20 +158,26 @@ class Transaction:
 class _CopyContext(Context):
     """The context of a command that is tried on a copy: it will run at another place of the log."""
 
-    __slots__ = ("copy",)
+    __slots__ = ("copy", "refusal")
 
     copy: Binding
+    refusal: RuntimeError | None
+    """What keeps the command from being tried, though it may be applied."""
+
+    def _refuse(self, reason: str) -> NoReturn:
+        self.refusal = RuntimeError(reason)
+        raise self.refusal
 
     @property
     def random(self) -> "Random":
-        raise RuntimeError(
+        self._refuse(
             "in a transaction, a command cannot draw random numbers: they would be others where it"
             " is applied"
         )
 
     def check_inline(self, binding: Binding, method: str) -> None:
         if binding is not self.copy:
-            raise RuntimeError(
+            self._refuse(
                 f"{method}() of {binding.name!r} is called by a command of {self.copy.name!r}; in a"
                 " transaction, call it from the block instead, of what the transaction opened"
             )
@@ -363,6 +375,10 @@ class TransactMethod:
                 return result
             try:
                 error = transaction.first_error((yield call))
+            except Cancelled:
+                # Unsent, it would be applied whenever there is a leader again.
+                call.cancel()
+                raise
             except Conflict:
                 if engine.now() >= deadline:
                     raise
