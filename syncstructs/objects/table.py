@@ -895,7 +895,7 @@ class Table:
         numbers = [self.serial, self.time, self.applied_index, *self.wanted]
         parts = (
             numbers, self.sessions.state(), objects, self.versions.state(), rows_of(self.diverged),
-            sorted(self._directory.due.items()),
+            sorted(self._directory.due.items()), self.marks and self.marks.state(),
         )  # fmt: skip
         about = [encode(part) for part in parts]
         return digest_bytes([*about, *states])

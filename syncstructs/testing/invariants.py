@@ -108,6 +108,8 @@ def _digest(table: Table) -> str:
             [r.id, r.name, r.type_name, r.args is None, r.methods, r.live is not None]
             for r in records
         ],
+        [list(due) for due in sorted(table._directory.due.items())],
+        None if table.marks is None else table.marks.state(),
     ]
     given = [[r.id, r.options, r.args] for r in records if r.options or r.args]
     states = [encode_state(r.name, r.live) for r in records if r.live is not None]
