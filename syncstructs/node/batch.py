@@ -7,6 +7,7 @@ from ..codec import NATIVE, copy
 from ..errors import NotAttached
 from ..futures import Blocker, Future
 from ..objects.batches import Run, encode_batch, encode_command
+from ..objects.pickling import enclosed
 from ..objects.replicated import Replicated, bound
 from ..objects.transactions import Condition
 
@@ -103,11 +104,13 @@ class Batch:
     def if_equal(self, target: Replicated, key: object, value: object) -> None:
         """Have the batch applied only if `target[key]` equals `value`, and is of its type.
 
-        So are all parts of it, and dicts in it have the same order. `target` is a `ReplDict`, or of
+        So are all parts of it, and dicts in it have the same order; of what was pickled, the
+        pickles are compared. `target` is a `ReplDict`, or of
         a class of yours that has `still_reads`, on all members. Otherwise leaving the block raises
         `Conflict`.
         """
-        self._if_reads(target, [copy(key), [copy(value)]])
+        stored = enclosed(value) if target._pickles else value
+        self._if_reads(target, [copy(key), [copy(stored)]])
 
     def if_absent(self, target: Replicated, key: object) -> None:
         """Have the batch applied only if `key` is not in `target`, a `ReplDict` or a `ReplSet`.

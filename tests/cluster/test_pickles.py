@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from any_things import Money, Trap
@@ -11,6 +11,7 @@ from certificates import Authority
 from syncstructs import (
     Config,
     ConfigError,
+    Conflict,
     Node,
     Pickled,
     ReplCounter,
@@ -246,6 +247,16 @@ def test_who_comes_later_reads_what_it_asked_for():
             assert type(nodes[0].objects["d2"]["x"]) is Pickled
         assert objects[0]["d"] == {"a": Money(1), "b": 3, "c": Money(1), "d": Money(4)}
         digests_are_equal(nodes)
+
+
+def test_a_batch_relies_on_a_value_that_was_pickled(address):
+    d = ReplDict({"a": Money(1)}, pickle=True)
+    with Node(address, consumers={"d": d}, password=PASSWORD) as node:
+        for expected, found in ((Money(1), Money(2)), (Money(1), Money(2)), (Money(2), Money(3))):
+            with suppress(Conflict), node.batch() as batch:
+                batch.if_equal(d, "a", expected)
+                d["a"] = Money(expected.cents + 1)
+            assert d["a"] == found
 
 
 def test_limits_hold_for_pickles(address):
