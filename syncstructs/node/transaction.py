@@ -277,6 +277,8 @@ class TransactionBlock:
         self._engine = engine
         self._transaction = Transaction(engine)
         self._token: Token[Gathers | None] | None = None
+        self.refused = False
+        """Whether it was sent, and nothing of it was applied as others came between."""
 
     def __enter__(self) -> Transaction:
         self._engine.refuse_blocking()
@@ -287,8 +289,14 @@ class TransactionBlock:
 
     def __exit__(self, kind: object, *exc: object) -> None:
         call = self.end(raised=kind is not None)
-        if call is not None:
-            self._raise_first(self._engine.await_call(call, _NAME))
+        if call is None:
+            return
+        try:
+            outcomes = self._engine.await_call(call, _NAME)
+        except Conflict:
+            self.refused = True
+            raise
+        self._raise_first(outcomes)
 
     async def __aenter__(self) -> Transaction:
         marking = self._engine.begin_marking()
@@ -342,12 +350,14 @@ class TransactMethod:
         """
         deadline = self._deadline()
         while True:
+            block = TransactionBlock(self._engine)
             try:
-                with TransactionBlock(self._engine) as transaction:
+                with block as transaction:
                     result = function(transaction)
                 return result
             except Conflict:
-                if self._engine.now() >= deadline:
+                # Not one that a command has raised as it was applied: it would be applied again.
+                if not block.refused or self._engine.now() >= deadline:
                     raise
 
     def submit(self, function: Callable[[Transaction], R]) -> Future[R]:

@@ -55,6 +55,13 @@ class Auction(Replicated):
         raise ValueError(who)
 
 
+    @replicated
+    def quarrel(self, serial):
+        self.bids.append(("eve", serial))
+        if current_context().serial > serial:
+            raise Conflict("too late")
+
+
 class Picky(Replicated):
     def still_reads(self, reads):
         return 1 // 0
@@ -333,6 +340,21 @@ def test_transact_goes_on_until_nobody_comes_between(nodes, node):
     assert node.transact(run) == 13
     assert runs == [10, 11, 12, 13]
     assert node.objects["accounts"]["ann"] == 26
+
+
+def test_transact_does_not_apply_twice_what_raises_a_conflict_of_its_own(node):
+    auction, runs = node.objects["auction"], []
+
+    def run(tx):
+        runs.append(tx[auction].quarrel(node._engine.replica.table.serial + 1))
+
+    auction.bid("ann", 1000)
+    before = len(auction.bids)
+    node.objects["line"].append(1)
+    with pytest.raises(Conflict, match="too late"):
+        node.transact(run)
+    assert len(runs) == 1
+    assert len(auction.bids) == before + 1
 
 
 def test_transact_gives_up_when_its_time_is_over():
