@@ -105,9 +105,8 @@ class Batch:
         """Have the batch applied only if `target[key]` equals `value`, and is of its type.
 
         So are all parts of it, and dicts in it have the same order; of what was pickled, the
-        pickles are compared. `target` is a `ReplDict`, or of
-        a class of yours that has `still_reads`, on all members. Otherwise leaving the block raises
-        `Conflict`.
+        pickles are compared. `target` is a `ReplDict`, or of a class of yours that itself has
+        `still_reads`, and that all members attach. Otherwise leaving the block raises `Conflict`.
         """
         stored = enclosed(value) if target._pickles else value
         self._if_reads(target, [copy(key), [copy(stored)]])
@@ -127,8 +126,15 @@ class Batch:
         self._if_reads(target, [copy(element), [None]])
 
     def _if_reads(self, target: Replicated, read: list[object]) -> None:
-        if type(target).still_reads is Replicated.still_reads:
-            raise TypeError(f"a {type(target).__name__} has no keys that a condition could compare")
+        cls = type(target)
+        if cls.still_reads is Replicated.still_reads:
+            raise TypeError(f"a {cls.__name__} has no keys that a condition could compare")
+        # Members that have not attached it could not go on: see `Replicated.still_reads`.
+        if "still_reads" not in vars(cls) and not cls.__module__.startswith("syncstructs.structs."):
+            raise TypeError(
+                f"{cls.__name__} may be unknown to other members, which could not compare its keys;"
+                " if all attach it, say so by a still_reads() in this very class"
+            )
         self._conditions.append(Condition(self._id_of(target), _NEVER, [read]))
 
     def _id_of(self, target: Replicated) -> int:

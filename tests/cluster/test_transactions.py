@@ -18,6 +18,7 @@ from syncstructs import (
     ReplQueue,
     ReplSet,
     ReplTaskQueue,
+    ReplTTLDict,
     SyncObj,
     Unserializable,
     VersionRefused,
@@ -60,6 +61,13 @@ class Auction(Replicated):
         self.bids.append(("eve", serial))
         if current_context().serial > serial:
             raise Conflict("too late")
+
+
+class Mine(ReplDict):
+    """Attached on one member only, and not to be made by others."""
+
+    def __init__(self, items, needed=None):
+        super().__init__(items)
 
 
 class Picky(Replicated):
@@ -557,6 +565,19 @@ def test_a_condition_that_cannot_be_looked_at_raises_in_its_caller_and_nodes_liv
     assert line == []
     line.append(2)
     assert line == [2]
+
+
+def test_no_condition_stops_members_that_lack_the_class(nodes, node):
+    mine = node.attach("mine", Mine({"ann": 1}))
+    mine["bob"] = 1
+    with node.batch() as batch, pytest.raises(TypeError, match="Mine may be unknown to other"):
+        batch.if_absent(mine, "eve")
+    ttl = node.attach("ttl", ReplTTLDict())
+    with node.batch() as batch:
+        batch.if_absent(ttl, "eve")
+        mine["eve"] = 1
+    assert mine["eve"] == 1
+    nodes[1].barrier(PATIENCE)
 
 
 def test_a_batch_may_rely_on_the_version_of_an_object(nodes, node):
