@@ -402,26 +402,26 @@ def test_there_is_none_before_all_nodes_know_them():
         assert hits.value == 1
 
 
-class Stock(Replicated):
-    def __init__(self):
-        self.left = 10
-
-    @replicated
-    def take(self):
-        self.left -= 1
-        return 1
-
-    @take.version(2)
-    def take_2(self):
-        self.left -= 2
-        return 2
-
-    @replicated(version=2)
-    def refill(self):
-        self.left = 10
-
-
 def test_what_a_method_gave_in_the_block_counts_only_while_its_version_is_in_force():
+    # In here: of what is imported, all nodes of this process tell the versions.
+    class Stock(Replicated):
+        def __init__(self):
+            self.left = 10
+
+        @replicated
+        def take(self):
+            self.left -= 1
+            return 1
+
+        @take.version(2)
+        def take_2(self):
+            self.left -= 2
+            return 2
+
+        @replicated(version=2)
+        def refill(self):
+            self.left = 10
+
     (address,) = free_addresses(1)
     stock = Stock()
     with Node(address, consumers={"stock": stock}) as node:
