@@ -221,7 +221,7 @@ BUGS = (
     version_bug(
         "commands_are_told_version_one",
         "Methods that ask for the version in force are told 1.",
-        (TABLE + "_context", "context.version = self.versions.in_force", "pass"),
+        (TABLE + "context", "context.version = self.versions.in_force", "pass"),
     ),
     version_bug(
         "inline_call_runs_the_newest_body",
@@ -323,7 +323,8 @@ BUGS = (
     version_bug(
         "expiries_are_not_told",
         "A subscriber is not told of sessions that have ended.",
-        (DIRECTORY + "_expire", "if target._watch is not None:", "if False:"),
+        (DIRECTORY + "_tell", "if target._watch is not None:",
+         'if target._watch is not None and hook != "on_session_expired":'),
     ),
     version_bug(
         "switch_ends_the_changes",
