@@ -84,6 +84,16 @@ class Transaction:
                 self._copies[id_] = made, self.engine.replica.table.serial, reads
         return cast(T, self._copies[id_][0])
 
+    def __setitem__(self, target: T, value: T) -> None:
+        """End an assignment as in `tx[hits] += 1`, which has changed the copy already.
+
+        Raises:
+            TypeError: `value` is anything but that copy.
+        """
+        if value is not self[target]:
+            name = bound(target).name
+            raise TypeError(f"{name!r} cannot be replaced in a transaction: change what tx[...] is")
+
     def __len__(self) -> int:
         return len(self._commands)
 

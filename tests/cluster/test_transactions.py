@@ -139,6 +139,16 @@ def test_money_is_neither_made_nor_lost_by_those_who_move_it_at_once(nodes, node
     assert sum(nodes[1].objects["accounts"].values()) == 10
 
 
+def test_copies_are_changed_in_place_and_never_replaced(node):
+    accounts = node.objects["accounts"]
+    with node.transaction() as tx:
+        tx[accounts] |= {"ann": 12}
+        assert tx[accounts]["ann"] == 12
+        with pytest.raises(TypeError, match="'accounts' cannot be replaced in a transaction"):
+            tx[accounts] = {"ann": 13}
+    assert accounts == {"ann": 12, "bob": 0}
+
+
 def test_the_block_sees_what_it_does_and_nobody_else_does_before_its_end(node):
     accounts, jobs = node.objects["accounts"], node.objects["jobs"]
     with node.transaction() as tx:
