@@ -175,6 +175,21 @@ class Replicated:
             else:
                 mine[name] = value
 
+    def initial_state(self) -> Any:
+        """Return the state with which the cluster is to have this object, if it has none so named.
+
+        As `snapshot_state`, without what belongs to sessions: nobody holds anything of a new object
+        or waits in it. An object that was dropped, or whose cluster has ended, still has that, and
+        no expiry would ever take it away: those sessions are over, or never were of this cluster.
+        This leaves out what waits in attributes; a class with an `on_session_expired` of its own
+        leaves out the rest. Called where the object is attached, not as a part of a command.
+        """
+        state = self.snapshot_state()
+        waits = [name for name, value in vars(self).items() if isinstance(value, Waiters)]
+        if not isinstance(state, dict):
+            return state
+        return state | {name: [] for name in waits if name in state}
+
     def transaction_copy(self) -> tuple[Self, Callable[[], object]]:
         """Return a copy for a transaction to work on, and what tells at its end what was read.
 
@@ -803,7 +818,7 @@ def attach_arguments(name: str, target: Replicated) -> tuple[object, ...]:
     """Return the arguments of the command that attaches `target`: what the cluster records."""
     cls = type(target)
     methods = sorted([*cls._commands, *cls._later_bodies])
-    state = target.snapshot_state()
+    state = target.initial_state()
     if cls.restore_state is not Replicated.restore_state:
         # It may be filled in place, by another state, before this is sent.
         state = copy(state)

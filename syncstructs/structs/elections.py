@@ -93,6 +93,10 @@ class ReplElection(Grants[None], Section, Generic[V]):
         for candidate in [c for c in self._candidates if c[0] == session]:
             del self._candidates[candidate]
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object, in which nobody is a candidate."""
+        return super().initial_state() | {"_candidates": {}}
+
     def _free(self, key: None) -> None:
         self._candidates.pop(self._holders[key][:2], None)
         super()._free(key)

@@ -101,6 +101,10 @@ class Grants(Holding[K], Generic[K]):
         if not line:
             del self._lines[key]
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object, of which nobody holds a key."""
+        return super().initial_state() | {"_holders": {}}
+
     def restore_state(self, state: Any) -> None:
         """Replace the state by what `snapshot_state` returned."""
         super().restore_state(state)

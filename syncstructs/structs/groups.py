@@ -109,6 +109,10 @@ class ReplGroup(Replicated, Generic[M]):
         for address in [a for a, member in self._members.items() if member[0] == session]:
             self._take_out(address)
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object, which nobody has joined."""
+        return super().initial_state() | {"_members": {}}
+
     def _take_out(self, address: str) -> None:
         _, metadata = self._members.pop(address)
         self._tell(self.on_leave, address, metadata)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import LockLost, NotApplied, NotOwner, SessionExpired, SyncError
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, operation
+from ..objects.replicated import Replicated, bound, operation
 from .waiting import Wait
 
 if TYPE_CHECKING:
@@ -197,7 +197,11 @@ class Holding(Replicated, Generic[K]):
         yield from self._releasing(key, token)
 
     def _is_sure(self, grant: Grant) -> bool:
-        port = self._port
+        port, granted_by = self._port, bound(self).target
+        # A token is above the id of its object. One that is not is of an object of before, which
+        # was dropped: this one knows nothing of it.
+        if not isinstance(granted_by, int) or grant.token < granted_by:
+            return False
         return grant.session == port.session and port.now() < port.sure_until()
 
     def _held(self, key: K) -> bool:

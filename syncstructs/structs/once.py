@@ -171,6 +171,10 @@ class ReplOnce(Replicated, Generic[T]):
         if self._runner is not None and self._runner[0] == session:
             self._pass_on()
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object, which nobody runs."""
+        return super().initial_state() | {"_runner": None}
+
     def _pass_on(self) -> None:
         self._runner = None
         first = next(iter(self._waiters), None)

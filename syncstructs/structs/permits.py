@@ -75,6 +75,10 @@ class Permits(Holding[K], Generic[K]):
         self._free_where(lambda permit: permit[0] == session)
         self._serve()
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object, of which nobody holds a permit."""
+        return super().initial_state() | {"_holders": {}}
+
     def _free_where(self, ended: Callable[[Permit[K]], bool]) -> None:
         for token in [t for t, permit in self._holders.items() if ended(permit)]:
             del self._holders[token]

@@ -218,6 +218,14 @@ class ReplTaskQueue(Replicated, Generic[T]):
         super().restore_state(state | {"_entries": entries, "_dead": dead})
         self._derive()
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object: what was delayed or leased is ready at once. O(n)."""
+        entries = {
+            id_: list(msgspec.structs.astuple(_Entry(e.payload, e.priority, e.key, e.attempts)))
+            for id_, e in self._entries.items()
+        }
+        return super().initial_state() | {"_entries": entries}
+
     # Putting
 
     @replicated
