@@ -51,6 +51,7 @@ from .objects.replicated import Replicated, operation, replicated
 from .objects.waiters import Waiters
 from .pickled import Pickled
 from .structs.barriers import ReplBarrier
+from .structs.conditions import ReplCondition
 from .structs.countermaps import ReplCounterMap
 from .structs.counters import ReplCounter
 from .structs.deques import ReplDeque
@@ -120,6 +121,7 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "ReplBarrier",
+    "ReplCondition",
     "ReplCounter",
     "ReplCounterMap",
     "ReplDeque",

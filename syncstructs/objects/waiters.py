@@ -57,6 +57,14 @@ class Waiters:
         current_context().resume(call, value)
         return payload
 
+    def move(self, session: int, ticket: int, to: "Waiters", payload: object = None) -> bool:
+        """Let that wait go on in another queue, as its last; False if it does not wait here."""
+        waiter = self._waiting.pop((session, ticket), None)
+        if waiter is None:
+            return False
+        to._waiting[session, ticket] = (waiter[0], payload)
+        return True
+
     def refuse(self, error: Exception) -> Any:
         """End the longest wait by raising `error` in its caller; return its payload."""
         call, payload = self._waiting.pop(next(iter(self._waiting)))

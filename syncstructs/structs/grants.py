@@ -85,11 +85,14 @@ class Grants(Holding[K], Generic[K]):
 
     def _free(self, key: K) -> None:
         """Take the key from its holder, and grant it to who waits longest."""
-        line = self._lines.get(key)
-        if line is None:
+        if key in self._lines:
+            self._grant_first(key)
+        else:
             del self._holders[key]
-            return
-        session, ticket = next(iter(line))
+
+    def _grant_first(self, key: K) -> None:
+        """Grant the key to who waits longest."""
+        session, ticket = next(iter(self._lines[key]))
         self._leave_line(key, (session, ticket))
         token = current_context().serial
         self._holders[key] = (session, ticket, token)

@@ -76,8 +76,12 @@ class Holding(Replicated, Generic[K]):
         self, key: K, blocking: bool, seconds: float | None, *said: object
     ) -> Steps[Grant | None]:
         """Acquire, waiting so long at most (None: without end); return the grant, or None."""
+        return self._acquiring_for(self._port.caller(), key, blocking, seconds, *said)
+
+    def _acquiring_for(
+        self, caller: Hashable, key: K, blocking: bool, seconds: float | None, *said: object
+    ) -> Steps[Grant | None]:
         port = self._port
-        caller = port.caller()
         wait: Wait[tuple[int, int]] = Wait(
             self,
             self._VERB,
@@ -91,19 +95,28 @@ class Holding(Replicated, Generic[K]):
             served = yield from wait.served(seconds) if blocking else wait.at_once()
             if served is None:
                 return None
-            grant = Grant(served[0], served[1], key, caller)
-            slot = self._slot(key, grant.token)
-            self._grants[slot] = grant
-            if self._is_sure(grant):
+            grant = self._granted(served, key, caller)
+            if grant is not None:
                 return grant
-            # Granted to a node that was cut off meanwhile: it must not believe in it.
-            self._grants.pop(slot, None)
             yield from wait.seen_through(
-                cleaning(self._release.submit, key, grant.token), deadline
+                cleaning(self._release.submit, key, served[1]), deadline
             )
             seconds = None if deadline is None else deadline - port.now()
             if not blocking or (seconds is not None and seconds <= 0):
                 return None
+
+    def _granted(self, served: tuple[int, int], key: K, caller: Hashable) -> Grant | None:
+        """Hold what was granted, and return it; None if this node is not sure of it, and has not.
+
+        It was cut off meanwhile then, and must not believe in it.
+        """
+        grant = Grant(served[0], served[1], key, caller)
+        slot = self._slot(key, grant.token)
+        self._grants[slot] = grant
+        if self._is_sure(grant):
+            return grant
+        self._grants.pop(slot, None)
+        return None
 
     def _releasing(self, key: K, token: int | None) -> Steps[None]:
         """Release what `_found` finds."""

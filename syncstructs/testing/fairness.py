@@ -112,6 +112,7 @@ class Waits:
             if (
                 ("_release", [key, token]) not in mine
                 and ("_withdraw", [key, ticket]) not in mine
+                and not any(m == "_sleep" and args[::2] == [key, token] for m, args in mine)
                 and all(method != "batch" for method, _ in mine)
             ):
                 return (

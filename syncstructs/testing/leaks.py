@@ -49,7 +49,9 @@ def _leaks(load: Load) -> Iterator[str]:
         for name, target in life.table.objects.items():
             if isinstance(target, Grants | Permits):
                 yield from _unknown_grants(life, name, target, session)
-                waiting = Counter({"acquire": _count(target._waiters, session)})
+                waiting = Counter({
+                    "acquire": sum(_count(line, session) for line in target._all_waiters()),
+                })
             elif isinstance(target, ReplQueue) and life not in skipped:
                 waiting = Counter({
                     "get": _count(target._getters, session),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LOST: Final = (Cancelled, NodeFailed, ObjectNotFound, OutcomeUnknown)
 _LOCKS: Final[tuple[str, ...]] = ("lock", "locks", ELECTION)
+_GRANTING: Final = ("_acquire", "_sleep")
+"""Commands whose answer is a grant, at once or later."""
 
 Owner = tuple[int, int]
 """Who holds a lock, or waits for it: a session, and the ticket it asked with."""
@@ -136,10 +138,10 @@ def check_lock_log(load: Load, kinds: Mapping[str, Callable[..., LockTwin]]) -> 
     owners: dict[str, dict[Grant, Owner]] = {name: {} for name in kinds}
     for command in commands:
         call = calls.get((command.session, command.sequence))
-        if command.ends is None and command.method == "_acquire" and call is not None:
+        if command.ends is None and command.method in _GRANTING and call is not None:
             granted = call.result() if _told(call) and call.exception() is None else None
             if granted is not None:
-                key, ticket, _ = command.args
+                key, ticket, *_ = command.args
                 owners[names[command.target]][key, granted[1]] = command.session, ticket
     twins = {name: make(owners[name]) for name, make in kinds.items()}
     keys: dict[Number, Any] = {}
@@ -176,7 +178,7 @@ def _compare(
         count += 1
         error = call.exception()
         told = type(error) if error is not None else call.result()
-        if error is None and method == "_acquire" and told is not None:
+        if error is None and method in _GRANTING and told is not None:
             if told[0] != number[0]:
                 raise Violation(f"session {number[0]} was told of a grant to {told[0]} in {name!r}")
             told = twin._owners[keys[number], told[1]]

@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..structs.conditions import ReplCondition
 from ..structs.rlocks import ReplRLock
 from ..structs.rwlocks import READ, WRITE, ReplRWLock
 from ..structs.semaphores import ReplSemaphore
+from .conditions import ConditionTwin, doze
 from .history import NOT_APPLIED, Raised
 from .locktwins import LockTwin
 from .permitmodel import Admits, PermitModel, PermitTwin
@@ -31,9 +33,13 @@ class PermitKind(NamedTuple):
     admits: Admits
     nests: bool = False
     """Whether callers acquire again what they hold: the log has nothing of that."""
+    sleeps: bool = False
+    """Whether callers sleep while they hold it, and wake each other."""
 
     def twin(self, owners: dict[Any, Any]) -> LockTwin:
         """Return a twin for its log."""
+        if self.sleeps:
+            return ConditionTwin(owners)
         return LockTwin(owners) if self.nests else PermitTwin(owners, self.admits)
 
     def model(self) -> PermitModel:
@@ -57,6 +63,9 @@ PERMITS: Final[dict[str, PermitKind]] = {
         ReplRWLock, lambda book: {READ: book.reader, WRITE: book.writer}, _reads_or_is_alone
     ),
     "nested": PermitKind(ReplRLock, lambda lock: {None: lock}, partial(_fewer_than, 1), True),
+    "condition": PermitKind(
+        ReplCondition, lambda lock: {None: lock}, partial(_fewer_than, 1), sleeps=True
+    ),
 }
 """By the name of the object, which is that of the kind of load too."""
 
@@ -86,6 +95,9 @@ async def hold(client: Client, name: str) -> None:
             check_sure(client.load, name)
         if PERMITS[name].nests:
             nest(client, handle)
+        if PERMITS[name].sleeps:
+            await doze(client, name, handle)
+            token = handle.token or token
         await asyncio.sleep(random.expovariate(1.0) * 0.3)
     if random.random() < 0.05 and not PERMITS[name].nests:
         return  # never released, as by a careless program, until the node ends

@@ -20,6 +20,7 @@ from syncstructs import (
     Future,
     Node,
     ReplBarrier,
+    ReplCondition,
     ReplCounter,
     ReplCounterMap,
     ReplDeque,
@@ -93,6 +94,10 @@ LOADS: dict[str, tuple[Callable[[], Replicated], Step]] = {
     "ReplSemaphore.acquire(False)": (ReplSemaphore, lambda t, n: t.acquire.submit(False)),
     "ReplRLock.acquire, again": (ReplRLock, lambda t, n: t.acquire.submit(False)),
     "ReplRWLock.writer.acquire(False)": (ReplRWLock, lambda t, n: t.writer.acquire.submit(False)),
+    "ReplCondition.notify": (
+        ReplCondition,
+        lambda t, n: t.notify.submit() if t.held else t.acquire.submit(False),
+    ),
     "ReplEvent.set": (ReplEvent, lambda t, n: t.set.submit()),
     "ReplBarrier.reset": (lambda: ReplBarrier(2), lambda t, n: t.reset.submit()),
     "ReplLatch.count_down": (lambda: ReplLatch(10**9), lambda t, n: t.count_down.submit()),

@@ -3,6 +3,7 @@
 import pytest
 from conformance import OnBench, attached, excluding
 
+from syncstructs.structs.conditions import ReplCondition
 from syncstructs.structs.locks import ReplLock, ReplLockManager
 from syncstructs.structs.rlocks import ReplRLock
 from syncstructs.structs.semaphores import ReplSemaphore
@@ -53,6 +54,17 @@ PRIVATE = "what threading.Condition asks of a lock: a condition of one process i
 )
 class TestReplRLock(_Threaded, lock_tests.RLockTests):
     locktype = attached(ReplRLock)
+
+
+@excluding(
+    {},
+    {
+        "test_acquire": "it is not reentrant, so this would never end",
+        "test_timeout": "real time, of which test_waitfor_timeout takes less",
+    },
+)
+class TestReplCondition(_Threaded, lock_tests.ConditionTests):
+    condtype = attached(ReplCondition)
 
 
 @excluding({"test_repr": "the repr names the replicated class"})

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from syncstructs import ReplBarrier, ReplEvent, ReplLatch, ReplOnce
+from syncstructs import ReplBarrier, ReplCondition, ReplEvent, ReplLatch, ReplOnce
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
 
@@ -202,14 +202,88 @@ class Onces(OnACluster):
         assert set(self.all_pass()) <= {(True, result, 0)}
 
 
+class Conditions(OnACluster):
+    make = ReplCondition
+
+    @initialize()
+    def begin(self):
+        self.holder = None
+        self.asleep, self.line, self.notified = [], [], []
+
+    def all_know(self):
+        self.cluster.run_until(lambda: all(
+            (len(it._sleepers), len(it._waiters)) == (len(self.asleep), len(self.line))
+            for it in (life.consumers["it"] for life in self.cluster.lives())
+        ))  # fmt: skip
+        assert not any(future.done() for _, future in self.asleep + self.line)
+
+    def passes(self):
+        """The lock goes to the first in the line, if there is one."""
+        self.holder = None
+        if self.line:
+            self.holder, future = self.line.pop(0)
+            assert self.end_of(future) is True
+        self.all_know()
+
+    def wake(self, n):
+        woken, self.asleep = self.asleep[:n], self.asleep[n:]
+        self.line += woken
+        self.notified += [future for _, future in woken]
+
+    @rule(node=NODES)
+    def acquire(self, node):
+        future = self.cluster.objects(node)["it"].acquire.submit()
+        if self.holder is None:
+            self.holder = node
+            assert self.end_of(future) is True
+        else:
+            self.line.append((node, future))
+        self.all_know()
+
+    @precondition(lambda self: self.holder)
+    @rule()
+    def release(self):
+        assert self.call(self.holder, "release") is None
+        self.passes()
+
+    @precondition(lambda self: self.holder)
+    @rule()
+    def sleep(self):
+        self.asleep.append((self.holder, self.cluster.objects(self.holder)["it"].wait.submit()))
+        self.passes()
+
+    @precondition(lambda self: self.holder)
+    @rule(n=st.integers(0, 3), everybody=st.booleans())
+    def notify(self, n, everybody):
+        if everybody:
+            self.call(self.holder, "notify_all")
+        else:
+            self.call(self.holder, "notify", n)
+        self.wake(len(self.asleep) if everybody else n)
+        self.all_know()
+
+    @precondition(lambda self: self.asleep + self.line)
+    @rule(which=st.integers(0, 10))
+    def give_up(self, which):
+        everybody = self.asleep + self.line
+        gone = everybody[which % len(everybody)]
+        assert gone[1].cancel()
+        for line in (self.asleep, self.line):
+            line[:] = [one for one in line if one is not gone]
+        if gone[1] in self.notified:
+            self.wake(1)
+        self.all_know()
+
+
 # Without the phase that explains, which traces every line of the engine.
 _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 _FEW = settings(max_examples=10, stateful_step_count=20, deadline=None, phases=_PHASES)
 
-for _machine in (Barriers, Events, Latches, Onces):
+for _machine in (Barriers, Conditions, Events, Latches, Onces):
     _machine.TestCase.settings = _FEW
 
 TestBarriers = Barriers.TestCase
+TestConditions = Conditions.TestCase
 TestEvents = Events.TestCase
 TestLatches = Latches.TestCase
 TestOnces = Onces.TestCase

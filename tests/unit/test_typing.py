@@ -16,10 +16,10 @@ from collections.abc import MutableMapping, MutableSequence, MutableSet
 from typing import assert_type
 
 from syncstructs import (
-    Elected, Future, Message, Node, ReplBarrier, ReplCounter, ReplCounterMap, ReplDeque, ReplDict,
-    ReplElection, ReplEvent, ReplGroup, Replicated, ReplIdGenerator, ReplLatch, ReplList,
-    ReplMultiDict, ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock, ReplRWLock,
-    ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
+    Elected, Future, Message, Node, ReplBarrier, ReplCondition, ReplCounter, ReplCounterMap,
+    ReplDeque, ReplDict, ReplElection, ReplEvent, ReplGroup, Replicated, ReplIdGenerator, ReplLatch,
+    ReplList, ReplMultiDict, ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock,
+    ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
 )
 
 
@@ -56,6 +56,12 @@ assert_type(ReplEvent().wait(1.0), bool)
 assert_type(ReplEvent().wait.submit(timeout=1.0), Future[bool])
 assert_type(ReplBarrier(2).wait(timeout=1.0), int)
 assert_type(ReplBarrier(2).wait.submit(), Future[int])
+assert_type(ReplCondition().wait(timeout=1.0), bool)
+assert_type(ReplCondition().wait.submit(1.0), Future[bool])
+assert_type(ReplCondition().wait_for(lambda: "made"), str)
+assert_type(ReplCondition().notify.submit(2), Future[None])
+with ReplCondition() as condition:
+    condition.notify_all()
 assert_type(ReplOnce[str]().run(lambda: "made", timeout=1.0), str)
 assert_type(ReplLatch(2).count_down(), int)
 assert_type(ReplLatch(2).wait.submit(), Future[bool])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import condition_bugs
 import disk_bugs
 import event_bugs
 import group_bugs
@@ -46,6 +47,7 @@ ALL = by_name(
     bug
     for bugs in (
         BUILT_IN,
+        condition_bugs.BUGS,
         disk_bugs.BUGS,
         event_bugs.BUGS,
         group_bugs.BUGS,

@@ -277,7 +277,7 @@ SESSIONS_AND_LOCKS = (
         "token_does_not_grow",
         "A lock is passed on under the token of who had it before.",
         (
-            GRANTS + "_free",
+            GRANTS + "_grant_first",
             "token = current_context().serial",
             "token = self._holders[key][2]",
         ),
@@ -314,7 +314,11 @@ SESSIONS_AND_LOCKS = (
     bug(
         "last_come_first_served",
         "Of those who wait for a lock the last one is served first.",
-        (GRANTS + "_free", "next(iter(line))", "next(reversed(line))"),
+        (
+            GRANTS + "_grant_first",
+            "next(iter(self._lines[key]))",
+            "next(reversed(self._lines[key]))",
+        ),
         profiles=("locks",),
     ),
 )

@@ -449,7 +449,7 @@ BUGS = (
         "acquired_though_unsure",
         "acquire() says yes though the node is not sure of its session.",
         (
-            "structs.holding:Holding._acquiring",
+            "structs.holding:Holding._granted",
             "if self._is_sure(grant):",
             "if True:",
         ),
