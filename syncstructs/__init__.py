@@ -69,6 +69,7 @@ from .structs.queues import ReplPriorityQueue, ReplQueue, ShutDown
 from .structs.registers import ReplRegister
 from .structs.rlocks import ReplRLock
 from .structs.rwlocks import ReplRWLock
+from .structs.schedulers import Job, ReplScheduler
 from .structs.semaphores import ReplSemaphore
 from .structs.sets import ReplSet
 from .structs.sorteddicts import ReplSortedDict
@@ -99,6 +100,7 @@ __all__ = [
     "DecodeError",
     "Elected",
     "Future",
+    "Job",
     "LockLost",
     "MembershipRefused",
     "Message",
@@ -142,6 +144,7 @@ __all__ = [
     "ReplRWLock",
     "ReplRateLimiter",
     "ReplRegister",
+    "ReplScheduler",
     "ReplSemaphore",
     "ReplSet",
     "ReplSortedDict",

@@ -652,6 +652,10 @@ class Engine:
         """Return the monotonic clock of this node in seconds."""
         return self._world.now()
 
+    def wall_time(self) -> float:
+        """Return what the clock of this node says, in seconds since 1970."""
+        return self._world.wall_time()
+
     def sure_until(self) -> float:
         """Return the time up to which this node's session certainly lives."""
         return 0.0 if self.failure is not None else self.replica.sure_until()

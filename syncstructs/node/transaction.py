@@ -270,6 +270,9 @@ class _CopyPort(Port):
     def now(self) -> float:
         return self._transaction.engine.now()
 
+    def wall_time(self) -> float:
+        return self._transaction.engine.wall_time()
+
     def sure_until(self) -> float:
         return self._transaction.engine.sure_until()
 

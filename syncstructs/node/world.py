@@ -58,6 +58,9 @@ class World(Protocol):
     def now(self) -> float:
         """Return a clock that never goes back, in seconds; only differences mean anything."""
 
+    def wall_time(self) -> float:
+        """Return the time of day, in seconds since 1970; somebody may set it at any time."""
+
     def random_bits(self, count: int) -> int:
         """Return a number of so many bits that nobody can foresee."""
 
@@ -102,6 +105,8 @@ class Machine:
     # The function itself: it is asked some ten times for each call of the user's.
     now = staticmethod(time.monotonic)
     """Return the monotonic clock in seconds."""
+    wall_time = staticmethod(time.time)
+    """Return the clock of the operating system, in seconds since 1970."""
 
     def random_bits(self, count: int) -> int:
         """Return bits of the operating system."""

@@ -160,6 +160,9 @@ class Port(Protocol):
     def now(self) -> float:
         """Return this node's monotonic clock in seconds; for `sure_until` only."""
 
+    def wall_time(self) -> float:
+        """Return what this node's clock says, in seconds since 1970; to be sent in a command."""
+
     def sure_until(self) -> float:
         """Return the time on `now()`'s clock up to which this node's session certainly lives."""
 

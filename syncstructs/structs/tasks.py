@@ -13,10 +13,11 @@ leader puts into the log once cluster time has come so far (`Replicated.set_due`
 import math
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
 from queue import Empty, Full
 from types import TracebackType
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -29,6 +30,9 @@ from .prepared import Prepared, prepared
 from .queues import ShutDown
 from .values import isolated
 from .waiting import Wait
+
+if TYPE_CHECKING:
+    from ..futures import Future
 
 T = TypeVar("T")
 
@@ -46,11 +50,11 @@ class Task(Generic[T]):
     Leaving the `with` (or `async with`) block says `ack`, and `nack` if the block raised.
     """
 
-    __slots__ = ("attempt", "id", "key", "payload", "queue", "token")
+    __slots__ = ("attempt", "id", "key", "payload", "queue", "scheduled", "token")
 
     def __init__(
         self, queue: "ReplTaskQueue[T]", id_: int, token: int, attempt: int, key: str | None,
-        payload: T,
+        payload: T, scheduled: float | None = None,
     ) -> None:  # fmt: skip
         self.queue = queue
         self.id = id_
@@ -61,6 +65,8 @@ class Task(Generic[T]):
         """How often it was taken, this time included."""
         self.key = key
         self.payload = payload
+        self.scheduled = None if scheduled is None else datetime.fromtimestamp(scheduled, UTC)
+        """Of a `ReplScheduler`'s job, for when it was due; of several missed times, the first."""
 
     def __enter__(self) -> Self:
         return self
@@ -249,14 +255,7 @@ class ReplTaskQueue(Replicated, Generic[T]):
             raise ShutDown
         if 0 < self._maxsize <= len(self._entries):
             raise Full
-        context = current_context()
-        id_ = context.serial
-        self._entries[id_] = _Entry(payload, priority, key)
-        self._counts["put"] += 1
-        if key is not None:
-            self._keys[key] = id_
-        self._make_ready(id_, delay)
-        return id_
+        return self._add_entry(payload, priority, key, delay)
 
     # Taking
 
@@ -283,7 +282,7 @@ class ReplTaskQueue(Replicated, Generic[T]):
         wait: Wait[list[Any]] = Wait(
             self,
             "get",
-            lambda ticket: self._take.submit(ticket, seconds, block),
+            lambda ticket: self._ask(ticket, seconds, block),
             self._withdraw.submit,
             lambda served: self._give_back.submit(served[0], served[1]),
             frees=True,
@@ -292,6 +291,10 @@ class ReplTaskQueue(Replicated, Generic[T]):
         if served is None:
             raise Empty
         return Task(self, *served)
+
+    def _ask(self, ticket: int, lease: float | None, wait: bool) -> "Future[Any]":
+        """Submit the command that takes; a subclass may have more to say with it."""
+        return self._take.submit(ticket, lease, wait)
 
     @get.undone_by
     def _unget(self, task: Task[T], *_: object, **__: object) -> None:
@@ -489,16 +492,31 @@ class ReplTaskQueue(Replicated, Generic[T]):
 
     # What they are made of
 
+    def _add_entry(self, payload: T, priority: int, key: str | None, delay: float) -> int:
+        id_ = self._new_id()
+        self._entries[id_] = _Entry(payload, priority, key)
+        self._counts["put"] += 1
+        if key is not None:
+            self._keys[key] = id_
+        self._make_ready(id_, delay)
+        return id_
+
+    def _new_id(self) -> int:
+        return current_context().serial
+
     def _grant(self, id_: int, session: int, ticket: int, lease: float | None) -> list[Any]:
         """Lease a ready task; return what `Task` is made of."""
-        context, entry = current_context(), self._entries[id_]
+        entry = self._entries[id_]
         entry.attempts += 1
-        # One command may grant several.
-        self._last_token = max(self._last_token + 1, context.serial)
-        entry.token, entry.session, entry.ticket = self._last_token, session, ticket
+        entry.token, entry.session, entry.ticket = self._next_token(), session, ticket
         self._tickets[session, ticket] = id_
-        self._set_time(id_, None if lease is None else context.time + lease)
+        self._set_time(id_, None if lease is None else current_context().time + lease)
         return [id_, entry.token, entry.attempts, entry.key, entry.payload]
+
+    def _next_token(self) -> int:
+        # One command may grant several.
+        self._last_token = max(self._last_token + 1, current_context().serial)
+        return self._last_token
 
     def _return(self, id_: int) -> None:
         """Undo a lease, as if the task had not been taken."""
@@ -631,9 +649,13 @@ class ReplTaskQueue(Replicated, Generic[T]):
             heappush(self._later, (time, id_))
         self._set_next_due()
 
-    def _set_next_due(self) -> None:
+    def _first_due(self) -> float | None:
+        """Return when there is something to do, in cluster time; None: never."""
         first = self._first_later()
-        self.set_due(None if first is None else first[0])
+        return None if first is None else first[0]
+
+    def _set_next_due(self) -> None:
+        self.set_due(self._first_due())
 
 
 def _seconds(name: str, seconds: float, *, least: float = 0.0) -> float:

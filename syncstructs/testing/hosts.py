@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from ..storage.base import LogStore, SnapshotStore
     from .simdisk import SimDisk
 
+EPOCH = 28_000_000 * 60.0 - 8.0
+"""What time of day it is at the begin of a run, in seconds since 1970: a minute is ending soon."""
+
 
 class Crashed(BaseException):
     """The process is gone: unwinds what it was doing."""
@@ -315,6 +318,10 @@ class Life:
     def now(self) -> float:
         """Return this machine's monotonic clock in seconds."""
         return self._clock_start + self._schedule.now * self._clock_rate
+
+    def wall_time(self) -> float:
+        """Return this machine's time of day, which is off by what its clock has drifted."""
+        return EPOCH + self._schedule.now * self._clock_rate
 
     def random_bits(self, count: int) -> int:
         """Return bits that follow from the seed."""

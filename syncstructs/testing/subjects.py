@@ -391,6 +391,10 @@ class Copy:
         """Return a clock that stands still."""
         return 0.0
 
+    def wall_time(self) -> float:
+        """Return a time of day that stands still."""
+        return 0.0
+
     def sure_until(self) -> float:
         """Return that the session lives."""
         return 1e9

@@ -12,6 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -29,6 +30,7 @@ from syncstructs.raft.messages import Entry, EntryKind
 
 DETACHED_BYTES = 1 << 20
 SESSION_TTL = 10.0
+EPOCH = datetime(2024, 2, 28, tzinfo=UTC).timestamp()
 
 
 class LocalPort:
@@ -93,6 +95,9 @@ class LocalPort:
     def now(self) -> float:
         return self.cluster.now
 
+    def wall_time(self) -> float:
+        return self.cluster.wall + self.cluster.now
+
     def sure_until(self) -> float:
         return self.cluster.now + SESSION_TTL if self.certain else 0.0
 
@@ -147,6 +152,8 @@ class LocalCluster:
 
     def __init__(self, n: int = 2, *, check: bool = False) -> None:
         self.now = 1.0
+        self.wall = EPOCH
+        """How far the clocks of the members are ahead of `now`."""
         self.index = 0
         self.entries: list[Entry] = []
         self.check = check
