@@ -253,7 +253,7 @@ class ReplScheduler(ReplTaskQueue[T]):
             return False
         job.next = self._first_time(job)
         self._jobs[name] = job
-        self._enter(name, job)
+        self._note(name, job)
         self._set_next_due()
         return True
 
@@ -270,7 +270,7 @@ class ReplScheduler(ReplTaskQueue[T]):
             if job.next is None:
                 del self._jobs[name]
             else:
-                self._enter(name, job)
+                self._note(name, job)
             if job.grace is None or late <= job.grace:
                 self._fire(name, job, scheduled)
         super().on_due()
@@ -285,7 +285,7 @@ class ReplScheduler(ReplTaskQueue[T]):
             for name, job in self._jobs.items():
                 if job.cron is not None:
                     job.next = job.after(wall)
-                    self._enter(name, job)
+                    self._note(name, job)
         self._set_next_due()
 
     def _now(self, job: _Job) -> float:
@@ -314,9 +314,11 @@ class ReplScheduler(ReplTaskQueue[T]):
             return False
         if id_ is not None:
             self._bury([id_])
-        new = self._add_entry(job.payload, job.priority, name, 0.0)
+        new = self._new_id()
+        # Before it is put, which may be to give it to a worker that waits.
         if scheduled is not None:
             self._scheduled[new] = scheduled
+        self._enter(new, job.payload, job.priority, name, 0.0)
         return True
 
     def _new_id(self) -> int:
@@ -350,7 +352,7 @@ class ReplScheduler(ReplTaskQueue[T]):
         for heap in self._calendar:
             heapify(heap)
 
-    def _enter(self, name: str, job: _Job) -> None:
+    def _note(self, name: str, job: _Job) -> None:
         if job.next is not None:
             heappush(self._calendar[job.every is None], (job.next, name))
 

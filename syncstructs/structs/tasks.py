@@ -255,7 +255,9 @@ class ReplTaskQueue(Replicated, Generic[T]):
             raise ShutDown
         if 0 < self._maxsize <= len(self._entries):
             raise Full
-        return self._add_entry(payload, priority, key, delay)
+        id_ = self._new_id()
+        self._enter(id_, payload, priority, key, delay)
+        return id_
 
     # Taking
 
@@ -369,6 +371,7 @@ class ReplTaskQueue(Replicated, Generic[T]):
         """Refuse further puts. Who takes goes on until all is done or dead, and is told then."""
         self._closed = True
         self._end_if_finished()
+        self._set_next_due()
 
     # The dead
 
@@ -492,14 +495,14 @@ class ReplTaskQueue(Replicated, Generic[T]):
 
     # What they are made of
 
-    def _add_entry(self, payload: T, priority: int, key: str | None, delay: float) -> int:
-        id_ = self._new_id()
+    def _enter(
+        self, id_: int, payload: T, priority: int, key: str | None, delay: float
+    ) -> None:
         self._entries[id_] = _Entry(payload, priority, key)
         self._counts["put"] += 1
         if key is not None:
             self._keys[key] = id_
         self._make_ready(id_, delay)
-        return id_
 
     def _new_id(self) -> int:
         return current_context().serial
@@ -608,6 +611,10 @@ class ReplTaskQueue(Replicated, Generic[T]):
         timed = {(e.time, i) for i, e in entries.items() if e.time is not None}
         assert timed <= {*self._later}, (timed, self._later)
         assert not (entries.keys() & self._dead.keys()), (entries, self._dead)
+        binding = self._binding
+        if binding is not None and binding.due is not None and type(binding.target) is int:
+            due, first = binding.due.of(binding.target), self._first_due()
+            assert due == first, (due, first)
 
     # Derived from the tasks: what is ready, and what has a time
 

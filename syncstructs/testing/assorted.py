@@ -258,6 +258,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
     "register": Assorted(
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),
+    "rota": Assorted(toil.make_scheduler, None, _no_call, (), act=toil.toil),
     "serials": Assorted(lambda: ReplIdGenerator(4), None, _id_call, (), gives_ids=True),
     "tally": Assorted(
         ReplCounterMap, CounterMapModel(), _counter_map_call,

@@ -1,5 +1,7 @@
 """Callers that share out tasks: every task that was put for certain is done, dead, or still there.
 
+And every job of a `ReplScheduler` that is due puts one, which they share out in the same way.
+
 Some die at work, some work longer than their lease, some say that they failed. What is looked at is
 what callers of a `ReplTaskQueue` rely on: no lease is given twice, none is done twice, and nothing
 is lost or comes from nowhere.
@@ -9,9 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Cancelled, NotApplied
+from ..structs.schedulers import ReplScheduler
 from ..structs.tasks import ReplTaskQueue, Task
 from .violation import Violation
 
@@ -27,8 +32,16 @@ def make() -> ReplTaskQueue[int]:
     return ReplTaskQueue(lease=1.0, max_attempts=ATTEMPTS, retry_delay=0.2, retry_delay_max=1.0)
 
 
+def make_scheduler() -> ReplScheduler[Any]:
+    """Return the scheduler of a run, as every node makes it."""
+    return ReplScheduler(lease=1.0, max_attempts=ATTEMPTS, retry_delay=0.2, retry_delay_max=1.0)
+
+
 class Toil:
     """What the callers of a run know of its tasks; each has a number of its own as payload."""
+
+    NAME = "tasks"
+    """That of the object."""
 
     def __init__(self) -> None:
         self._put: dict[int, bool] = {}
@@ -55,15 +68,18 @@ class Toil:
         Raises:
             Violation: it cannot have been.
         """
+        self._lease(task, who)
+        if task.payload not in self._put:
+            raise Violation(f"{who} was given {task}, which nobody has put")
+        if self._done[task.payload] and task.token > self._done[task.payload]:
+            raise Violation(f"{who} was given {task} under {task.token}, and it was done before")
+
+    def _lease(self, task: Task[Any], who: str) -> None:
         if task.token in self._tokens:
             raise Violation(f"{who} was given {task} under token {task.token}, which was given")
         self._tokens.add(task.token)
         if not 1 <= task.attempt <= ATTEMPTS:
             raise Violation(f"{who} was given {task}, and there are {ATTEMPTS} attempts")
-        if task.payload not in self._put:
-            raise Violation(f"{who} was given {task}, which nobody has put")
-        if self._done[task.payload] and task.token > self._done[task.payload]:
-            raise Violation(f"{who} was given {task} under {task.token}, and it was done before")
 
     def finish(self, task: Task[int]) -> None:
         """Note that a caller is about to say that a task is done."""
@@ -85,11 +101,10 @@ class Toil:
         Raises:
             Violation: a task is lost, or is there although it is done, or was never put.
         """
-        queue: ReplTaskQueue[int] | None = load.simulation.lives()[0].consumers.get("tasks")
+        queue: Any = load.simulation.lives()[0].consumers.get(self.NAME)
         if queue is None:
             return
-        left = Counter(entry.payload for entry in queue._entries.values())
-        left.update(task.payload for task in queue.dead_letters())
+        left = Counter(self._left(queue))
         for payload, count in left.items():
             if count > 1 or payload in self._refused or self._done[payload]:
                 raise Violation(
@@ -106,12 +121,133 @@ class Toil:
             if is_put and not left[payload] and payload not in self._maybe_done:
                 raise Violation(f"task {payload} was put, and is neither done nor there")
 
+    def _left(self, queue: Any) -> Iterator[Any]:
+        """Yield the payloads of what is in the queue."""
+        yield from (entry.payload for entry in queue._entries.values())
+        yield from (task.payload for task in queue.dead_letters())
+
+    async def feed(self, client: Client) -> None:
+        """Put a task."""
+        random, payload = client.random, client.load.number()
+        await self._feed(
+            client,
+            payload,
+            client._objects[self.NAME].put,
+            priority=random.choice((0, 0, 0, 1, 2)),
+            delay=random.choice((0.0, 0.0, random.random())),
+        )
+
+    async def _feed(
+        self, client: Client, payload: int, method: Any, *args: Any, **how: Any
+    ) -> None:
+        """Bring a task in by that method; it is not there if the result is False."""
+        self.begin(payload)
+        try:
+            putting = method.submit(*args, payload, **how)
+        except NotApplied:
+            self.put(payload, applied=False)
+            return
+        if await client._await(putting):
+            error = _error_of(putting)
+            if error is None:
+                self.put(payload, applied=putting.result() is not False)
+            elif isinstance(error, NotApplied):
+                self.put(payload, applied=False)
+
+
+class Rota(Toil):
+    """What the callers of a run know of its jobs.
+
+    What is due once is a task as any other, with a payload of its own. Of jobs that repeat
+    themselves, the payload is their name.
+    """
+
+    NAME = "rota"
+    JOBS: Final[dict[str, dict[str, Any]]] = {
+        "tick": {"every": 0.5}, "tock": {"every": 2.0}, "minutely": {"cron": "* * * * *"}
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ats: dict[int, datetime] = {}
+        """For when each one-time job is, by its payload."""
+        self._ids: dict[tuple[str, datetime], int] = {}
+        """Which task was put for which minute."""
+        self._begun: dict[int, str] = {}
+        """Tasks that a caller was given and has not begun to end, and of which jobs they are."""
+        self._overtaken: set[int] = set()
+        """Tasks of which the job had another one before anybody said that they were done."""
+
+    def take(self, task: Task[Any], who: str) -> None:
+        """Note that a caller was given a task.
+
+        Raises:
+            Violation: it cannot have been.
+        """
+        job, time = task.payload, task.scheduled
+        if job not in self.JOBS:
+            super().take(task, who)
+            if time != self._ats[job]:
+                raise Violation(f"{who} was given {task} for {time}, and not for {self._ats[job]}")
+            return
+        self._lease(task, who)
+        if job == "minutely" and time is not None:
+            if time.second or time.microsecond:
+                raise Violation(f"{who} was given {task} for {time}, which is no minute")
+            if self._ids.setdefault((job, time), task.id) != task.id:
+                raise Violation(f"{who} was given {task} for {time}, as was another one")
+        self._overtaken |= {i for i, j in self._begun.items() if j == job and i < task.id}
+        self._begun[task.id] = job
+
+    def finish(self, task: Task[Any]) -> None:
+        """Note that a caller is about to say that a task is done."""
+        if self._begun.pop(task.id, None) is None:
+            super().finish(task)
+
+    def finished(self, task: Task[Any], who: str) -> None:
+        """Note that it was told that this counts.
+
+        Raises:
+            Violation: somebody else was told so, too; or its job had another task meanwhile.
+        """
+        if task.payload not in self.JOBS:
+            super().finished(task, who)
+        elif task.id in self._overtaken:
+            raise Violation(f"{who} has done {task}, and there was another task of that job")
+
+    def _left(self, queue: Any) -> Iterator[Any]:
+        yield from super()._left(queue)
+        yield from (job.payload for job in queue._jobs.values() if job.at is not None)
+
+    async def feed(self, client: Client) -> None:
+        """Add a job, trigger it, or remove it."""
+        random, rota = client.random, client._objects[self.NAME]
+        if random.random() < 0.5:
+            added = [payload for payload, is_added in self._put.items() if is_added]
+            if added and random.random() < 0.3:
+                # As by a member that starts later.
+                payload = random.choice(added[-5:])
+                again = rota.add.submit(f"once {payload}", payload, at=self._ats[payload])
+                await client._await(again)
+                return
+            payload = client.load.number()
+            wall = client.life.wall_time() + random.random() * 2.0
+            self._ats[payload] = at = datetime.fromtimestamp(wall, UTC)
+            await self._feed(client, payload, rota.add, f"once {payload}", at=at)
+            return
+        name = random.choice(list(self.JOBS))
+        how = random.random()
+        if how < 0.7:
+            await client._await(rota.add.submit(name, name, **self.JOBS[name]))
+        else:
+            await client._await((rota.trigger if how < 0.85 else rota.remove).submit(name))
+
 
 async def toil(client: Client, name: str) -> None:
     """Put a task, or take one and work on it, as well as this caller does."""
-    random, toils, tasks = client.random, client.load.toil, client._objects[name]
+    random, toils, tasks = client.random, client.load.toils[name], client._objects[name]
     if random.random() < 0.4:
-        await _put(client, tasks)
+        await toils.feed(client)
         return
     waits = random.choice(((), (False,), (True, random.random())))
     lease = {"lease": None} if random.random() < 0.3 else {}
@@ -135,24 +271,6 @@ async def toil(client: Client, name: str) -> None:
     ending = tasks.ack.submit(task)
     if await client._await(ending) and _error_of(ending) is None:
         toils.finished(task, client.name)
-
-
-async def _put(client: Client, tasks: ReplTaskQueue[int]) -> None:
-    random, toils, payload = client.random, client.load.toil, client.load.number()
-    toils.begin(payload)
-    try:
-        putting = tasks.put.submit(
-            payload,
-            priority=random.choice((0, 0, 0, 1, 2)),
-            delay=random.choice((0.0, 0.0, random.random())),
-        )
-    except NotApplied:
-        toils.put(payload, applied=False)
-        return
-    if await client._await(putting):
-        error = _error_of(putting)
-        if error is None or isinstance(error, NotApplied):
-            toils.put(payload, applied=error is None)
 
 
 def _error_of(future: Future[Any]) -> BaseException | None:

@@ -42,7 +42,8 @@ def check_histories(load: Load) -> int:
         Violation: it cannot have been so.
     """
     check_group_log(load)
-    load.toil.check(load)
+    for toils in load.toils.values():
+        toils.check(load)
     histories = load.histories()
     check_queues(load)
     check_queue_log(load.simulation, QUEUE_TWINS, MADE_TWIN)

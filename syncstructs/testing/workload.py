@@ -42,7 +42,7 @@ from .plans import Plan
 from .presence import GROUP, View
 from .releases import NAMES
 from .streams import Streams
-from .toil import Toil
+from .toil import Rota, Toil
 from .upgrading import ask_for_version
 from .violation import Violation
 
@@ -248,7 +248,7 @@ class Load:
         self.is_open = True
         """Whether callers go on calling."""
         self.read_only = False
-        self.toil = Toil()
+        self.toils = {kind.NAME: kind() for kind in (Toil, Rota)}
         self.put: dict[int, Record] = {}
         """Every item ever put into a queue."""
         self.taken: dict[int, str] = {}

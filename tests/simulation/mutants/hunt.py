@@ -18,6 +18,7 @@ import condition_bugs
 import disk_bugs
 import event_bugs
 import group_bugs
+import job_bugs
 import limit_bugs
 import membership_bugs
 import object_bugs
@@ -51,6 +52,7 @@ ALL = by_name(
         disk_bugs.BUGS,
         event_bugs.BUGS,
         group_bugs.BUGS,
+        job_bugs.BUGS,
         limit_bugs.BUGS,
         membership_bugs.BUGS,
         object_bugs.BUGS,

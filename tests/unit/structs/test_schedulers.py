@@ -67,6 +67,7 @@ def test_each_due_time_is_for_the_worker_that_waits_longest(cluster):
     cluster.advance(10.0)
     first, second = (future.result() for future in waiting)
     assert (first.key, second.key) == ("x", "y")
+    assert first.scheduled == second.scheduled == MIDNIGHT + timedelta(seconds=11)
     assert first.token < second.token
     assert first.id != second.id
 

@@ -1,0 +1,62 @@
+"""Bugs to plant in `ReplScheduler`: in what is due, by which clock, and in what follows from it."""
+
+from typing import Any
+
+from loads import SMALL_SNAPSHOTS
+
+from syncstructs.testing.planted import bug
+
+JOBS = "structs.schedulers:ReplScheduler."
+
+_WORKING: dict[str, Any] = {"mixes": {"rota": 8.0}}
+
+BUGS = (
+    bug(
+        "job_overlaps_itself",
+        "A job that is due puts a task though its last one is not done.",
+        (JOBS + "_fire", "or id_ in self._entries", ""),
+        fields=_WORKING,
+    ),
+    bug(
+        "what_was_due_once_is_due_again",
+        "A job that is due once is due again if it is added again, or late.",
+        (JOBS + "on_due", "del self._jobs[name]", "job.next = current_context().time + 1.7e9"),
+        fields=_WORKING,
+    ),
+    bug(
+        "late_jobs_are_dropped",
+        "A job that is due once, and late, is left out.",
+        (JOBS + "on_due", "job.grace is None or late <= job.grace", "late <= 0.05"),
+        fields=_WORKING,
+    ),
+    bug(
+        "clock_set_back_brings_jobs_back",
+        "A job that was due once can be added again if a clock is behind that of who added it.",
+        (JOBS + "_now", "max(self._reached or 0.0, time + self._ahead)", "time + self._ahead"),
+        fields=_WORKING | {"drift": 0.02},
+    ),
+    bug(
+        "clock_changes_no_due_time",
+        "Jobs by the time of day are due by the first clock that anybody told.",
+        (JOBS + "_tell", "self._set_next_due()", "pass"),
+        fields=_WORKING | {"drift": 0.02},
+    ),
+    bug(
+        "tasks_share_an_id",
+        "Jobs that are due at once put tasks of one id.",
+        (JOBS + "_new_id", "self._next_token()", "current_context().serial"),
+        fields=_WORKING,
+    ),
+    bug(
+        "snapshot_forgets_jobs",
+        "Who takes a snapshot over does not know when jobs are due.",
+        (JOBS + "_derive", "if job.next is not None:", "if False:"),
+        fields=SMALL_SNAPSHOTS | _WORKING,
+    ),
+    bug(
+        "scheduled_for_now",
+        "A task says that it was due when its job was looked after.",
+        (JOBS + "on_due", "self._fire(name, job, scheduled)", "self._fire(name, job, now)"),
+        fields=_WORKING,
+    ),
+)
