@@ -24,7 +24,7 @@ from ..structs.topics import ReplTopic
 from . import toil
 from .barriers import BarrierModel, BarrierTwin, barrier_call
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
-from .limitmodels import Limiter, LimiterModel
+from .limitmodels import Limiter, LimiterModel, LimiterTwin
 from .logtwins import LogTwin
 from .onces import OnceModel, run_once
 from .sequential import Model
@@ -66,6 +66,13 @@ class Assorted(NamedTuple):
 def _limiter_call(_: object, random: Random, __: object) -> Call:
     key = random.choice((None, "a", "b", "c"))
     return random.choice(("grab", "ask")), (random.choice((1, 1, 2, 4)), key)
+
+
+def _pacer_call(_: object, random: Random, __: object) -> Call:
+    n, key = random.choice((1, 1, 2, 4)), random.choice((None, "a"))
+    if random.random() < 0.25:
+        return random.choice(("grab", "ask")), (n, key)
+    return "draw", (n, random.choice((None, random.random() * 2, 0.0)), key)
 
 
 def _register_call(register: ReplRegister[Any], random: Random, number: Callable[[], int]) -> Call:
@@ -246,6 +253,10 @@ ASSORTED: Final[dict[str, Assorted]] = {
     ),
     "once": Assorted(
         ReplOnce, OnceModel(), _no_call, (("done", ()),), {"run": "_waiters"}, act=run_once
+    ),
+    "pacer": Assorted(
+        lambda: Limiter(*_LIMITS), None, _pacer_call, (), {"draw": "_waiters"},
+        lambda: LimiterTwin(*_LIMITS), lambda pacer: len(pacer._waiters),
     ),
     "prices": Assorted(
         ReplSortedDict, SortedDictModel(), _sorted_dict_call,

@@ -83,7 +83,10 @@ _BY_TAG = tuple(_LOOKED_AT.get(tag) for tag in range(256))
 
 
 class Command(NamedTuple):
-    """A command of the log, where it counts: the first time, and of a session that lives."""
+    """A command of the log, where it counts: the first time, and of a session that lives.
+
+    Of those of the cluster itself, only what ends sessions and what wakes objects.
+    """
 
     session: int
     sequence: int
@@ -92,6 +95,8 @@ class Command(NamedTuple):
     args: list[Any]
     ends: int | None = None
     """The session that it ends; of the other fields only `method` means something then."""
+    time: int = 0
+    """The cluster time, in microseconds."""
 
 
 def _digest(table: Table) -> str:
@@ -875,6 +880,7 @@ class Invariants(Watcher):
             for first, index, number in runs
         }
         for index, groups in self._groups.items():
+            time = self.committed[index].time
             due = {session for session, ended in self._ended.items() if ended == index}
             for number, group in enumerate(groups):
                 session, first = begins.get((index, number), (0, 0))
@@ -885,9 +891,11 @@ class Invariants(Watcher):
                     if target == 0:
                         for ended in sorted(s for s in due if self._ends(method, args, s)):
                             due.discard(ended)
-                            yield Command(0, 0, 0, method, args, ended)
+                            yield Command(0, 0, 0, method, args, ended, time)
+                        if method == "wake":
+                            yield Command(0, 0, 0, method, args, None, time)
                     elif sequence >= first:
-                        yield Command(group.session, sequence, target, method, args)
+                        yield Command(group.session, sequence, target, method, args, None, time)
                     sequence += 1
 
     def place_after(self, applied_index: int) -> int:

@@ -44,6 +44,8 @@ class LogTwin:
         """Every command, by the name of its method."""
         self.waits: list[tuple[Number, int]] = []
         """Who waits, and the ticket of each, where there is one line."""
+        self.now = 0
+        """The cluster time, in microseconds."""
 
     def command(self, number: Number, method: str, args: list[Any]) -> None:
         """Carry out a command of that session."""
@@ -55,6 +57,9 @@ class LogTwin:
         for wait in [w for w in self.waits if w[0][0] == session]:
             self.waits.remove(wait)
             self._error(wait[0], SessionExpired)
+
+    def wake(self, due: float) -> None:
+        """Do what is due, if that is the due time still."""
 
     def state(self) -> object:
         """Return what the object itself has to say of its state in the end."""
@@ -276,9 +281,15 @@ def check_logs(
     if commands is None:
         return 0
     for command in commands:
+        for twin in twins.values():
+            twin.now = command.time
         if command.ends is not None:
             for twin in twins.values():
                 twin.expire(command.ends)
+        elif command.target == 0:
+            for due, id_ in command.args[0]:
+                if id_ in names:
+                    twins[names[id_]].wake(due)
         elif command.target in names:
             number = command.session, command.sequence
             twins[names[command.target]].command(number, command.method, command.args)

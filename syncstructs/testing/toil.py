@@ -115,7 +115,7 @@ class Toil:
         for id_, entry in queue._entries.items():
             if entry.token and entry.session not in live:
                 raise Violation(f"task {id_} is leased to session {entry.session}, which is over")
-            if entry.token and entry.token not in self._tokens:
+            if entry.token and entry.token not in self._tokens and entry.payload in self._put:
                 raise Violation(f"task {id_} is leased under token {entry.token} to nobody")
         for payload, is_put in self._put.items():
             if is_put and not left[payload] and payload not in self._maybe_done:

@@ -40,6 +40,7 @@ from syncstructs import (
     ReplRegister,
     ReplRLock,
     ReplRWLock,
+    ReplScheduler,
     ReplSemaphore,
     ReplSet,
     ReplSortedDict,
@@ -89,6 +90,9 @@ LOADS: dict[str, tuple[Callable[[], Replicated], Step]] = {
         _in_turn(lambda t, n: t.put_nowait.submit(n), lambda t, n: t.get_nowait.submit()),
     ),
     "ReplTaskQueue.put": (ReplTaskQueue, lambda t, n: t.put.submit(n)),
+    "ReplScheduler.add": (
+        ReplScheduler, lambda t, n: t.add.submit(str(n % 100), n, every=3600.0),
+    ),
     "ReplTopic.publish": (lambda: ReplTopic(maxlen=100), lambda t, n: t.publish.submit(n)),
     "ReplLock.acquire(False)": (ReplLock, lambda t, n: t.acquire.submit(False)),
     "ReplSemaphore.acquire(False)": (ReplSemaphore, lambda t, n: t.acquire.submit(False)),
@@ -105,6 +109,9 @@ LOADS: dict[str, tuple[Callable[[], Replicated], Step]] = {
     "ReplGroup.update": (ReplGroup, lambda t, n: t.join.submit(n)),
     "ReplRateLimiter.try_acquire": (
         lambda: ReplRateLimiter(10**6), lambda t, n: t.try_acquire.submit(key=n % 100),
+    ),
+    "ReplRateLimiter.acquire": (
+        lambda: ReplRateLimiter(10**6), lambda t, n: t.acquire.submit(key=n % 100),
     ),
 }  # fmt: skip
 

@@ -13,13 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 PROGRAM = '''
 from collections.abc import MutableMapping, MutableSequence, MutableSet
+from datetime import datetime
 from typing import assert_type
 
 from syncstructs import (
-    Elected, Future, Message, Node, ReplBarrier, ReplCondition, ReplCounter, ReplCounterMap,
+    Elected, Future, Job, Message, Node, ReplBarrier, ReplCondition, ReplCounter, ReplCounterMap,
     ReplDeque, ReplDict, ReplElection, ReplEvent, ReplGroup, Replicated, ReplIdGenerator, ReplLatch,
     ReplList, ReplMultiDict, ReplOnce, ReplQueue, ReplRateLimiter, ReplRegister, ReplRLock,
-    ReplRWLock, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic, replicated,
+    ReplRWLock, ReplScheduler, ReplSemaphore, ReplSet, ReplSortedDict, ReplSortedSet, ReplTopic,
+    Task, replicated,
 )
 
 
@@ -101,6 +103,16 @@ assert_type(ReplRegister("a").compare_and_set.submit("a", "b"), Future[bool])
 limiter = ReplRateLimiter[str](10, per=60.0)
 assert_type(limiter.try_acquire(2, key="ip"), bool)
 assert_type(limiter.throttle.submit(key="ip"), Future[float])
+assert_type(limiter.acquire(2, timeout=1.0, key="ip"), bool)
+assert_type(limiter.acquire.submit(key="ip"), Future[bool])
+rota = ReplScheduler[int](lease=None)
+assert_type(rota.add("tick", 5, every=1.0), bool)
+assert_type(rota.add.submit("report", cron="@daily"), Future[bool])
+assert_type(rota.jobs(), list[Job])
+assert_type(rota.get(timeout=1.0).scheduled, datetime | None)
+for due in rota:
+    assert_type(due, Task[int])
+    assert_type(due.payload, int)
 topic = ReplTopic[str](maxlen=None, max_bytes=1_000_000)
 assert_type(topic[0], str)
 assert_type(topic.read(0, limit=5), list[Message[str]])

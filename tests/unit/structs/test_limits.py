@@ -5,11 +5,12 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from local_cluster import LocalCluster
 
 from syncstructs import ReplRateLimiter
 from syncstructs.codec import decode, encode
-from syncstructs.testing.limitmodels import Buckets
+from syncstructs.testing.limitmodels import Buckets, LimiterTwin
 
 LIMITS = st.sampled_from([(1, 1.001, 1), (3, 1.0, 2), (7, 0.3, 5), (2, 0.000003, 3), (99, 3600, 9)])
 KEYS = st.sampled_from([None, "a", "b", "c", 7])
@@ -183,3 +184,166 @@ def test_limits_that_make_no_sense_are_refused():
     assert (limiter.rate, limiter.per, limiter.burst, limiter.key_count) == (5, 2.0, 3, 0)
     assert limiter.options() == {"rate": 5, "per": 2.0, "burst": 3, "max_keys": 100_000}
     assert repr(limiter) == "<ReplRateLimiter 5 per 2.0 s, burst=3, 0 keys>"
+
+
+# Waiting
+
+
+def test_who_waits_is_served_when_the_tokens_are_there():
+    cluster, mine, other = limiter_of(2, per=1.0, burst=2)
+    assert mine.acquire(2)
+    waiting = other.acquire.submit()
+    cluster.advance(0.499)
+    assert not waiting.done()
+    cluster.advance(0.001)
+    assert waiting.result()
+    begin = cluster.now
+    assert mine.acquire(2, key=None)
+    assert cluster.now - begin == pytest.approx(1.0)
+
+
+def test_first_come_first_served_however_many_tokens():
+    cluster, mine, other = limiter_of(1, per=1.0, burst=4)
+    mine.acquire(4)
+    large, small = mine.acquire.submit(4), other.acquire.submit(1)
+    cluster.advance(1.0)
+    assert not mine.try_acquire()
+    assert other.throttle() == 5.0
+    assert other.acquire(key="another bucket")
+    assert not small.done()
+    cluster.advance(3.0)
+    assert large.done()
+    assert not small.done()
+    cluster.advance(1.0)
+    assert small.done()
+
+
+def test_who_gives_up_waiting_holds_up_nobody():
+    cluster, mine, other = limiter_of(1, per=1.0, burst=4)
+    mine.acquire(4)
+    first, second, third = mine.acquire.submit(4), other.acquire.submit(2), other.acquire.submit(2)
+    assert not mine.acquire(3, timeout=2.5)
+    assert not second.done()
+    assert first.cancel()
+    assert second.done(), "its tokens were there"
+    cluster.advance(1.499)
+    assert not third.done()
+    cluster.advance(0.001)
+    assert third.result()
+    assert mine.throttle() == 1.0
+
+
+def test_a_session_that_expires_leaves_the_line():
+    cluster, mine, other = limiter_of(1, per=1.0, burst=2)
+    mine.acquire(2)
+    gone = [mine.acquire.submit(2), mine.acquire.submit(2)]
+    waiting = other.acquire.submit()
+    cluster.advance(1.0)
+    cluster.expire(0)
+    assert waiting.done()
+    assert not any(future.done() for future in gone), "they have begun anew, behind it"
+    cluster.advance(2.0)
+    assert [future.done() for future in gone] == [True, False]
+
+
+def test_tokens_that_are_there_are_not_refused_before_the_log_says_so():
+    cluster, mine, other = limiter_of(1, per=1.0, burst=2)
+    mine.acquire(2)
+    waiting = mine.acquire.submit()
+    cluster.now += 2.0  # nobody leads
+    assert other.try_acquire()
+    assert waiting.done()
+    assert not mine.try_acquire()
+
+
+def test_a_late_member_serves_the_same_line():
+    cluster, mine, other = limiter_of(1, per=1.0, burst=2)
+    mine.acquire(2, key="a")
+    waiting = [mine.acquire.submit(key="a"), other.acquire.submit(2, key="a")]
+    cluster.reload(1)
+    assert mine.snapshot_state() == other.snapshot_state()
+    cluster.advance(1.0)
+    assert [future.done() for future in waiting] == [True, False]
+    cluster.advance(2.0)
+    assert waiting[1].done()
+    assert "_waiters" not in mine.snapshot_state()
+
+
+def test_who_waits_for_a_bucket_where_there_is_no_room_for_one():
+    cluster, mine, other = limiter_of(1, per=1.0, burst=1, max_keys=1)
+    cluster.now = 100.0
+    mine.acquire(key="a")
+    begin = cluster.now
+    assert other.acquire(key="b")
+    assert 1.0 <= cluster.now - begin <= 2.0
+
+
+def test_waits_without_meaning_are_refused():
+    _, limiter, _ = limiter_of(1, burst=2)
+    for call in (lambda: limiter.acquire(3), lambda: limiter.acquire(0)):
+        with pytest.raises(ValueError, match="a bucket that holds 2"):
+            call()
+    with pytest.raises(ValueError, match="must not be below 0"):
+        limiter.acquire(timeout=-1)
+
+
+class Waits(RuleBasedStateMachine):
+    """A limiter, and its twin that is told the same commands."""
+
+    def __init__(self):
+        super().__init__()
+        self.cluster, *self.members = limiter_of(3, per=1.0, burst=4)
+        self.twin = LimiterTwin(3, 1.0, 4)
+        self.ticket = 0
+        self.lines = {}
+
+    def command(self, method, who, *args):
+        self.twin.now = round(self.cluster.now * 1_000_000)
+        self.ticket += 1
+        number = who, self.ticket
+        getattr(self.twin, method)(number, *args)
+        return number
+
+    @rule(who=st.integers(0, 1), n=st.integers(1, 4), key=st.sampled_from("ab"))
+    def acquire(self, who, n, key):
+        number = self.command("acquire", who, self.ticket, n, key)
+        self.lines[number] = self.members[who].acquire.submit(n, key=key), number[1] - 1, key
+
+    @rule(who=st.integers(0, 1), n=st.integers(1, 4), key=st.sampled_from("ab"))
+    def throttle(self, who, n, key):
+        number = self.command("ask", who, n, key)
+        assert self.members[who].throttle(n, key=key) == self.twin.answers[number][1]
+
+    @precondition(lambda self: any(not row[0].done() for row in self.lines.values()))
+    @rule(data=st.data())
+    def cancel(self, data):
+        left = [number for number, row in self.lines.items() if not row[0].done()]
+        number = data.draw(st.sampled_from(left))
+        future, ticket, key = self.lines.pop(number)
+        self.command("leave", number[0], ticket, key)
+        assert future.cancel()
+
+    @rule(milliseconds=st.sampled_from([1, 300, 700, 5000]), leader=st.booleans())
+    def pass_time(self, milliseconds, leader):
+        if not leader:
+            self.cluster.now += milliseconds / 1000
+            milliseconds = 0
+        until = self.cluster.now + milliseconds / 1000
+        while self.twin._due and (due := min(self.twin._due.values())) <= until:
+            self.cluster.advance(max(0.0, due - self.cluster.now))
+            self.twin.now = round(self.cluster.now * 1_000_000)
+            self.twin.wake(due)
+        self.cluster.advance(until - self.cluster.now)
+
+    @rule(who=st.integers(0, 1))
+    def reload(self, who):
+        self.cluster.reload(who)
+
+    @invariant()
+    def the_same_are_served(self):
+        for number, (future, *_) in self.lines.items():
+            assert future.done() == (number in self.twin.answers)
+
+
+TestWaits = Waits.TestCase
+TestWaits.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
