@@ -60,8 +60,7 @@ class Shop:
 
     def work(self):
         for task in self.tasks:
-            while (seconds := self.pace.throttle()) > 0:
-                time.sleep(seconds)
+            self.pace.acquire()  # waits for its turn
             result = sum(range(task.payload + 1))  # the work itself
             try:
                 with self.node.batch():  # all of it or nothing, should this server die here
