@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..storage.base import LogStore, SnapshotStore
     from .simdisk import SimDisk
 
-EPOCH = 28_000_000 * 60.0 - 8.0
-"""What time of day it is at the begin of a run, in seconds since 1970: a minute is ending soon."""
+EPOCH = 28_000_000 * 60.0 - 1008.0
+"""The time of day, in seconds since 1970, at time 0: a minute begins 8 seconds into a run."""
 
 
 class Crashed(BaseException):

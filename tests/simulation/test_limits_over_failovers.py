@@ -41,3 +41,15 @@ def test_time_passes_while_nobody_leads(cluster):
     cluster.run_until(lambda: cluster.leader() not in (None, former))
     assert ask(cluster) == 0.0
     assert ask(cluster) > 9.0
+
+
+def test_who_waits_is_served_by_whoever_leads_then(cluster):
+    former = cluster.leader()
+    waiter = next(address for address in cluster.addresses if address != former)
+    waiting = cluster.objects(waiter)["it"].acquire.submit()
+    cluster.run(1.0)
+    cluster.network.cut_off(former)
+    cluster.run(8.0)
+    assert not waiting.done()
+    cluster.run(3.0)
+    assert waiting.result()
