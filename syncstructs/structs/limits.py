@@ -122,6 +122,11 @@ class ReplRateLimiter(Replicated, Generic[K]):
         absent = () if self._waiters else ("_waiters", "_due")
         return {name: value for name, value in state.items() if name not in absent}
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object, in which nobody waits."""
+        state = super().initial_state()
+        return {name: value for name, value in state.items() if name not in ("_waiters", "_due")}
+
     def restore_state(self, state: Any) -> None:
         """Replace the state by what `snapshot_state` returned."""
         super().restore_state({"_waiters": [], "_due": {}} | state)

@@ -133,6 +133,15 @@ class ReplScheduler(ReplTaskQueue[T]):
         rows = {name: list(msgspec.structs.astuple(job)) for name, job in self._jobs.items()}
         return state | {"_jobs": rows}
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object: intervals begin when a worker asks first. O(n)."""
+        rows = {
+            name: list(msgspec.structs.astuple(msgspec.structs.replace(job, next=job.at)))
+            for name, job in self._jobs.items()
+        }
+        clocks = {"_ahead": None, "_reached": None}
+        return super().initial_state() | clocks | {"_jobs": rows, "_scheduled": {}}
+
     def restore_state(self, state: Any) -> None:
         """Replace the state by what `snapshot_state` returned."""
         jobs = {name: _Job(*row) for name, row in state["_jobs"].items()}
@@ -283,8 +292,8 @@ class ReplScheduler(ReplTaskQueue[T]):
         if self._reached is None or wall < self._reached - _CORRECTED:
             self._reached = wall
             for name, job in self._jobs.items():
-                if job.cron is not None:
-                    job.next = job.after(wall)
+                if job.cron is not None or job.next is None:
+                    job.next = self._first_time(job)
                     self._note(name, job)
         self._set_next_due()
 

@@ -15,8 +15,10 @@ from syncstructs import (
     ReplLockManager,
     ReplOnce,
     ReplQueue,
+    ReplRateLimiter,
     ReplRLock,
     ReplRWLock,
+    ReplScheduler,
     ReplSemaphore,
     ReplTaskQueue,
     replicated,
@@ -101,6 +103,43 @@ def test_who_joined_a_group_has_to_join_the_new_one(cluster):
     assert not c.members
     assert c.join("c")
     assert list(c.members.values()) == ["c"]
+
+
+def test_nobody_waits_for_tokens_of_a_new_limiter(cluster):
+    limiter, other, _ = cluster.attach("limiter", lambda: ReplRateLimiter(1, burst=2))
+    limiter.acquire(2)
+    other.acquire.submit(2)
+    cluster.drop(0, "limiter")
+    cluster.expire(1)
+    cluster.attach_on(0, "limiter", limiter)
+    limiter._check()
+    assert not limiter.try_acquire()
+    assert limiter.acquire(1)
+    assert limiter.throttle() == 1.0
+
+
+def test_jobs_are_due_by_the_clocks_of_the_new_cluster(cluster):
+    rota, *_ = cluster.attach("rota", ReplScheduler)
+    cluster.now = 5000.0
+    rota.add("tick", every=10.0)
+    rota.add("hourly", cron="@hourly")
+    rota.add("once", at=rota.jobs()[1].next)
+    cluster.advance(7.0)
+    cluster.drop(0, "rota")
+    other = LocalCluster(1, check=True)
+    other.attach_on(0, "rota", rota)
+    assert {job.name: job.next is None for job in rota.jobs()} == {
+        "tick": True, "hourly": True, "once": False
+    }  # fmt: skip
+    task = rota.get(timeout=20.0)
+    assert (task.key, other.now) == ("tick", 11.0)
+    rota.ack(task)
+    rota.remove("tick")
+    taken = []
+    for _ in range(3):
+        with rota.get() as task:
+            taken.append(task.key)
+    assert taken == ["hourly", "hourly", "once"]
 
 
 def test_tasks_that_were_leased_or_delayed_are_ready(cluster):
