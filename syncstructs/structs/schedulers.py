@@ -3,7 +3,7 @@
 A job that is due puts a task, and all that is said of tasks holds for it: see `tasks`. When it is
 due, the log decides. There are two clocks for that. Intervals are of cluster time, which goes on
 evenly whoever leads. Cron expressions and dates are of the time of day, which no replica can read
-while it applies: each worker that asks for a task says with it what its clock shows, and how far
+while it applies: who asks for a task, or adds a job, says with it what his clock shows, and how far
 that is ahead of cluster time is kept with the jobs.
 """
 
@@ -86,12 +86,12 @@ class ReplScheduler(ReplTaskQueue[T]):
     itself, and what came due while nobody worked, or all members were down, is done once. A task
     whose attempts are used up is among `dead_letters()` until its job is due again.
 
-    `every` is in cluster time, and a little late at most. `cron` and `at` are by the clock of the
-    worker that asked last: wrong by as much as that clock, late by as long as its call took to
-    reach the log, and off by what the clocks of leaders have drifted since. So workers' clocks
-    should be kept right, as by NTP. Nothing is due twice because a clock is set back, unless by
-    more than an hour: then it had been wrong, and cron jobs are scheduled anew. If nobody has ever
-    asked, nothing is due by the time of day.
+    `every` is in cluster time, and late by a round trip, as a rule. `cron` and `at` are by the
+    clock of the node that has called `get` or `add` last: wrong by as much as that clock, late by
+    as long as the call took to reach the log, and off by what the clocks of leaders have drifted
+    since. So the clocks of nodes should be kept right, as by NTP. Nothing is due twice because one
+    is set back, unless by more than an hour: then it had been wrong, and cron jobs are scheduled
+    anew.
 
     To add and to remove takes O(log n), with n jobs, and each call one log entry, as does each
     moment at which something is due. If the leader is lost, that is as soon as there is another.
@@ -134,7 +134,7 @@ class ReplScheduler(ReplTaskQueue[T]):
         return state | {"_jobs": rows}
 
     def initial_state(self) -> Any:
-        """Return the state of a new object: intervals begin when a worker asks first. O(n)."""
+        """Return the state of a new object: intervals begin when somebody tells a clock. O(n)."""
         rows = {
             name: list(msgspec.structs.astuple(msgspec.structs.replace(job, next=job.at)))
             for name, job in self._jobs.items()
@@ -169,8 +169,8 @@ class ReplScheduler(ReplTaskQueue[T]):
         `"30 3 * * mon-fri"`; see `structs.cron`. `at`: once; a time that has passed is not added.
 
         `grace`: what is due is left out if it would be so many seconds late; None: however late.
-        Workers take what has a higher `priority` first. Inside a command, the time of day is that
-        of the worker that asked last.
+        Workers take what has a higher `priority` first. Inside a command, no clock is asked: if
+        none is known yet, cron jobs wait for the first `get`.
 
         Raises:
             ShutDown: the scheduler was shut down.
@@ -182,7 +182,7 @@ class ReplScheduler(ReplTaskQueue[T]):
             every = _seconds("every", every, least=0.001)
         if cron is not None:
             parsed(cron)
-        if at is not None and at.tzinfo is None:
+        if at is not None and at.utcoffset() is None:
             raise ValueError(f"at={at!r} has no time zone, so it is not one point in time")
         if grace is not None:
             grace = _seconds("grace", grace)
