@@ -164,8 +164,9 @@ class Rota(Toil):
 
     NAME = "rota"
     JOBS: Final[dict[str, dict[str, Any]]] = {
-        "tick": {"every": 0.5}, "tock": {"every": 2.0}, "minutely": {"cron": "* * * * *"}
+        "tick": {"every": 2.0}, "tock": {"every": 5.0}, "minutely": {"cron": "* * * * *"}
     }  # fmt: skip
+    """They go on when callers have ended; seldom, as slow snapshots must arrive meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -346,4 +346,4 @@ class Waits(RuleBasedStateMachine):
 
 
 TestWaits = Waits.TestCase
-TestWaits.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestWaits.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
