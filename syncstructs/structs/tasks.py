@@ -14,12 +14,14 @@ import math
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
+from operator import index as as_index
 from queue import Empty, Full
 from types import TracebackType
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import msgspec
 
+from ..codec import shown
 from ..errors import LockLost
 from ..objects.context import current_context
 from ..objects.port import Steps, cleaning
@@ -54,7 +56,7 @@ class Task(Generic[T]):
     ) -> None:  # fmt: skip
         self.queue = queue
         self.id = id_
-        """A number that no other task of the cluster has ever had."""
+        """A number that no other task of the queue has ever had."""
         self.token = token
         """The fencing token of this lease: greater than that of every lease before."""
         self.attempt = attempt
@@ -73,7 +75,7 @@ class Task(Generic[T]):
         else:
             # What the block raised is what its caller has to hear of.
             with suppress(LockLost):
-                self.queue.nack(self, error=repr(error))
+                self.queue.nack(self, error=shown(error))
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,7 +87,7 @@ class Task(Generic[T]):
             await self.queue.ack.submit(self)
         else:
             with suppress(LockLost):
-                await self.queue.nack.submit(self, error=repr(error))
+                await self.queue.nack.submit(self, error=shown(error))
 
     def __repr__(self) -> str:
         return f"<Task {self.id}, attempt {self.attempt}: {self.payload!r}>"
@@ -241,16 +243,16 @@ class ReplTaskQueue(Replicated, Generic[T]):
             queue.Full: `maxsize` tasks are unfinished. Nothing was put.
             ShutDown: the queue was shut down. Nothing was put.
             ValueError: `delay` is below 0, or no number.
+            TypeError: `priority` is no whole number. Nothing was put.
         """
-        delay = _seconds("delay", delay)
+        delay, priority = _seconds("delay", delay), as_index(priority)
         if key is not None and key in self._keys:
             return self._keys[key]
         if self._closed:
             raise ShutDown
         if 0 < self._maxsize <= len(self._entries):
             raise Full
-        context = current_context()
-        id_ = context.serial
+        id_ = self._next_number()
         self._entries[id_] = _Entry(payload, priority, key)
         self._counts["put"] += 1
         if key is not None:
@@ -491,14 +493,17 @@ class ReplTaskQueue(Replicated, Generic[T]):
 
     def _grant(self, id_: int, session: int, ticket: int, lease: float | None) -> list[Any]:
         """Lease a ready task; return what `Task` is made of."""
-        context, entry = current_context(), self._entries[id_]
+        entry = self._entries[id_]
         entry.attempts += 1
-        # One command may grant several.
-        self._last_token = max(self._last_token + 1, context.serial)
-        entry.token, entry.session, entry.ticket = self._last_token, session, ticket
+        entry.token, entry.session, entry.ticket = self._next_number(), session, ticket
         self._tickets[session, ticket] = id_
-        self._set_time(id_, None if lease is None else context.time + lease)
+        self._set_time(id_, None if lease is None else current_context().time + lease)
         return [id_, entry.token, entry.attempts, entry.key, entry.payload]
+
+    def _next_number(self) -> int:
+        """Return an id, or a token: greater than all before, and one command may take several."""
+        self._last_token = max(self._last_token + 1, current_context().serial)
+        return self._last_token
 
     def _return(self, id_: int) -> None:
         """Undo a lease, as if the task had not been taken."""

@@ -58,8 +58,9 @@ BUGS = (
     bug(
         "grants_share_a_token",
         "Tasks that are granted by one command have one token.",
-        (TASKS + "_grant", "self._last_token = max(self._last_token + 1, context.serial)",
-         "self._last_token = context.serial"),
+        (TASKS + "_next_number",
+         "self._last_token = max(self._last_token + 1, current_context().serial)",
+         "self._last_token = current_context().serial"),
         fields=_TOILING,
     ),
     bug(
