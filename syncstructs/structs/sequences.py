@@ -96,6 +96,10 @@ class SharedSequence(Replicated, MutableSequence[T]):
             self._items.clear()
         else:
             once = list(self._items)
+            maxlen = getattr(self._items, "maxlen", None)
+            if maxlen is not None or not once:
+                # More would change nothing, and take every member years.
+                count = min(count, (maxlen or 0) // max(1, len(once)) + 1)
             for _ in range(count - 1):
                 self._items.extend(isolated_list(once))
 

@@ -63,6 +63,20 @@ def test_deque_does_what_a_deque_does(content, maxlen, steps):
             assert list(reversed(member)) == list(reversed(twin))
 
 
+@pytest.mark.parametrize("maxlen", [0, 1, 3, 4, None])
+@pytest.mark.parametrize("items", [[], [1], [1, 2, 3]])
+def test_a_repetition_that_changes_nothing_is_not_made(items, maxlen):
+    mine = LocalCluster(2).attach("d", lambda: ReplDeque(items, maxlen))[0]
+    twin = deque(items, maxlen)
+    for count in [0, 1, 3] if items and maxlen is None else [0, 1, 3, 2**40]:
+        for each in (mine, twin):
+            each.clear()
+            each.extend(items)
+        mine *= count
+        twin *= count
+        assert mine == twin
+
+
 def test_each_change_is_one_entry_and_elements_are_copied():
     cluster = LocalCluster(2)
     mine, other = cluster.attach("d", lambda: ReplDeque(maxlen=4))
