@@ -12,7 +12,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Cancelled, NotApplied
-from ..structs.tasks import ReplTaskQueue, Task
+from ..structs.leases import Task
+from ..structs.tasks import ReplTaskQueue
 from .violation import Violation
 
 if TYPE_CHECKING:
