@@ -1,7 +1,7 @@
 """What this process takes of a `ReplTaskQueue`, and how it says what became of it.
 
 The calling side: a `Task` is the handle on a lease, under the token that the log gave it; whether
-the lease still counts, the log knows alone. Who has which task, and who gets it next, is in `tasks`.
+the lease still counts, the log knows alone. Who has which task, and who is next, is in `tasks`.
 """
 
 import math
