@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from operator import index as as_index
 from queue import Full
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,6 +29,9 @@ from .values import isolated
 from .waiting import Wait
 
 T = TypeVar("T")
+
+_STALE_MAX: Final = 64
+"""Former times that are kept at the most, besides as many as there are tasks."""
 
 
 class DeadTask(NamedTuple):
@@ -435,6 +438,7 @@ class ReplTaskQueue(Leasing[T]):
         assert ready <= {*self._ready}, (ready, self._ready)
         timed = {(e.time, i) for i, e in entries.items() if e.time is not None}
         assert timed <= {*self._later}, (timed, self._later)
+        assert len(self._later) <= 2 * len(entries) + _STALE_MAX, len(self._later)
         assert not (entries.keys() & self._dead.keys()), (entries, self._dead)
 
     # Derived from the tasks: what is ready, and what has a time
@@ -443,10 +447,13 @@ class ReplTaskQueue(Leasing[T]):
         self._keys = {e.key: i for i, e in self._entries.items() if e.key is not None}
         self._keys |= {task.key: i for i, task in self._dead.items() if task.key is not None}
         self._tickets = {(e.session, e.ticket): i for i, e in self._entries.items() if e.token}
-        self._later = [(e.time, i) for i, e in self._entries.items() if e.time is not None]
+        self._derive_later()
         self._ready = [(-e.priority, i) for i, e in self._entries.items() if self._is_ready(e)]
-        heapify(self._later)
         heapify(self._ready)
+
+    def _derive_later(self) -> None:
+        self._later = [(e.time, i) for i, e in self._entries.items() if e.time is not None]
+        heapify(self._later)
 
     @staticmethod
     def _is_ready(entry: _Entry) -> bool:
@@ -478,5 +485,8 @@ class ReplTaskQueue(Leasing[T]):
         self._set_next_due()
 
     def _set_next_due(self) -> None:
+        if len(self._later) > 2 * len(self._entries) + _STALE_MAX:
+            # Heartbeats leave former ends, which pile up behind whatever is due before them.
+            self._derive_later()
         first = self._first_later()
         self.set_due(None if first is None else first[0])

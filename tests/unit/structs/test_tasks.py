@@ -58,6 +58,17 @@ def test_a_priority_that_has_no_place_is_refused_before_anything_changes(cluster
     assert b.get().payload == "other"
 
 
+def test_heartbeats_leave_nothing_behind(cluster):
+    a, _ = queues(cluster)
+    a.put("soon", delay=5.0)
+    a.put("now")
+    task = a.get()
+    for _ in range(100):
+        a.heartbeat(task)
+    a._check()
+    assert len(a._later) < 80
+
+
 def test_tasks_that_one_command_puts_have_ids_of_their_own(cluster):
     class Pairs(ReplTaskQueue):
         @replicated
