@@ -103,10 +103,10 @@ class ReplIdGenerator(Replicated):
             TypeError: it is no whole number.
         """
         # Without this, nan would be everybody's next id for ever.
-        if as_index(count) < 1:
+        if (count := as_index(count)) < 1:
             raise ValueError(f"reserve({count!r}): at least 1")
         first = self._next
-        self._next += as_index(count)
+        self._next += count
         return first
 
     def __iter__(self) -> Iterator[int]:

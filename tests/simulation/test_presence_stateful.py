@@ -69,6 +69,16 @@ class OnACluster(RuleBasedStateMachine):
             self.is_back(node)
         self.all_agree()
 
+    @rule(node=NODES)
+    def starts_anew(self, node):
+        """Restart it before its session expires, which ends by that: it has no wishes any more."""
+        self.cluster.settle()
+        self.cluster.crash(node)
+        self.cluster.start(node)
+        self.has_gone(node)
+        self.cluster.settle()
+        self.all_agree()
+
     def happens_before(self, node, value):
         """Let it make the last calls before it goes."""
 

@@ -66,7 +66,7 @@ BUGS = (
     bug(
         "snapshot_forgets_times",
         "Who takes a snapshot over does not know when leases end and delays are over.",
-        (TASKS + "_derive", "if e.time is not None]", "if False]"),
+        (TASKS + "_derive_later", "if e.time is not None]", "if False]"),
         fields=SMALL_SNAPSHOTS | _TOILING,
     ),
     bug(
