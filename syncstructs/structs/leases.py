@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from ..codec import shown
-from ..errors import LockLost
+from ..errors import SyncError
 from ..objects.port import Steps, cleaning
 from ..objects.replicated import Replicated, operation
 from .prepared import Prepared, prepared
@@ -63,8 +63,8 @@ class Task(Generic[T]):
         if error is None:
             self.queue.ack(self)
         else:
-            # What the block raised is what its caller has to hear of.
-            with suppress(LockLost):
+            # What the block raised is what its caller has to hear of. Untold, the lease ends.
+            with suppress(SyncError):
                 self.queue.nack(self, error=shown(error))
 
     async def __aenter__(self) -> Self:
@@ -76,7 +76,7 @@ class Task(Generic[T]):
         if error is None:
             await self.queue.ack.submit(self)
         else:
-            with suppress(LockLost):
+            with suppress(SyncError):
                 await self.queue.nack.submit(self, error=shown(error))
 
     def __repr__(self) -> str:

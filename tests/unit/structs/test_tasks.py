@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from local_cluster import LocalCluster
 
 from syncstructs import replicated
-from syncstructs.errors import LockLost
+from syncstructs.errors import LockLost, NodeClosed
 from syncstructs.structs.queues import ShutDown
 from syncstructs.structs.tasks import Progress, ReplTaskQueue
 
@@ -327,6 +327,22 @@ def test_what_the_block_raised_is_raised_though_the_lease_has_ended(cluster):
     a.put(2)
     with pytest.raises(LockLost), a.get():
         cluster.advance(1.0)
+
+
+def test_what_the_block_raised_is_raised_though_the_cluster_cannot_be_told(cluster, monkeypatch):
+    a, _ = queues(cluster)
+    a.put(1)
+
+    def refuse(*call):
+        raise NodeClosed("the node is closed")
+
+    def work_while_it_closes():
+        with a.get() as task:
+            monkeypatch.setattr(cluster.members[0], "submit", refuse)
+            task.payload // 0
+
+    with pytest.raises(ZeroDivisionError):
+        work_while_it_closes()
 
 
 def test_what_the_block_raised_is_raised_though_it_has_no_text(cluster):
