@@ -492,6 +492,19 @@ def test_a_blank_member_passes_on_the_newest_membership_it_has_heard_of(make_ben
     assert (reply.last, reply.membership_index, reply.membership) == (NOTHING, 8, BCD)
 
 
+def test_what_it_has_heard_of_the_members_it_knows_though_who_told_it_forgets(make_bench) -> None:
+    bench = make_bench(restored=BLANK)
+    grown = Membership(("a", "b", "c", "d", "e", "f", "g"), genesis=5)
+    bench.step("c", told(bench, index=8, membership=grown))
+    bench.core.peer_connected("c", bench.now)
+    # All that is left to them is the beginning of what a leader has sent.
+    for peer in "bc":
+        bench.step(peer, told(bench, last=EntryId(1, 2), blank=True))
+    assert not asks_for_vote(bench, 4, EntryId(3, 5))
+    (reply,) = only(bench.step("b", RecoveryRequest(LIFE)), RecoveryReply)
+    assert (reply.membership_index, reply.membership) == (8, grown)
+
+
 def test_who_is_no_voter_is_recovered_by_a_leader_only(make_bench) -> None:
     bench = make_bench(restored=BLANK)
     others = Membership(("b", "c"), genesis=5)
