@@ -22,6 +22,22 @@ keeps, and tells, though whoever told it may forget. The greatest log among the 
 a vote is given only to a log that reaches it, and the member counts once its own does, so that no
 entry is lost that anybody still holds.
 
+No acknowledged entry is lost if at any time those who are not blank are a quorum of the membership
+that counts, and who is no member any more has ended (who hears of it ends by itself). For then the
+answers name all voters, and as a quorum of them remembers, the greatest log is theirs. That all are
+named takes a rule for changes. Let b and c be blank, and a be cut off since it had a membership of
+a, b and c: nobody of them can tell whether that is still so, or d, e and f have votes as well and
+go on. So a leader in memory gives newcomers a vote only when all voters that stay have the entry
+that makes those learners (`RaftCore._may_become`). Hence whoever has a vote and remembers names all
+who have one: learners have none, voters come after all others know of them, and a removal leaves
+fewer. A blank voter may have answers from before such a change; but then it has acknowledged
+nothing that came after, and a quorum for that is one without it.
+
+Not covered: a member that was removed while it was cut off, and runs on. It can be elected if all
+that were members with it run and are blank at once. To close that as well, no number of blank
+members could ever go on without a leader: what they are told is the same where a majority forgot.
+Where the leader's store lasts, it takes those of the others to last as well, and does not wait.
+
 **It is a first start.** A majority has answered, all of them empty, and the rest were silent for an
 election timeout. That a majority has lost its memory cannot be told from this; the genesis in each
 membership keeps what comes of it apart from what a silent member may still hold.

@@ -350,8 +350,13 @@ CHANGES = (
     member_bug(
         "joint_with_the_silent",
         "A membership is made joint with voters that do not answer.",
-        (CORE + "change_towards",
-         "if following.is_joint and not following.is_quorum(leading.able(now)):", "if False:"),
+        (CORE + "_may_become", "if not joint.is_quorum(leading.able(self._now)):", "if False:"),
+    ),
+    member_bug(
+        "joint_with_the_cut_off",
+        "Newcomers get votes in memory though a voter that stays has not heard of them.",
+        (CORE + "_may_become", "return leading.all_know_members(joint.voters)", "return True"),
+        fields=FORGETFUL_NEWCOMERS,
     ),
     member_bug(
         "removed_leader_stays",
