@@ -477,8 +477,9 @@ class RaftCore:
     def peer_connected(self, peer: str, now: float) -> None:
         """Note that the link to `peer` is up: what was on the way over an older one may be lost."""
         self._now = now
-        if self._recovery is not None:
-            # It may have a new life, in which it holds less.
+        if self._recovery is not None and not is_nameless(peer):
+            # It may have a new life, in which it holds less. No observer is asked: it may tell of
+            # members that are long gone, and be ahead of all who could be elected.
             self._recovery.forget(peer)
             self._floor = None
             self._send(peer, RecoveryRequest(self._recovery.nonce))

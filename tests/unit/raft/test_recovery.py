@@ -104,6 +104,13 @@ def test_a_blank_member_asks_whoever_is_linked(make_bench) -> None:
     assert bench.flush() == [("z", RecoveryRequest(nonce_of(bench)))]
 
 
+def test_a_blank_member_asks_no_observer(make_bench) -> None:
+    # What it would tell of the members may be long outdated: it names some that are gone.
+    bench = make_bench(restored=BLANK)
+    bench.core.peer_connected("observer-0001", bench.now)
+    assert bench.flush() == []
+
+
 def test_a_blank_member_follows_and_says_in_each_answer_that_it_is_blank(make_bench) -> None:
     bench = make_bench(restored=BLANK)
     (taken,) = only(bench.step("b", append(1, NOTHING, begun())), AppendReply)
