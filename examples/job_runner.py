@@ -1,4 +1,4 @@
-"""A job runner on three servers, of which any one may be killed at any moment.
+"""A job runner on three servers, of which any one may be killed at any moment once all are up.
 
     python examples/job_runner.py [address address address]
 
@@ -91,6 +91,9 @@ def watch(chance):
     shop = Shop(None)
     with shop.node as node:
         node.wait_ready(60)
+        with shop.servers.changes() as changes:
+            while len(shop.servers) < len(ADDRESSES):  # one that is not up yet is as good as dead
+                next(changes)
         moment = chance.randrange(JOBS * 2 // 3)
         with shop.results.changes() as changes:
             while len(shop.results) <= moment:

@@ -60,6 +60,7 @@ from .structs.elections import Elected, ReplElection
 from .structs.events import ReplEvent, ReplLatch
 from .structs.groups import ReplGroup
 from .structs.idgenerators import ReplIdGenerator
+from .structs.leases import Task
 from .structs.limits import ReplRateLimiter
 from .structs.lists import ReplList
 from .structs.locks import ReplLock, ReplLockManager
@@ -74,7 +75,7 @@ from .structs.semaphores import ReplSemaphore
 from .structs.sets import ReplSet
 from .structs.sorteddicts import ReplSortedDict
 from .structs.sortedsets import ReplSortedSet
-from .structs.tasks import DeadTask, Progress, ReplTaskQueue, Task
+from .structs.tasks import DeadTask, Progress, ReplTaskQueue
 from .structs.topics import Message, Messages, ReplTopic, Subscriber
 from .structs.ttl import ReplTTLDict
 from .structs.waiting import Wait

@@ -38,6 +38,10 @@ class Future(Generic[R]):
     queue, the lock to the cluster), although another who waits for the same future may have got it.
     So let one task alone wait for the future of an operation; several await a shield of it each,
     `asyncio.shield(future)`, whose cancelling leaves the operation as it is.
+
+    A task that is cancelled before its first step has awaited nothing, so what it was to await goes
+    on: `asyncio.wait_for(lock.acquire.submit(), 0)` on CPython 3.11, whose task never begins, may
+    leave the lock acquired. Use the operation's own time-out, or cancel its future.
     """
 
     __slots__ = (

@@ -52,7 +52,7 @@ def change_members(
         if not (yield changed, left):
             raise Timeout(
                 f"{', '.join(wanted)} are not yet the members after {timeout} s, as one of them"
-                " has not caught up or too few are there; the change goes on"
+                " has not caught up or is away, or too few are there; the change goes on"
             )
     if not (isinstance(engine.failure, NodeRemoved) and engine.address in leaving):
         raise OutcomeUnknown(

@@ -299,8 +299,9 @@ class Node:
         """Let the node at `address` have a vote, and wait until it has; it may run already or not.
 
         It is sent all that the others hold first, and has a vote once it keeps up. It is to be
-        started with `join=True` and the addresses of members, in `peers`. To replace members by
-        others in one step, use `set_members`. Whoever leads carries the change through: the loss of
+        started with `join=True` and the addresses of members, in `peers`. In memory, all members
+        have to have heard of it before: remove one that is dead first. To replace members by others
+        in one step, use `set_members`. Whoever leads carries the change through: the loss of
         a leader, or of this node, does not stop it.
 
         Raises:
@@ -329,7 +330,8 @@ class Node:
         """Let exactly these nodes have a vote, and wait until that is so. One step, however many.
 
         Until it is done, decisions need a majority of the members before and one of those to come
-        (joint consensus), so that at no moment two can be made apart. Raises as `add_member`.
+        (joint consensus), so that at no moment two can be made apart. In memory, those that stay
+        have to have heard of those that come before. Raises as `add_member`.
         """
         if isinstance(addresses, str):
             raise ConfigError(f"members {addresses!r} must be a list of addresses, not one string")

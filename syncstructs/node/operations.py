@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..errors import Cancelled, Timeout, Withdrawn
 from ..futures import Blocker, Future
-from ..objects.port import Steps
+from ..objects.port import Steps, stood_for
 
 R = TypeVar("R")
 
@@ -29,6 +29,8 @@ def is_stepping() -> bool:
 
 def caller() -> Hashable:
     """Return who runs here (see `Port.caller`): a weak reference to the task, or to the thread."""
+    if (other := stood_for()) is not None:
+        return other
     loop = asyncio._get_running_loop()  # get_running_loop() would raise, which takes a while
     task = None if loop is None else asyncio.current_task(loop)
     who = weakref.ref(threading.current_thread() if task is None else task)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _cleaning: ContextVar[bool] = ContextVar("syncstructs_cleaning", default=False)
+_stood_for: ContextVar[Hashable] = ContextVar("syncstructs_stood_for", default=None)
 
 Steps: TypeAlias = Generator["Future[Any] | tuple[Future[Any], float | None]", Any, R]
 """The calling side of an operation, as a generator.
@@ -42,6 +43,24 @@ def cleaning(submit: Callable[..., "Future[Any]"], *args: object) -> "Future[Any
 def is_cleaning() -> bool:
     """Return whether the call that is being made is one of `cleaning`."""
     return _cleaning.get()
+
+
+def in_place_of(caller: Hashable, function: Callable[[], object]) -> None:
+    """Call a function that is to find that caller (see `Port.caller`), wherever it runs.
+
+    What is undone may be undone by another thread or task than has called it: without this, that
+    one would give back what is its own, or anybody's.
+    """
+    token = _stood_for.set(caller)
+    try:
+        function()
+    finally:
+        _stood_for.reset(token)
+
+
+def stood_for() -> Hashable:
+    """Return whose place is taken by `in_place_of` here; None: nobody's."""
+    return _stood_for.get()
 
 
 class Turns:

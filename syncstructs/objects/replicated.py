@@ -39,7 +39,7 @@ from ..errors import (
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current, current_context
 from .pickling import Places, enclosed_call, revealed_result
-from .port import Binding, Changes, Port, Steps, Turns, current_batch
+from .port import Binding, Changes, Port, Steps, Turns, current_batch, in_place_of
 from .versions import VERSION_MAX, body_name, split_body
 from .waiters import Waiters
 
@@ -715,7 +715,10 @@ class OperationMethod(Generic[P, R]):
         future = self._target._port.start(self._function(self._target, *args, **kwargs))
         undo = self._undo
         if undo is not None:
-            future.unclaimed = lambda result: undo(self._target, result, *args, **kwargs)
+            caller = self._target._port.caller()
+            future.unclaimed = lambda result: in_place_of(
+                caller, lambda: undo(self._target, result, *args, **kwargs)
+            )
         if isinstance(self._target, Replicated) and self._target._pickles:
             return _reading(future, self._target, self._function.__name__)
         return future

@@ -117,6 +117,7 @@ class RaftCore:
         "_following",
         "_incoming",
         "_introduced_index",
+        "_lasting",
         "_leaderless",
         "_leading",
         "_membership",
@@ -200,6 +201,7 @@ class RaftCore:
         """Whether this member is a quorum by itself."""
         self.is_stranded = False
         """Whether this is an observer of a cluster whose members have begun another life."""
+        self._lasting = restored.lasting
         self._recovery: Recovery | None = None
         if restored.blank and not self.observes:
             nonce = random.getrandbits(62) + 1
@@ -389,12 +391,22 @@ class RaftCore:
         following = self._membership.next_towards(wanted, leading.keeps_up)
         if following is None:
             return False
-        if following.is_joint and not following.is_quorum(leading.able(now)):
-            # It could never be left, nor anything else be committed.
+        if following.is_joint and not self._may_become(following, leading):
             return False
         assert self._membership.allows(following), (self._membership, following)
         self._append_own(EntryKind.MEMBERSHIP, encode_membership(following))
         return True
+
+    def _may_become(self, joint: Membership, leading: Leading) -> bool:
+        """Whether the members may become these, on the way to others."""
+        if not joint.is_quorum(leading.able(self._now)):
+            # It could never be left, nor anything else be committed.
+            return False
+        if self._lasting or not self._membership.learners:
+            return True
+        # In memory, who is cut off and stays must know whom to ask besides the voters of before:
+        # else those of them that forget could elect it (see `recovery`).
+        return leading.all_know_members(joint.voters)
 
     def transfer_leadership(self, to: str | None, now: float) -> bool:
         """Let a voter that keeps up lead instead of this leader; return whether it may come to it.
@@ -465,8 +477,9 @@ class RaftCore:
     def peer_connected(self, peer: str, now: float) -> None:
         """Note that the link to `peer` is up: what was on the way over an older one may be lost."""
         self._now = now
-        if self._recovery is not None:
-            # It may have a new life, in which it holds less.
+        if self._recovery is not None and not is_nameless(peer):
+            # It may have a new life, in which it holds less. No observer is asked: it may tell of
+            # members that are long gone, and be ahead of all who could be elected.
             self._recovery.forget(peer)
             self._floor = None
             self._send(peer, RecoveryRequest(self._recovery.nonce))

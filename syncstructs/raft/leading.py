@@ -200,6 +200,14 @@ class Leading:
             and 0 < self.settled_index <= progress.match_index
         )
 
+    def all_know_members(self, voters: tuple[str, ...]) -> bool:
+        """Whether all these members have persisted the newest membership."""
+        index = self._log.membership_index
+        return all(
+            voter == self._address or self.followers[voter].match_index >= index
+            for voter in voters
+        )
+
     # Observers
 
     def observe(self, peer: str, commit_index: int, now: float) -> None:

@@ -17,11 +17,26 @@ of the latest view.)
 **All have answered.** If those who are not blank are too few to elect a leader, but every member
 that any answer's membership names has answered this life, then nobody is left who could use an
 earlier life's vote: candidates gave up when they were asked. Learners are asked as well, as they
-may have got a vote since, and blank members tell the newest membership they have heard of: or one
-that was cut off while the members changed could be elected by those whom it takes for voters still.
-The greatest log among the answers is
-a floor: a vote is given only to a log that reaches it, and the member counts once its own does, so
-that no entry is lost that anybody still holds.
+may have got a vote since. The newest membership that a blank member has heard of in this life it
+keeps, and tells, though whoever told it may forget. The greatest log among the answers is a floor:
+a vote is given only to a log that reaches it, and the member counts once its own does, so that no
+entry is lost that anybody still holds.
+
+No acknowledged entry is lost if at any time those who are not blank are a quorum of the membership
+that counts, and who is no member any more has ended (who hears of it ends by itself). For then the
+answers name all voters, and as a quorum of them remembers, the greatest log is theirs. That all are
+named takes a rule for changes. Let b and c be blank, and a be cut off since it had a membership of
+a, b and c: nobody of them can tell whether that is still so, or d, e and f have votes as well and
+go on. So a leader in memory gives newcomers a vote only when all voters that stay have the entry
+that makes those learners (`RaftCore._may_become`). Hence whoever has a vote and remembers names all
+who have one: learners have none, voters come after all others know of them, and a removal leaves
+fewer. A blank voter may have answers from before such a change; but then it has acknowledged
+nothing that came after, and a quorum for that is one without it.
+
+Not covered: a member that was removed while it was cut off, and runs on. It can be elected if all
+that were members with it run and are blank at once. To close that as well, no number of blank
+members could ever go on without a leader: what they are told is the same where a majority forgot.
+Where the leader's store lasts, it takes those of the others to last as well, and does not wait.
 
 **It is a first start.** A majority has answered, all of them empty, and the rest were silent for an
 election timeout. That a majority has lost its memory cannot be told from this; the genesis in each
@@ -53,7 +68,7 @@ class Start(NamedTuple):
 class Recovery:
     """The answers that one life of a blank member has got."""
 
-    __slots__ = ("_replies", "lasting", "nonce")
+    __slots__ = ("_newest", "_replies", "lasting", "nonce")
 
     def __init__(self, nonce: int, *, lasting: bool) -> None:
         """`lasting`: whether the member's store survives its process, and it is no newcomer."""
@@ -61,11 +76,15 @@ class Recovery:
         self.nonce = nonce
         """Tells this life from all others of the member; never 0."""
         self._replies: dict[str, RecoveryReply] = {}
+        # Known for good: who told it may forget, and tell of less when it is linked anew.
+        self._newest = (0, Membership())
 
     def heard(self, sender: str, reply: RecoveryReply) -> None:
         """Keep the newest answer of a sender; those to earlier lives say nothing."""
         if reply.nonce == self.nonce:
             self._replies[sender] = reply
+            if reply.membership_index:
+                self._newest = self.newest(reply.membership_index, reply.membership)
 
     def forget(self, sender: str) -> None:
         """Drop what a sender said: it may have a new life."""
@@ -81,7 +100,6 @@ class Recovery:
         """
         replies = self._replies.values()
         told = [reply for reply in replies if reply.last.index]
-        known = [*self._known(), (own_index, own)]
         newest = self.newest(own_index, own)[1]
         term = max((reply.term for reply in replies), default=0)
         if not newest.is_voter(address):
@@ -93,29 +111,25 @@ class Recovery:
             return Start(term, EntryId(0, 0))
         if self.lasting and not patient:
             return Start(term, EntryId(0, 0))
-        if not told or not self._must_help(newest, known if own_index else known[:-1], address):
+        known = [newest, own] if own_index else [newest]
+        if not told or not self._must_help(known, address):
             return None
         return Start(term, max(reply.last for reply in told))
 
     def newest(self, own_index: int, own: Membership) -> tuple[int, Membership]:
         """Return the newest membership that is known here, and the index of its entry."""
-        return max([*self._known(), (own_index, own)], key=itemgetter(0))
+        return max((own_index, own), self._newest, key=itemgetter(0))
 
-    def _known(self) -> list[tuple[int, Membership]]:
-        """Return the memberships that come from entries, as the answers tell."""
-        return [
-            (reply.membership_index, reply.membership)
-            for reply in self._replies.values()
-            if reply.last.index or reply.membership_index
-        ]
+    def _must_help(self, known: list[Membership], address: str) -> bool:
+        """Whether the others cannot elect a leader, who would recover it, and all have answered.
 
-    def _must_help(
-        self, newest: Membership, known: list[tuple[int, Membership]], address: str
-    ) -> bool:
-        """Whether the others cannot elect a leader, who would recover it, and all have answered."""
-        awake = [sender for sender, reply in self._replies.items() if not reply.blank]
-        return not newest.is_quorum(awake) and all(
-            self._all_answered(membership, address) for _, membership in known
+        `known`: the newest membership first, and others besides those that the answers tell.
+        """
+        replies = self._replies.items()
+        awake = [sender for sender, reply in replies if not reply.blank]
+        told = [r.membership for _, r in replies if r.last.index or r.membership_index]
+        return not known[0].is_quorum(awake) and all(
+            self._all_answered(membership, address) for membership in [*known, *told]
         )
 
     def _all_answered(self, membership: Membership, address: str) -> bool:

@@ -204,9 +204,6 @@ class Holding(Replicated, Generic[K]):
     @operation
     def _undo(self, key: K, token: int | None = None) -> Steps[None]:
         """Release what was acquired for somebody who had left as it came."""
-        yield from self._undoing(key, token)
-
-    def _undoing(self, key: K, token: int | None) -> Steps[None]:
         yield from self._releasing(key, token)
 
     def _is_sure(self, grant: Grant) -> bool:

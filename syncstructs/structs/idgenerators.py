@@ -5,6 +5,7 @@ is known to that process alone, and is lost with it: a gap, which nobody fills.
 """
 
 from collections.abc import Iterator
+from operator import index as as_index
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, ResultLost
@@ -44,11 +45,12 @@ class ReplIdGenerator(Replicated):
 
         Raises:
             ValueError: `block` is below 1.
+            TypeError: one of them is no whole number.
         """
-        if block < 1:
+        if as_index(block) < 1:
             raise ValueError(f"block={block!r} must be at least 1")
-        self._block = block
-        self._next = start
+        self._block = as_index(block)
+        self._next = as_index(start)
         self._free = self._end = 0
         self._asked: Future[int] | None = None
 
@@ -98,8 +100,10 @@ class ReplIdGenerator(Replicated):
 
         Raises:
             ValueError: `count` is below 1.
+            TypeError: it is no whole number.
         """
-        if count < 1:
+        # Without this, nan would be everybody's next id for ever.
+        if (count := as_index(count)) < 1:
             raise ValueError(f"reserve({count!r}): at least 1")
         first = self._next
         self._next += count

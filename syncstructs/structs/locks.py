@@ -17,12 +17,12 @@ from ..objects.port import Binding, Port, Steps, cleaning
 from ..objects.replicated import operation
 from .grants import Grants, Holder
 from .holding import Holding, named, wait_seconds
-from .sections import Section
+from .sections import OwnSection, Section
 
 K = TypeVar("K", bound=Hashable)
 
 
-class ReplLock(Grants[None], Section):
+class ReplLock(OwnSection, Grants[None]):
     """A replicated `threading.Lock`: `acquire`, `release`, `locked`, `with`, and `async with`.
 
     Not reentrant, and not shared by the threads of a process: a second `acquire` waits, wherever it
@@ -41,12 +41,6 @@ class ReplLock(Grants[None], Section):
     leaves no lock behind, even if it was granted at that very moment.
     """
 
-    LOCAL: ClassVar[frozenset[str]] = frozenset({"on_lost"})
-
-    def __init__(self, on_lost: Callable[[], object] | None = None) -> None:
-        super().__init__()
-        self.on_lost = on_lost
-
     @operation
     def acquire(self, blocking: bool = True, timeout: float = -1) -> Steps[bool]:
         """Acquire the lock; wait for it `timeout` seconds at most (-1: without end).
@@ -64,10 +58,7 @@ class ReplLock(Grants[None], Section):
         seconds = wait_seconds(blocking, timeout)
         return (yield from self._acquiring(None, blocking, seconds)) is not None
 
-    @acquire.undone_by
-    def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
-        if acquired:
-            cleaning(self._undo.submit, None)
+    acquire.undone_by(OwnSection._unacquire)
 
     @operation
     def release(self) -> Steps[None]:
@@ -83,37 +74,9 @@ class ReplLock(Grants[None], Section):
         """Return whether anybody holds the lock, as far as this member knows."""
         return self._locked(None)
 
-    @property
-    def token(self) -> int | None:
-        """The fencing token, greater than that of all grants before; None if not held here."""
-        return self._token(None)
-
-    @property
-    def held(self) -> bool:
-        """Whether the lock is certainly held through this handle: nobody else can have it now."""
-        return self._held(None)
-
-    def ensure_held(self) -> None:
-        """Do nothing if the lock is certainly held here.
-
-        Raises:
-            LockLost: it is not.
-        """
-        self._ensure_held(None)
-
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"
         return f"<{state} {type(self).__name__} object {named(self)}at {id(self):#x}>"
-
-    def _where(self) -> tuple[Holding[Any], Any]:
-        return self, None
-
-    def _tell_lost(self, key: None) -> None:
-        if self.on_lost is not None:
-            self.on_lost()
-
-    def _describe(self, key: None) -> str:
-        return f"{type(self).__name__} {named(self)}".rstrip()
 
 
 class ReplLockManager(Grants[K], Generic[K]):

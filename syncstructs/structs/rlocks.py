@@ -57,12 +57,6 @@ class ReplRLock(ReplLock):
             self._depths[caller] = 1
             raise
 
-    def _undoing(self, key: None, token: int | None) -> Steps[None]:
-        # This may run anywhere: what is undone was acquired by whom the grant is of.
-        for grant in self._held_here(key):
-            if self._leaves(grant.caller) and self._forget(grant):
-                yield from self._giving_back(grant)
-
     def _leaves(self, caller: Hashable) -> bool:
         """Count a release; return whether nothing is left to be released but the lock itself."""
         depth = self._depths.pop(caller, 0)

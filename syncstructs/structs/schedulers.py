@@ -9,6 +9,7 @@ that is ahead of cluster time is kept with the jobs.
 
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
+from operator import index as as_index
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -16,9 +17,10 @@ import msgspec
 from ..objects.context import _current, current_context
 from ..objects.replicated import replicated
 from .cron import cron as parsed
+from .leases import checked_seconds
 from .prepared import Prepared, prepared
 from .queues import ShutDown
-from .tasks import ReplTaskQueue, _seconds
+from .tasks import ReplTaskQueue
 from .values import isolated
 
 if TYPE_CHECKING:
@@ -175,17 +177,19 @@ class ReplScheduler(ReplTaskQueue[T]):
         Raises:
             ShutDown: the scheduler was shut down.
             ValueError: it has no schedule or several, one without meaning, or `at` has no zone.
+            TypeError: `priority` is no whole number.
         """
         if [every, cron, at].count(None) != 2:
             raise ValueError(f"job {name!r} takes one of every, cron and at")
         if every is not None:
-            every = _seconds("every", every, least=0.001)
+            every = checked_seconds("every", every, least=0.001)
         if cron is not None:
             parsed(cron)
         if at is not None and at.utcoffset() is None:
             raise ValueError(f"at={at!r} has no time zone, so it is not one point in time")
         if grace is not None:
-            grace = _seconds("grace", grace)
+            grace = checked_seconds("grace", grace)
+        priority = as_index(priority)
         wall = None if _current.get() is not None else self._port.wall_time()
         when = None if at is None else at.timestamp()
         return Prepared(self._add, wall, name, payload, every, cron, when, grace, priority)
@@ -323,16 +327,12 @@ class ReplScheduler(ReplTaskQueue[T]):
             return False
         if id_ is not None:
             self._bury([id_])
-        new = self._new_id()
+        new = self._next_number()
         # Before it is put, which may be to give it to a worker that waits.
         if scheduled is not None:
             self._scheduled[new] = scheduled
         self._enter(new, job.payload, job.priority, name, 0.0)
         return True
-
-    def _new_id(self) -> int:
-        # One command may put several.
-        return self._next_token()
 
     def _grant(self, id_: int, session: int, ticket: int, lease: float | None) -> list[Any]:
         granted = super()._grant(id_, session, ticket, lease)

@@ -1,11 +1,13 @@
 """`with` and `async with` of what is acquired and released: each block ends with its own grant."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ..errors import LockLost
-from .holding import Holding
+from ..objects.port import cleaning
+from .holding import Holding, named
 
 _sections: ContextVar[tuple[tuple[Holding[Any], Any, int], ...]] = ContextVar(
     "syncstructs_lock_sections", default=()
@@ -72,3 +74,51 @@ class Section:
                 _sections.set(sections[:i] + sections[i + 1 :])
                 return sections[i][2]
         return None
+
+
+class OwnSection(Holding[None], Section):
+    """What an object has in common with others that are one lock, or one semaphore, without keys.
+
+    To be named before the class that has the commands.
+    """
+
+    LOCAL: ClassVar[frozenset[str]] = frozenset({"on_lost"})
+
+    def __init__(self, on_lost: Callable[[], object] | None = None) -> None:
+        super().__init__()
+        self.on_lost = on_lost
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token of what a release would give back; None if that is nothing.
+
+        Greater than those of all grants before.
+        """
+        return self._token(None)
+
+    @property
+    def held(self) -> bool:
+        """Whether what a release would give back is certainly held: nobody else can have it now."""
+        return self._held(None)
+
+    def ensure_held(self) -> None:
+        """Do nothing if `held`.
+
+        Raises:
+            LockLost: it is not.
+        """
+        self._ensure_held(None)
+
+    def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
+        if acquired:
+            cleaning(self._undo.submit, None)
+
+    def _where(self) -> tuple[Holding[Any], Any]:
+        return self, None
+
+    def _tell_lost(self, key: None) -> None:
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def _describe(self, key: None) -> str:
+        return f"{type(self).__name__} {named(self)}".rstrip()

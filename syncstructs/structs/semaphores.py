@@ -1,16 +1,15 @@
 """`ReplSemaphore`: so many permits that all members share, each with a fencing token."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
 
-from ..objects.port import Steps, cleaning
+from ..objects.port import Steps
 from ..objects.replicated import operation
-from .holding import Holding, named
+from .holding import named
 from .permits import Permits
-from .sections import Section
+from .sections import OwnSection
 
 
-class ReplSemaphore(Permits[None], Section):
+class ReplSemaphore(OwnSection, Permits[None]):
     """A replicated `threading.BoundedSemaphore`: `acquire`, `release`, `with`, and `async with`.
 
     At most `value` permits are held at once, in all processes together. Each belongs to the session
@@ -31,8 +30,6 @@ class ReplSemaphore(Permits[None], Section):
     takes a second one, and leaves no permit behind. O(1), and O(permits) when a session expires.
     """
 
-    LOCAL: ClassVar[frozenset[str]] = frozenset({"on_lost"})
-
     def __init__(self, value: int = 1, on_lost: Callable[[], object] | None = None) -> None:
         """Members must agree on `value`.
 
@@ -41,9 +38,8 @@ class ReplSemaphore(Permits[None], Section):
         """
         if value < 1:
             raise ValueError(f"a semaphore with {value} permits can never be acquired")
-        super().__init__()
+        super().__init__(on_lost)
         self._value = value
-        self.on_lost = on_lost
 
     def options(self) -> dict[str, object]:
         """Return the constructor's arguments."""
@@ -71,10 +67,7 @@ class ReplSemaphore(Permits[None], Section):
         seconds = None if timeout is None else max(0.0, timeout)
         return (yield from self._acquiring(None, blocking, seconds)) is not None
 
-    @acquire.undone_by
-    def _unacquire(self, acquired: bool, *_: object, **__: object) -> None:
-        if acquired:
-            cleaning(self._undo.submit, None)
+    acquire.undone_by(OwnSection._unacquire)
 
     @operation
     def release(self, n: int = 1) -> Steps[None]:
@@ -118,37 +111,9 @@ class ReplSemaphore(Permits[None], Section):
         with self._reading:
             return self._value - len(self._holders)
 
-    @property
-    def token(self) -> int | None:
-        """The fencing token of what a release would give back; None if that is nothing."""
-        return self._token(None)
-
-    @property
-    def held(self) -> bool:
-        """Whether the permit that a release would give back is certainly held."""
-        return self._held(None)
-
-    def ensure_held(self) -> None:
-        """Do nothing if `held`.
-
-        Raises:
-            LockLost: it is not.
-        """
-        self._ensure_held(None)
-
     def __repr__(self) -> str:
         at = f"{named(self)}at {id(self):#x}"
         return f"<{type(self).__name__} {at}: value={self.available}/{self._value}>"
-
-    def _where(self) -> tuple[Holding[Any], Any]:
-        return self, None
-
-    def _tell_lost(self, key: None) -> None:
-        if self.on_lost is not None:
-            self.on_lost()
-
-    def _describe(self, key: None) -> str:
-        return f"{type(self).__name__} {named(self)}".rstrip()
 
     def _check(self) -> None:
         super()._check()

@@ -15,6 +15,9 @@ from .values import in_order, isolated_list
 
 T = TypeVar("T")
 
+REPEATED_MAX = 2**24
+"""One short command must not make more elements than this: every member would have to hold them."""
+
 _VALUE: Places = {0: enclosed, "value": enclosed}
 _VALUE_1: Places = {1: enclosed, "value": enclosed}
 
@@ -96,6 +99,14 @@ class SharedSequence(Replicated, MutableSequence[T]):
             self._items.clear()
         else:
             once = list(self._items)
+            maxlen = getattr(self._items, "maxlen", None)
+            if maxlen is not None or not once:
+                # More would change nothing, and take every member years.
+                count = min(count, (maxlen or 0) // max(1, len(once)) + 1)
+            if len(once) * count > REPEATED_MAX:
+                raise OverflowError(
+                    f"{len(once)} elements {count} times are more than {REPEATED_MAX:,}"
+                )
             for _ in range(count - 1):
                 self._items.extend(isolated_list(once))
 
@@ -104,6 +115,11 @@ class SharedSequence(Replicated, MutableSequence[T]):
         return self
 
     def __imul__(self, count: SupportsIndex) -> Self:
+        """Repeat the elements, in place. One log entry.
+
+        Raises:
+            OverflowError: it would be more than `REPEATED_MAX` elements; nothing is changed.
+        """
         if not hasattr(count, "__index__"):
             return NotImplemented
         self._repeat(as_index(count))

@@ -20,6 +20,9 @@ K = TypeVar("K")
 NO_ORDER: Final = "keys of sorted collections must have an order: each two must compare by <"
 """What an error says, the same on all members, whichever keys were compared."""
 
+_INCOMPARABLE: Final = (TypeError, ArithmeticError)
+"""What a comparison raises; the second one, if one of the two is a nan of `Decimal`."""
+
 
 class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types.
     """A `SortedDict` that is as it was before if a change raises.
@@ -36,7 +39,7 @@ class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types
         """
         try:
             super().__init__(pairs)
-        except TypeError as error:
+        except _INCOMPARABLE as error:
             raise _no_order() from error
         _refuse_disorder(list(self))
 
@@ -44,7 +47,7 @@ class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types
         if key not in self:
             try:
                 place = self.bisect_right(key)
-            except TypeError as error:
+            except _INCOMPARABLE as error:
                 raise _no_order() from error
             before, behind = self.islice(place - 1, place), self.islice(place, place + 1)
             _refuse_disorder([*before, key, *behind])
@@ -76,7 +79,7 @@ class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types
         """Return the keys from `first` to `last`, each None for no end."""
         try:
             return list(self.irange(first, last, inclusive))
-        except TypeError as error:
+        except _INCOMPARABLE as error:
             raise _no_order() from error
 
 
@@ -86,7 +89,7 @@ def _refuse_disorder(keys: list[Any]) -> None:
         # A single one is compared with itself: None and nan would keep all others out.
         ordered = not keys or (keys[0] == keys[0] and not keys[0] < keys[0])
         ordered = ordered and all(lower < higher for lower, higher in pairwise(keys))
-    except TypeError as error:
+    except _INCOMPARABLE as error:
         raise _no_order() from error
     if not ordered:
         raise _no_order()

@@ -10,91 +10,28 @@ All of it is decided by the log. No member's clock takes part: a lease ends by a
 leader puts into the log once cluster time has come so far (`Replicated.set_due`).
 """
 
-import math
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
-from queue import Empty, Full
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, TypeVar
+from operator import index as as_index
+from queue import Full
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from ..errors import LockLost
 from ..objects.context import current_context
-from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.port import Steps
+from ..objects.replicated import operation, replicated
 from ..objects.waiters import Waiters
-from .prepared import Prepared, prepared
+from .leases import Leasing, checked_seconds
 from .queues import ShutDown
 from .values import isolated
 from .waiting import Wait
 
-if TYPE_CHECKING:
-    from ..futures import Future
-
 T = TypeVar("T")
 
-_OWN: Any = object()
-"""In place of a lease: that of the queue."""
-_DELAY_MAX = 100 * 366 * 86_400.0
-"""Seconds, the longest that a delay or a lease may last: anything above is a slip."""
-_ERROR_CHARACTERS = 500
-"""Of what went wrong with a task, so much is kept."""
-
-
-class Task(Generic[T]):
-    """A task that this node has taken; a context manager that says how it ended.
-
-    Leaving the `with` (or `async with`) block says `ack`, and `nack` if the block raised.
-    """
-
-    __slots__ = ("attempt", "id", "key", "payload", "queue", "scheduled", "token")
-
-    def __init__(
-        self, queue: "ReplTaskQueue[T]", id_: int, token: int, attempt: int, key: str | None,
-        payload: T, scheduled: float | None = None,
-    ) -> None:  # fmt: skip
-        self.queue = queue
-        self.id = id_
-        """A number that no other task of the cluster has ever had."""
-        self.token = token
-        """The fencing token of this lease: greater than that of every lease before."""
-        self.attempt = attempt
-        """How often it was taken, this time included."""
-        self.key = key
-        self.payload = payload
-        self.scheduled = None if scheduled is None else datetime.fromtimestamp(scheduled, UTC)
-        """Of a `ReplScheduler`'s job, for when it was due; of several missed times, the first."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: object, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.queue.ack(self)
-        else:
-            # What the block raised is what its caller has to hear of.
-            with suppress(LockLost):
-                self.queue.nack(self, error=repr(error))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: object, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            await self.queue.ack.submit(self)
-        else:
-            with suppress(LockLost):
-                await self.queue.nack.submit(self, error=repr(error))
-
-    def __repr__(self) -> str:
-        return f"<Task {self.id}, attempt {self.attempt}: {self.payload!r}>"
+_STALE_MAX: Final = 64
+"""Former times that are kept at the most, besides as many as there are tasks."""
 
 
 class DeadTask(NamedTuple):
@@ -148,7 +85,7 @@ class _Entry(msgspec.Struct, array_like=True):
     """By which it was taken, in the session."""
 
 
-class ReplTaskQueue(Replicated, Generic[T]):
+class ReplTaskQueue(Leasing[T]):
     """A queue of tasks that are leased to workers until they are acknowledged: at least once.
 
     Of the tasks that are ready, the one of the highest `priority` is taken first, of these the
@@ -186,12 +123,12 @@ class ReplTaskQueue(Replicated, Generic[T]):
         further attempt, `retry_delay_max` at the most.
         `maxsize`: how many tasks may be unfinished; 0: any number.
         """
-        self._lease = None if lease is None else _seconds("lease", lease, least=0.001)
+        self._lease = None if lease is None else checked_seconds("lease", lease, least=0.001)
         if max_attempts is not None and max_attempts < 1:
             raise ValueError(f"max_attempts={max_attempts!r} must be 1 or more, or None")
         self._max_attempts = max_attempts
-        self._retry_delay = _seconds("retry_delay", retry_delay)
-        self._retry_delay_max = _seconds("retry_delay_max", retry_delay_max)
+        self._retry_delay = checked_seconds("retry_delay", retry_delay)
+        self._retry_delay_max = checked_seconds("retry_delay_max", retry_delay_max)
         self._maxsize = maxsize
         self._entries: dict[int, _Entry] = {}
         self._dead: dict[int, DeadTask] = {}
@@ -247,118 +184,18 @@ class ReplTaskQueue(Replicated, Generic[T]):
             queue.Full: `maxsize` tasks are unfinished. Nothing was put.
             ShutDown: the queue was shut down. Nothing was put.
             ValueError: `delay` is below 0, or no number.
+            TypeError: `priority` is no whole number. Nothing was put.
         """
-        delay = _seconds("delay", delay)
+        delay, priority = checked_seconds("delay", delay), as_index(priority)
         if key is not None and key in self._keys:
             return self._keys[key]
         if self._closed:
             raise ShutDown
         if 0 < self._maxsize <= len(self._entries):
             raise Full
-        id_ = self._new_id()
+        id_ = self._next_number()
         self._enter(id_, payload, priority, key, delay)
         return id_
-
-    # Taking
-
-    @operation
-    def get(
-        self, block: bool = True, timeout: float | None = None, *, lease: float | None = _OWN
-    ) -> Steps[Task[T]]:
-        """Take a task; wait for one if none is ready, `timeout` seconds at most.
-
-        `lease`: seconds for which it is taken, None: for as long as this node's session lives; by
-        default what the queue was made with. Without a quorum it takes a second more at the most.
-
-        Raises:
-            queue.Empty: none was ready (in time), or there was no leader in all that time.
-            OutcomeUnknown: time ran out without an answer. What is served later is given back.
-            ShutDown: the queue was shut down, and all tasks are done or dead.
-            ValueError: `timeout` or `lease` is below 0.
-        """
-        if timeout is not None and timeout < 0:
-            raise ValueError(f"timeout={timeout!r} must not be below 0; leave it out to wait on")
-        seconds = self._lease if lease is _OWN else lease
-        if seconds is not None:
-            _seconds("lease", seconds, least=0.001)
-        wait: Wait[list[Any]] = Wait(
-            self,
-            "get",
-            lambda ticket: self._ask(ticket, seconds, block),
-            self._withdraw.submit,
-            lambda served: self._give_back.submit(served[0], served[1]),
-            frees=True,
-        )
-        served = yield from wait.served(timeout) if block else wait.at_once()
-        if served is None:
-            raise Empty
-        return Task(self, *served)
-
-    def _ask(self, ticket: int, lease: float | None, wait: bool) -> "Future[Any]":
-        """Submit the command that takes; a subclass may have more to say with it."""
-        return self._take.submit(ticket, lease, wait)
-
-    @get.undone_by
-    def _unget(self, task: Task[T], *_: object, **__: object) -> None:
-        cleaning(self._give_back.submit, task.id, task.token)
-
-    def __iter__(self) -> Iterator[Task[T]]:
-        """Take tasks until the queue is shut down and all are done or dead."""
-        while True:
-            try:
-                task = self.get()
-            except ShutDown:
-                return
-            yield task
-
-    async def __aiter__(self) -> AsyncIterator[Task[T]]:
-        """Take tasks until the queue is shut down and all are done or dead."""
-        while True:
-            try:
-                task = await self.get.submit()
-            except ShutDown:
-                return
-            yield task
-
-    # Ending a lease
-
-    @prepared
-    def ack(self, task: Task[T]) -> Prepared[None]:
-        """Say that the task is done: it is gone.
-
-        Raises:
-            LockLost: the lease had ended, so that others may have the task, or have done it.
-        """
-        return Prepared(self._ack, task.id, task.token)
-
-    @prepared
-    def nack(
-        self, task: Task[T], delay: float | None = None, error: str | None = None
-    ) -> Prepared[None]:
-        """Say that the task failed: it is ready again in `delay` seconds, or dead.
-
-        Dead if this was the last of its attempts. `delay`: by default, what `retry_delay` says.
-        `error`: why, to be read in `dead_letters()`.
-
-        Raises:
-            LockLost: the lease had ended.
-        """
-        if delay is not None:
-            _seconds("delay", delay)
-        told = None if error is None else error[:_ERROR_CHARACTERS]
-        return Prepared(self._nack, task.id, task.token, delay, told)
-
-    @prepared
-    def heartbeat(self, task: Task[T], lease: float | None = _OWN) -> Prepared[None]:
-        """Say that the task is still worked on: its lease ends `lease` seconds from now.
-
-        Raises:
-            LockLost: the lease had ended; stop, somebody else may have begun.
-        """
-        seconds = self._lease if lease is _OWN else lease
-        if seconds is not None:
-            _seconds("lease", seconds, least=0.001)
-        return Prepared(self._extend, task.id, task.token, seconds)
 
     @operation
     def join(self) -> Steps[None]:
@@ -504,20 +341,17 @@ class ReplTaskQueue(Replicated, Generic[T]):
             self._keys[key] = id_
         self._make_ready(id_, delay)
 
-    def _new_id(self) -> int:
-        return current_context().serial
-
     def _grant(self, id_: int, session: int, ticket: int, lease: float | None) -> list[Any]:
         """Lease a ready task; return what `Task` is made of."""
         entry = self._entries[id_]
         entry.attempts += 1
-        entry.token, entry.session, entry.ticket = self._next_token(), session, ticket
+        entry.token, entry.session, entry.ticket = self._next_number(), session, ticket
         self._tickets[session, ticket] = id_
         self._set_time(id_, None if lease is None else current_context().time + lease)
         return [id_, entry.token, entry.attempts, entry.key, entry.payload]
 
-    def _next_token(self) -> int:
-        # One command may grant several.
+    def _next_number(self) -> int:
+        """Return an id, or a token: greater than all before, and one command may take several."""
         self._last_token = max(self._last_token + 1, current_context().serial)
         return self._last_token
 
@@ -610,6 +444,7 @@ class ReplTaskQueue(Replicated, Generic[T]):
         assert ready <= {*self._ready}, (ready, self._ready)
         timed = {(e.time, i) for i, e in entries.items() if e.time is not None}
         assert timed <= {*self._later}, (timed, self._later)
+        assert len(self._later) <= 2 * len(entries) + _STALE_MAX, len(self._later)
         assert not (entries.keys() & self._dead.keys()), (entries, self._dead)
         binding = self._binding
         if binding is not None and binding.due is not None and type(binding.target) is int:
@@ -622,10 +457,13 @@ class ReplTaskQueue(Replicated, Generic[T]):
         self._keys = {e.key: i for i, e in self._entries.items() if e.key is not None}
         self._keys |= {task.key: i for i, task in self._dead.items() if task.key is not None}
         self._tickets = {(e.session, e.ticket): i for i, e in self._entries.items() if e.token}
-        self._later = [(e.time, i) for i, e in self._entries.items() if e.time is not None]
+        self._derive_later()
         self._ready = [(-e.priority, i) for i, e in self._entries.items() if self._is_ready(e)]
-        heapify(self._later)
         heapify(self._ready)
+
+    def _derive_later(self) -> None:
+        self._later = [(e.time, i) for i, e in self._entries.items() if e.time is not None]
+        heapify(self._later)
 
     @staticmethod
     def _is_ready(entry: _Entry) -> bool:
@@ -656,23 +494,13 @@ class ReplTaskQueue(Replicated, Generic[T]):
             heappush(self._later, (time, id_))
         self._set_next_due()
 
+    def _set_next_due(self) -> None:
+        if len(self._later) > 2 * len(self._entries) + _STALE_MAX:
+            # Heartbeats leave former ends, which pile up behind whatever is due before them.
+            self._derive_later()
+        self.set_due(self._first_due())
+
     def _first_due(self) -> float | None:
         """Return when there is something to do, in cluster time; None: never."""
         first = self._first_later()
         return None if first is None else first[0]
-
-    def _set_next_due(self) -> None:
-        self.set_due(self._first_due())
-
-
-def _seconds(name: str, seconds: float, *, least: float = 0.0) -> float:
-    """Return a length of time.
-
-    Raises:
-        ValueError: it is below `least`, above a hundred years, or not a number.
-    """
-    if not least <= seconds <= _DELAY_MAX or math.isnan(seconds):
-        raise ValueError(
-            f"{name}={seconds!r} must be at least {least:g} and at most {_DELAY_MAX:g} seconds"
-        )
-    return float(seconds)

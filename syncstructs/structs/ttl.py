@@ -10,6 +10,7 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
+from ..codec import ATOMS, decode, encode, shown
 from ..objects.changes import Change, Subscription
 from ..objects.context import current_context
 from ..objects.pickling import revealed
@@ -85,9 +86,10 @@ class ReplTTLDict(ReplDict[K, V]):
         None: it lives for ever. -1: for as long as the dictionary says, as with `d[key] = value`.
 
         Raises:
-            ValueError: `ttl` is none of these.
+            ValueError: `ttl` is none of these; or it is a number, and `key` is unlike each copy of
+                itself, as nan is. So for all methods; nothing has changed.
         """
-        end = self._end(ttl)
+        end = self._end(ttl, key)
         self._items[key] = value
         self._keep(key, end)
         self._arm()
@@ -158,7 +160,7 @@ class ReplTTLDict(ReplDict[K, V]):
 
     @replicated
     def _update(self, items: dict[K, V]) -> None:
-        end = self._end(_DEFAULT)
+        end = self._end(_DEFAULT, *items)
         for key, value in items.items():
             self._items[key] = value
             self._keep(key, end)
@@ -166,6 +168,7 @@ class ReplTTLDict(ReplDict[K, V]):
 
     @replicated
     def _reset(self, items: dict[K, V]) -> None:
+        self._end(_DEFAULT, *items)
         self._items, self._ends, self._heap = {}, {}, []
         self._update(items)
 
@@ -179,8 +182,9 @@ class ReplTTLDict(ReplDict[K, V]):
             if self._ends.get(key) == (time, number):
                 del self._ends[key]
                 value = self._items.pop(key)
-                for gone, _ in self._listeners:
-                    gone.append((context.index, key, isolated(value)))
+                for gone, subscription in self._listeners:
+                    if not subscription.closed:
+                        gone.append((context.index, key, isolated(value)))
         self._arm()
 
     # Here only
@@ -220,17 +224,24 @@ class ReplTTLDict(ReplDict[K, V]):
 
     # When keys end
 
-    def _end(self, ttl: float | None) -> float | None:
-        """Return when what is set now ends."""
+    def _end(self, ttl: float | None, *keys: K) -> float | None:
+        """Return when what is set now ends; refuse keys that could not be found again then."""
         if ttl == _DEFAULT:
             ttl = self._ttl
         if ttl is not None and not 0 < ttl < float("inf"):
             raise ValueError(f"a ttl is a number of seconds above 0, None or -1, not {ttl!r}")
-        return None if ttl is None else current_context().time + ttl
+        if ttl is None:
+            return None
+        for key in keys:
+            # A key stands in three places, and in a snapshot each of them has a copy of its own.
+            if key != (key if type(key) in ATOMS else decode(encode(key))):
+                raise ValueError(f"{shown(key)} has no ttl, as it is unlike each copy of itself")
+        return current_context().time + ttl
 
     def _set(self, key: K, value: V) -> None:
+        end = self._end(_DEFAULT, key)
         self._items[key] = value
-        self._keep(key, self._end(_DEFAULT))
+        self._keep(key, end)
         self._arm()
 
     def _keep(self, key: K, end: float | None) -> None:

@@ -226,6 +226,9 @@ class Memberships:
                 or progress.match_index < leading.noop_index - 1
             ):
                 self._fail(life, f"gives a vote to {peer}, which has not caught up")
+        for peer in {*after.voters}.difference([address]) if core.log.membership.learners else ():
+            if not core._lasting and leading.peers[peer].match_index < core.log.membership_index:
+                self._fail(life, f"appends {after}, of which {peer} does not know those to come")
         if self.on_joint is not None:
             self.on_joint(life, after)
 

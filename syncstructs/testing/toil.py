@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Cancelled, NotApplied
+from ..structs.leases import Task
 from ..structs.schedulers import ReplScheduler
-from ..structs.tasks import ReplTaskQueue, Task
+from ..structs.tasks import ReplTaskQueue
 from .violation import Violation
 
 if TYPE_CHECKING:

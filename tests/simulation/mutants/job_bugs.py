@@ -44,7 +44,7 @@ BUGS = (
     bug(
         "tasks_share_an_id",
         "Jobs that are due at once put tasks of one id.",
-        (JOBS + "_new_id", "self._next_token()", "current_context().serial"),
+        (JOBS + "_fire", "self._next_number()", "current_context().serial"),
         fields=_WORKING,
     ),
     bug(

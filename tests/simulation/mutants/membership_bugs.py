@@ -350,8 +350,13 @@ CHANGES = (
     member_bug(
         "joint_with_the_silent",
         "A membership is made joint with voters that do not answer.",
-        (CORE + "change_towards",
-         "if following.is_joint and not following.is_quorum(leading.able(now)):", "if False:"),
+        (CORE + "_may_become", "if not joint.is_quorum(leading.able(self._now)):", "if False:"),
+    ),
+    member_bug(
+        "joint_with_the_cut_off",
+        "Newcomers get votes in memory though a voter that stays has not heard of them.",
+        (CORE + "_may_become", "return leading.all_know_members(joint.voters)", "return True"),
+        fields=FORGETFUL_NEWCOMERS,
     ),
     member_bug(
         "removed_leader_stays",
@@ -579,14 +584,22 @@ RECOVERIES = (
     member_bug(
         "all_are_the_first_ones",
         "Who asks whether all have answered asks of those it was started with only.",
-        (RECOVERY + "start",
-         "known if own_index else known[:-1], address)", "[(own_index, own)], address)"),
+        (RECOVERY + "start", "[newest, own] if own_index else [newest]", "[own]"),
+        (RECOVERY + "_must_help", "[*known, *told]", "known"),
         fields=FORGETFUL_NEWCOMERS,
+    ),
+    member_bug(
+        "members_forgotten_with_a_link",
+        "Who recovers knows no more of the members than the last answers tell.",
+        (RECOVERY + "heard", "self._newest = self.newest(reply.membership_index, reply.membership)",
+         "pass"),
+        elusive="a leader that forgets between two questions, as it has told most of the members of"
+        " long ago, and is cut off from the rest with them",
     ),
     member_bug(
         "blank_takes_others_for_awake",
         "Who recovers begins to vote though the others can elect a leader without it.",
-        (RECOVERY + "_must_help", "not newest.is_quorum(awake) and ", ""),
+        (RECOVERY + "_must_help", "not known[0].is_quorum(awake) and ", ""),
         fields=FORGETFUL,
         equivalent="if all have answered this life, no vote of an earlier one is of use, and what"
         " was committed is below the floor, whether the others can do without it or not",

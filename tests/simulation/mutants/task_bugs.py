@@ -58,7 +58,7 @@ BUGS = (
     bug(
         "grants_share_a_token",
         "Tasks that are granted by one command have one token.",
-        (TASKS + "_next_token",
+        (TASKS + "_next_number",
          "self._last_token = max(self._last_token + 1, current_context().serial)",
          "self._last_token = current_context().serial"),
         fields=_TOILING,
@@ -66,7 +66,7 @@ BUGS = (
     bug(
         "snapshot_forgets_times",
         "Who takes a snapshot over does not know when leases end and delays are over.",
-        (TASKS + "_derive", "if e.time is not None]", "if False]"),
+        (TASKS + "_derive_later", "if e.time is not None]", "if False]"),
         fields=SMALL_SNAPSHOTS | _TOILING,
     ),
     bug(

@@ -423,6 +423,8 @@ class World:
             and self.leaders.get(message.term) == to
             and (leader := self.members[to].core) is not None
             and leader.term == message.term
+            # Not a later life of it, which has forgotten what it sent.
+            and leader.role is Role.LEADER
         ):
             term_at = leader.log.term_at(message.index)
             if term_at is not None and message.index:

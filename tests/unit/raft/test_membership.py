@@ -430,6 +430,34 @@ def test_a_new_server_has_no_vote_until_it_has_caught_up(make_bench) -> None:
     assert bench.core.membership.is_joint
 
 
+def test_in_memory_newcomers_get_votes_when_all_who_stay_have_heard_of_them(make_bench) -> None:
+    bench = leader(make_bench)
+    assert change(bench, "a", "b", "c", "d")
+    for _ in range(3):
+        beat(bench, "b", "d")
+    assert not change(bench, "a", "b", "c", "d"), "c was cut off and may meet those that forget"
+    answer(bench, "c")
+    assert change(bench, "a", "b", "c", "d")
+
+
+def test_nobody_waits_for_who_is_to_go(make_bench) -> None:
+    bench = leader(make_bench)
+    joint(bench, ("a", "b", "d"), "bd")
+    # Nor for anybody if none comes: of who is dead, a new leader knows nothing.
+    bench = make_bench(restored=Restored(HardState(1), None, (entry(1, 1, m("abcde")),)))
+    bench.elect()
+    answer(bench, "b")
+    answer(bench, "c")
+    assert bench.core._leading.peers["d"].match_index == 0
+    joint(bench, ("a", "b", "c", "d"), "bc")
+
+
+def test_where_stores_last_nobody_waits_for_who_is_cut_off(make_bench) -> None:
+    bench = make_bench(restored=Restored(lasting=True))
+    bench.lead()
+    joint(bench, ("a", "b", "c", "d"), "bd")
+
+
 def test_a_learner_counts_for_nothing(make_bench) -> None:
     bench = leader(make_bench)
     assert change(bench, "a", "b", "c", "d")

@@ -146,3 +146,45 @@ def test_promises_hold_while_members_come_go_and_forget(make_changing_world, par
     worlds = [_run(make_changing_world, first + i) for i in range(_SEEDS_PER_PART)]
     assert sum(world.changed_count for world in worlds) > 20
     assert sum(world.forgotten_count for world in worlds) > 5
+
+
+# Two of five forget, and meet one that was cut off while the other three became five
+
+
+def _cut_off_while_others_come(world, *, knows_of_them: bool) -> tuple[str, list[str]]:
+    """Let all be wanted; return a founder that was cut off before they were, and the others."""
+    world.elect()
+    world.run(1.0)
+    gone = next(voter for voter in world.voters if voter != world.leader.address)
+    world.partition({gone})
+    world.wanted = tuple(world.addresses)
+    world.run(5.0)
+    if knows_of_them:
+        world.heal()
+        for _ in range(5000):
+            if world.leader.membership.is_joint:
+                break
+            world.run(0.001)
+        world.partition({gone})
+        world.run(5.0)
+        assert world.leader.membership.voters == world.wanted
+    return gone, [voter for voter in world.voters if voter != gone]
+
+
+@pytest.mark.parametrize("knows_of_them", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_who_was_cut_off_while_others_came_is_not_elected_by_those_that_forget(
+    make_changing_world, seed: int, knows_of_them: bool
+) -> None:
+    world = make_changing_world(seed, 3, 2)
+    gone, founders = _cut_off_while_others_come(world, knows_of_them=knows_of_them)
+    assert world.propose(world.leader.address, b"acknowledged") is not None
+    world.run(1.0)
+    forgot = [founder for founder in founders if world.forget(founder)]
+    assert len(forgot) == (2 if knows_of_them else 1), "only a minority of the members may"
+    world.heal()
+    world.partition({gone, *founders})
+    for founder in forgot:
+        world.start(founder)
+    world.run(5.0)
+    _settle(world)

@@ -104,6 +104,13 @@ def test_a_blank_member_asks_whoever_is_linked(make_bench) -> None:
     assert bench.flush() == [("z", RecoveryRequest(nonce_of(bench)))]
 
 
+def test_a_blank_member_asks_no_observer(make_bench) -> None:
+    # What it would tell of the members may be long outdated: it names some that are gone.
+    bench = make_bench(restored=BLANK)
+    bench.core.peer_connected("observer-0001", bench.now)
+    assert bench.flush() == []
+
+
 def test_a_blank_member_follows_and_says_in_each_answer_that_it_is_blank(make_bench) -> None:
     bench = make_bench(restored=BLANK)
     (taken,) = only(bench.step("b", append(1, NOTHING, begun())), AppendReply)
@@ -490,6 +497,19 @@ def test_a_blank_member_passes_on_the_newest_membership_it_has_heard_of(make_ben
     bench.step("c", told(bench, index=4))
     (reply,) = only(bench.step("c", RecoveryRequest(LIFE)), RecoveryReply)
     assert (reply.last, reply.membership_index, reply.membership) == (NOTHING, 8, BCD)
+
+
+def test_what_it_has_heard_of_the_members_it_knows_though_who_told_it_forgets(make_bench) -> None:
+    bench = make_bench(restored=BLANK)
+    grown = Membership(("a", "b", "c", "d", "e", "f", "g"), genesis=5)
+    bench.step("c", told(bench, index=8, membership=grown))
+    bench.core.peer_connected("c", bench.now)
+    # All that is left to them is the beginning of what a leader has sent.
+    for peer in "bc":
+        bench.step(peer, told(bench, last=EntryId(1, 2), blank=True))
+    assert not asks_for_vote(bench, 4, EntryId(3, 5))
+    (reply,) = only(bench.step("b", RecoveryRequest(LIFE)), RecoveryReply)
+    assert (reply.membership_index, reply.membership) == (8, grown)
 
 
 def test_who_is_no_voter_is_recovered_by_a_leader_only(make_bench) -> None:

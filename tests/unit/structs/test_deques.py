@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_cluster import LocalCluster
 
-from syncstructs import ReplDeque
+from syncstructs import ReplDeque, ReplList
 from syncstructs.codec import decode, encode
 
 values = st.one_of(st.integers(0, 3), st.lists(st.integers(0, 1), max_size=1))
@@ -61,6 +61,29 @@ def test_deque_does_what_a_deque_does(content, maxlen, steps):
             assert member == twin
             assert (list(member), len(member), member.maxlen) == (list(twin), len(twin), maxlen)
             assert list(reversed(member)) == list(reversed(twin))
+
+
+@pytest.mark.parametrize("maxlen", [0, 1, 3, 4, None])
+@pytest.mark.parametrize("items", [[], [1], [1, 2, 3]])
+def test_a_repetition_that_changes_nothing_is_not_made(items, maxlen):
+    mine = LocalCluster(2).attach("d", lambda: ReplDeque(items, maxlen))[0]
+    twin = deque(items, maxlen)
+    for count in [0, 1, 3] if items and maxlen is None else [0, 1, 3, 2**40]:
+        for each in (mine, twin):
+            each.clear()
+            each.extend(items)
+        mine *= count
+        twin *= count
+        assert mine == twin
+
+
+@pytest.mark.parametrize("make", [ReplList, lambda: ReplDeque(maxlen=2**40)])
+def test_no_member_is_filled_by_one_short_command(make):
+    mine, other = LocalCluster(2).attach("d", make)
+    mine.extend([1, 2])
+    with pytest.raises(OverflowError, match="2 elements 8388609 times are more than 16,777,216"):
+        mine *= 2**23 + 1
+    assert list(mine) == list(other) == [1, 2]
 
 
 def test_each_change_is_one_entry_and_elements_are_copied():

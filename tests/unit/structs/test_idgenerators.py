@@ -124,3 +124,15 @@ def test_blocks_hold_something(count):
         ReplIdGenerator(count)
     with pytest.raises(ValueError, match="at least 1"):
         LocalCluster(1).attach("ids", ReplIdGenerator)[0].reserve(count)
+
+
+@pytest.mark.parametrize("count", [1.5, float("nan"), "2", None])
+def test_ids_are_whole_numbers(count):
+    mine, other = LocalCluster(2).attach("ids", ReplIdGenerator)
+    with pytest.raises(TypeError):
+        mine.reserve(count)
+    assert other.reserve() == 1
+    with pytest.raises(TypeError):
+        ReplIdGenerator(count)
+    with pytest.raises(TypeError):
+        ReplIdGenerator(start=count)

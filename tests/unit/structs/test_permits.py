@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_cluster import LocalCluster
 
-from syncstructs import ReplSemaphore
+from syncstructs import ReplRWLock, ReplSemaphore
 from syncstructs.errors import LockLost, NotOwner, ObjectMismatch
 
 
@@ -133,6 +133,46 @@ def test_each_thread_releases_its_own_permit(cluster):
         assert other.submit(lambda: a.held).result()
         a.release()
     assert not a.held, "who has none gives back those of others, as with threading"
+
+
+@pytest.mark.parametrize("side", ["permit", "reader"])
+def test_acquire_that_is_undone_elsewhere_takes_nobody_elses(cluster, side):
+    gate = cluster.attach("gate", two if side == "permit" else ReplRWLock)[0]
+    handle = gate if side == "permit" else gate.reader
+    with ThreadPoolExecutor(1) as other:
+        future = other.submit(handle.acquire.submit).result()
+        assert handle.acquire()
+        mine = handle.token
+        future.abandon()  # as an await that is cancelled in another task
+        assert (handle.held, handle.token, list(gate._holders)) == (True, mine, [mine])
+        assert not gate._lost
+
+
+def test_wait_for_that_is_cancelled_as_it_is_served_takes_nobody_elses(cluster):
+    a, b, _ = cluster.attach("gate", two)
+    b.acquire()
+    b.acquire()
+
+    futures = []
+
+    async def acquire():
+        futures.append(a.acquire.submit())
+        await asyncio.wait_for(futures[0], 10)
+
+    async def main():
+        waiting = asyncio.create_task(acquire())
+        while not futures or not futures[0]._callbacks:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        b.release()
+        b.release()
+        # CPython 3.11 awaits in a task of its own, which hears of the cancel only now.
+        assert await a.acquire.submit()
+        mine = a.token
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert (a.held, a.token, list(b._holders)) == (True, mine, [mine])
+
+    asyncio.run(main())
 
 
 def test_who_has_lost_a_permit_does_not_give_back_another_threads(cluster):

@@ -4,6 +4,7 @@ Above all where keys have no order: then nothing has changed, whatever a member 
 """
 
 from collections.abc import MutableMapping, MutableSet
+from decimal import Decimal
 from math import nan
 
 import pytest
@@ -177,7 +178,7 @@ def refused(target, key):
     return None
 
 
-@pytest.mark.parametrize("key", [nan, None, 1j])
+@pytest.mark.parametrize("key", [nan, None, 1j, Decimal("nan")])
 def test_key_that_would_keep_out_all_others_is_no_first_one(key):
     mine, other = LocalCluster(2).attach("d", ReplSortedDict)
     for change in (
@@ -191,6 +192,22 @@ def test_key_that_would_keep_out_all_others_is_no_first_one(key):
         with pytest.raises(TypeError, match=NO_ORDER):
             change()
         assert len(mine) == len(other) == len(list(other)) == 0
+
+
+def test_nan_of_decimal_is_refused_beside_others_as_each_nan_is():
+    mine, other = LocalCluster(2).attach("d", lambda: ReplSortedDict({1: 1, 2: 2, 3: 3}))
+    odd = Decimal("nan")
+    for change in (
+        lambda: mine.set(odd, 1),
+        lambda: mine.setdefault(odd, 1),
+        lambda: mine.update({0: 1, odd: 2}),
+        lambda: mine.delete_range(odd, None),
+        lambda: mine.irange(odd),
+        lambda: ReplSortedSet([1, odd, 2]),
+    ):
+        with pytest.raises(TypeError, match=NO_ORDER):
+            change()
+    assert mine == other == {1: 1, 2: 2, 3: 3}
 
 
 def test_sets_are_keys_as_long_as_each_is_a_part_of_the_next():

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from local_cluster import LocalCluster
 
-from syncstructs.errors import LockLost
+from syncstructs import replicated
+from syncstructs.errors import LockLost, NodeClosed
 from syncstructs.structs.queues import ShutDown
 from syncstructs.structs.tasks import Progress, ReplTaskQueue
 
@@ -45,6 +46,41 @@ def test_the_highest_priority_is_first_and_of_these_the_oldest(cluster):
     for payload, priority in (("low", -1), ("a", 5), ("b", 5), ("mid", 0)):
         a.put(payload, priority=priority)
     assert [b.get().payload for _ in range(4)] == ["a", "b", "mid", "low"]
+
+
+@pytest.mark.parametrize("priority", ["high", None, [1], float("nan"), 0.5])
+def test_a_priority_that_has_no_place_is_refused_before_anything_changes(cluster, priority):
+    a, b = queues(cluster)
+    with pytest.raises(TypeError):
+        b.put("mail", priority=priority, key="k")
+    assert (a.progress().put, a.put("other", key="k")) == (0, cluster.members[0].table.serial)
+    cluster.reload(1)
+    assert b.get().payload == "other"
+
+
+def test_heartbeats_leave_nothing_behind(cluster):
+    a, _ = queues(cluster)
+    a.put("soon", delay=5.0)
+    a.put("now")
+    task = a.get()
+    for _ in range(100):
+        a.heartbeat(task)
+    a._check()
+    assert len(a._later) < 80
+
+
+def test_tasks_that_one_command_puts_have_ids_of_their_own(cluster):
+    class Pairs(ReplTaskQueue):
+        @replicated
+        def put_two(self, one, other):
+            return self.put(one), self.put(other)
+
+    a, b = cluster.attach("tasks", Pairs)
+    waiting = b.get.submit()
+    first, second = a.put_two(1, 2)
+    third = a.put(3)
+    assert first < second < third
+    assert [task.payload for task in (waiting.result(), b.get(), b.get())] == [1, 2, 3]
 
 
 def test_a_lease_that_ends_gives_the_task_to_another(cluster):
@@ -291,6 +327,34 @@ def test_what_the_block_raised_is_raised_though_the_lease_has_ended(cluster):
     a.put(2)
     with pytest.raises(LockLost), a.get():
         cluster.advance(1.0)
+
+
+def test_what_the_block_raised_is_raised_though_the_cluster_cannot_be_told(cluster, monkeypatch):
+    a, _ = queues(cluster)
+    a.put(1)
+
+    def refuse(*call):
+        raise NodeClosed("the node is closed")
+
+    def work_while_it_closes():
+        with a.get() as task:
+            monkeypatch.setattr(cluster.members[0], "submit", refuse)
+            task.payload // 0
+
+    with pytest.raises(ZeroDivisionError):
+        work_while_it_closes()
+
+
+def test_what_the_block_raised_is_raised_though_it_has_no_text(cluster):
+    class Mute(Exception):
+        def __repr__(self):
+            raise ZeroDivisionError
+
+    a, _ = queues(cluster, max_attempts=1)
+    a.put(1)
+    with pytest.raises(Mute), a.get():
+        raise Mute
+    assert "Mute" in a.dead_letters()[0].error
 
 
 def test_payloads_are_copies(cluster):

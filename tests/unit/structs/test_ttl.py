@@ -164,3 +164,33 @@ def test_it_is_a_dict_of_what_lives(seed: int) -> None:
         for each in pair:
             assert each == {key: value for key, (value, _) in model.items()}
             each._check()
+
+
+@pytest.mark.parametrize("key", [float("nan"), (1, float("nan"))])
+def test_a_key_that_is_unlike_its_copies_has_no_ttl(
+    cluster: LocalCluster, pair: list[ReplTTLDict[Any, Any]], key: Any
+) -> None:
+    one, other = pair
+    one["a"] = 1
+    for refused in (one.set, one.setdefault):
+        with pytest.raises(ValueError, match="unlike each copy of itself"):
+            refused(key, 2)
+    for refused_all in (one.update, one.reset):
+        with pytest.raises(ValueError, match="unlike each copy of itself"):
+            refused_all({"b": 2, key: 2})
+    assert one == other == {"a": 1}
+    one.set(key, 3, ttl=None)
+    cluster.reload(1)
+    cluster.advance(10.0)
+    assert list(one.values()) == list(other.values()) == [3]
+    cluster.digest_equal()
+
+
+def test_who_wants_to_know_no_more_takes_no_space(
+    cluster: LocalCluster, pair: list[ReplTTLDict[Any, Any]]
+) -> None:
+    one, _ = pair
+    one.on_expire(lambda key, value: None).close()
+    one["a"] = 1
+    cluster.advance(10.0)
+    assert not one._listeners[0][0]
