@@ -113,10 +113,13 @@ class Toil:
                     f"{payload in self._refused}, done under token {self._done[payload]}"
                 )
         live = load.simulation.lives()[0].table.sessions.live()
+        # A task may be due after its worker's node has died, or, of what repeats itself, just now.
+        known = {life.replica.outbox.session for life in load.simulation.lives()}
         for id_, entry in queue._entries.items():
             if entry.token and entry.session not in live:
                 raise Violation(f"task {id_} is leased to session {entry.session}, which is over")
-            if entry.token and entry.token not in self._tokens and entry.payload in self._put:
+            is_told = entry.token in self._tokens or entry.payload not in self._put
+            if entry.token and entry.session in known and not is_told:
                 raise Violation(f"task {id_} is leased under token {entry.token} to nobody")
         for payload, is_put in self._put.items():
             if is_put and not left[payload] and payload not in self._maybe_done:
