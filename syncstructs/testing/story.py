@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from .hosts import Life, Watcher
+from .hosts import Host, Life, Watcher
 from .plans import Plan
 from .runs import Failure, Run, quietly
 
@@ -47,6 +47,9 @@ class Story(Watcher):
         self._inner.ended(life)
         self._states.pop(life.host.address, None)
         self._row(f"{life.host.address} is gone")
+
+    def erased(self, host: Host) -> None:
+        self._inner.erased(host)
 
     def touched(self, life: Life) -> None:
         self._catch_up()

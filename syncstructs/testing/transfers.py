@@ -113,7 +113,8 @@ class Transfers:
                 if able:
                     wakes_for_the_next()
                 return effects
-            now = life.now()
+            # What goes out in one go is charged to when the core was last told the time.
+            now = core._now
             level, level_at = max(level - rate * (now - level_at), 0.0), now
             level += sum(read.size for read in effects.chunk_reads)
             if level > most + 1.0:

@@ -17,6 +17,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import (
+    Busy,
     Cancelled,
     LockLost,
     NodeFailed,
@@ -290,7 +291,7 @@ class Load:
             self.streams.join(life)
         self.followers.join(life)
         if life.late:
-            self._tasks.append((loop, loop.create_task(Client(self, life, -1).attach())))
+            self._tasks.append((loop, loop.create_task(Client(self, life, -1).come_late())))
         for number in range(self.plan.clients):
             self._tasks.append((loop, loop.create_task(Client(self, life, number).run())))
 
@@ -986,12 +987,20 @@ class Client:
 
     # Objects that are attached late
 
-    async def attach(self) -> None:
+    async def come_late(self) -> None:
         """Attach what this node was started without."""
+        await self._guard(self._attach())
+
+    async def _attach(self) -> None:
         if self.load.simulation.releases is not None:
             await asyncio.sleep(self.random.expovariate(1.0))
             # All at once, as an import would have it.
-            self.life.node._engine.tell_bodies(*map(type, self._objects.values()))
+            while True:
+                try:
+                    self.life.node._engine.tell_bodies(*map(type, self._objects.values()))
+                    break
+                except Busy:
+                    await asyncio.sleep(0.1)
         for name in self.life.late:
             await asyncio.sleep(self.random.expovariate(1.0))
             while self.life.table.objects.get(name) is not self._objects[name]:

@@ -104,6 +104,14 @@ def test_shrinking_ends_when_its_time_is_over():
     assert isinstance(run(shrunk.plan), Failure)
 
 
+def test_a_story_of_a_member_that_loses_its_disk_ends_as_the_run_does():
+    faults = (Fault(1.0, "forget", 0.5, 0.3, 0.5),)
+    plan = Plan(seed="forgets", disks=True, faults=faults, chaos=3.0, mixes={"count": 1.0})
+    story = tell(plan)
+    assert "has lost all" in story
+    assert story.endswith("and all was well")
+
+
 def test_a_story_tells_who_led_when_and_what_befell():
     faults = (Fault(2.0, "crash_leader", 0.5, 0.0, 0.5),)
     plan = Plan(seed="story", faults=faults, chaos=3.0, mixes={"count": 1.0})

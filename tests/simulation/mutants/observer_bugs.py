@@ -17,8 +17,6 @@ LOSSY = OBSERVED | {
     "disks": False, "framing": False, "datagrams": True,
     "faults": faults(("lossy", "doubling"), every=0.3, span=0.2, count=30, least=0.4),
 }  # fmt: skip
-# Those they hear from end, one after the other.
-DESERTED = LOSSY | {"faults": faults(("crash",), every=0.4, span=0.3, count=40)}
 # Their sessions are short, and so are their links.
 BRIEF = OBSERVED | {
     "settings": SHORT_SESSIONS["settings"],
@@ -102,6 +100,6 @@ BUGS = (
         "observer_does_not_ask_again",
         "An observer asks those it is linked to once only.",
         (CORE + "_on_election_timeout", "        if self.observes:\n", "        if False:\n"),
-        fields=DESERTED,
+        fields=LOSSY,
     ),
 )  # fmt: skip
