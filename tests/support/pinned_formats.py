@@ -34,6 +34,7 @@ from syncstructs import (
     Node,
     Pickled,
     ReplBarrier,
+    ReplCondition,
     ReplCounter,
     ReplCounterMap,
     ReplDeque,
@@ -54,6 +55,7 @@ from syncstructs import (
     ReplRegister,
     ReplRLock,
     ReplRWLock,
+    ReplScheduler,
     ReplSemaphore,
     ReplSet,
     ReplSortedDict,
@@ -203,6 +205,8 @@ TYPES: Mapping[str, Callable[[], Replicated]] = {
     "group": ReplGroup,
     "election": ReplElection,
     "tasks": lambda: ReplTaskQueue(lease=4.0),
+    "condition": ReplCondition,
+    "scheduler": lambda: ReplScheduler(lease=4.0),
 }
 
 # Samples
@@ -478,6 +482,19 @@ def _use(made: Mapping[str, list[Any]]) -> None:
     tasks.get()
     tasks.ack(tasks.get())
     tasks.nack(tasks.get(), error="no luck")
+    asleep, awake = made["condition"]
+    assert asleep.acquire()
+    asleep.wait.submit()
+    assert asleep.acquire()
+    asleep.wait.submit()
+    assert awake.acquire()
+    awake.notify()
+    assert made["limiter"][1].try_acquire(2, key="ann")
+    made["limiter"][1].acquire.submit(5, key="ann")
+    jobs = made["scheduler"][0]
+    jobs.add("often", [1], every=0.5, priority=2)
+    jobs.add("nightly", cron="15 3 * * 1-5", grace=60.0)
+    jobs.add("once", "payload", at=datetime(2030, 1, 2, tzinfo=UTC))
 
 
 def _due_image() -> tuple[bytes, str]:
