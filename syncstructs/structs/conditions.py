@@ -27,7 +27,7 @@ from ..objects.context import current_context
 from ..objects.port import Steps, cleaning
 from ..objects.replicated import operation, replicated
 from ..objects.waiters import Waiters
-from .holding import Grant, named
+from .holding import TIMEOUT_MAX, Grant, named
 from .locks import ReplLock
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class ReplCondition(ReplLock):
                 self._wake(1)
 
     def _wake(self, n: int) -> None:
-        for waiter in list(islice(self._sleepers, max(n, 0))):
+        for waiter in list(islice(self._sleepers, max(0, min(n, len(self._sleepers))))):
             self._notified[waiter] = None
             self._line_up(waiter)
 
@@ -167,7 +167,10 @@ class ReplCondition(ReplLock):
             Withdrawn: no leader was known for `Config.call_timeout`. The lock is held as before.
             OutcomeUnknown: there was no answer for as long. The lock is not held by this call, and
                 nothing of it sleeps or waits once the cluster answers.
+            TypeError, OverflowError: the time-out is no number, or too large. The lock is held.
         """
+        if timeout is not None and timeout > TIMEOUT_MAX:
+            raise OverflowError("timeout value is too large")
         grant = self._own()
         # As long as it sleeps, a release is told that the lock is gone, whenever that may come.
         self._forget(grant)

@@ -209,6 +209,31 @@ def test_only_who_holds_the_lock_waits_or_notifies_or_releases(cluster, handles)
     assert not b.acquire(blocking=False)
 
 
+@pytest.mark.parametrize("timeout", ["5", float("inf"), 10**400])
+def test_a_time_out_that_is_none_is_refused_before_the_lock_is_released(
+    cluster, handles, timeout
+):
+    a, *_ = handles
+    a.acquire()
+    entries = len(cluster.entries)
+    with pytest.raises((TypeError, OverflowError)):
+        a.wait(timeout)
+    with pytest.raises((TypeError, OverflowError)):
+        a.wait_for(lambda: False, timeout)
+    assert a.held
+    assert len(cluster.entries) == entries
+
+
+def test_more_may_be_notified_than_sleep(handles):
+    a, b, c = handles
+    waits = [asleep(b), asleep(c)]
+    notify(a, -1)
+    assert not waits[0].done()
+    notify(a, 2**70)
+    b.release()
+    assert waits[1].result(0)
+
+
 def test_who_has_lost_the_lock_is_told_by_each_call_and_by_the_end_of_the_block(cluster, handles):
     lost = []
     a, *_ = handles
