@@ -29,6 +29,7 @@ from ..objects.replicated import operation, replicated
 from ..objects.waiters import Waiters
 from .holding import TIMEOUT_MAX, Grant, named
 from .locks import ReplLock
+from .waiting import WITHDRAW_GRACE
 
 T = TypeVar("T")
 
@@ -58,7 +59,8 @@ class ReplCondition(ReplLock):
     died before it did anything.
 
     If the leader is lost, sleepers sleep on, and are notified under the next one. A time-out runs
-    on meanwhile; but the lock is acquired again without a time limit.
+    on meanwhile; but the lock is acquired again without a time limit. Only a call that has not left
+    this node when its time is over has nothing to acquire: it ends within a second.
 
     `wait` is one log entry, which releases the lock, too; a time-out takes a second one. `notify`
     is one entry, and takes O(number of those woken); all else O(1), and O(sleepers) when a session
@@ -198,7 +200,12 @@ class ReplCondition(ReplLock):
         try:
             if not (yield future, timeout):
                 # In an operation of its own: from here on, no time-out ends it.
-                is_notified = not (yield self._port.start(self._rousing(ticket)))
+                rousing = self._port.start(self._rousing(ticket))
+                if not (yield rousing, WITHDRAW_GRACE) and future.cancel():
+                    # It was never sent, so the lock was never released.
+                    self._keep(grant)
+                    return True, False
+                is_notified = not (yield rousing)
             served = yield future
         except SessionExpired:
             return False, is_notified

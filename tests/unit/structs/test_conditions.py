@@ -351,6 +351,29 @@ def test_what_was_never_sent_leaves_the_lock_as_it_was(cluster, handles, monkeyp
     assert not b.locked()
 
 
+def test_what_was_not_sent_in_time_ends_with_the_lock_as_it_was(cluster, handles, monkeypatch):
+    a, *_ = handles
+    a.acquire()
+    token, unsent = a.token, []
+
+    def queue(*call):
+        unsent.append(Future(cluster, lambda: True))
+        return unsent[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster.members[0], "submit", queue)
+        wait = a.wait.submit(2)
+        cluster.advance(2.5)
+        assert not wait.done()
+        cluster.advance(1)
+    assert unsent[0].cancelled()
+    assert wait.result(0) is False
+    assert (a.token, a.held) == (token, True)
+    a.release()
+    with pytest.raises(NotOwner):
+        a.release()
+
+
 def test_what_was_taken_back_unsent_is_released(cluster, handles, monkeypatch):
     a, b, _ = handles
     a.acquire()
