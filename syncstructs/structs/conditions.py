@@ -302,12 +302,6 @@ class ReplCondition(ReplLock):
         # A block ends under another token than it began with if it has slept.
         return super()._releasing(key, None)
 
-    def _undoing(self, key: None, token: int | None) -> Steps[None]:
-        # This may run anywhere: what is undone was acquired by whom the grant is of.
-        for grant in self._held_here(key):
-            if token in (None, grant.token) and self._forget(grant):
-                yield from self._giving_back(grant)
-
     def _forget_loss(self, grant: Grant) -> None:
         self._lost.get(None, {}).pop(grant.token, None)
 
