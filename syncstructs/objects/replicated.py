@@ -182,7 +182,9 @@ class Replicated:
         or waits in it. An object that was dropped, or whose cluster has ended, still has that, and
         no expiry would ever take it away: those sessions are over, or never were of this cluster.
         This leaves out what waits in attributes; a class with an `on_session_expired` of its own
-        leaves out the rest. Called where the object is attached, not as a part of a command.
+        leaves out the rest. So does one with `on_due` with what hangs on its due time, of which a
+        new object has none; cluster time may be another one, too. Called where the object is
+        attached, not as a part of a command.
         """
         state = self.snapshot_state()
         waits = [name for name, value in vars(self).items() if isinstance(value, Waiters)]

@@ -77,6 +77,15 @@ class ReplTTLDict(ReplDict[K, V]):
     def options(self) -> dict[str, object]:
         return {"ttl": self._ttl}
 
+    def initial_state(self) -> Any:
+        """Return the state of a new object: only the keys that live for ever. O(n).
+
+        When the others end, nobody would be told: no due time is kept of a former object, and in
+        another cluster that time may be far away.
+        """
+        lasting = {key: value for key, value in self._items.items() if key not in self._ends}
+        return super().initial_state() | {"_items": lasting, "_ends": {}, "_heap": []}
+
     # Commands
 
     @replicated

@@ -21,6 +21,7 @@ from syncstructs import (
     ReplScheduler,
     ReplSemaphore,
     ReplTaskQueue,
+    ReplTTLDict,
     replicated,
 )
 from syncstructs.errors import LockLost
@@ -155,6 +156,20 @@ def test_tasks_that_were_leased_or_delayed_are_ready(cluster):
     again = [tasks.get(timeout=0) for _ in range(2)]
     assert [task.payload for task in again] == ["leased", "delayed"]
     assert [task.attempt for task in again] == [attempts[0] + 1, 1]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_keys_with_a_time_to_live_are_gone_as_nobody_would_end_them(cluster, elsewhere):
+    ttls, *_ = cluster.attach("ttls", partial(ReplTTLDict, ttl=5))
+    ttls["short"] = 1
+    ttls.set("lasting", 2, ttl=None)
+    cluster.drop(0, "ttls")
+    begun = LocalCluster(1, check=True) if elsewhere else cluster
+    begun.attach_on(0, "ttls", ttls)
+    assert dict(ttls) == {"lasting": 2}
+    ttls["short"] = 3
+    begun.advance(6)
+    assert dict(ttls) == {"lasting": 2}
 
 
 def test_no_wait_is_left_where_an_image_told_of_the_drop(cluster):
