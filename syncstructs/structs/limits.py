@@ -123,8 +123,11 @@ class ReplRateLimiter(Replicated, Generic[K]):
         return {name: value for name, value in state.items() if name not in absent}
 
     def initial_state(self) -> Any:
-        """Return the state of a new object, in which nobody waits."""
-        state = super().initial_state()
+        """Return the state of a new object, in which nobody waits, and all buckets are full.
+
+        When they are is a time of the cluster: in another one, they might never be.
+        """
+        state = super().initial_state() | {"_recent": {}, "_older": {}, "_turned": 0}
         return {name: value for name, value in state.items() if name not in ("_waiters", "_due")}
 
     def restore_state(self, state: Any) -> None:

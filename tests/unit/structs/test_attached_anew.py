@@ -114,6 +114,7 @@ def test_nobody_waits_for_tokens_of_a_new_limiter(cluster):
     cluster.expire(1)
     cluster.attach_on(0, "limiter", limiter)
     limiter._check()
+    assert limiter.try_acquire(2), "all buckets are full at first"
     assert not limiter.try_acquire()
     assert limiter.acquire(1)
     assert limiter.throttle() == 1.0
@@ -170,6 +171,16 @@ def test_keys_with_a_time_to_live_are_gone_as_nobody_would_end_them(cluster, els
     ttls["short"] = 3
     begun.advance(6)
     assert dict(ttls) == {"lasting": 2}
+
+
+def test_buckets_are_full_as_another_cluster_has_another_time(cluster):
+    limiter, *_ = cluster.attach("limiter", partial(ReplRateLimiter, 1))
+    cluster.advance(1000)
+    assert limiter.try_acquire()
+    cluster.drop(0, "limiter")
+    LocalCluster(1, check=True).attach_on(0, "limiter", limiter)
+    assert limiter.try_acquire()
+    assert limiter.throttle() <= 1
 
 
 def test_no_wait_is_left_where_an_image_told_of_the_drop(cluster):
