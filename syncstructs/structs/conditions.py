@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import (
     Cancelled,
@@ -30,6 +30,9 @@ from ..objects.waiters import Waiters
 from .holding import TIMEOUT_MAX, Grant, named
 from .locks import ReplLock
 from .waiting import WITHDRAW_GRACE
+
+if TYPE_CHECKING:
+    from ..futures import Future
 
 T = TypeVar("T")
 
@@ -220,7 +223,7 @@ class ReplCondition(ReplLock):
                     cleaning(self._withdraw.submit, None, ticket)
             raise
         if self._granted(served, None, grant.caller) is None:
-            cleaning(self._release.submit, None, served[1])
+            cleaning(self._withdraw.submit, None, ticket)
             return False, is_notified
         return True, is_notified
 
@@ -301,6 +304,14 @@ class ReplCondition(ReplLock):
     def _releasing(self, key: None, token: int | None) -> Steps[None]:
         # A block ends under another token than it began with if it has slept.
         return super()._releasing(key, None)
+
+    def _give_up(self, grant: Grant) -> "Future[Any]":
+        # Not as a release, which says that what it was notified of is done.
+        with self._reading:
+            holder = self._holders.get(None)
+        if holder is None or holder[2] != grant.token:
+            return super()._give_up(grant)
+        return self._withdraw.submit(None, holder[1])
 
     def _forget_loss(self, grant: Grant) -> None:
         self._lost.get(None, {}).pop(grant.token, None)

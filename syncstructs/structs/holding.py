@@ -239,7 +239,7 @@ class Holding(Replicated, Generic[K]):
                 self._lost[grant.key].pop(grant.token, None)
                 continue
             try:
-                cleaning(self._release.submit, grant.key, grant.token)
+                cleaning(self._give_up, grant)
             except SyncError:
                 _log.debug(
                     "%s: no background release", self._describe(grant.key), exc_info=True
@@ -253,6 +253,11 @@ class Holding(Replicated, Generic[K]):
                 _log.exception(
                     "on_lost of %s raised; that changes nothing", self._describe(grant.key)
                 )
+
+    def _give_up(self, grant: Grant) -> "Future[Any]":
+        """Submit the command that frees what this node is not sure of any more."""
+        freed: Future[Any] = self._release.submit(grant.key, grant.token)
+        return freed
 
     def _note_losses(self, grants: list[Grant]) -> None:
         """Keep what releases have to report; of each caller and key, what was lost last."""

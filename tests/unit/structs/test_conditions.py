@@ -144,6 +144,31 @@ def test_a_wake_up_is_not_lost_with_a_session_that_has_the_lock_already(cluster,
     assert c.held
 
 
+def test_a_wake_up_is_not_lost_with_a_holder_that_is_not_sure_of_the_lock(cluster, handles):
+    # Its node was cut off, but its session lives: what it was notified of may not be done.
+    a, b, c = handles
+    waits = asleep(b), asleep(c)
+    notify(a)
+    assert waits[0].done()
+    cluster.members[1].certain = False
+    b.on_session_lost()
+    assert waits[1].result(0)
+    with pytest.raises(LockLost):
+        b.release()
+
+
+def test_a_wake_up_is_not_lost_with_who_never_learns_that_it_has_the_lock(cluster, handles):
+    a, b, c = handles
+    waits = asleep(b), asleep(c)
+    cluster.members[1].certain = False
+    notify(a)
+    assert not waits[0].done(), "it waits for the lock anew"
+    assert waits[1].done()
+    cluster.members[1].certain = True
+    c.release()
+    assert waits[0].result(0)
+
+
 def test_a_wake_up_is_over_with_the_release_of_who_was_notified(cluster, handles):
     a, b, c = handles
     waits = asleep(b), asleep(c)
