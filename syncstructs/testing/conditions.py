@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LockLost
+from .history import NOT_APPLIED
 from .locktwins import LockTwin, Owner
 from .logtwins import Number
 from .violation import Violation
@@ -121,7 +122,11 @@ async def doze(client: Client, name: str, condition: ReplCondition) -> None:
     if acquired.outcome is False and timeout is None:
         raise Violation(f"{client.name} has slept in {name!r} without end, and was told it had one")
     again = condition._found(None)
-    if isinstance(acquired.outcome, bool) and again is not None:
+    if acquired.outcome is False and again is not None and again.token == grant.token:
+        # Time ran out before it had left its node: the lock was never released.
+        acquired.outcome = released.outcome = NOT_APPLIED
+        acquired.end = released.end = recorder.clock()
+    elif isinstance(acquired.outcome, bool) and again is not None:
         acquired.outcome = again.token
         if again.session == grant.session:
             # Else the session may have lost the lock before it slept.
