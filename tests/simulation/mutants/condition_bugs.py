@@ -30,7 +30,7 @@ BUGS = (
         "Who sleeps for the shortest time is notified first.",
         (
             CONDITION + "_wake",
-            "list(islice(self._sleepers, max(n, 0)))",
+            "list(islice(self._sleepers, max(0, min(n, len(self._sleepers)))))",
             "list(self._sleepers)[::-1][:n]",
         ),
         fields=FIELDS,
