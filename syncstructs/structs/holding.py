@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import LockLost, NotApplied, NotOwner, SessionExpired, SyncError
-from ..objects.port import Steps, cleaning
+from ..objects.port import Port, Steps, cleaning
 from ..objects.replicated import Replicated, bound, operation
 from .waiting import Wait
 
@@ -33,6 +33,8 @@ class Grant(NamedTuple):
     key: Any
     caller: Hashable
     """Who asked for it (see `Port.caller`)."""
+    port: Port
+    """The node that was granted it."""
 
 
 class Holding(Replicated, Generic[K]):
@@ -110,7 +112,7 @@ class Holding(Replicated, Generic[K]):
 
         It was cut off meanwhile then, and must not believe in it.
         """
-        grant = Grant(served[0], served[1], key, caller)
+        grant = Grant(served[0], served[1], key, caller, self._port)
         slot = self._slot(key, grant.token)
         self._grants[slot] = grant
         if self._is_sure(grant):
@@ -209,8 +211,8 @@ class Holding(Replicated, Generic[K]):
     def _is_sure(self, grant: Grant) -> bool:
         port, granted_by = self._port, bound(self).target
         # A token is above the id of its object. One that is not is of an object of before, which
-        # was dropped: this one knows nothing of it.
-        if not isinstance(granted_by, int) or grant.token < granted_by:
+        # was dropped, as is one of another node: this object knows nothing of it.
+        if not isinstance(granted_by, int) or grant.token < granted_by or grant.port is not port:
             return False
         return grant.session == port.session and port.now() < port.sure_until()
 

@@ -94,6 +94,21 @@ def test_who_held_it_before_is_not_sure_of_what_others_can_have_now(cluster):
     assert b.held
 
 
+def test_who_held_it_in_another_cluster_is_not_sure_of_it_in_this_one(cluster):
+    # Its sessions and tokens have the same numbers.
+    a, b, _ = cluster.attach("lock", ReplLock)
+    for _ in range(3):
+        with a:
+            pass
+    a.acquire()
+    cluster.drop(0, "lock")
+    other = LocalCluster(2)
+    other.attach_on(0, "lock", a)
+    other.attach_on(1, "lock", b)
+    assert not a.held
+    assert b.acquire(blocking=False)
+
+
 def test_who_joined_a_group_has_to_join_the_new_one(cluster):
     a, b, c = cluster.attach("group", ReplGroup)
     a.join("a")
