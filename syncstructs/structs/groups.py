@@ -71,7 +71,7 @@ class ReplGroup(Replicated, Generic[M]):
     {}
     """
 
-    LOCAL: ClassVar[frozenset[str]] = frozenset({"_wish", "on_join", "on_leave"})
+    LOCAL: ClassVar[frozenset[str]] = frozenset({"_stands_for", "_wish", "on_join", "on_leave"})
 
     def __init__(
         self,
@@ -83,6 +83,8 @@ class ReplGroup(Replicated, Generic[M]):
         # Session and metadata by address, in order of joining.
         self._members: dict[str, tuple[int, M | None]] = {}
         self._wish = _Wish(False)
+        # The node, and the id that the cluster has given; None: not attached yet.
+        self._stands_for: tuple[object, object] | None = None
 
     # Commands
 
@@ -120,6 +122,12 @@ class ReplGroup(Replicated, Generic[M]):
     def restore_state(self, state: Any) -> None:
         """Replace the state by what `snapshot_state` returned, and tell who came and went."""
         before = self._members
+        if self._binding is not None:
+            stands_for = self._binding.port, self._binding.target
+            if self._stands_for not in (None, stands_for):
+                # What was joined was dropped. Without this, the node would join this one some day.
+                self._wish = _Wish(False)
+            self._stands_for = stands_for
         super().restore_state(state)
         self._tell_missing(self.on_leave, before, self._members)
         self._tell_missing(self.on_join, self._members, before)

@@ -24,7 +24,7 @@ from syncstructs import (
     ReplTTLDict,
     replicated,
 )
-from syncstructs.errors import LockLost
+from syncstructs.errors import LockLost, NotOwner
 from syncstructs.objects.waiters import Waiters
 
 TAKERS = {
@@ -119,6 +119,14 @@ def test_who_joined_a_group_has_to_join_the_new_one(cluster):
     assert not c.members
     assert c.join("c")
     assert list(c.members.values()) == ["c"]
+    cluster.attach_on(0, "group", a)
+    with pytest.raises(NotOwner):
+        a.update("a")
+    cluster.expire(0)
+    assert list(a.members.values()) == ["c"]
+    cluster.reload(2)
+    cluster.expire(2)
+    assert list(c.members.values()) == ["c"], "it has joined this one, and does so again"
 
 
 def test_nobody_waits_for_tokens_of_a_new_limiter(cluster):
