@@ -49,7 +49,9 @@ class ReplCondition(ReplLock):
 
     `await condition.wait.submit(timeout=5)` and `await condition.wait_for_async(...)` are for
     asyncio. Cancelling such a call ends the wait at once, without the lock: releasing it raises
-    `LockLost` then, which the end of an `async with` block keeps to itself.
+    `LockLost` then, which the end of an `async with` block keeps to itself. Mind that
+    `asyncio.wait_for` of CPython 3.11 runs a coroutine in another task, which does not hold the
+    lock: give `wait_for_async` its `timeout` instead.
 
     Wait in a loop, or by `wait_for`: who is notified may find that another caller was faster, and
     `wait` may return True although nobody has notified it, if the session of its node ended while
