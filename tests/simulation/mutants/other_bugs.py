@@ -459,7 +459,7 @@ BUGS = (
         "A lock the node became unsure of is forgotten, not released.",
         (
             "structs.holding:Holding.on_session_lost",
-            "cleaning(self._release.submit, grant.key, grant.token)",
+            "cleaning(self._give_up, grant)",
             "pass",
         ),
     ),
