@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from ..codec import shown
 from ..objects.context import _current, current_context
 from ..objects.replicated import replicated
 from .cron import cron as parsed
@@ -31,6 +32,9 @@ T = TypeVar("T")
 _NONE: Any = None
 _CORRECTED: Final = 3600.0
 """A clock that is set back by more seconds than that was wrong; by less, nothing is due twice."""
+
+_TIME_MAX: Final = 6e10
+"""Seconds since 1970: up to the year 3871, so that all that follows from it is a date as well."""
 
 
 class Job(NamedTuple):
@@ -177,22 +181,14 @@ class ReplScheduler(ReplTaskQueue[T]):
         Raises:
             ShutDown: the scheduler was shut down.
             ValueError: it has no schedule or several, one without meaning, or `at` has no zone.
-            TypeError: `priority` is no whole number.
+            TypeError: `name` is no string, or `priority` no whole number.
         """
-        if [every, cron, at].count(None) != 2:
-            raise ValueError(f"job {name!r} takes one of every, cron and at")
-        if every is not None:
-            every = checked_seconds("every", every, least=0.001)
-        if cron is not None:
-            parsed(cron)
         if at is not None and at.utcoffset() is None:
             raise ValueError(f"at={at!r} has no time zone, so it is not one point in time")
-        if grace is not None:
-            grace = checked_seconds("grace", grace)
-        priority = as_index(priority)
-        wall = None if _current.get() is not None else self._port.wall_time()
         when = None if at is None else at.timestamp()
-        return Prepared(self._add, wall, name, payload, every, cron, when, grace, priority)
+        job = _checked_job(name, payload, every, cron, when, grace, priority)
+        wall = None if _current.get() is not None else self._port.wall_time()
+        return Prepared(self._add, wall, name, *msgspec.structs.astuple(job)[:-1])
 
     @replicated
     def remove(self, name: str) -> bool:
@@ -255,9 +251,10 @@ class ReplScheduler(ReplTaskQueue[T]):
         """Add a job, of the arguments of `_Job`."""
         if self._closed:
             raise ShutDown
+        # Again, whoever has sent it: what no member can schedule would stop all of them for ever.
+        job, old = _checked_job(name, *args), self._jobs.get(name)
         if wall is not None:
             self._tell(wall)
-        job, old = _Job(*args), self._jobs.get(name)
         if old is not None and old.schedule == job.schedule:
             job.next = old.next
             self._jobs[name] = job
@@ -292,7 +289,7 @@ class ReplScheduler(ReplTaskQueue[T]):
 
     def _tell(self, wall: float) -> None:
         """Take over what time of day it is."""
-        self._ahead = wall - current_context().time
+        self._ahead = _checked_time("a node's clock", wall) - current_context().time
         if self._reached is None or wall < self._reached - _CORRECTED:
             self._reached = wall
             for name, job in self._jobs.items():
@@ -385,6 +382,32 @@ class ReplScheduler(ReplTaskQueue[T]):
         if first is None or (task is not None and task < first[0]):
             return task
         return first[0]
+
+
+def _checked_job(
+    name: str, payload: Any, every: float | None, cron: str | None, at: float | None,
+    grace: float | None, priority: int,
+) -> _Job:  # fmt: skip
+    """Return a job of these arguments, in seconds; see `ReplScheduler.add` for what it raises."""
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a job is a string, not {shown(name)}")
+    if [every, cron, at].count(None) != 2:
+        raise ValueError(f"job {name!r} takes one of every, cron and at")
+    if every is not None:
+        every = checked_seconds("every", every, least=0.001)
+    if cron is not None:
+        parsed(cron)
+    if at is not None:
+        at = _checked_time("at", at)
+    if grace is not None:
+        grace = checked_seconds("grace", grace)
+    return _Job(payload, every, cron, at, grace, as_index(priority))
+
+
+def _checked_time(name: str, time: float) -> float:
+    if not abs(time) <= _TIME_MAX:
+        raise ValueError(f"{name} says {time!r} seconds since 1970, which is too far away")
+    return float(time)
 
 
 def _date(time: float | None) -> datetime | None:

@@ -330,6 +330,7 @@ def test_jobs_that_are_read_are_copies(cluster):
         ({"every": 1.0, "grace": -1.0}, "grace=-1.0 must"),
         ({"cron": "61 * * * *"}, "not within 0-59"),
         ({"at": datetime(2024, 1, 1)}, "has no time zone"),
+        ({"at": datetime.max.replace(tzinfo=UTC)}, "too far away"),
     ],
 )
 def test_schedules_without_meaning_are_refused(cluster, schedule, message):
@@ -337,6 +338,56 @@ def test_schedules_without_meaning_are_refused(cluster, schedule, message):
     with pytest.raises(ValueError, match=message):
         a.add("x", **schedule)
     assert b.jobs() == []
+
+
+@pytest.mark.parametrize("name", [5, None, ("x",), ["x"]])
+def test_names_that_are_no_strings_are_refused(cluster, name):
+    a, _ = schedulers(cluster)
+    with pytest.raises(TypeError, match="name of a job is a string"):
+        a.add(name, every=10.0)
+    assert a.jobs() == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (5, 0, 10.0, None, None, None, 0),
+        ("y", 0, None, None, None, None, 0),
+        ("y", 0, -5.0, None, None, None, 0),
+        ("y", 0, 1e-17, None, None, None, 0),
+        ("y", 0, float("nan"), None, None, None, 0),
+        ("y", 0, "10", None, None, None, 0),
+        ("y", 0, None, "* * *", None, None, 0),
+        ("y", 0, None, None, float("inf"), None, 0),
+        ("y", 0, None, None, float("nan"), None, 0),
+        ("y", 0, 10.0, None, None, "late", 0),
+        ("y", 0, 10.0, None, None, None, "high"),
+    ],
+)
+@pytest.mark.parametrize("wall", [EPOCH, None])
+def test_a_member_that_sends_what_means_nothing_stops_nobody(cluster, args, wall):
+    a, b = schedulers(cluster)
+    a.add("x", every=10.0)
+    with pytest.raises((TypeError, ValueError)):
+        b._add(wall, *args)
+    cluster.advance(10.0)
+    assert taken(a) == [("x", 11.0)]
+    cluster.reload(1)
+    assert [job.name for job in b.jobs()] == ["x"]
+
+
+@pytest.mark.parametrize("wall", [float("nan"), float("inf"), 1e300, -1e300, 1e12])
+def test_a_clock_that_shows_no_time_changes_nothing(cluster, wall):
+    a, b = schedulers(cluster)
+    a.add("x", cron="* * * * *")
+    state = a.snapshot_state()
+    cluster.members[1].wall_time = lambda: wall
+    for call in (lambda: b.get(block=False), lambda: b.add("y", cron="@daily")):
+        with pytest.raises(ValueError, match="node's clock says"):
+            call()
+    assert a.snapshot_state() == state
+    cluster.advance(60.0)
+    assert taken(a) == [("x", 60.0)]
 
 
 LEASE = 40.0
