@@ -3,8 +3,9 @@
 A job that is due puts a task, and all that is said of tasks holds for it: see `tasks`. When it is
 due, the log decides. There are two clocks for that. Intervals are of cluster time, which goes on
 evenly whoever leads. Cron expressions and dates are of the time of day, which no replica can read
-while it applies: who asks for a task, or adds a job, says with it what his clock shows, and how far
-that is ahead of cluster time is kept with the jobs.
+while it applies: who asks for a task, or adds a job, says with it what his clock shows. How far
+that is ahead of cluster time is kept with the jobs, and the clock in the middle counts: if each one
+counted in its turn, two that differ by hours would make the same job due again and again.
 """
 
 from datetime import UTC, datetime
@@ -93,11 +94,13 @@ class ReplScheduler(ReplTaskQueue[T]):
     whose attempts are used up is among `dead_letters()` until its job is due again.
 
     `every` is in cluster time, and late by a round trip, as a rule. `cron` and `at` are by the
-    clock of the node that has called `get` or `add` last: wrong by as much as that clock, late by
-    as long as the call took to reach the log, and off by what the clocks of leaders have drifted
-    since. So the clocks of nodes should be kept right, as by NTP. Nothing is due twice because one
-    is set back, unless by more than an hour: then it had been wrong, and cron jobs are scheduled
-    anew.
+    clocks of the nodes that have called `get` or `add`, each as it did so last, in this session: by
+    the one in the middle, of two by the one that is ahead. That is wrong by as much as that clock,
+    late by as long as the call took to reach the log, and off by what the clocks of leaders have
+    drifted since. So the clocks of nodes should be kept right, as by NTP; while most are, no other
+    one matters. Nothing is due twice because they are set back, unless by more than an hour: then
+    they had been wrong, and cron jobs are scheduled anew. If all members were down, cluster time
+    stood still, and the time of day is late by that until enough nodes have called again.
 
     To add and to remove takes O(log n), with n jobs, and each call one log entry, as does each
     moment at which something is due. If the leader is lost, that is as soon as there is another.
@@ -118,7 +121,9 @@ class ReplScheduler(ReplTaskQueue[T]):
         self._jobs: dict[str, _Job] = {}
         # Of tasks that are not done, for when they were due, by id; in seconds since 1970.
         self._scheduled: dict[int, float] = {}
-        # How far the time of day is ahead of cluster time, and up to when jobs were looked after.
+        # How far the clocks of nodes are ahead of cluster time, by session, as they said last.
+        self._clocks: dict[int, float] = {}
+        # How far the one in the middle is, and up to when jobs were looked after by it.
         self._ahead: float | None = None
         self._reached: float | None = None
         super().__init__(
@@ -145,7 +150,7 @@ class ReplScheduler(ReplTaskQueue[T]):
             name: list(msgspec.structs.astuple(msgspec.structs.replace(job, next=job.at)))
             for name, job in self._jobs.items()
         }
-        clocks = {"_ahead": None, "_reached": None}
+        clocks: dict[str, Any] = {"_clocks": {}, "_ahead": None, "_reached": None}
         return super().initial_state() | clocks | {"_jobs": rows, "_scheduled": {}}
 
     def restore_state(self, state: Any) -> None:
@@ -288,8 +293,24 @@ class ReplScheduler(ReplTaskQueue[T]):
     # What they are made of
 
     def _tell(self, wall: float) -> None:
-        """Take over what time of day it is."""
-        self._ahead = _checked_time("a node's clock", wall) - current_context().time
+        """Take over what time of day it is by the clock of the calling node."""
+        context = current_context()
+        self._clocks[context.session] = _checked_time("a node's clock", wall) - context.time
+        self._agree()
+
+    def on_session_expired(self, session: int) -> None:
+        """Give up what the session waits for, and what it has taken; its clock counts no more."""
+        super().on_session_expired(session)
+        if self._clocks.pop(session, None) is not None and self._clocks:
+            self._agree()
+
+    def _agree(self) -> None:
+        """Go by the clock in the middle. O(nodes that told theirs), and more if that was wrong."""
+        clocks = sorted(self._clocks.values())
+        # Of two, the one that is ahead. A clock that was told before all members were down is
+        # behind, as cluster time stood still meanwhile; so is one that was never set.
+        self._ahead = clocks[len(clocks) // 2]
+        wall = current_context().time + self._ahead
         if self._reached is None or wall < self._reached - _CORRECTED:
             self._reached = wall
             for name, job in self._jobs.items():
@@ -346,6 +367,7 @@ class ReplScheduler(ReplTaskQueue[T]):
         assert jobs <= entered, (jobs, self._calendar)
         assert self._scheduled.keys() <= self._entries.keys(), (self._scheduled, self._entries)
         assert (self._ahead is None) == (self._reached is None), (self._ahead, self._reached)
+        assert not self._clocks or self._ahead in self._clocks.values(), (self._ahead, self._clocks)
 
     # Derived from the jobs: which is due first, by cluster time and by the time of day
 

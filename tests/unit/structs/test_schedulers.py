@@ -72,7 +72,7 @@ def test_each_due_time_is_for_the_worker_that_waits_longest(cluster):
     assert first.id != second.id
 
 
-def test_cron_is_in_utc_by_the_clock_of_who_asked_last(cluster):
+def test_cron_is_in_utc_by_the_clocks_of_who_asks(cluster):
     a, b = schedulers(cluster)
     b.add("report", cron="30 8 * * *")
     assert a.jobs()[0].next == MIDNIGHT.replace(hour=8, minute=30)
@@ -209,10 +209,57 @@ def test_a_clock_that_was_far_ahead_stops_no_job_for_ever(cluster):
     cluster.advance(0.0)
     assert len(taken(b)) == 1
     cluster.wall -= 1e9
-    taken(b)
+    assert taken(b) + taken(a) == []
     assert a.jobs()[0].next == MIDNIGHT + timedelta(seconds=60)
     cluster.advance(60.0)
     assert taken(a) == [("minutely", 60.0)]
+
+
+def ahead_by(cluster, member, seconds):
+    cluster.members[member].wall_time = lambda: cluster.wall + cluster.now + seconds
+
+
+@pytest.mark.parametrize("seconds", [7200.0, -7200.0, 3e9, -1.7e9])
+def test_two_clocks_that_differ_make_nothing_due_twice(cluster, seconds):
+    a, b = schedulers(cluster)
+    ahead_by(cluster, 1, seconds)
+    taken(b)
+    a.add("daily", cron="30 1 * * *")
+    found = []
+    for _ in range(10):
+        for scheduler in (b, a):
+            found += taken(scheduler)
+            cluster.advance(0.5)
+    assert len(found) <= 1
+
+
+@pytest.mark.parametrize("seconds", [7200.0, -7200.0, 3e9, -1.7e9])
+def test_one_clock_of_three_that_is_wrong_does_not_matter(seconds):
+    cluster = LocalCluster(3, check=True)
+    a, b, c = schedulers(cluster)
+    ahead_by(cluster, 2, seconds)
+    for scheduler in (a, b, c):
+        scheduler.add("daily", cron="30 1 * * *")
+    cluster.advance(5300.0)
+    assert taken(c) + taken(a) + taken(c) == []
+    cluster.advance(100.0)
+    assert taken(c) == [("daily", 5400.0)]
+    assert a.jobs()[0].next == MIDNIGHT + timedelta(days=1, seconds=5400)
+
+
+def test_the_clock_of_a_session_that_has_expired_does_not_count(cluster):
+    a, b = schedulers(cluster)
+    ahead_by(cluster, 1, 7200.0)
+    a.add("x", cron="@hourly")
+    taken(b)
+    assert a.jobs()[0].next == MIDNIGHT + timedelta(hours=1)
+    cluster.expire(1)
+    assert a.jobs()[0].next == MIDNIGHT + timedelta(hours=1)
+    cluster.advance(3500.0)
+    assert taken(a) == []
+    cluster.expire(0)
+    cluster.advance(100.0)
+    assert a.progress().ready == 1
 
 
 def test_a_job_that_is_removed_is_not_due_any_more(cluster):
@@ -404,11 +451,13 @@ class JobMachine(RuleBasedStateMachine):
         self.jobs = {}
         self.tasks = {}
         self.held = []
+        self.clocks = {}
         self.ahead = None
         self.reached = 0.0
 
-    def tell(self):
-        self.ahead = self.cluster.wall
+    def tell(self, who):
+        self.clocks[who] = self.cluster.wall
+        self.ahead = max(self.clocks.values())
         wall = self.cluster.now + self.ahead
         self.reached = max(self.reached, wall)
 
@@ -439,7 +488,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), name=st.sampled_from("ab"), schedule=st.sampled_from(SCHEDULES))
     def add(self, who, name, schedule):
         old = self.jobs.get(name)
-        self.tell()
+        self.tell(who)
         same = old is not None and {**old, "next": 0} == {**schedule, "next": 0}
         if not same:
             wall = self.reached
@@ -456,7 +505,7 @@ class JobMachine(RuleBasedStateMachine):
         if "c" in self.jobs:
             return
         at = int(self.cluster.wall + self.cluster.now) + seconds
-        self.tell()
+        self.tell(who)
         added = at > self.reached
         if added:
             self.jobs["c"] = {"at": at, "next": at}
@@ -478,7 +527,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def get(self, who):
-        self.tell()
+        self.tell(who)
         free = {name: task for name, task in self.tasks.items() if task[1] is None}
         try:
             taken = self.rotas[who].get(block=False)
