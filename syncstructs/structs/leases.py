@@ -56,7 +56,7 @@ class Task(Generic[T]):
         self.key = key
         self.payload = payload
         self.scheduled = None if scheduled is None else datetime.fromtimestamp(scheduled, UTC)
-        """Of a `ReplScheduler`'s job, for when it was due; of several missed times, the first."""
+        """Of a `ReplScheduler`'s job, for when it was due; of several times, the first in grace."""
 
     def __enter__(self) -> Self:
         return self

@@ -179,7 +179,8 @@ class ReplScheduler(ReplTaskQueue[T]):
         time. `every`: so many seconds apart, first in as many. `cron`: five fields, in UTC, as
         `"30 3 * * mon-fri"`; see `structs.cron`. `at`: once; a time that has passed is not added.
 
-        `grace`: what is due is left out if it would be so many seconds late; None: however late.
+        `grace`: what is due is left out if it would be more seconds late than that; None: however
+        late. Of several times that were missed, the first one counts that is not left out.
         Workers take what has a higher `priority` first. Inside a command, no clock is asked: if
         none is known yet, cron jobs wait for the first `get`.
 
@@ -230,7 +231,7 @@ class ReplScheduler(ReplTaskQueue[T]):
             return [
                 Job(
                     name, isolated(job.payload), job.every, job.cron, _date(job.at), job.grace,
-                    job.priority, _date(self._wall_time(job)),
+                    job.priority, _date(self._wall_time(job, job.next)),
                 )
                 for name, job in self._jobs.items()
             ]  # fmt: skip
@@ -274,21 +275,33 @@ class ReplScheduler(ReplTaskQueue[T]):
 
     def on_due(self) -> None:
         """Put the tasks of jobs that are due, and do as a queue of tasks. Part of a command."""
-        while (first := self._first_job()) is not None and first[0] <= current_context().time:
-            _, name = first
-            job = self._jobs[name]
-            scheduled, late = self._wall_time(job), current_context().time - first[0]
-            now = self._now(job)
-            assert job.next is not None
-            # A number of seconds since 1970 is so large that the sum may fall short of it.
-            job.next = job.after(max(now, job.next))
-            if job.next is None:
-                del self._jobs[name]
-            else:
-                self._note(name, job)
-            if job.grace is None or late <= job.grace:
-                self._fire(name, job, scheduled)
+        now = current_context().time
+        while (first := self._first_job()) is not None and first[0] <= now:
+            self._put_due(first[1], now - first[0])
         super().on_due()
+
+    def _put_due(self, name: str, late: float) -> None:
+        """Put the task of a job that is due so many seconds late, and note when it is due next."""
+        job = self._jobs[name]
+        assert job.next is not None
+        due, now = self._in_time(job, job.next, late), self._now(job)
+        # A number of seconds since 1970 is so large that the sum may fall short of it.
+        job.next = job.after(max(now, job.next))
+        if job.next is None:
+            del self._jobs[name]
+        else:
+            self._note(name, job)
+        if due is not None:
+            self._fire(name, job, self._wall_time(job, due))
+
+    @staticmethod
+    def _in_time(job: _Job, due: float, late: float) -> float | None:
+        """Return the first of the times that were missed for which there is grace; None: none."""
+        if job.grace is None or late <= job.grace:
+            return due
+        now = due + late
+        later = job.after(now - job.grace)
+        return None if later is None or later > now else later
 
     # What they are made of
 
@@ -332,11 +345,11 @@ class ReplScheduler(ReplTaskQueue[T]):
             return None
         return job.after(self._now(job)) if job.at is None else job.at
 
-    def _wall_time(self, job: _Job) -> float | None:
-        """Return when a job is due next, in seconds since 1970; None: it is not known."""
-        if job.every is None or job.next is None:
-            return job.next
-        return None if self._ahead is None else job.next + self._ahead
+    def _wall_time(self, job: _Job, due: float | None) -> float | None:
+        """Return when a job is due, in seconds since 1970; None: it is not known."""
+        if job.every is None or due is None:
+            return due
+        return None if self._ahead is None else due + self._ahead
 
     def _fire(self, name: str, job: _Job, scheduled: float | None) -> bool:
         """Put a task of the job, if none is unfinished; return whether."""

@@ -20,13 +20,13 @@ BUGS = (
     bug(
         "what_was_due_once_is_due_again",
         "A job that is due once is due again if it is added again, or late.",
-        (JOBS + "on_due", "del self._jobs[name]", "job.next = current_context().time + 1.7e9"),
+        (JOBS + "_put_due", "del self._jobs[name]", "job.next = current_context().time + 1.7e9"),
         fields=_WORKING,
     ),
     bug(
         "late_jobs_are_dropped",
         "A job that is due once, and late, is left out.",
-        (JOBS + "on_due", "job.grace is None or late <= job.grace", "late <= 0.05"),
+        (JOBS + "_in_time", "job.grace is None or late <= job.grace", "late <= 0.05"),
         fields=_WORKING,
     ),
     bug(
@@ -38,7 +38,7 @@ BUGS = (
     bug(
         "clock_changes_no_due_time",
         "Jobs by the time of day are due by the first clock that anybody told.",
-        (JOBS + "_tell", "self._set_next_due()", "pass"),
+        (JOBS + "_agree", "self._set_next_due()", "pass"),
         fields=_WORKING | {"drift": 0.02},
     ),
     bug(
@@ -56,7 +56,7 @@ BUGS = (
     bug(
         "scheduled_for_now",
         "A task says that it was due when its job was looked after.",
-        (JOBS + "on_due", "self._fire(name, job, scheduled)", "self._fire(name, job, now)"),
+        (JOBS + "_put_due", "self._wall_time(job, due)", "now"),
         fields=_WORKING,
     ),
 )

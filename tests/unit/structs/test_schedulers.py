@@ -120,6 +120,17 @@ def test_what_is_due_too_late_is_left_out_where_there_is_a_grace(cluster):
     assert taken(a) == [("strict", 3 * 3600.0)]
 
 
+def test_of_what_was_missed_the_first_that_is_not_too_late_counts(cluster):
+    a, _ = schedulers(cluster)
+    a.add("hourly", cron="@hourly", grace=60.0)
+    a.add("tick", every=10.0, grace=15.0)
+    cluster.wall += 3.0 * 3600
+    cluster.now += 37.0  # nobody leads
+    assert taken(a) == []
+    cluster.advance(0.0)
+    assert sorted(taken(a)) == [("hourly", 3 * 3600.0), ("tick", 3 * 3600.0 + 31.0)]
+
+
 def test_a_job_never_overlaps_itself(cluster):
     a, b = schedulers(cluster, lease=None)
     a.add("tick", every=10.0)
