@@ -276,9 +276,10 @@ class ReplRateLimiter(Replicated, Generic[K]):
 
     def _turn(self, now: int) -> None:
         """Drop buckets that are certainly full: what was taken from a span ago or earlier."""
-        if now < self._turned + self._span:
+        if self._turned <= now < self._turned + self._span:
             return
-        if now < self._turned + 2 * self._span:
+        # A turn that is yet to come was in another cluster, from which this object was brought.
+        if self._turned <= now < self._turned + 2 * self._span:
             self._older = self._recent
             self._turned += self._span
         else:

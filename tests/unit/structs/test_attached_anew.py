@@ -143,6 +143,16 @@ def test_nobody_waits_for_tokens_of_a_new_limiter(cluster):
     assert limiter.throttle() == 1.0
 
 
+def test_buckets_of_a_cluster_that_is_older_are_full_in_a_new_one(cluster):
+    limiter, *_ = cluster.attach("limiter", lambda: ReplRateLimiter(1, burst=2))
+    cluster.advance(1e6)
+    assert limiter.acquire(2)
+    cluster.drop(0, "limiter")
+    LocalCluster(1, check=True).attach_on(0, "limiter", limiter)
+    assert limiter.acquire(2, timeout=0.0)
+    assert limiter.throttle() == 1.0
+
+
 def test_jobs_are_due_by_the_clocks_of_the_new_cluster(cluster):
     rota, *_ = cluster.attach("rota", ReplScheduler)
     cluster.now = 5000.0
