@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from operator import index as as_index
 from typing import Any, ClassVar, Generic, TypeVar
 
+from ..codec import decode, encode, shown
 from ..objects.context import current_context
 from ..objects.port import Steps
 from ..objects.replicated import Replicated, operation, replicated
@@ -152,7 +153,7 @@ class ReplRateLimiter(Replicated, Generic[K]):
             OutcomeUnknown: time ran out without an answer; its tokens may be gone.
             ResultLost: it was served, but this node had to take a snapshot in place of that.
             ValueError: `n` is below 1, or above `burst`, which no bucket ever has; or `timeout` is
-                below 0.
+                below 0; or `key` is or has a nan.
         """
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout={timeout!r} must not be below 0; leave it out to wait on")
@@ -192,11 +193,15 @@ class ReplRateLimiter(Replicated, Generic[K]):
 
     @replicated
     def _acquire(self, ticket: int, n: int, key: K | None) -> bool:
+        if decode(encode(key)) != key:
+            # As nan: members that took a snapshot over would not find its line.
+            raise ValueError(f"nobody can wait for {shown(key)}, which is not equal to itself")
         if self._ask(n, key) == 0:
             return True
         parked: bool = self._waiters.park(ticket, [key, n])
         self._lines.setdefault(key, OrderedDict())[current_context().session, ticket] = n
         self._serve(key)
+        self._set_next_due()
         return parked
 
     @replicated
@@ -205,6 +210,7 @@ class ReplRateLimiter(Replicated, Generic[K]):
             del self._lines[key][current_context().session, ticket]
             # Who stood behind may want fewer.
             self._serve(key)
+            self._set_next_due()
 
     def on_session_expired(self, session: int) -> None:
         """Let those of the session leave their lines."""
@@ -215,15 +221,17 @@ class ReplRateLimiter(Replicated, Generic[K]):
             del self._lines[key][session, ticket]
         for key in dict.fromkeys(key for key, _ in left):
             self._serve(key)
+        self._set_next_due()
 
     def on_due(self) -> None:
         """Serve those whose tokens are there. Part of a command."""
         now = self._now()
         for key in [key for key, due in self._due.items() if due <= now]:
             self._serve(key)
+        self._set_next_due()
 
     def _serve(self, key: K | None) -> None:
-        """Serve a line up to the first who must wait on; be woken when his tokens are there."""
+        """Serve a line up to the first who must wait on; note when his tokens are there."""
         line = self._lines.pop(key)
         self._due.pop(key, None)
         while line:
@@ -236,6 +244,9 @@ class ReplRateLimiter(Replicated, Generic[K]):
                 break
             del line[session, ticket]
             self._waiters.serve_ticket(session, ticket, True)
+
+    def _set_next_due(self) -> None:
+        # Once for all lines that a command serves: this looks through all that there are.
         self.set_due(min(self._due.values()) / 1_000_000 if self._due else None)
 
     # What there is in the buckets
@@ -251,6 +262,7 @@ class ReplRateLimiter(Replicated, Generic[K]):
         if key in self._lines:
             # The tokens of the first one may be there, and the log not have said so yet.
             self._serve(key)
+            self._set_next_due()
         line = self._lines.get(key)
         return self._take(n, key) if line is None else self._wait(n + sum(line.values()), key)
 

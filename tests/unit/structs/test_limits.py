@@ -1,5 +1,6 @@
 """What `ReplRateLimiter` promises: never more than the burst and what has come since, exactly."""
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -347,3 +348,26 @@ class Waits(RuleBasedStateMachine):
 
 TestWaits = Waits.TestCase
 TestWaits.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.parametrize("key", [math.nan, (1, math.nan)])
+def test_nobody_waits_for_a_key_that_is_found_by_no_copy_of_it(key):
+    cluster = LocalCluster(2, check=True)
+    a, _ = cluster.attach("limiter", lambda: ReplRateLimiter(1, 10.0, max_keys=1))
+    assert a.try_acquire(key="x")
+    with pytest.raises(ValueError, match="not equal to itself"):
+        a.acquire(key=key)
+    assert a.acquire(key="x")
+
+
+def test_lines_that_are_due_at_once_are_looked_through_once(monkeypatch):
+    cluster = LocalCluster(1)
+    (limiter,) = cluster.attach("limiter", lambda: ReplRateLimiter(1, 10.0))
+    asked = []
+    monkeypatch.setattr(limiter, "set_due", lambda time: asked.append(time))
+    for key in range(3):
+        assert limiter.try_acquire(key=key)
+        limiter.acquire.submit(key=key)
+    asked.clear()
+    cluster.expire(0)
+    assert asked == [None, 11.0, 11.0, 11.0], "at the expiry, and as each comes back"
