@@ -34,6 +34,10 @@ _NONE: Any = None
 _CORRECTED: Final = 3600.0
 """A clock that is set back by more seconds than that was wrong; by less, nothing is due twice."""
 
+_DUE_MAX: Final = 500
+"""Of the jobs that are due, so many are looked after in one command, which takes some 15 ms."""
+_STALE_MAX: Final = 64
+"""Former times that are kept at the most, besides as many as there are jobs."""
 _TIME_MAX: Final = 6e10
 """Seconds since 1970: up to the year 3871, so that all that follows from it is a date as well."""
 
@@ -103,8 +107,9 @@ class ReplScheduler(ReplTaskQueue[T]):
     stood still, and the time of day is late by that until enough nodes have called again.
 
     To add and to remove takes O(log n), with n jobs, and each call one log entry, as does each
-    moment at which something is due. If the leader is lost, that is as soon as there is another.
-    Jobs belong to the cluster, not to a session; nothing ends with the node that added them.
+    moment at which something is due, for every 500 jobs. If the leader is lost, that is as soon as
+    there is another. Jobs belong to the cluster, not to a session; nothing ends with the node that
+    added them.
     """
 
     LOCAL: ClassVar[frozenset[str]] = frozenset({"_calendar"})
@@ -276,7 +281,10 @@ class ReplScheduler(ReplTaskQueue[T]):
     def on_due(self) -> None:
         """Put the tasks of jobs that are due, and do as a queue of tasks. Part of a command."""
         now = current_context().time
-        while (first := self._first_job()) is not None and first[0] <= now:
+        for _ in range(_DUE_MAX):
+            first = self._first_job()
+            if first is None or first[0] > now:
+                break
             self._put_due(first[1], now - first[0])
         super().on_due()
 
@@ -378,6 +386,8 @@ class ReplScheduler(ReplTaskQueue[T]):
         jobs = {(job.next, n, job.every is None) for n, job in self._jobs.items() if job.next}
         entered = {(time, n, by_day) for by_day in (0, 1) for time, n in self._calendar[by_day]}
         assert jobs <= entered, (jobs, self._calendar)
+        entries = sum(map(len, self._calendar))
+        assert entries <= 2 * len(self._jobs) + _STALE_MAX, entries
         assert self._scheduled.keys() <= self._entries.keys(), (self._scheduled, self._entries)
         assert (self._ahead is None) == (self._reached is None), (self._ahead, self._reached)
         assert not self._clocks or self._ahead in self._clocks.values(), (self._ahead, self._clocks)
@@ -386,6 +396,9 @@ class ReplScheduler(ReplTaskQueue[T]):
 
     def _derive(self) -> None:
         super()._derive()
+        self._derive_calendar()
+
+    def _derive_calendar(self) -> None:
         self._calendar: tuple[list[tuple[float, str]], ...] = [], []
         for name, job in self._jobs.items():
             if job.next is not None:
@@ -396,6 +409,12 @@ class ReplScheduler(ReplTaskQueue[T]):
     def _note(self, name: str, job: _Job) -> None:
         if job.next is not None:
             heappush(self._calendar[job.every is None], (job.next, name))
+
+    def _set_next_due(self) -> None:
+        if sum(map(len, self._calendar)) > 2 * len(self._jobs) + _STALE_MAX:
+            # Jobs that are replaced leave former times, which pile up behind what is due before.
+            self._derive_calendar()
+        super()._set_next_due()
 
     def _first_job(self) -> tuple[float, str] | None:
         """Return which job is due first, and when, in cluster time."""

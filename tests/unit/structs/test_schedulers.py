@@ -342,6 +342,31 @@ class Planner(Replicated):
         self.plan.add("once", at=MIDNIGHT + timedelta(hours=1))
 
 
+def test_jobs_that_are_replaced_again_and_again_take_no_more_space(cluster):
+    a, b = schedulers(cluster)
+    a.add("x", every=1000.0)
+    for seconds in range(200):
+        b.add("y", at=MIDNIGHT + timedelta(days=1, seconds=seconds))
+    assert sum(map(len, a._calendar)) < 100
+    cluster.advance(86_400.0)
+    cluster.advance(197.0)
+    assert a.progress().put == 1
+    cluster.advance(1.0)
+    assert a.progress().put == 2
+
+
+def test_many_jobs_that_are_due_at_once_are_done_in_parts(monkeypatch):
+    monkeypatch.setattr("syncstructs.structs.schedulers._DUE_MAX", 10)
+    cluster = LocalCluster(2)
+    a, _ = schedulers(cluster)
+    for number in range(25):
+        a.add(f"{number}", cron="@hourly")
+    before = len(cluster.entries)
+    cluster.advance(3600.0)
+    assert (a.progress().put, len(cluster.entries) - before) == (25, 3)
+    assert len(taken(a)) == 25
+
+
 def test_inside_a_command_the_time_of_day_is_what_a_worker_said(cluster):
     a, b = schedulers(cluster)
     members = iter((a, b))
