@@ -444,7 +444,8 @@ class ReplTaskQueue(Leasing[T]):
         assert ready <= {*self._ready}, (ready, self._ready)
         timed = {(e.time, i) for i, e in entries.items() if e.time is not None}
         assert timed <= {*self._later}, (timed, self._later)
-        assert len(self._later) <= 2 * len(entries) + _STALE_MAX, len(self._later)
+        stale_max = 2 * len(entries) + _STALE_MAX
+        assert max(len(self._later), len(self._ready)) <= stale_max, (self._later, self._ready)
         assert not (entries.keys() & self._dead.keys()), (entries, self._dead)
         binding = self._binding
         if binding is not None and binding.due is not None and type(binding.target) is int:
@@ -458,6 +459,9 @@ class ReplTaskQueue(Leasing[T]):
         self._keys |= {task.key: i for i, task in self._dead.items() if task.key is not None}
         self._tickets = {(e.session, e.ticket): i for i, e in self._entries.items() if e.token}
         self._derive_later()
+        self._derive_ready()
+
+    def _derive_ready(self) -> None:
         self._ready = [(-e.priority, i) for i, e in self._entries.items() if self._is_ready(e)]
         heapify(self._ready)
 
@@ -498,6 +502,9 @@ class ReplTaskQueue(Leasing[T]):
         if len(self._later) > 2 * len(self._entries) + _STALE_MAX:
             # Heartbeats leave former ends, which pile up behind whatever is due before them.
             self._derive_later()
+        if len(self._ready) > 2 * len(self._entries) + _STALE_MAX:
+            # So do tasks of jobs that are removed while nobody takes any.
+            self._derive_ready()
         self.set_due(self._first_due())
 
     def _first_due(self) -> float | None:

@@ -50,7 +50,7 @@ BUGS = (
     bug(
         "snapshot_forgets_jobs",
         "Who takes a snapshot over does not know when jobs are due.",
-        (JOBS + "_derive", "if job.next is not None:", "if False:"),
+        (JOBS + "_derive", "self._derive_calendar()", "self._calendar = [], []"),
         fields=SMALL_SNAPSHOTS | _WORKING,
     ),
     bug(

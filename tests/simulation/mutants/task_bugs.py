@@ -72,7 +72,7 @@ BUGS = (
     bug(
         "snapshot_forgets_what_is_ready",
         "Who takes a snapshot over does not know which tasks are ready.",
-        (TASKS + "_derive", "if self._is_ready(e)]", "if False]"),
+        (TASKS + "_derive", "self._derive_ready()", "self._ready = []"),
         fields=SMALL_SNAPSHOTS | _TOILING,
     ),
 )

@@ -355,6 +355,16 @@ def test_jobs_that_are_replaced_again_and_again_take_no_more_space(cluster):
     assert a.progress().put == 2
 
 
+def test_tasks_of_jobs_that_are_removed_take_no_space(cluster):
+    a, b = schedulers(cluster)
+    for _ in range(200):
+        a.add("x", every=1000.0)
+        assert a.trigger("x")
+        assert a.remove("x")
+    assert len(b._ready) < 100
+    assert taken(b) == []
+
+
 def test_many_jobs_that_are_due_at_once_are_done_in_parts(monkeypatch):
     monkeypatch.setattr("syncstructs.structs.schedulers._DUE_MAX", 10)
     cluster = LocalCluster(2)
