@@ -10,6 +10,7 @@ counted in its turn, two that differ by hours would make the same job due again 
 
 from datetime import UTC, datetime
 from heapq import heapify, heappop, heappush
+from math import inf
 from operator import index as as_index
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
@@ -34,6 +35,9 @@ _NONE: Any = None
 _CORRECTED: Final = 3600.0
 """A clock that is set back by more seconds than that was wrong; by less, nothing is due twice."""
 
+_ADDER_SECONDS: Final = 3600.0
+"""For so long the clock of a node counts that adds a job and takes none: it tells no other one, and
+may have told a wrong one, as many nodes do until they are set right after their start."""
 _DUE_MAX: Final = 500
 """Of the jobs that are due, so many are looked after in one command, which takes some 15 ms."""
 _STALE_MAX: Final = 64
@@ -98,13 +102,13 @@ class ReplScheduler(ReplTaskQueue[T]):
     whose attempts are used up is among `dead_letters()` until its job is due again.
 
     `every` is in cluster time, and late by a round trip, as a rule. `cron` and `at` are by the
-    clocks of the nodes that have called `get` or `add`, each as it did so last, in this session: by
-    the one in the middle, of two by the one that is ahead. That is wrong by as much as that clock,
-    late by as long as the call took to reach the log, and off by what the clocks of leaders have
-    drifted since. So the clocks of nodes should be kept right, as by NTP; while most are, no other
-    one matters. Nothing is due twice because they are set back, unless by more than an hour: then
-    they had been wrong, and cron jobs are scheduled anew. If all members were down, cluster time
-    stood still, and the time of day is late by that until enough nodes have called again.
+    clocks of the nodes that have called `get` in this session, or `add` in the last hour, each as
+    it did so last: by the one in the middle, of two by the one that is ahead. That is wrong by as
+    much as that clock, late by as long as the call took to reach the log, and off by what the
+    clocks of leaders have drifted since. So the clocks of nodes should be kept right, as by NTP;
+    while most are, no other one matters. Nothing is due twice because they are set back, unless by
+    more than an hour: then they had been wrong, and cron jobs are scheduled anew. If all members
+    stood still, so did cluster time, and it is late by that until enough nodes call again.
 
     To add and to remove takes O(log n), with n jobs, and each call one log entry, as does each
     moment at which something is due, for every 500 jobs. If the leader is lost, that is as soon as
@@ -126,8 +130,9 @@ class ReplScheduler(ReplTaskQueue[T]):
         self._jobs: dict[str, _Job] = {}
         # Of tasks that are not done, for when they were due, by id; in seconds since 1970.
         self._scheduled: dict[int, float] = {}
-        # How far the clocks of nodes are ahead of cluster time, by session, as they said last.
-        self._clocks: dict[int, float] = {}
+        # How far the clocks of nodes are ahead of cluster time, and until when that counts, by
+        # session.
+        self._clocks: dict[int, tuple[float, float]] = {}
         # How far the one in the middle is, and up to when jobs were looked after by it.
         self._ahead: float | None = None
         self._reached: float | None = None
@@ -254,7 +259,7 @@ class ReplScheduler(ReplTaskQueue[T]):
     def _take_at(
         self, wall: float, ticket: int, lease: float | None, wait: bool
     ) -> list[Any] | None:
-        self._tell(wall)
+        self._tell(wall, inf)
         return self._take(ticket, lease, wait)
 
     @replicated
@@ -265,7 +270,7 @@ class ReplScheduler(ReplTaskQueue[T]):
         # Again, whoever has sent it: what no member can schedule would stop all of them for ever.
         job, old = _checked_job(name, *args), self._jobs.get(name)
         if wall is not None:
-            self._tell(wall)
+            self._tell(wall, _ADDER_SECONDS)
         if old is not None and old.schedule == job.schedule:
             job.next = old.next
             self._jobs[name] = job
@@ -313,25 +318,31 @@ class ReplScheduler(ReplTaskQueue[T]):
 
     # What they are made of
 
-    def _tell(self, wall: float) -> None:
-        """Take over what time of day it is by the clock of the calling node."""
+    def _tell(self, wall: float, seconds: float) -> None:
+        """Take over what time of day it is by the calling node's clock; it counts for so long."""
         context = current_context()
-        self._clocks[context.session] = _checked_time("a node's clock", wall) - context.time
+        ahead = _checked_time("a node's clock", wall) - context.time
+        _, until = self._clocks.get(context.session, (0.0, 0.0))
+        self._clocks[context.session] = ahead, max(until, context.time + seconds)
         self._agree()
 
     def on_session_expired(self, session: int) -> None:
         """Give up what the session waits for, and what it has taken; its clock counts no more."""
         super().on_session_expired(session)
-        if self._clocks.pop(session, None) is not None and self._clocks:
+        if self._clocks.pop(session, None) is not None:
             self._agree()
 
     def _agree(self) -> None:
         """Go by the clock in the middle. O(nodes that told theirs), and more if that was wrong."""
-        clocks = sorted(self._clocks.values())
+        now = current_context().time
+        self._clocks = {s: row for s, row in self._clocks.items() if row[1] >= now}
+        clocks = sorted(ahead for ahead, _ in self._clocks.values())
+        if not clocks:
+            return
         # Of two, the one that is ahead. A clock that was told before all members were down is
         # behind, as cluster time stood still meanwhile; so is one that was never set.
         self._ahead = clocks[len(clocks) // 2]
-        wall = current_context().time + self._ahead
+        wall = now + self._ahead
         if self._reached is None or wall < self._reached - _CORRECTED:
             self._reached = wall
             for name, job in self._jobs.items():
@@ -390,7 +401,8 @@ class ReplScheduler(ReplTaskQueue[T]):
         assert entries <= 2 * len(self._jobs) + _STALE_MAX, entries
         assert self._scheduled.keys() <= self._entries.keys(), (self._scheduled, self._entries)
         assert (self._ahead is None) == (self._reached is None), (self._ahead, self._reached)
-        assert not self._clocks or self._ahead in self._clocks.values(), (self._ahead, self._clocks)
+        clocks = [ahead for ahead, _ in self._clocks.values()]
+        assert not clocks or self._ahead in clocks, (self._ahead, clocks)
 
     # Derived from the jobs: which is due first, by cluster time and by the time of day
 

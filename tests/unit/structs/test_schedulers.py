@@ -251,11 +251,36 @@ def test_one_clock_of_three_that_is_wrong_does_not_matter(seconds):
     ahead_by(cluster, 2, seconds)
     for scheduler in (a, b, c):
         scheduler.add("daily", cron="30 1 * * *")
+        assert taken(scheduler) == []
     cluster.advance(5300.0)
     assert taken(c) + taken(a) + taken(c) == []
     cluster.advance(100.0)
     assert taken(c) == [("daily", 5400.0)]
     assert a.jobs()[0].next == MIDNIGHT + timedelta(days=1, seconds=5400)
+
+
+def test_clocks_of_who_takes_no_tasks_do_not_count_for_long():
+    cluster = LocalCluster(3, check=True)
+    a, b, c = schedulers(cluster)
+    # As nodes that are started before their clocks are set.
+    cluster.wall -= 1e6
+    for scheduler in (a, b, c):
+        scheduler.add("daily", cron="30 1 * * *")
+    cluster.wall += 1e6
+    cluster.advance(3500.0)
+    assert taken(c) == []
+    assert a.jobs()[0].next < MIDNIGHT
+    cluster.advance(200.0)
+    assert taken(c) == []
+    cluster.advance(0.0)
+    assert len(taken(c)) == 1
+    assert a.jobs()[0].next == MIDNIGHT + timedelta(seconds=5400)
+    # Who takes tasks may wait for them for long.
+    cluster.wall += 1e6
+    taken(a)
+    cluster.wall -= 1e6
+    taken(b)
+    assert a.jobs()[0].next == MIDNIGHT + timedelta(seconds=5400)
 
 
 def test_the_clock_of_a_session_that_has_expired_does_not_count(cluster):
@@ -501,9 +526,11 @@ class JobMachine(RuleBasedStateMachine):
         self.ahead = None
         self.reached = 0.0
 
-    def tell(self, who):
-        self.clocks[who] = self.cluster.wall
-        self.ahead = max(self.clocks.values())
+    def tell(self, who, seconds=3600.0):
+        now = self.cluster.now
+        _, until = self.clocks.get(who, (0.0, 0.0))
+        self.clocks[who] = self.cluster.wall, max(until, now + seconds)
+        self.ahead = max(wall for wall, until in self.clocks.values() if until >= now)
         wall = self.cluster.now + self.ahead
         self.reached = max(self.reached, wall)
 
@@ -573,7 +600,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1))
     def get(self, who):
-        self.tell(who)
+        self.tell(who, float("inf"))
         free = {name: task for name, task in self.tasks.items() if task[1] is None}
         try:
             taken = self.rotas[who].get(block=False)
