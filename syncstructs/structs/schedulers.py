@@ -35,6 +35,8 @@ _NONE: Any = None
 _CORRECTED: Final = 3600.0
 """A clock that is set back by more seconds than that was wrong; by less, nothing is due twice."""
 
+_GRACE_MIN: Final = 0.1
+"""Seconds. All that is due is late by some milliseconds: without any grace, it would never be."""
 _ADDER_SECONDS: Final = 3600.0
 """For so long the clock of a node counts that adds a job and takes none: it tells no other one, and
 may have told a wrong one, as many nodes do until they are set right after their start."""
@@ -189,8 +191,9 @@ class ReplScheduler(ReplTaskQueue[T]):
         time. `every`: so many seconds apart, first in as many. `cron`: five fields, in UTC, as
         `"30 3 * * mon-fri"`; see `structs.cron`. `at`: once; a time that has passed is not added.
 
-        `grace`: what is due is left out if it would be more seconds late than that; None: however
-        late. Of several times that were missed, the first one counts that is not left out.
+        `grace`: what is due is left out if it would be more seconds late than that, as it may be
+        by an election; None: however late. At least 0.1. Of several times that were missed, the
+        first one counts that is not left out.
         Workers take what has a higher `priority` first. Inside a command, no clock is asked: if
         none is known yet, cron jobs wait for the first `get`.
 
@@ -466,7 +469,7 @@ def _checked_job(
     if at is not None:
         at = _checked_time("at", at)
     if grace is not None:
-        grace = checked_seconds("grace", grace)
+        grace = checked_seconds("grace", grace, least=_GRACE_MIN)
     return _Job(payload, every, cron, at, grace, as_index(priority))
 
 

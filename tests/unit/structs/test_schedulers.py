@@ -446,6 +446,7 @@ def test_jobs_that_are_read_are_copies(cluster):
         ({"every": 1.0, "cron": "@daily"}, "takes one of"),
         ({"every": 0.0}, "every=0.0 must be at least 0.001"),
         ({"every": 1.0, "grace": -1.0}, "grace=-1.0 must"),
+        ({"every": 1.0, "grace": 0.0}, "grace=0.0 must be at least 0.1"),
         ({"cron": "61 * * * *"}, "not within 0-59"),
         ({"at": datetime(2024, 1, 1)}, "has no time zone"),
         ({"at": datetime.max.replace(tzinfo=UTC)}, "too far away"),
