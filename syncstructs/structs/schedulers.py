@@ -187,9 +187,10 @@ class ReplScheduler(ReplTaskQueue[T]):
         """Have a task with this payload put by a schedule; return whether that changed anything.
 
         All members may add the same at their start: nothing changes then, and nothing is put twice.
-        What has the same name and differs is replaced; if the schedule is the same, so is the next
-        time. `every`: so many seconds apart, first in as many. `cron`: five fields, in UTC, as
-        `"30 3 * * mon-fri"`; see `structs.cron`. `at`: once; a time that has passed is not added.
+        What has the same name and differs is replaced, but for a task that is put already; if the
+        schedule is the same, so is the next time. `every`: so many seconds apart, first in as many,
+        also if another interval is replaced. `cron`: five fields, in UTC, as `"30 3 * * mon-fri"`;
+        see `structs.cron`. `at`: once; a time that has passed is not added, and replaces nothing.
 
         `grace`: what is due is left out if it would be more seconds late than that, as it may be
         by an election; None: however late. At least 0.1. Of several times that were missed, the
@@ -213,7 +214,8 @@ class ReplScheduler(ReplTaskQueue[T]):
     def remove(self, name: str) -> bool:
         """Have the job put no more tasks; return whether there was one.
 
-        A task of it that nobody has taken is gone as well; one that is worked on is not.
+        A task of it, or of that key, that nobody has taken is gone as well; one that is worked on
+        is not.
         """
         if self._jobs.pop(name, None) is None:
             return False
