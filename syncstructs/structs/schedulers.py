@@ -298,6 +298,12 @@ class ReplScheduler(ReplTaskQueue[T]):
             self._put_due(first[1], now - first[0])
         super().on_due()
 
+    def on_session_expired(self, session: int) -> None:
+        """Give up what the session waits for, and what it has taken; its clock counts no more."""
+        super().on_session_expired(session)
+        if self._clocks.pop(session, None) is not None:
+            self._agree()
+
     def _put_due(self, name: str, late: float) -> None:
         """Put the task of a job that is due so many seconds late, and note when it is due next."""
         job = self._jobs[name]
@@ -330,12 +336,6 @@ class ReplScheduler(ReplTaskQueue[T]):
         _, until = self._clocks.get(context.session, (0.0, 0.0))
         self._clocks[context.session] = ahead, max(until, context.time + seconds)
         self._agree()
-
-    def on_session_expired(self, session: int) -> None:
-        """Give up what the session waits for, and what it has taken; its clock counts no more."""
-        super().on_session_expired(session)
-        if self._clocks.pop(session, None) is not None:
-            self._agree()
 
     def _agree(self) -> None:
         """Go by the clock in the middle. O(nodes that told theirs), and more if that was wrong."""
