@@ -99,7 +99,9 @@ class Permits(Holding[K], Generic[K]):
         return token
 
     def _held_here(self, key: K) -> list[Grant]:
-        return [grant for grant in list(self._grants.values()) if grant.key == key]
+        held = [grant for grant in list(self._grants.values()) if grant.key == key]
+        # What a release could not give back is held again, after what was granted later.
+        return sorted(held, key=lambda grant: grant.token)
 
     def _locked(self, key: K) -> bool:
         with self._reading:
