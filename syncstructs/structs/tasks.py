@@ -326,9 +326,11 @@ class ReplTaskQueue(Leasing[T]):
     def on_session_expired(self, session: int) -> None:
         """Give up what the session waits for, and what it has taken."""
         super().on_session_expired(session)
-        for (owner, _), id_ in list(self._tickets.items()):
-            if owner == session:
-                self._fail(id_, None, None)
+        taken = [id_ for (owner, _), id_ in self._tickets.items() if owner == session]
+        # In the order of the leases: that of `_tickets` is another one where it was derived from a
+        # snapshot, and whoever waits would be given another task on that member.
+        for id_ in sorted(taken, key=lambda id_: self._entries[id_].token):
+            self._fail(id_, None, None)
 
     # What they are made of
 

@@ -247,6 +247,18 @@ def test_an_expired_session_gives_up_waits_and_leases(cluster):
         b.get(block=False)
 
 
+def test_leases_of_an_expired_session_end_in_the_same_order_after_a_snapshot(cluster):
+    a, b = queues(cluster, lease=None, retry_delay=0.0)
+    a.put("low")
+    a.put("high", priority=1)
+    assert [a.get().payload for _ in range(2)] == ["high", "low"]
+    waiting = b.get.submit()
+    cluster.reload(1)
+    cluster.expire(0)
+    assert waiting.result().payload == "high"
+    cluster.digest_equal()
+
+
 def test_it_holds_so_many_unfinished_tasks(cluster):
     a, b = queues(cluster, maxsize=2)
     a.put(1)
