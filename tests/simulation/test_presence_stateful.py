@@ -5,122 +5,11 @@ that is away for long has lost its session when it is back, one that has died it
 """
 
 import hypothesis.strategies as st
-from hypothesis import Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from coming_and_going import NODES, VALUES, ComingAndGoing, few
+from hypothesis.stateful import precondition, rule
 
 from syncstructs import ReplElection, ReplGroup
 from syncstructs.errors import LockLost, NotOwner
-from syncstructs.testing.runs import quietly
-from syncstructs.testing.simulator import Simulation
-
-ADDRESSES = ["n1:1", "n2:1", "n3:1"]
-NODES = st.sampled_from(ADDRESSES)
-SPANS = st.floats(0.001, 1.5)
-VALUES = st.integers(0, 3)
-SESSION_TTL = 3.0
-
-
-class OnACluster(RuleBasedStateMachine):
-    """An object on three members; what it is to say, a subclass knows."""
-
-    make = None
-
-    @initialize(seed=st.integers(0, 2**16), every=st.sampled_from([4, 100_000]))
-    def start(self, seed, every):
-        self._quiet = quietly()
-        self._quiet.__enter__()
-        self.cluster = Simulation(
-            seed, {"it": type(self).make}, snapshot_log_entries=every, log_keep_bytes=1,
-            session_ttl=SESSION_TTL,
-        )  # fmt: skip
-        self.cluster.start()
-        self.cluster.run(2.0)
-        self.present = list(ADDRESSES)
-        self.begin()
-
-    def begin(self):
-        """Set up what is expected of the object."""
-
-    def at(self, node):
-        return self.cluster.objects(node)["it"]
-
-    def call(self, node, method, *args, **kwargs):
-        """Call and return the result, or the class of what it raised."""
-        future = getattr(self.at(node), method).submit(*args, **kwargs)
-        self.cluster.run_until(future.done)
-        error = future.exception()
-        return future.result() if error is None else type(error)
-
-    @rule(node=NODES, dies=st.booleans(), value=VALUES)
-    def is_away_for_long(self, node, dies, value):
-        self.happens_before(node, value)
-        if dies:
-            self.cluster.crash(node)
-        else:
-            self.cluster.network.cut_off(node)
-        self.cluster.run(3 * SESSION_TTL)
-        self.has_gone(node)
-        self.present.remove(node)
-        self.happens_meanwhile(self.present[value % 2], value)
-        self.all_agree()
-        self.present = list(ADDRESSES)
-        self.cluster.settle()
-        if not dies:
-            self.is_back(node)
-        self.all_agree()
-
-    @rule(node=NODES)
-    def starts_anew(self, node):
-        """Restart it before its session expires, which ends by that: it has no wishes any more."""
-        self.cluster.settle()
-        self.cluster.crash(node)
-        self.cluster.start(node)
-        self.has_gone(node)
-        self.cluster.settle()
-        self.all_agree()
-
-    def happens_before(self, node, value):
-        """Let it make the last calls before it goes."""
-
-    def has_gone(self, node):
-        """Expect that its session has expired."""
-
-    def happens_meanwhile(self, node, value):
-        """Let another node make calls that it hears of later, maybe in a snapshot."""
-
-    def is_back(self, node):
-        """Expect that a node whose session had expired wants what it wanted before."""
-
-    @precondition(lambda self: self.cluster.leader() is not None)
-    @rule()
-    def another_leads_the_log(self):
-        self.cluster.network.cut_off(self.cluster.leader())
-        self.cluster.run(1.0)
-        self.cluster.network.heal_all()
-        self.all_agree()
-
-    @rule(node=NODES, span=SPANS)
-    def pause(self, node, span):
-        self.cluster.hosts[node].pause(self.cluster.now + span)
-
-    def all_agree(self):
-        """See that all members that are present come to say what is expected, for good."""
-        self.cluster.run_until(lambda: all(self.is_right(self.at(node)) for node in self.present))
-        self.cluster.run(0.5)
-        for node in self.present:
-            assert self.is_right(self.at(node)), (node, self.at(node))
-            self.at(node)._check()
-
-    def is_right(self, target):
-        raise NotImplementedError
-
-    def teardown(self):
-        if hasattr(self, "cluster"):
-            try:
-                self.cluster.settle()
-                self.all_agree()
-            finally:
-                self._quiet.__exit__(None, None, None)
 
 
 class Counting(ReplGroup):
@@ -136,7 +25,7 @@ class Counting(ReplGroup):
         )
 
 
-class Groups(OnACluster):
+class Groups(ComingAndGoing):
     make = Counting
 
     def begin(self):
@@ -181,7 +70,7 @@ class Groups(OnACluster):
         return list(group.members.items()) == list(self.expected.items())
 
 
-class Elections(OnACluster):
+class Elections(ComingAndGoing):
     make = ReplElection
 
     def begin(self):
@@ -262,12 +151,8 @@ class Elections(OnACluster):
         )
 
 
-# Without the phase that explains, which traces every line of the engine.
-_PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
-_FEW = settings(max_examples=6, stateful_step_count=12, deadline=None, phases=_PHASES)
-
 for _machine in (Elections, Groups):
-    _machine.TestCase.settings = _FEW
+    _machine.TestCase.settings = few(6, 12)
 
 TestElections = Elections.TestCase
 TestGroups = Groups.TestCase

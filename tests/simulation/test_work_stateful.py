@@ -1,0 +1,461 @@
+"""Work that is handed out on a simulated cluster, as nodes come and go: tasks and ids.
+
+Hypothesis draws who puts, takes, and says how it went, and what befalls the cluster in between.
+When leases end and what is due when, cluster time decides: so the objects keep what they were
+asked and when, and a plain model that is told the same must end up the same.
+"""
+
+from dataclasses import dataclass
+from queue import Empty, Full
+
+import hypothesis.strategies as st
+from coming_and_going import NODES, ComingAndGoing, few
+from hypothesis.stateful import precondition, rule
+
+from syncstructs import ReplIdGenerator, ReplTaskQueue, current_context, replicated
+from syncstructs.errors import LockLost
+from syncstructs.structs.tasks import Progress
+
+LEASE, ATTEMPTS, MAXSIZE = 6.0, 3, 5
+SECOND = 1_000_000
+"""In which the models count, in integers, as the log does."""
+
+
+def micros(seconds):
+    return None if seconds is None else round(seconds * SECOND)
+
+
+def noted(name):
+    """Return the command of that name, which also keeps when, by whom, and what it was asked."""
+
+    def command(self, *args):
+        self.note(name, *args)
+        return getattr(super(Noted, self), name)(*args)
+
+    command.__name__ = command.__qualname__ = name
+    return replicated(command)
+
+
+class Noted:
+    """What a queue of tasks is asked, and what befalls it, in the order of the log."""
+
+    def __init__(self, *args, **kwargs):
+        self.notes = []
+        super().__init__(*args, **kwargs)
+
+    def note(self, name, *args):
+        context = current_context()
+        row = micros(context.time), context.session, context.serial, name.strip("_"), args
+        self.notes.append(row)
+
+    put, _take, _withdraw = noted("put"), noted("_take"), noted("_withdraw")
+    _give_back, _ack = noted("_give_back"), noted("_ack")
+    _nack, _extend = noted("_nack"), noted("_extend")
+
+    def on_due(self):
+        self.note("due")
+        super().on_due()
+
+    def on_session_expired(self, session):
+        self.note("expired", session)
+        super().on_session_expired(session)
+
+
+@dataclass
+class Task:
+    """A task that is not done. What has a token is leased; else what has a time is delayed."""
+
+    id: int
+    payload: object
+    priority: int
+    key: str | None
+    attempts: int = 0
+    time: int | None = None
+    token: int = 0
+    owner: tuple[int, int] | None = None
+    """Session and ticket."""
+
+    @property
+    def is_ready(self):
+        return not self.token and self.time is None
+
+
+class TaskModel:
+    """A list of tasks that is looked through for every question."""
+
+    def __init__(self, retry):
+        self.retry = retry
+        self.tasks, self.dead, self.line = [], [], []
+        self.granted = {}
+        self.put_count = self.done = self.retried = self.last = self.now = 0
+        self.ends = {}
+        """How the commands of each name ended."""
+
+    def told(self, row):
+        self.now, self.session, self.serial, name, args = row
+        self.ends.setdefault(name, []).append(getattr(self, name)(*args))
+
+    def number(self):
+        self.last = max(self.last + 1, self.serial)
+        return self.last
+
+    def put(self, payload, priority=0, delay=0.0, key=None):
+        for task in self.tasks + self.dead:
+            if key is not None and task.key == key:
+                return task.id
+        if len(self.tasks) == MAXSIZE:
+            return Full
+        id_ = self.number()
+        self.enter(Task(id_, payload, priority, key), delay)
+        return id_
+
+    def enter(self, task, delay=0.0):
+        self.tasks.append(task)
+        self.put_count += 1
+        self.makes_ready(task, delay)
+
+    def makes_ready(self, task, delay):
+        task.token, task.owner = 0, None
+        task.time = self.now + micros(delay) if delay else None
+        self.serve()
+
+    def serve(self):
+        while self.line and self.first() is not None:
+            self.grant(self.first(), *self.line.pop(0))
+
+    def first(self):
+        ready = [task for task in self.tasks if task.is_ready]
+        return min(ready, key=lambda task: (-task.priority, task.id), default=None)
+
+    def grant(self, task, session, ticket, lease):
+        task.attempts += 1
+        task.token, task.owner = self.number(), (session, ticket)
+        task.time = None if lease is None else self.now + micros(lease)
+        self.granted[task.token] = session, task.id, task.attempts, task.key, task.payload
+
+    def take(self, ticket, lease, wait):
+        if self.first() is not None:
+            self.grant(self.first(), self.session, ticket, lease)
+        elif wait:
+            self.line.append((self.session, ticket, lease))
+
+    def withdraw(self, ticket):
+        owner = self.session, ticket
+        self.line = [waiter for waiter in self.line if waiter[:2] != owner]
+        for task in [task for task in self.tasks if task.owner == owner]:
+            self.give_back(task.id, task.token)
+
+    def leased(self, id_, token):
+        """Return the task if that lease counts, in a list; or an empty one."""
+        return [task for task in self.tasks if token and (task.id, task.token) == (id_, token)]
+
+    def give_back(self, id_, token):
+        for task in self.leased(id_, token):
+            del self.granted[token]
+            task.attempts -= 1
+            self.makes_ready(task, 0.0)
+
+    def ack(self, id_, token):
+        for task in self.leased(id_, token):
+            self.tasks.remove(task)
+            self.done += 1
+            return None
+        return LockLost
+
+    def nack(self, id_, token, delay, error):
+        for task in self.leased(id_, token):
+            self.fail(task, delay)
+            return None
+        return LockLost
+
+    def fail(self, task, delay=None):
+        if task.attempts == ATTEMPTS:
+            task.token, task.owner = 0, None
+            self.tasks.remove(task)
+            self.dead.append(task)
+        else:
+            self.retried += 1
+            later = self.retry * 2 ** (task.attempts - 1)
+            self.makes_ready(task, later if delay is None else delay)
+
+    def extend(self, id_, token, lease):
+        for task in self.leased(id_, token):
+            task.time = None if lease is None else self.now + micros(lease)
+            return None
+        return LockLost
+
+    def due(self):
+        while (task := self.next()) is not None and task.time <= self.now:
+            if task.token:
+                self.fail(task)
+            else:
+                self.makes_ready(task, 0.0)
+
+    def next(self):
+        timed = [task for task in self.tasks if task.time is not None]
+        return min(timed, key=lambda task: (task.time, task.id), default=None)
+
+    def next_time(self):
+        """Return when something is due, or None."""
+        return None if self.next() is None else self.next().time
+
+    def expired(self, session):
+        self.line = [waiter for waiter in self.line if waiter[0] != session]
+        lost = [task for task in self.tasks if task.owner and task.owner[0] == session]
+        for task in sorted(lost, key=lambda task: task.token):
+            self.fail(task)
+
+    def progress(self):
+        leased = sum(task.token > 0 for task in self.tasks)
+        ready = sum(task.is_ready for task in self.tasks)
+        return Progress(
+            ready, len(self.tasks) - leased - ready, leased, len(self.dead),
+            put=self.put_count, done=self.done, retried=self.retried,
+        )  # fmt: skip
+
+
+class TaskQueue(Noted, ReplTaskQueue):
+    pass
+
+
+class Workers(ComingAndGoing):
+    """Takes tasks and says how they went."""
+
+    retry = 0.0
+
+    @classmethod
+    def make(cls):
+        return TaskQueue(
+            LEASE, max_attempts=ATTEMPTS, retry_delay=cls.retry, maxsize=MAXSIZE
+        )  # fmt: skip
+
+    def begin(self):
+        self.model, self.heard = self.new_model(), 0
+        self.heard_at = 0.0
+        self.waiting, self.taken = [], []
+        self.seen = set()
+
+    def new_model(self):
+        return TaskModel(self.retry)
+
+    @rule(
+        node=NODES, priorities=st.lists(st.integers(0, 2), min_size=1, max_size=3),
+        delay=st.sampled_from([0.0, 0.0, 0.0, 2.0]), key=st.sampled_from([None, None, "a"]),
+    )  # fmt: skip
+    def put(self, node, priorities, delay, key):
+        put = self.at(node).put
+        futures = [put.submit(priority, priority, delay, key) for priority in priorities]
+        ends = [self.end_of(future) for future in futures]
+        self.all_agree()
+        assert ends == self.model.ends["put"][-len(ends) :]
+
+    @rule(node=NODES, count=st.integers(1, 3), lease=st.sampled_from([LEASE, None]))
+    def get(self, node, count, lease):
+        for _ in range(count):
+            self.waiting.append((node, self.at(node).get.submit(lease=lease)))
+        self.all_agree()
+
+    @rule(node=NODES)
+    def get_at_once(self, node):
+        task = self.call(node, "get", False)
+        if task is not Empty:
+            self.notes_taken(node, task)
+        self.all_agree()
+
+    @precondition(lambda self: self.taken)
+    @rule(which=st.lists(st.integers(0, 20), min_size=1, max_size=4), how=st.sampled_from(
+        [("ack",), ("ack",), ("nack",), ("nack", 0.0), ("nack", 2.0), ("heartbeat",)]
+    ))  # fmt: skip
+    def tell(self, which, how):
+        """Say how tasks went, also of such whose leases have ended, which others may have now."""
+        method, *args = how
+        for number in which:
+            node, task = self.taken[number % len(self.taken)]
+            end = self.call(node, method, task, *args)
+            self.all_agree()
+            assert end == self.model.ends["extend" if method == "heartbeat" else method][-1]
+
+    @precondition(lambda self: self.waiting)
+    @rule(which=st.integers(0, 10))
+    def give_up(self, which):
+        assert self.waiting.pop(which % len(self.waiting))[1].cancel()
+        self.all_agree()
+
+    @rule(seconds=st.sampled_from([1.0, 3.0, LEASE]))
+    def work(self, seconds):
+        self.time_passes(seconds)
+        self.all_agree()
+
+    def happens_before(self, node, value):
+        """Let it take tasks of which another one hears by a snapshot, and the third one waits."""
+        if value > 1:
+            second, third = (other for other in self.present if other != node)
+            self.put(node, [0, value], 0.0, None)
+            self.get(node, 2, None)
+            for _ in range(4):
+                self.call(second, "revive", [])
+            self.starts_anew(second)
+            self.get(third, 3, None)
+
+    def has_gone(self, node):
+        self.gone = [[one for one in ones if one[0] == node] for ones in (self.waiting, self.taken)]
+        self.waiting = [one for one in self.waiting if one[0] != node]
+        self.taken = [one for one in self.taken if one[0] != node]
+
+    def happens_meanwhile(self, node, value):
+        future = self.at(node).get.submit()
+        self.waiting.append((node, future))
+        self.call(node, "put", "meanwhile", value, 0.0, "a")
+
+    def is_back(self, node):
+        self.waiting += self.gone[0]
+        # Of leases that have ended meanwhile, which it is told when it says how it went.
+        self.taken += self.gone[1]
+
+    def notes_taken(self, node, task):
+        assert task.token not in self.seen, "each lease is given once"
+        self.seen.add(task.token)
+        self.taken.append((node, task))
+        return task
+
+    def all_agree(self):
+        present = self.present
+        self.cluster.run_until(lambda: all(self.is_right(self.at(node)) for node in present))
+        for node in present:
+            self.at(node)._check()
+            served = [future.done() for at, future in self.waiting if at == node]
+            assert served == sorted(served, reverse=True), "who came first is served first"
+        for node, future in [one for one in self.waiting if one[1].done()]:
+            self.waiting.remove((node, future))
+            self.notes_taken(node, future.result())
+        assert self.seen <= self.model.granted.keys()
+        for _, task in self.taken:
+            what = task.id, task.attempt, task.key, task.payload
+            assert self.model.granted[task.token][1:] == what
+        sessions = [self.at(node)._port.session for node in self.present]
+        granted = self.model.granted.items()
+        assert {token for token, what in granted if what[0] in sessions} <= self.seen
+
+    def is_right(self, target):
+        self.listen(target)
+        model, it = self.model, target
+        waiting = [row[:2] for row in it._getters.state()]
+        futures = [node for node, future in self.waiting if not future.done()]
+        nodes = {self.at(node)._port.session: node for node in self.present}
+        return (
+            len(it.notes) == self.heard
+            and it.progress() == model.progress()
+            and [task.id for task in it.dead_letters()] == [task.id for task in model.dead]
+            and [tuple(row) for row in waiting] == [waiter[:2] for waiter in model.line]
+            and sorted(futures) == sorted(nodes.get(waiter[0], "") for waiter in model.line)
+            and self.times(it) == [(task.id, task.token, task.time) for task in model.tasks]
+            and not self.is_overdue()
+        )
+
+    def listen(self, target):
+        """Tell the model what a member has applied and others have not."""
+        for row in target.notes[self.heard :]:
+            self.model.told(row)
+            self.heard += 1
+            self.heard_at = self.cluster.now
+
+    def times(self, target):
+        return sorted(
+            (id_, entry.token, micros(entry.time)) for id_, entry in target._entries.items()
+        )
+
+    def is_overdue(self):
+        due = self.model.next_time()
+        return due is not None and due < self.model.now + micros(
+            self.cluster.now - self.heard_at - 1.0
+        )
+
+
+class PatientWorkers(Workers):
+    """As those, but who has failed waits for a while, twice as long after each attempt."""
+
+    retry = 2.0
+
+
+BLOCK = 3
+
+
+class Ids(ReplIdGenerator):
+    """Keeps how many commands there were, and on each node how often its state was replaced."""
+
+    LOCAL = frozenset({"restored"})
+
+    def __init__(self):
+        self.commands = self.restored = 0
+        super().__init__(BLOCK)
+
+    @replicated
+    def reserve(self, count=1):
+        self.commands += 1
+        return super().reserve(count)
+
+    def restore_state(self, state):
+        super().restore_state(state)
+        self.restored += 1
+
+
+class IdGenerators(ComingAndGoing):
+    """Every node has a block of ids, which it loses with its process, or by a snapshot."""
+
+    make = Ids
+
+    def begin(self):
+        self.next, self.commands = 1, 0
+        # What is left to each node, and in which state of which process it was when it had that.
+        self.left, self.states = {}, {}
+        self.newest = dict.fromkeys(self.present, 0)
+
+    @rule(node=NODES, count=st.integers(1, 5))
+    def next_ids(self, node, count):
+        before = self.at(node).restored
+        given = [self.at(node).next_id.submit() for _ in range(count)]
+        for future in given:
+            number = self.end_of(future)
+            self.take_block(node)
+            while self.at(node).restored > before and number not in self.left[node]:
+                # A snapshot took the node beyond its own call: that block is nobody's.
+                assert number >= self.next
+                self.new_block(node)
+            assert number == self.left[node].pop(0)
+            assert number > self.newest[node], "it grows, over restarts too"
+            self.newest[node] = number
+        self.all_agree()
+
+    def take_block(self, node):
+        """Take a block if the node has nothing left."""
+        state = self.at(node), self.at(node).restored
+        if self.states.get(node) != state or not self.left[node]:
+            self.new_block(node)
+        self.states[node] = state
+
+    def new_block(self, node):
+        self.left[node] = list(range(self.next, self.next + BLOCK))
+        self.next += BLOCK
+        self.commands += 1
+
+    @rule(node=NODES, count=st.integers(0, 4))
+    def reserve(self, node, count):
+        first = self.call(node, "reserve", count)
+        self.commands += 1
+        assert first == (self.next if count else ValueError)
+        self.next += count
+        self.all_agree()
+
+    def happens_meanwhile(self, node, value):
+        self.next_ids(node, 1 + value)
+
+    def is_right(self, target):
+        return (target._next, target.commands) == (self.next, self.commands)
+
+
+for _machine in (IdGenerators, PatientWorkers, Workers):
+    _machine.TestCase.settings = few(5, 20)
+
+TestIdGenerators = IdGenerators.TestCase
+TestPatientWorkers = PatientWorkers.TestCase
+TestWorkers = Workers.TestCase
