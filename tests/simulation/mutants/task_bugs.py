@@ -27,7 +27,7 @@ BUGS = (
     bug(
         "expired_session_keeps_its_tasks",
         "The tasks that an expired session has taken are not given up.",
-        (TASKS + "on_session_expired", "if owner == session:", "if False:"),
+        (TASKS + "on_session_expired", "if owner == session]", "if False]"),
         fields=_TOILING | SHORT_SESSIONS,
     ),
     bug(
