@@ -174,7 +174,7 @@ def test_sequential_catches(cls, says):
 )
 def test_cluster_catches(cls, says, derandomized):
     invariant = sound if cls is stocks.Negative else None
-    tests = replicated_test(cls, STOCK, invariant=invariant, seconds=30)
+    tests = replicated_test(cls, STOCK, invariant=invariant, seconds=120)
     told = failure_of(tests, "test_cluster")
     assert says in told
     token = told.partition(".replay('")[2].partition("')")[0]
