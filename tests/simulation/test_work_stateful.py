@@ -1,4 +1,4 @@
-"""Work that is handed out on a simulated cluster, as nodes come and go: tasks and ids.
+"""Work that is handed out on a simulated cluster, as nodes come and go: tasks, jobs, and ids.
 
 Hypothesis draws who puts, takes, and says how it went, and what befalls the cluster in between.
 When leases end and what is due when, cluster time decides: so the objects keep what they were
@@ -6,19 +6,23 @@ asked and when, and a plain model that is told the same must end up the same.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from queue import Empty, Full
 
 import hypothesis.strategies as st
 from coming_and_going import NODES, ComingAndGoing, few
 from hypothesis.stateful import precondition, rule
 
-from syncstructs import ReplIdGenerator, ReplTaskQueue, current_context, replicated
+from syncstructs import ReplIdGenerator, ReplScheduler, ReplTaskQueue, current_context, replicated
 from syncstructs.errors import LockLost
 from syncstructs.structs.tasks import Progress
+from syncstructs.testing.hosts import EPOCH
 
 LEASE, ATTEMPTS, MAXSIZE = 6.0, 3, 5
 SECOND = 1_000_000
 """In which the models count, in integers, as the log does."""
+ROUNDING = 5
+"""What floats of seconds since 1970 may be off by, in those units."""
 
 
 def micros(seconds):
@@ -377,6 +381,191 @@ class PatientWorkers(Workers):
     retry = 2.0
 
 
+class Scheduler(Noted, ReplScheduler):
+    _add, remove, trigger = noted("_add"), noted("remove"), noted("trigger")
+    _take_at = noted("_take_at")
+
+
+@dataclass
+class JobModel:
+    """A job; its next time is one of cluster time if it has an interval, else of the clock."""
+
+    payload: object
+    every: float | None
+    cron: str | None
+    at: float | None
+    grace: float | None
+    priority: int
+    next: int | None = None
+
+    @property
+    def schedule(self):
+        return self.every, self.cron, self.at
+
+    def after(self, now):
+        if self.cron is not None:
+            return (now // (60 * SECOND) + 1) * 60 * SECOND
+        if self.every is None:
+            return None
+        every = micros(self.every)
+        return now + every if self.next is None else now + every - (now - self.next) % every
+
+    def in_time(self, late):
+        """Return the first time that was missed for which there is grace."""
+        if self.grace is None or late <= micros(self.grace):
+            return self.next
+        now = self.next + late
+        later = self.after(now - micros(self.grace))
+        return None if later is None or later > now else later
+
+
+class RotaModel(TaskModel):
+    """Jobs that are looked through for every question, and the tasks that they put."""
+
+    def __init__(self, retry):
+        super().__init__(retry)
+        self.jobs = {}
+        self.scheduled = {}
+        self.clocks = {}
+        self.ahead = self.reached = None
+
+    def tells(self, wall):
+        # Nobody's counts for less than an hour, which is longer than all that is drawn here.
+        self.clocks[self.session] = micros(wall) - self.now
+        self.agree()
+
+    def agree(self):
+        if self.clocks:
+            self.ahead = sorted(self.clocks.values())[len(self.clocks) // 2]
+            self.reached = self.reached or self.now + self.ahead
+
+    def expired(self, session):
+        super().expired(session)
+        self.clocks.pop(session, None)
+        self.agree()
+
+    def take_at(self, wall, *args):
+        self.tells(wall)
+
+    def clock(self, job):
+        """Return what time it is by the clock of a job, which never goes back."""
+        if job.every is not None:
+            return self.now
+        self.reached = max(self.reached, self.now + self.ahead)
+        return self.reached
+
+    def until(self, job):
+        """Return when a job is due, in cluster time."""
+        return job.next if job.every is not None else job.next - self.ahead
+
+    def add(self, wall, name, *args):
+        self.tells(wall)
+        job, old = JobModel(*args), self.jobs.get(name)
+        if old is not None and old.schedule == job.schedule:
+            job.next = old.next
+            self.jobs[name] = job
+            return job != old
+        if job.at is not None and micros(job.at) <= self.clock(job):
+            return False
+        job.next = job.after(self.clock(job)) if job.at is None else micros(job.at)
+        self.jobs[name] = job
+        return True
+
+    def remove(self, name):
+        self.tasks = [task for task in self.tasks if task.key != name or task.token]
+        return self.jobs.pop(name, None) is not None
+
+    def trigger(self, name):
+        return self.fire(name, self.jobs[name], None) if name in self.jobs else KeyError
+
+    def fire(self, name, job, scheduled):
+        if name in [task.key for task in self.tasks]:
+            return False
+        self.dead = [task for task in self.dead if task.key != name]
+        id_ = self.number()
+        self.scheduled[id_] = scheduled
+        self.enter(Task(id_, job.payload, job.priority, name))
+        return True
+
+    def due(self):
+        while self.jobs:
+            time, name = min((self.until(job), name) for name, job in self.jobs.items())
+            if time > self.now + ROUNDING:
+                break
+            job = self.jobs[name]
+            due = job.in_time(self.now - time)
+            job.next = job.after(max(self.clock(job), job.next))
+            if job.next is None:
+                del self.jobs[name]
+            if due is not None:
+                self.fire(name, job, due + (self.ahead if job.every is not None else 0))
+        super().due()
+
+    def next_time(self):
+        times = [super().next_time(), *map(self.until, self.jobs.values())]
+        return min((time for time in times if time is not None), default=None)
+
+
+JOBS = st.sampled_from("ab")
+SCHEDULES = st.sampled_from(
+    [{"every": 4.0}, {"every": 20.0}, {"cron": "* * * * *"}, {"at": 3.0}, {"at": -1.0}]
+)
+
+
+class Rota(Workers):
+    """Jobs, and who does them."""
+
+    retry = 1.0
+    put = None
+
+    @classmethod
+    def make(cls):
+        return Scheduler(LEASE, max_attempts=ATTEMPTS, retry_delay=cls.retry)
+
+    def new_model(self):
+        return RotaModel(self.retry)
+
+    @rule(node=NODES, name=JOBS, schedule=SCHEDULES, grace=st.sampled_from([None, 0.5]))
+    def add(self, node, name, schedule, grace):
+        if "at" in schedule:
+            now = EPOCH + self.cluster.now
+            schedule = {"at": datetime.fromtimestamp(round(now) + schedule["at"], UTC)}
+        self.does(node, "add", name, grace=grace, **schedule)
+
+    @rule(node=NODES, name=JOBS, method=st.sampled_from(["trigger", "trigger", "remove"]))
+    def trigger_or_remove(self, node, name, method):
+        self.does(node, method, name)
+
+    def does(self, node, method, *args, **kwargs):
+        end = self.call(node, method, *args, **kwargs)
+        self.all_agree()
+        assert end is self.model.ends[method][-1]
+
+    def happens_before(self, node, value):
+        self.does(node, "add", "a", value, every=4.0)
+
+    def happens_meanwhile(self, node, value):
+        self.call(node, "add", "c", value, every=1.0 + value)
+
+    def all_agree(self):
+        super().all_agree()
+        for _, task in self.taken:
+            at, scheduled = task.scheduled, self.model.scheduled[task.id]
+            assert (at is None) is (scheduled is None)
+            assert at is None or abs(micros(at.timestamp()) - scheduled) <= ROUNDING
+
+    def is_right(self, target):
+        return super().is_right(target) and self.has_jobs(target)
+
+    def has_jobs(self, target):
+        jobs = self.model.jobs
+        return [*target._jobs] == [*jobs] and all(
+            abs(micros(job.next) - jobs[name].next) <= ROUNDING
+            and (job.payload, job.schedule) == (jobs[name].payload, jobs[name].schedule)
+            for name, job in target._jobs.items()
+        )
+
+
 BLOCK = 3
 
 
@@ -453,9 +642,10 @@ class IdGenerators(ComingAndGoing):
         return (target._next, target.commands) == (self.next, self.commands)
 
 
-for _machine in (IdGenerators, PatientWorkers, Workers):
+for _machine in (IdGenerators, PatientWorkers, Rota, Workers):
     _machine.TestCase.settings = few(5, 20)
 
 TestIdGenerators = IdGenerators.TestCase
 TestPatientWorkers = PatientWorkers.TestCase
+TestRota = Rota.TestCase
 TestWorkers = Workers.TestCase
