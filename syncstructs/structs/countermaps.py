@@ -34,7 +34,7 @@ class ReplCounterMap(ReplDict[K, int]):
     `update` and `subtract` add to what is there and take from it; a key that comes to 0 stays until
     it is removed, and to delete one that is missing is no error. `copy()` and the operators
     `+ - & |` give a plain `Counter`, and in place (`c += other`) they are commands that keep
-    positive numbers only, all as with `Counter`.
+    positive numbers only; `<=` and the like compare number by number, all as with `Counter`.
 
     `inc` and all of one key take O(1), `most_common` O(n log n), other questions about the whole
     O(n). Each change is one log entry, and is counted once even if the leader is lost under way.
@@ -170,6 +170,33 @@ class ReplCounterMap(ReplDict[K, int]):
 
     def __ror__(self, other: Mapping[Any, int]) -> Counter[Any]:
         return _OPERATORS["|"](Counter(other), self.copy())
+
+    def __radd__(self, other: Mapping[Any, int]) -> Counter[Any]:
+        return Counter(other) + self.copy()
+
+    def __rsub__(self, other: Mapping[Any, int]) -> Counter[Any]:
+        return Counter(other) - self.copy()
+
+    def __rand__(self, other: Mapping[Any, int]) -> Counter[Any]:
+        return Counter(other) & self.copy()
+
+    def __pos__(self) -> Counter[K]:
+        return +self.copy()
+
+    def __neg__(self) -> Counter[K]:
+        return -self.copy()
+
+    def __le__(self, other: Mapping[Any, int]) -> bool:
+        return self.copy() <= Counter(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __lt__(self, other: Mapping[Any, int]) -> bool:
+        return self.copy() < Counter(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __ge__(self, other: Mapping[Any, int]) -> bool:
+        return self.copy() >= Counter(other) if isinstance(other, Mapping) else NotImplemented
+
+    def __gt__(self, other: Mapping[Any, int]) -> bool:
+        return self.copy() > Counter(other) if isinstance(other, Mapping) else NotImplemented
 
     def _check(self) -> None:
         super()._check()

@@ -33,6 +33,7 @@ from syncstructs import (
     ReplLatch,
     ReplList,
     ReplLock,
+    ReplLockManager,
     ReplMultiDict,
     ReplPriorityQueue,
     ReplQueue,
@@ -95,6 +96,9 @@ LOADS: dict[str, tuple[Callable[[], Replicated], Step]] = {
     ),
     "ReplTopic.publish": (lambda: ReplTopic(maxlen=100), lambda t, n: t.publish.submit(n)),
     "ReplLock.acquire(False)": (ReplLock, lambda t, n: t.acquire.submit(False)),
+    "ReplLockManager.acquire(key, False)": (
+        ReplLockManager, lambda t, n: t.acquire.submit(n, blocking=False),
+    ),
     "ReplSemaphore.acquire(False)": (ReplSemaphore, lambda t, n: t.acquire.submit(False)),
     "ReplRLock.acquire, again": (ReplRLock, lambda t, n: t.acquire.submit(False)),
     "ReplRWLock.writer.acquire(False)": (ReplRWLock, lambda t, n: t.writer.acquire.submit(False)),

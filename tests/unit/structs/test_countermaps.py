@@ -1,6 +1,7 @@
 """`ReplCounterMap` counts as `collections.Counter` does, the same on all members."""
 
 from collections import Counter
+from operator import add, and_, ge, gt, le, lt, or_, sub
 
 import pytest
 from hypothesis import given, settings
@@ -73,6 +74,19 @@ def test_additions_of_all_members_add_up_and_each_is_one_entry():
     assert cluster.index == before + 7
     assert type(members[2]) is ReplCounterMap
     assert all(dict(member) == {"a": 1, "b": 2} for member in members)
+
+
+@pytest.mark.parametrize("other", [{}, {"a": 1}, {"a": 3, "b": -1}, {"a": 2, "c": 4}])
+def test_operators_on_either_side_are_those_of_a_counter(other):
+    mine, twin, other = ReplCounterMap(a=2, b=-1), Counter(a=2, b=-1), Counter(other)
+    for operate in [add, sub, and_, or_, le, lt, ge, gt]:
+        assert operate(mine, other) == operate(twin, other)
+        assert operate(other, mine) == operate(other, twin)
+        assert type(operate(other, mine)) is type(operate(other, twin))
+    assert +mine == +twin
+    assert -mine == -twin
+    with pytest.raises(TypeError):
+        assert mine <= 3
 
 
 def test_missing_key_reads_zero_and_is_no_error():
