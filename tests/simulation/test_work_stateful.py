@@ -92,8 +92,6 @@ class TaskModel:
         self.retry = retry
         self.tasks, self.dead, self.line = [], [], []
         self.granted = {}
-        self.withdrawn = set()
-        """What was granted to who had given up by then, and so saw nothing of it."""
         self.put_count = self.done = self.retried = self.last = self.now = 0
         self.ends = {}
         """How the commands of each name ended."""
@@ -150,7 +148,6 @@ class TaskModel:
         owner = self.session, ticket
         self.line = [waiter for waiter in self.line if waiter[:2] != owner]
         for task in [task for task in self.tasks if task.owner == owner]:
-            self.withdrawn.add(task.token)
             self.give_back(task.id, task.token)
 
     def leased(self, id_, token):
@@ -345,9 +342,7 @@ class Workers(ComingAndGoing):
             assert self.model.granted[task.token][1:] == what
         sessions = [self.at(node)._port.session for node in self.present]
         granted = self.model.granted.items()
-        assert {token for token, what in granted if what[0] in sessions} <= (
-            self.seen | self.model.withdrawn
-        )
+        assert {token for token, what in granted if what[0] in sessions} <= self.seen
 
     def is_right(self, target):
         self.listen(target)
