@@ -21,14 +21,19 @@ from ..structs.registers import ReplRegister
 from ..structs.sorteddicts import ReplSortedDict
 from ..structs.sortedsets import ReplSortedSet
 from ..structs.topics import ReplTopic
+from ..structs.ttl import ReplTTLDict
 from . import toil
 from .barriers import BarrierModel, BarrierTwin, barrier_call
 from .gates import EventModel, EventTwin, LatchModel, LatchTwin, event_call, latch_call
-from .limitmodels import Limiter, LimiterModel, LimiterTwin
+from .groupmodel import GroupModel
+from .history import Op
+from .idmodel import IdGeneratorModel
+from .limitmodels import Limiter, LimiterTwin, RateLimiterModel
 from .logtwins import LogTwin
 from .onces import OnceModel, run_once
 from .sequential import Model
 from .topicmodels import TopicModel
+from .ttlmodels import TTLDictModel, TTLDictTwin
 from .valuemodels import (
     CounterMapModel,
     DequeModel,
@@ -45,9 +50,8 @@ class Assorted(NamedTuple):
     """A type, as runs use it."""
 
     make: Callable[[], Any]
-    model: Model | Callable[[Callable[[int], int]], Model] | None
-    """Or what makes one, given what tells the cluster time at a place of the log. None: what its
-    callers see is judged as they see it."""
+    model: Model | None
+    """None: what its callers see is judged as they see it."""
     draw: Callable[[Any, Random, Callable[[], int]], Call]
     """Return some call, given the object here, chance, and what gives numbers never seen before."""
     reads: tuple[Call, ...]
@@ -223,11 +227,47 @@ def _group_call(group: ReplGroup[Any], random: Random, number: Callable[[], int]
     return method, () if method == "leave" else (random.choice((number(), [number()])),)
 
 
+_TTL: Final = 1.0
+
+
+def _cache_call(cache: ReplTTLDict[str, int], random: Random, number: Numbers) -> Call:
+    key, ttl = random.choice("abc"), random.choice((None, -1.0, 0.3, 2.0))
+    some = {random.choice("abc"): number() for _ in range(random.randrange(3))}
+    calls: tuple[Call, ...] = (
+        ("set", (key, number())),
+        ("set", (key, number(), ttl)),
+        ("touch", (key,)),
+        ("touch", (key, ttl)),
+        ("setdefault", (key, number())),
+        ("compare_and_set", (key, cache.get(key), number())),
+        ("update", (some,)),
+        ("delete", (key,)),
+        ("pop", (key, None)),
+        ("popitem", ()),
+        ("reset", (some,)),
+        ("clear", ()),
+    )
+    return random.choices(calls, (2, 3, 2, 2, 2, 1, 1, 1, 1, 0.7, 0.2, 0.2))[0]
+
+
+_BLOCK: Final = 4
+
+
+def _node_of(op: Op) -> str:
+    """Return the address of the node at which a caller of a run has made a call."""
+    return str(op.process).rpartition(".")[0]
+
+
 ASSORTED: Final[dict[str, Assorted]] = {
     "barrier": Assorted(
         lambda: ReplBarrier(_PARTIES), BarrierModel(_PARTIES), barrier_call, (("broken", ()),),
         {"wait": "_waiters"}, lambda: BarrierTwin(_PARTIES),
         lambda barrier: (barrier.broken, barrier.n_waiting),
+    ),
+    "cache": Assorted(
+        lambda: ReplTTLDict(_TTL), TTLDictModel(_TTL), _cache_call,
+        (("get", ("a",)), ("get", ("b",)), ("__contains__", ("c",)), ("copy", ()), ("__len__", ())),
+        twin=lambda: TTLDictTwin(_TTL), state=lambda cache: list(cache.items()),
     ),
     "due": Assorted(
         ReplSortedSet, SortedSetModel(), _sorted_set_call,
@@ -238,7 +278,9 @@ ASSORTED: Final[dict[str, Assorted]] = {
         ReplEvent, EventModel(), event_call, (("is_set", ()),), {"wait": "_waiters"}, EventTwin,
         ReplEvent.is_set,
     ),
-    "group": Assorted(ReplGroup, None, _group_call, (("members", ()),)),
+    "group": Assorted(
+        ReplGroup, GroupModel(expiry=True, node=_node_of), _group_call, (("members", ()),)
+    ),
     "labels": Assorted(
         ReplMultiDict, MultiDictModel(), _multi_dict_call,
         (("getall", ("a", None)), ("getall", ("b", None)), ("items", ()), ("__len__", ())),
@@ -248,8 +290,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
         {"wait": "_waiters"}, lambda: LatchTwin(_LATCHED), lambda latch: latch.count,
     ),
     "limiter": Assorted(
-        lambda: Limiter(*_LIMITS), lambda time_at: LimiterModel(*_LIMITS, time_at=time_at),
-        _limiter_call, (("burst", ()),),
+        lambda: Limiter(*_LIMITS), RateLimiterModel(*_LIMITS), _limiter_call, (("burst", ()),),
     ),
     "once": Assorted(
         ReplOnce, OnceModel(), _no_call, (("done", ()),), {"run": "_waiters"}, act=run_once
@@ -270,7 +311,10 @@ ASSORTED: Final[dict[str, Assorted]] = {
         ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),
     "rota": Assorted(toil.make_scheduler, None, _no_call, (), act=toil.toil),
-    "serials": Assorted(lambda: ReplIdGenerator(4), None, _id_call, (), gives_ids=True),
+    "serials": Assorted(
+        lambda: ReplIdGenerator(_BLOCK), IdGeneratorModel(_BLOCK, node=_node_of), _id_call, (),
+        gives_ids=True,
+    ),
     "tally": Assorted(
         ReplCounterMap, CounterMapModel(), _counter_map_call,
         (("__getitem__", ("a",)), ("total", ()), ("most_common", (2,)), ("copy", ())),

@@ -902,9 +902,10 @@ class Invariants(Watcher):
         """Return the greatest place in the entries up to that one."""
         return (applied_index + 1) * _PLACES - 1
 
-    def time_at(self, place: int) -> int:
-        """Return the cluster time at that place, in microseconds; of some command."""
-        return self.committed[place // _PLACES].time
+    def time_at(self, place: int) -> float | None:
+        """Return the cluster time at that place, in seconds; None if nobody has seen its entry."""
+        entry = self.committed.get(place // _PLACES)
+        return None if entry is None else entry.time / 1_000_000
 
     def committed_at(self, place: int) -> float:
         """Return the time, on the history's clock, at which what has this place was committed."""

@@ -75,15 +75,14 @@ class Buckets:
         return self.try_acquire(n, key=key)
 
 
-class LimiterModel(TwinModel):
-    """`Limiter`, in one run."""
+class RateLimiterModel(TwinModel):
+    """`ReplRateLimiter`, but for `acquire`; each call has to be recorded with its `Op.time`."""
 
     READS = frozenset({"burst"})
 
-    def __init__(self, *limits: Any, time_at: Callable[[int], int]) -> None:
-        """`limits`: arguments of `Buckets`; `time_at`: the cluster time at a place of the log."""
-        self._limits = limits
-        self._time_at = time_at
+    def __init__(self, rate: int, per: float = 1.0, burst: int | None = None) -> None:
+        """Take the arguments of the limiter."""
+        self._limits = rate, per, burst
 
     def initial(self) -> Hashable:
         """Return the state in which all buckets are full."""
@@ -102,21 +101,25 @@ class LimiterModel(TwinModel):
 
     def call(self, twin: Any, op: Op) -> object:
         """Make the call at its time."""
-        if op.index is not None and not self.is_read(op):
-            twin.now = self._time_at(op.index)
+        if op.time is not None:
+            twin.now = _microseconds(op.time)
         return super().call(twin, op)
 
     def transition(self, op: Op) -> Transition:
         """Return the function that `op` is; it is not before what has a later time in the log."""
         step = super().transition(op)
-        if op.index is None or self.is_read(op):
+        if op.time is None or self.is_read(op):
             return step
-        time = self._time_at(op.index)
+        time = _microseconds(op.time)
         return lambda state: step(state) if time >= state[0] else ILLEGAL
 
     def identity(self, op: Op) -> Hashable:
         """Return what is equal for calls of one time only."""
-        return super().identity(op), None if op.index is None else self._time_at(op.index)
+        return super().identity(op), op.time
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)
 
 
 class LimiterTwin(LogTwin):

@@ -155,14 +155,8 @@ class DictModel(TwinModel):
     def keys(self, op: Op) -> Collection[Hashable] | None:
         """Return the keys that `op` names."""
         if op.method in self._BY_KEY:
-            return _hashable_only((op.argument(0, "key"),))
-        if op.method in ("update", "__ior__"):
-            pairs: Any = op.args[0] if op.args else ()
-            try:
-                return dict(pairs, **op.kwargs).keys()
-            except (TypeError, ValueError):
-                return ()
-        return None
+            return hashable_only((op.argument(0, "key"),))
+        return named_keys(op) if op.method in ("update", "__ior__") else None
 
     def holds(self) -> Collection[Hashable]:
         """Return the first keys, and the first values under them."""
@@ -362,10 +356,10 @@ class SetModel(TwinModel):
         """Return the elements that `op` names."""
         if op.method in self._BY_ELEMENT:
             element = op.argument(0, "element")
-            return _hashable_only((frozenset(element) if type(element) is set else element,))
+            return hashable_only((frozenset(element) if type(element) is set else element,))
         if op.method in ("update", "difference_update"):
             try:
-                return _hashable_only(chain.from_iterable(op.args))
+                return hashable_only(chain.from_iterable(op.args))
             except TypeError:
                 return ()
         return None
@@ -380,7 +374,7 @@ class SetModel(TwinModel):
         if method in self._REMOVERS or self.is_read(op):
             return ()
         if method == "add":
-            return _hashable_only((op.argument(0, "element"),))
+            return hashable_only((op.argument(0, "element"),))
         if method in ("update", "symmetric_difference_update", "reset"):
             try:
                 return set(chain.from_iterable([*op.args, *op.kwargs.values()]))
@@ -396,16 +390,16 @@ class SetModel(TwinModel):
         if op.method == "remove" or (op.method == "__contains__" and seen is True):
             return self.keys(op) or ()
         whole = op.method in ("copy", "__iter__") and type(seen) in (set, list)
-        return _hashable_only(seen) if whole else ()
+        return hashable_only(seen) if whole else ()
 
     def takes(self, op: Op) -> Collection[Hashable]:
         """Return the element that a `pop` took out."""
         taken = op.method == "pop" and _has_result(op)
-        return _hashable_only((op.outcome,)) if taken else ()
+        return hashable_only((op.outcome,)) if taken else ()
 
     def writes(self, op: Op) -> Collection[Hashable]:
         """Return what an `add` adds."""
-        return _hashable_only((op.argument(0, "element"),)) if op.method == "add" else ()
+        return hashable_only((op.argument(0, "element"),)) if op.method == "add" else ()
 
     def is_telling(self, op: Op) -> bool:
         """Return whether `op` only sets or clears one element, or saw whether it is there."""
@@ -703,7 +697,16 @@ def _change(op: Op) -> int | None:
     return amount if op.method in ("add", "__iadd__") else -amount
 
 
-def _hashable_only(values: Iterable[Any]) -> Collection[Hashable]:
+def named_keys(op: Op) -> Collection[Hashable]:
+    """Return the keys of the pairs that `op` was given; none if it only raises for them."""
+    pairs: Any = op.args[0] if op.args else ()
+    try:
+        return dict(pairs, **op.kwargs).keys()
+    except (TypeError, ValueError):
+        return ()
+
+
+def hashable_only(values: Iterable[Any]) -> Collection[Hashable]:
     """Return the values; none if one cannot be hashed, as its call only raises."""
     keys = list(values)
     try:

@@ -134,10 +134,10 @@ _RELEASED: Final = {"take": 4.0, "give": 2.0, "switch": 0.2}
 _CHURN: Final = {"create": 0.4, "drop": 0.2, "note": 0.5}
 
 _ASSORTED: Final = {
-    "barrier": 2.0, "book": 2.0, "condition": 2.0, "due": 2.0, "election": 2.0, "event": 2.0,
-    "gate": 2.0, "group": 2.0, "labels": 2.0, "latch": 1.0, "limiter": 2.0, "nested": 2.0,
-    "once": 1.0, "pacer": 2.0, "prices": 2.0, "recent": 2.0, "register": 2.0, "rota": 3.0,
-    "serials": 2.0, "tally": 2.0, "tasks": 3.0, "topic": 2.0, "transact": 3.0,
+    "barrier": 2.0, "book": 2.0, "cache": 2.0, "condition": 2.0, "due": 2.0, "election": 2.0,
+    "event": 2.0, "gate": 2.0, "group": 2.0, "labels": 2.0, "latch": 1.0, "limiter": 2.0,
+    "nested": 2.0, "once": 1.0, "pacer": 2.0, "prices": 2.0, "recent": 2.0, "register": 2.0,
+    "rota": 3.0, "serials": 2.0, "tally": 2.0, "tasks": 3.0, "topic": 2.0, "transact": 3.0,
 }  # fmt: skip
 """Objects that only some runs have (see `assorted`), and transactions, that few make."""
 _ASSORTED_MAX: Final = 4

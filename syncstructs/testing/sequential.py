@@ -319,15 +319,7 @@ class TwinModel(SequentialModel):
 
     def call(self, twin: Any, op: Op) -> object:
         """Make the call on a twin, which it may change; return its outcome."""
-        try:
-            attribute = getattr(twin, op.method)
-            result = attribute(*op.args, **op.kwargs) if callable(attribute) else attribute
-            # Inside the try: what a view or an iterator gives is part of the result.
-            return result if type(result) in _PLAIN else plain(result)
-        except twins.Blocked:
-            return BLOCKED
-        except Exception as error:
-            return Raised.of(error)
+        return outcome_on(twin, op)
 
     def apply(self, state: Any, op: Op) -> tuple[Hashable, object]:
         """Return the state after `op`, and its outcome."""
@@ -368,6 +360,19 @@ class TwinReplay(Replay):
             self._known.add(op.method)
         outcome, seen = self._call(self._twin, op), op.outcome
         return outcome is seen or self._saw(outcome, op)
+
+
+def outcome_on(twin: Any, op: Op) -> object:
+    """Make a call on a plain object, which it may change; return its outcome."""
+    try:
+        attribute = getattr(twin, op.method)
+        result = attribute(*op.args, **op.kwargs) if callable(attribute) else attribute
+        # Inside the try: what a view or an iterator gives is part of the result.
+        return result if type(result) in _PLAIN else plain(result)
+    except twins.Blocked:
+        return BLOCKED
+    except Exception as error:
+        return Raised.of(error)
 
 
 def same(one: object, other: object) -> bool:

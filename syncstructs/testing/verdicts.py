@@ -83,11 +83,12 @@ def check_assorted_logs(load: Load) -> None:
             twins[name] = kind.twin()
             states[name] = kind.state(consumers[name])
     check_logs(load.simulation, twins, states)
+
+
 def _assorted_models(load: Load) -> dict[str, Model]:
     """Return the models of those objects that this run has and others lack."""
-    time_at = load.simulation.checks.time_at
     return {
-        name: kind.model if isinstance(kind.model, Model) else kind.model(time_at)
+        name: kind.model
         for name, kind in ASSORTED.items()
         if name in load.recorder.records and kind.model is not None
     }

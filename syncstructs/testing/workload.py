@@ -347,10 +347,11 @@ class Load:
                             end = checks.committed_at(place)
                     if place is not None:
                         place += record.part
+                time = None if place is None else checks.time_at(place)
                 ops.append(Op(
                     id=next(numbers), process=record.process, method=record.method,
                     args=record.args, call=record.began, end=end, outcome=outcome, index=place,
-                    session=record.session,
+                    time=time, session=record.session,
                 ))  # fmt: skip
         return histories
 
