@@ -2,7 +2,7 @@
 
 A lock that a caller gave up, was never told of or believes to have lost has to be free again, and
 whoever has stopped waiting has to be out of the line: otherwise all others wait for ever. And who
-still waits has to stand in a line, or nobody will ever serve him.
+still waits has to stand in a line, or nobody will ever serve him. Keys whose time is over are gone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..structs.grants import Grants
 from ..structs.permits import Permits
 from ..structs.queues import ReplQueue
+from ..structs.ttl import ReplTTLDict
 from .assorted import ASSORTED
 from .presence import absences
 from .violation import Violation
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from .workload import Load, Record
 
 _PATIENCE: Final = 5.0
-"""Seconds within which a healthy cluster has carried out what cleans up."""
+"""Seconds within which a healthy cluster has carried out what cleans up; no key of a run lives for
+so long, unless it lives for ever."""
 
 
 def check_leaks(load: Load) -> None:
@@ -47,6 +49,8 @@ def _leaks(load: Load) -> Iterator[str]:
         session = life.replica.outbox.session
         pending = _pending(load, life)
         for name, target in life.table.objects.items():
+            if isinstance(target, ReplTTLDict) and target._ends:
+                yield f"{[*target._ends]} of {name!r} have not ended on {life.host.address}"
             if isinstance(target, Grants | Permits):
                 yield from _unknown_grants(life, name, target, session)
                 waiting = Counter({

@@ -287,7 +287,7 @@ def _possible(lives: Lives, now: float, end: float) -> Iterator[tuple[Life | Non
     for life in lives:
         if life is None or now <= life.last:
             yield life, now
-        if life is not None and life.first <= end:
+        if life is not None and life.first <= end and life.first < inf:
             yield None, max(now, life.first)
 
 

@@ -54,6 +54,12 @@ GROUPS = (
         fields=CROWD,
     ),
     bug(
+        "group_keeps_who_has_left",
+        "Who leaves is told so, and stays.",
+        (GROUP + "_take_out", "self._members.pop(address)", "self._members[address]"),
+        fields=CROWD,
+    ),
+    bug(
         "group_tells_changes_as_joins",
         "A change of metadata is told as if its node had joined.",
         (GROUP + "_sign_in", "if is_new:", "if True:"),

@@ -159,6 +159,12 @@ ID_GENERATORS = (
         (IDS + "_take_over", "if self._asked is asked:", "if True:"),
         fields=load("serials"),
     ),
+    bug(
+        "reserved_behind_a_gap",
+        "What is reserved begins behind the number that was free.",
+        (IDS + "reserve", "first = self._next", "first = self._next = self._next + count % 3"),
+        fields=load("serials"),
+    ),
 )
 
 MULTI_DICT = "structs.multidicts:ReplMultiDict."
@@ -184,4 +190,51 @@ MULTI_DICTS = (
     ),
 )
 
-BUGS = (*COUNTER_MAPS, *DEQUES, *ID_GENERATORS, *MULTI_DICTS, *REGISTERS, *SORTED_TYPES)
+TTL = "structs.ttl:ReplTTLDict."
+
+TTL_DICTS = (
+    bug(
+        "keys_end_too_early",
+        "A key lives for half as long as it was told.",
+        (TTL + "_end", "current_context().time + ttl", "current_context().time + ttl / 2"),
+        fields=load("cache"),
+    ),
+    bug(
+        "former_end_of_key_counts",
+        "A key that was given another life ends with its former one.",
+        (
+            TTL + "on_due",
+            "if self._ends.get(key) == (time, number):",
+            "if key in self._ends:",
+        ),
+        fields=load("cache"),
+    ),
+    bug(
+        "touched_key_keeps_its_end",
+        "A key that is touched ends when it would have ended without that.",
+        (TTL + "touch", "self._keep(key, end)", "pass"),
+        fields=load("cache"),
+    ),
+    bug(
+        "keys_are_to_live_for_ever_and_end",
+        "A key that had an end, and is set for ever, ends all the same.",
+        (TTL + "_keep", "self._ends.pop(key, None)", "pass"),
+        fields=load("cache"),
+    ),
+    bug(
+        "keys_end_when_another_is_set",
+        "A key whose time is over is there until some key is set.",
+        (TTL + "on_due", "self._arm()", "pass"),
+        fields=load("cache"),
+    ),
+    bug(
+        "ended_keys_end_one_by_one",
+        "Of the keys whose time is over only the first ends.",
+        (TTL + "on_due", "range(_EXPIRED_MAX)", "range(1)"),
+        fields=load("cache"),
+    ),
+)
+
+BUGS = (
+    *COUNTER_MAPS, *DEQUES, *ID_GENERATORS, *MULTI_DICTS, *REGISTERS, *SORTED_TYPES, *TTL_DICTS,
+)  # fmt: skip
