@@ -40,7 +40,7 @@ from .valuemodels import (
     MultiDictModel,
     SortedDictModel,
     SortedSetModel,
-    VersionedModel,
+    VersionedRegisterModel,
 )
 
 Call = tuple[str, tuple[Any, ...]]
@@ -308,7 +308,7 @@ ASSORTED: Final[dict[str, Assorted]] = {
         (("copy", ()), ("copy", ()), ("__getitem__", (0,)), ("__len__", ())),
     ),
     "register": Assorted(
-        ReplRegister, VersionedModel(), _register_call, (("get", ()), ("get_versioned", ()))
+        ReplRegister, VersionedRegisterModel(), _register_call, (("get", ()), ("get_versioned", ()))
     ),
     "rota": Assorted(toil.make_scheduler, None, _no_call, (), act=toil.toil),
     "serials": Assorted(

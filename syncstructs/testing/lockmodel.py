@@ -58,7 +58,10 @@ class LockState(NamedTuple):
 
 
 class LockModel(Model):
-    """`ReplLock`: `acquire`, `release`, `locked`, `token`, `held`, `ensure_held`, and `lost`."""
+    """`ReplLock`: `acquire`, `release`, `locked`, `token`, `held`, `ensure_held`, and `lost`.
+
+    And `ReplElection`, if `campaign` is recorded as `acquire`, and `resign` as `release`.
+    """
 
     READS = frozenset({"locked", "held", "ensure_held"})
 

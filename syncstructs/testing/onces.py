@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class OnceModel(Model):
-    """`run(value)` returns the value of the first run that counted; a run that raises does not."""
+    """`ReplOnce`: `run(value)`, recorded with what its function would return, and `done`.
+
+    All are told the value of the first run that counted; one that raises does not count.
+    """
 
     READS = frozenset({"done"})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
+from ..structs.rwlocks import READ, WRITE
 from .history import Op
 from .locktwins import LockTwin, Owner
 from .logtwins import Number
@@ -19,10 +20,21 @@ Admits = Callable[[Collection[Any], Any], bool]
 """Whether, besides permits of these kinds, one of that kind may be held."""
 
 
+def fewer_than(limit: int) -> Admits:
+    """Return what admits so many, of whatever kinds."""
+    return lambda held, kind: len(held) < limit
+
+
+def reads_or_is_alone(held: Collection[Any], kind: Any) -> bool:
+    """Admit any number of readers, or one writer."""
+    return not held or (kind == READ and WRITE not in held)
+
+
 class PermitModel(Model):
     """Operations `acquire(kind)`, with the token as outcome, and `release(kind, token)`.
 
-    A token is granted once, and greater than all that were granted before.
+    A token is granted once, and greater than all that were granted before. The arguments of
+    `acquire` besides, and who called, are nobody's business.
     """
 
     def __init__(self, admits: Admits) -> None:
@@ -68,6 +80,24 @@ class PermitModel(Model):
         if self.is_read(op):
             return lambda state: state
         return acquire if op.method == "acquire" else release
+
+
+class SemaphoreModel(PermitModel):
+    """`ReplSemaphore`, recorded as `PermitModel` says; the kind is None.
+
+    With a value of 1 also `ReplRLock`, of whose calls only the outermost count, and the lock of a
+    `ReplCondition`: to wait is to release it, and to have waited to acquire it.
+    """
+
+    def __init__(self, value: int = 1) -> None:
+        super().__init__(fewer_than(value))
+
+
+class RWLockModel(PermitModel):
+    """`ReplRWLock`, recorded as `PermitModel` says; the kinds are "read" and "write"."""
+
+    def __init__(self) -> None:
+        super().__init__(reads_or_is_alone)
 
 
 class PermitTwin(LockTwin):

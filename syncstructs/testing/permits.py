@@ -6,8 +6,7 @@ A run has those whose names stand in its plan's `mixes`, as with `assorted`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..structs.conditions import ReplCondition
@@ -17,7 +16,7 @@ from ..structs.semaphores import ReplSemaphore
 from .conditions import ConditionTwin, doze
 from .history import NOT_APPLIED, Raised
 from .locktwins import LockTwin
-from .permitmodel import Admits, PermitModel, PermitTwin
+from .permitmodel import Admits, PermitModel, PermitTwin, fewer_than, reads_or_is_alone
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -47,24 +46,16 @@ class PermitKind(NamedTuple):
         return PermitModel(self.admits)
 
 
-def _fewer_than(limit: int, held: Collection[Any], kind: Any) -> bool:
-    return len(held) < limit
-
-
-def _reads_or_is_alone(held: Collection[Any], kind: Any) -> bool:
-    return not held or (kind == READ and WRITE not in held)
-
-
 PERMITS: Final[dict[str, PermitKind]] = {
     "gate": PermitKind(
-        lambda: ReplSemaphore(2), lambda gate: {None: gate}, partial(_fewer_than, 2)
+        lambda: ReplSemaphore(2), lambda gate: {None: gate}, fewer_than(2)
     ),
     "book": PermitKind(
-        ReplRWLock, lambda book: {READ: book.reader, WRITE: book.writer}, _reads_or_is_alone
+        ReplRWLock, lambda book: {READ: book.reader, WRITE: book.writer}, reads_or_is_alone
     ),
-    "nested": PermitKind(ReplRLock, lambda lock: {None: lock}, partial(_fewer_than, 1), True),
+    "nested": PermitKind(ReplRLock, lambda lock: {None: lock}, fewer_than(1), True),
     "condition": PermitKind(
-        ReplCondition, lambda lock: {None: lock}, partial(_fewer_than, 1), sleeps=True
+        ReplCondition, lambda lock: {None: lock}, fewer_than(1), sleeps=True
     ),
 }
 """By the name of the object, which is that of the kind of load too."""

@@ -90,8 +90,8 @@ class TopicModel(TwinModel):
     })  # fmt: skip
     ALL_OR_NOTHING = frozenset({"publish", "commit"})
 
-    def __init__(self, maxlen: int | None = 10_000) -> None:
-        self._maxlen = maxlen
+    def __init__(self, maxlen: int | None = 10_000, *, max_bytes: int | None = None) -> None:
+        self._bounds = maxlen, max_bytes
 
     def initial(self) -> Hashable:
         """Return the state of a topic without messages."""
@@ -99,7 +99,7 @@ class TopicModel(TwinModel):
 
     def thaw(self, state: Any) -> Topic:
         """Return a topic in that state; what is dropped makes no difference any more."""
-        twin = Topic(self._maxlen)
+        twin = Topic(*self._bounds)
         twin.first_offset, kept, commits = state
         twin.published = [None] * twin.first_offset + list(map(thawed, kept))
         twin.commits = dict(commits)

@@ -72,12 +72,15 @@ class Register(twins.Register):
     content = get_versioned
 
 
-class VersionedModel(ContentModel):
-    """`ReplRegister`: a register whose writes are counted."""
+class VersionedRegisterModel(ContentModel):
+    """`ReplRegister`; `RegisterModel` is that of one that does not count its writes."""
 
     READS = frozenset({"get", "get_versioned", "version"})
 
-    def twin(self, content: tuple[Any, int] = (None, 0)) -> Register:
+    def __init__(self, value: Any = None) -> None:
+        super().__init__((value, 0))
+
+    def twin(self, content: tuple[Any, int]) -> Register:
         """Return a register of a value and a version."""
         return Register(*content)
 

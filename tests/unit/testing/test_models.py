@@ -10,6 +10,8 @@ import pytest
 from atomic_object import ops_of
 from msgspec.structs import replace
 
+import syncstructs
+from syncstructs import testing
 from syncstructs.objects.replicated import Replicated
 from syncstructs.structs.countermaps import ReplCounterMap
 from syncstructs.structs.counters import ReplCounter
@@ -43,7 +45,7 @@ from syncstructs.testing.valuemodels import (
     MultiDictModel,
     SortedDictModel,
     SortedSetModel,
-    VersionedModel,
+    VersionedRegisterModel,
 )
 
 Calls = dict[str, Callable[[Random], tuple[Any, ...]]]
@@ -168,7 +170,7 @@ TYPES: dict[str, tuple[type[Replicated], tuple[Any, ...], SequentialModel, Calls
     "counter map": (ReplCounterMap, (), CounterMapModel(), COUNTER_MAP),
     "deque": (ReplDeque, ((), 4), DequeModel((), 4), DEQUE),
     "multi dict": (ReplMultiDict, (), MultiDictModel(), MULTI_DICT),
-    "register": (ReplRegister, (), VersionedModel(), REGISTER),
+    "register": (ReplRegister, (), VersionedRegisterModel(), REGISTER),
     "event": (ReplEvent, (), EventModel(), EVENT),
     "latch": (ReplLatch, (9,), LatchModel(9), LATCH),
     "topic": (ReplTopic, (5,), TopicModel(5), TOPIC),
@@ -227,6 +229,21 @@ def test_operations_without_common_keys_do_not_see_each_other(name: str) -> None
         between, _ = model.apply(model.initial(), one)
         assert same(model.apply(between, other)[1], model.apply(model.initial(), other)[1])
     assert apart > 10 or name in WHOLE
+
+
+SHARED = {
+    "ReplCondition": "SemaphoreModel", "ReplElection": "LockModel", "ReplRLock": "SemaphoreModel",
+    "ReplRegister": "VersionedRegisterModel",
+}  # fmt: skip
+MISSING = {"ReplScheduler", "ReplTaskQueue"}
+
+
+def test_each_type_has_a_model_of_its_name() -> None:
+    types = {name for name in syncstructs.__all__ if name.startswith("Repl")} - {"Replicated"}
+    for name in types - MISSING:
+        model = SHARED.get(name, f"{name.removeprefix('Repl')}Model")
+        assert issubclass(getattr(testing, model), testing.Model)
+        assert f"`{name}`" in str(getattr(testing, model).__doc__), name
 
 
 def test_states_tell_values_of_different_types_apart() -> None:

@@ -116,7 +116,8 @@ def test_what_nobody_has_set_is_never_seen(row):
 
 def test_what_was_taken_is_not_there_any_more():
     for method, args, outcome in (
-        ("delete", ("k",), None), ("pop", ("k",), 1), ("popitem", (), ("k", 1)), ("clear", (), None),
+        ("delete", ("k",), None), ("pop", ("k",), 1), ("popitem", (), ("k", 1)),
+        ("clear", (), None),
     ):  # fmt: skip
         gone = "a", method, args, 103, 104, outcome
         assert ok(SET, gone, get(105, 106))
@@ -125,9 +126,11 @@ def test_what_was_taken_is_not_there_any_more():
 
 def test_of_a_call_of_unknown_outcome_all_may_be_true():
     taken = "a", "popitem", (), 103, inf, UNKNOWN
-    assert ok(SET, taken, get(104, 105)) and ok(SET, taken, get(104, 105, 1))
+    assert ok(SET, taken, get(104, 105))
+    assert ok(SET, taken, get(104, 105, 1))
     renewed = "a", "touch", ("k",), 105, inf, UNKNOWN
-    assert ok(SET, renewed, get(110, 111)) and ok(SET, renewed, get(110, 111, 1))
+    assert ok(SET, renewed, get(110, 111))
+    assert ok(SET, renewed, get(110, 111, 1))
 
 
 def test_cluster_time_decides_where_it_is_known():
@@ -170,7 +173,8 @@ def test_the_model_takes_what_the_type_does(known):
             cluster.advance(random.choice((0.0, 0.1, 0.5)))
         # As they end at once here, no key is there for longer than it is to live.
         model = TTLDictModel(1.0, late=0.0)
-        assert check(ops, model).ok and check_witness(ops, model).ok
+        assert check(ops, model).ok
+        assert check_witness(ops, model).ok
         changes += [op for op in ops if op.method == "touch" and op.outcome is False]
         short = check(ops, TTLDictModel(1.2))
         longer = check(ops, TTLDictModel(0.8, late=0.0))
