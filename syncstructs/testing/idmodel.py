@@ -75,7 +75,7 @@ class IdGeneratorModel(Model):
                 if block < 0 or self._node(owner) != self._node(op):
                     return _later(owner, op, "it is of a block of another node, or of none")
                 continue
-            if block < 0 or offset:
+            if offset:
                 return _later(reserved or op, op, "what lies before it are no whole blocks")
             end, reserved = _first(op) + _count(op), op
         return None

@@ -86,12 +86,12 @@ class Life(NamedTuple):
         return f"{self.value!r}" if self.first == inf else f"{self.value!r} to {self.first:g} s"
 
 
-Lives = frozenset[Life | None]
-"""All that may be true of a key."""
+Lives = frozenset[tuple[Life | None, float]]
+"""All that may be true of a key, each with the earliest time at which it may be so."""
 
 
 class TTLState(NamedTuple):
-    """The earliest time at which it may be so, and all that may be true of each key then."""
+    """The earliest time at which it may be so, and what may be true of each key then or later."""
 
     now: float
     lives: frozenset[tuple[Hashable, Lives]]
@@ -100,7 +100,7 @@ class TTLState(NamedTuple):
 _Fate = Callable[[Any, Life | None, float], Collection[Life | None]]
 """Given a key, what is true of it and since when: what may be true behind a call; nothing, if the
 call has shown that it is not true."""
-_ABSENT: Final[Lives] = frozenset({None})
+_ABSENT: Final[Lives] = frozenset({(None, -inf)})
 
 _BY_KEY: Final = DictModel._BY_KEY | {"touch"}
 _UPDATES: Final = frozenset({"update", "__ior__"})
@@ -172,20 +172,20 @@ class TTLDictModel(Model):
             for key in dict.fromkeys([*lives, *keys]) if whole else keys:
                 after: dict[Life | None, float] = {}
                 for life, at in _possible(lives.pop(key, _ABSENT), now, end):
-                    for then in fate(key, life, now):
+                    for then in fate(key, life, at):
                         after[then] = min(at, after.get(then, inf))
                 if not after:
                     return ILLEGAL
                 reached = max(reached, min(after.values()))
-                if after.keys() != _ABSENT:
-                    lives[key] = frozenset(after)
+                if after.keys() != {None}:
+                    lives[key] = frozenset(after.items())
             return TTLState(reached, frozenset(lives.items()))
 
         return step
 
     def describe(self, state: Any) -> str:
         """Return what may be there, as text."""
-        text = (f"{k!r}: {' or '.join(sorted(map(str, lives)))}" for k, lives in state.lives)
+        text = (f"{key!r}: {_text_of(lives)}" for key, lives in state.lives)
         return f"{{{', '.join(sorted(text))}}}"
 
     def _span(self, op: Op) -> tuple[float, float]:
@@ -222,6 +222,10 @@ class TTLDictModel(Model):
             return (Life(frozen(twin[key]), now + ttl * fast, end + ttl * slow + self._late),)
 
         return fate
+
+
+def _text_of(lives: Lives) -> str:
+    return " or ".join(sorted("gone" if life is None else str(life) for life, _ in lives))
 
 
 def _scope(op: Op) -> tuple[Collection[Hashable], bool]:
@@ -284,11 +288,12 @@ def _fits_count(op: Op, all_lives: Collection[Lives], now: float, end: float) ->
 
 def _possible(lives: Lives, now: float, end: float) -> Iterator[tuple[Life | None, float]]:
     """Yield what may be true of a key between these times, and from when on."""
-    for life in lives:
-        if life is None or now <= life.last:
-            yield life, now
-        if life is not None and life.first <= end and life.first < inf:
-            yield None, max(now, life.first)
+    for life, since in lives:
+        at = max(now, since)
+        if at <= end and (life is None or at <= life.last):
+            yield life, at
+        if life is not None and at <= end and life.first <= end and life.first < inf:
+            yield None, max(at, life.first)
 
 
 class TTLDictTwin(LogTwin):

@@ -31,6 +31,8 @@ def test_no_id_is_given_twice():
     assert not ok(an_id("a", 1, 2, 1), an_id("a", 1, 2, 1))
     assert not ok(reserve(1, 2, 1, 3), reserve(1, 2, 3))
     assert not ok(reserve(1, 2, 1, 3), an_id("a", 1, 9, 2))
+    unknown = "r", "reserve", (1,), 1, inf, UNKNOWN
+    assert not ok(unknown, an_id("a", 1, 2, 1), an_id("b", 1, 2, 1))
 
 
 def test_the_ids_of_a_node_grow():

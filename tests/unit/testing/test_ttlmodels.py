@@ -36,9 +36,11 @@ def test_a_key_is_gone_from_its_end_on_and_not_before():
 
 def test_what_is_gone_is_gone_for_everybody():
     assert ok(SET, get(109, 120), get(109, 111, 1))
+    assert ok(SET, get(109, 111), get(109, 120, 1))
     # Who has seen it gone did so at 110 or later, and before it was set for ever.
     assert ok(SET, get(103, 120), ("c", "set", ("k", 2, None), 104, 110, None))
     assert not ok(SET, get(103, 120), ("c", "set", ("k", 2, None), 104, 109, None))
+    assert not ok(SET, get(103, 120), ("c", "copy", (), 104, 109, {}))
 
 
 def test_a_key_is_there_until_the_clock_of_a_fast_leader_says_otherwise():
@@ -75,6 +77,12 @@ def test_whatever_sets_a_key_gives_it_a_new_life(method, args, outcome):
 ])  # fmt: skip
 def test_what_does_not_set_it_gives_it_none(method, args, outcome):
     assert ok(SET, ("a", method, args, 105, 106, outcome), get(109, 110))
+
+
+def test_who_finds_it_gone_and_sets_it_does_so_after_its_end():
+    again = "a", "setdefault", ("k", 2), 103, 112, 2
+    assert ok(SET, again, get(119, 120))
+    assert not ok(SET, again, get(119, 119.9))
 
 
 @pytest.mark.parametrize(("ttl", "end"), [(3.0, 103), (-1.0, 110), (20, 120)])
@@ -126,21 +134,29 @@ def test_what_was_taken_is_not_there_any_more():
 
 def test_of_a_call_of_unknown_outcome_all_may_be_true():
     taken = "a", "popitem", (), 103, inf, UNKNOWN
+    assert ok(SET, taken, ("a", "setdefault", ("k", 2), 104, 105, 2))
     assert ok(SET, taken, get(104, 105))
     assert ok(SET, taken, get(104, 105, 1))
     renewed = "a", "touch", ("k",), 105, inf, UNKNOWN
+    assert not ok(SET, renewed, get(106, 109))
     assert ok(SET, renewed, get(110, 111))
     assert ok(SET, renewed, get(110, 111, 1))
 
 
 def test_cluster_time_decides_where_it_is_known():
-    at = [replace(op, time=time) for op, time in zip(
-        ops_of(SET, get(103, 200), get(103, 200)), (50.0, 60.0, None), strict=True
-    )]  # fmt: skip
-    assert check(at, TTLDictModel(10.0)).ok
-    assert not check([at[0], replace(at[1], time=59.999)], TTLDictModel(10.0)).ok
-    # Of a call whose time is not known, nothing is believed.
-    assert check([at[0], at[2]], TTLDictModel(10.0)).ok
+    set_, gone, unknown = (
+        replace(op, time=time, index=op.id) for op, time in zip(
+            ops_of(("a", "set", ("k", 1), 1, 2, None), get(3, 4), get(3, 4)), (50.0, 60.0, None),
+            strict=True,
+        )
+    )  # fmt: skip
+    early = replace(gone, time=59.999)
+    for judge in (check, check_witness):
+        assert judge([set_, gone], TTLDictModel(10.0)).ok
+        assert not judge([set_, early], TTLDictModel(10.0)).ok
+        # Of a call whose time is not known, nothing is believed.
+        assert judge([set_, unknown], TTLDictModel(10.0)).ok
+        assert not judge([set_, unknown], TTLDictModel(None)).ok
 
 
 def test_a_method_that_is_none_is_refused():
