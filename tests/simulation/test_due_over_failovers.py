@@ -1,11 +1,14 @@
 """Objects are woken at their time, once, whoever leads then and whatever the leader knows."""
 
+from functools import partial
+
 import pytest
 
 from syncstructs.objects.context import current_context
 from syncstructs.objects.replicated import Replicated, replicated
 from syncstructs.objects.versions import WITH_RUNS
 from syncstructs.structs.ttl import ReplTTLDict
+from syncstructs.testing import History, TTLDictModel, Verdict, check
 from syncstructs.testing.simulator import Simulation
 
 
@@ -307,3 +310,35 @@ def test_keys_expire_everywhere_at_once_under_faults(start, seed):
     for life in cluster.lives():
         assert life.table.objects["keys"].copy() == {}
         life.table.objects["keys"]._check()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_keys_end_in_true_time_and_not_before(start, seed):
+    cluster = start(f"true/{seed}", {"keys": lambda: ReplTTLDict(ttl=1.0)})
+    random, history = cluster.random, History(lambda: cluster.now)
+
+    def ended(number, future):
+        if future.exception() is None:
+            history.end(number, future.result())
+        else:
+            history.fail(number, future.exception())
+
+    for value in range(150):
+        life = random.choice(cluster.lives())
+        keys = life.table.objects.get("keys")
+        if keys is not None and life.replica.accepts_calls:
+            key, method = random.choice("abc"), random.choice(("set", "touch", "setdefault", "pop"))
+            args = (key,) if method == "touch" else (key, value)
+            number = history.begin(life.host.address, method, args)
+            future = getattr(keys, method).submit(*args)
+            future.add_done_callback(partial(ended, number))
+        cluster.run(random.uniform(0.0, 0.3))
+        if random.random() < 0.05 and len(cluster.lives()) == 3:
+            victim = random.choice(cluster.addresses)
+            cluster.crash(victim)
+            cluster.run(random.uniform(0.0, 0.5))
+            cluster.start(victim)
+    ready(cluster)
+    cluster.settle()
+    check(history, TTLDictModel(1.0)).require()
+    assert check(history, TTLDictModel(1.2)).verdict is Verdict.NOT_LINEARIZABLE
