@@ -128,7 +128,7 @@ class TTLDictModel(Model):
         late: for how many seconds more than its ttl a key can be read at the most, counted from
             the end of the call that set it. The type promises none: nothing ends without a leader.
         drift: by which part of a second the clocks of leaders may be faster or slower than that of
-            the history. The type itself adds no error: cluster time is never ahead of theirs.
+            the history. The type itself adds no error: cluster time never runs ahead of them.
         """
         self._ttl = ttl
         self._late = late
@@ -205,7 +205,7 @@ class TTLDictModel(Model):
 
     def _by_twin(self, op: Op, end: float) -> _Fate:
         """Have a twin that holds one key do it, and look what becomes of that one."""
-        fast, slow = 1.0 - self._drift, 1.0 + self._drift
+        fast, slow = 1.0 + self._drift, 1.0 - self._drift
 
         def fate(key: Any, life: Life | None, now: float) -> Collection[Life | None]:
             twin = TTLDict(self._ttl)
@@ -219,7 +219,7 @@ class TTLDictModel(Model):
             if key not in twin.lives:
                 return (life,)
             ttl = twin.lives[key]
-            return (Life(frozen(twin[key]), now + ttl * fast, end + ttl * slow + self._late),)
+            return (Life(frozen(twin[key]), now + ttl / fast, end + ttl / slow + self._late),)
 
         return fate
 

@@ -231,6 +231,20 @@ def test_operations_without_common_keys_do_not_see_each_other(name: str) -> None
     assert apart > 10 or name in WHOLE
 
 
+def test_a_limiter_lets_through_what_has_come_by_the_time_of_each_call() -> None:
+    def verdict(*times_and_outcomes: tuple[float, bool]) -> bool:
+        rows = [("a", "try_acquire", (1,), 1, 2, outcome) for _, outcome in times_and_outcomes]
+        timed = zip(ops_of(*rows), times_and_outcomes, strict=True)
+        ops = [replace(op, time=time) for op, (time, _) in timed]
+        return testing.check(ops, testing.RateLimiterModel(2)).ok
+
+    assert verdict((1.0, True), (1.0, True), (1.4, False), (1.5, True))
+    assert not verdict((1.0, True), (1.0, True), (1.4, True))
+    assert not verdict((1.0, True), (1.0, True), (1.5, False))
+    # What has an earlier time came first, and found all tokens there.
+    assert not verdict((1.0, False), (2.0, True), (2.0, True))
+
+
 SHARED = {
     "ReplCondition": "SemaphoreModel", "ReplElection": "LockModel", "ReplRLock": "SemaphoreModel",
     "ReplRegister": "VersionedRegisterModel",

@@ -5,10 +5,9 @@ import pytest
 from syncstructs.errors import LockLost
 from syncstructs.testing.history import UNKNOWN, Op, Raised
 from syncstructs.testing.linearizability import Verdict, check
-from syncstructs.testing.permitmodel import PermitModel
-from syncstructs.testing.permits import PERMITS
+from syncstructs.testing.permitmodel import PermitModel, RWLockModel, SemaphoreModel
 
-GATE, BOOK = PERMITS["gate"].model(), PERMITS["book"].model()
+GATE, BOOK = SemaphoreModel(2), RWLockModel()
 LOST = Raised.of(LockLost("by the test"))
 
 

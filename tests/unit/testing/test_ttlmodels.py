@@ -45,12 +45,15 @@ def test_what_is_gone_is_gone_for_everybody():
 
 def test_a_key_is_there_until_the_clock_of_a_fast_leader_says_otherwise():
     assert ok(SET, get(109, 109.9), model=TTLDictModel(10.0, drift=0.02))
-    assert not ok(SET, get(109, 109.7), model=TTLDictModel(10.0, drift=0.02))
+    assert not ok(SET, get(109, 109.8), model=TTLDictModel(10.0, drift=0.02))
 
 
 def test_a_key_is_not_there_for_longer_than_it_may_be():
     assert ok(SET, get(113, 114, 1), model=TTLDictModel(10.0, late=1.0))
     assert not ok(SET, get(113.1, 114, 1), model=TTLDictModel(10.0, late=1.0))
+    # By a slow clock, 10 seconds take 10 / 0.98.
+    assert ok(SET, get(112.203, 114, 1), model=TTLDictModel(10.0, late=0.0, drift=0.02))
+    assert not ok(SET, get(112.205, 114, 1), model=TTLDictModel(10.0, late=0.0, drift=0.02))
 
 
 def test_the_time_of_a_call_is_no_earlier_than_what_was_before_it():
