@@ -214,17 +214,16 @@ class ReplScheduler(ReplTaskQueue[T]):
     def remove(self, name: str) -> bool:
         """Have the job put no more tasks; return whether there was one.
 
-        A task of it, or of that key, that nobody has taken is gone as well; one that is worked on
-        is not.
+        A task of it, or of that key, that nobody has taken is gone as well, also if the job itself
+        was over; one that is worked on is not.
         """
-        if self._jobs.pop(name, None) is None:
-            return False
+        removed = self._jobs.pop(name, None) is not None
         id_ = self._keys.get(name, 0)
         if id_ in self._entries and not self._entries[id_].token:
             self._remove(id_)
             self._end_if_finished()
         self._set_next_due()
-        return True
+        return removed
 
     @replicated
     def trigger(self, name: str) -> bool:

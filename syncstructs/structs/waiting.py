@@ -75,7 +75,8 @@ class Wait(Generic[R]):
         Return None if time ran out and it is certain that nothing was served, that nothing waits
         any longer, and that nothing will. It takes `WITHDRAW_GRACE` seconds more at the most to
         find that out, and no longer if the wait has not left this node for as long as that.
-        If this node's session expires meanwhile, the wait begins anew, at the end of the queue.
+        If this node's session expires meanwhile, or a snapshot hides what it was served, which is
+        given back then, the wait begins anew, at the end of the queue.
 
         Raises:
             OutcomeUnknown: time ran out, and the cluster does not answer how the wait has ended.

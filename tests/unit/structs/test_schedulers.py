@@ -311,6 +311,15 @@ def test_a_job_that_is_removed_is_not_due_any_more(cluster):
     assert b.progress().put == 2
 
 
+def test_the_task_of_a_job_that_was_due_once_can_still_be_called_off(cluster):
+    a, b = schedulers(cluster)
+    a.add("x", at=MIDNIGHT + timedelta(seconds=5))
+    cluster.advance(5.0)
+    assert a.jobs() == []
+    assert not b.remove("x"), "the job is over"
+    assert taken(b) == []
+
+
 def test_removing_the_last_task_ends_a_join(cluster):
     a, b = schedulers(cluster)
     a.add("x", every=10.0)
@@ -589,8 +598,9 @@ class JobMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from("abc"))
     def remove(self, name):
         assert self.rotas[0].remove(name) == (name in self.jobs)
-        if self.jobs.pop(name, None) and self.tasks.get(name, (0, 1))[1] is None:
-            self.tasks.pop(name, None)
+        self.jobs.pop(name, None)
+        if self.tasks.get(name, (0, 1))[1] is None:
+            del self.tasks[name]
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
