@@ -14,6 +14,7 @@ from .gates import EventModel, LatchModel
 from .groupmodel import GroupModel
 from .history import NOT_APPLIED, UNKNOWN, History, Op, Raised
 from .idmodel import IdGeneratorModel
+from .jobmodels import SchedulerModel
 from .limitmodels import RateLimiterModel
 from .linearizability import Result, Verdict, check, check_witness
 from .lockmodel import LockManagerModel, LockModel
@@ -36,6 +37,7 @@ from .simulator import Simulation, Stuck
 from .story import tell
 from .strategies import plans
 from .subjects import call
+from .taskmodels import TaskQueueModel
 from .topicmodels import TopicModel
 from .ttlmodels import TTLDictModel
 from .valuemodels import (
@@ -89,6 +91,7 @@ __all__ = [
     "ReplicatedTest",
     "Report",
     "Result",
+    "SchedulerModel",
     "SemaphoreModel",
     "SetModel",
     "Simulation",
@@ -96,6 +99,7 @@ __all__ = [
     "SortedSetModel",
     "Stuck",
     "TTLDictModel",
+    "TaskQueueModel",
     "TopicModel",
     "Verdict",
     "VersionedRegisterModel",

@@ -111,8 +111,9 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     while open_searches and left > 0:
         undecided = []
         for search in open_searches:
+            before = search.steps
             found = search.run(min(share, max(left, 0)))
-            left = budget - spent - sum(s.steps for s in searches)
+            left -= search.steps - before
             if found is None:
                 undecided.append(search)
             elif not found:
