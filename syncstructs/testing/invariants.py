@@ -911,6 +911,19 @@ class Invariants(Watcher):
         """Return the time, on the history's clock, at which what has this place was committed."""
         return self._commit_times.get(place // _PLACES, inf)
 
+    def commit_times(self) -> Iterator[tuple[int, float, int]]:
+        """Yield each index, the time at which it was committed, and its cluster time.
+
+        The former is by the history's clock; the latter, in microseconds.
+        """
+        for index, clock in sorted(self._commit_times.items()):
+            yield index, clock, self.committed[index].time
+
+    def endings(self) -> Iterator[tuple[str | None, int]]:
+        """Yield whose sessions have ended, if that is known, and in the entry of which index."""
+        for session, index in self._ended.items():
+            yield self._owners.get(session), index
+
     # Now and then, and at the end
 
     def _now_and_then(self, life: Life) -> None:

@@ -26,16 +26,20 @@ if TYPE_CHECKING:
     from .workload import Client, Load
 
 ATTEMPTS: Final = 3
+TERMS: Final[dict[str, Any]] = {
+    "lease": 1.0, "max_attempts": ATTEMPTS, "retry_delay": 0.2, "retry_delay_max": 1.0
+}  # fmt: skip
+"""On which tasks are taken."""
 
 
 def make() -> ReplTaskQueue[int]:
     """Return the queue of a run, as every node makes it."""
-    return ReplTaskQueue(lease=1.0, max_attempts=ATTEMPTS, retry_delay=0.2, retry_delay_max=1.0)
+    return ReplTaskQueue(**TERMS)
 
 
 def make_scheduler() -> ReplScheduler[Any]:
     """Return the scheduler of a run, as every node makes it."""
-    return ReplScheduler(lease=1.0, max_attempts=ATTEMPTS, retry_delay=0.2, retry_delay_max=1.0)
+    return ReplScheduler(**TERMS)
 
 
 class Toil:
@@ -133,21 +137,17 @@ class Toil:
     async def feed(self, client: Client) -> None:
         """Put a task."""
         random, payload = client.random, client.load.number()
-        await self._feed(
-            client,
-            payload,
-            client._objects[self.NAME].put,
-            priority=random.choice((0, 0, 0, 1, 2)),
-            delay=random.choice((0.0, 0.0, random.random())),
-        )
+        priority = random.choice((0, 0, 0, 1, 2))
+        delay = random.choice((0.0, 0.0, random.random()))
+        await self._feed(client, payload, "put", payload, priority=priority, delay=delay)
 
     async def _feed(
-        self, client: Client, payload: int, method: Any, *args: Any, **how: Any
+        self, client: Client, payload: int, method: str, *args: Any, **how: Any
     ) -> None:
         """Bring a task in by that method; it is not there if the result is False."""
         self.begin(payload)
         try:
-            putting = method.submit(*args, payload, **how)
+            putting = submit(client, self.NAME, method, *args, **how)
         except NotApplied:
             self.put(payload, applied=False)
             return
@@ -226,37 +226,38 @@ class Rota(Toil):
 
     async def feed(self, client: Client) -> None:
         """Add a job, trigger it, or remove it."""
-        random, rota = client.random, client._objects[self.NAME]
+        random = client.random
         if random.random() < 0.5:
             added = [payload for payload, is_added in self._put.items() if is_added]
             if added and random.random() < 0.3:
                 # As by a member that starts later.
                 payload = random.choice(added[-5:])
-                again = rota.add.submit(f"once {payload}", payload, at=self._ats[payload])
-                await client._await(again)
+                name, at = f"once {payload}", self._ats[payload]
+                await client._await(submit(client, self.NAME, "add", name, payload, at=at))
                 return
             payload = client.load.number()
             wall = client.life.wall_time() + random.random() * 2.0
             self._ats[payload] = at = datetime.fromtimestamp(wall, UTC)
-            await self._feed(client, payload, rota.add, f"once {payload}", at=at)
+            await self._feed(client, payload, "add", f"once {payload}", payload, at=at)
             return
         name = random.choice(list(self.JOBS))
         how = random.random()
         if how < 0.7:
-            await client._await(rota.add.submit(name, name, **self.JOBS[name]))
+            await client._await(submit(client, self.NAME, "add", name, name, **self.JOBS[name]))
         else:
-            await client._await((rota.trigger if how < 0.85 else rota.remove).submit(name))
+            method = "trigger" if how < 0.85 else "remove"
+            await client._await(submit(client, self.NAME, method, name))
 
 
 async def toil(client: Client, name: str) -> None:
     """Put a task, or take one and work on it, as well as this caller does."""
-    random, toils, tasks = client.random, client.load.toils[name], client._objects[name]
+    random, toils = client.random, client.load.toils[name]
     if random.random() < 0.4:
         await toils.feed(client)
         return
     waits = random.choice(((), (False,), (True, random.random())))
     lease = {"lease": None} if random.random() < 0.3 else {}
-    taking = tasks.get.submit(*waits, **lease)
+    taking = submit(client, name, "get", *waits, **lease)
     if not await client._await(taking) or _error_of(taking) is not None:
         if not taking.done():
             taking.cancel()
@@ -265,17 +266,31 @@ async def toil(client: Client, name: str) -> None:
     toils.take(task, client.name)
     for _ in range(random.choice((0, 0, 1, 3))):
         await asyncio.sleep(random.expovariate(1.0) * 0.5)
-        await client._await(tasks.heartbeat.submit(task))
+        await client._await(submit(client, name, "heartbeat", task))
     how = random.random()
     if how < 0.2:
         return  # it died at work
     if how < 0.4:
-        await client._await(tasks.nack.submit(task))
+        await client._await(submit(client, name, "nack", task))
         return
     toils.finish(task)
-    ending = tasks.ack.submit(task)
+    ending = submit(client, name, "ack", task)
     if await client._await(ending) and _error_of(ending) is None:
         toils.finished(task, client.name)
+
+
+def submit(client: Client, name: str, method: str, *args: Any, **how: Any) -> Future[Any]:
+    """Make a call that is recorded."""
+    recorder = client.load.recorder
+    record = recorder.begin(client.name, name, method, *args)
+    record.kwargs, record.session = how, client.life.id
+    try:
+        future: Future[Any] = getattr(client._objects[name], method).submit(*args, **how)
+    except Exception as error:
+        recorder.fail(record, error)
+        raise
+    recorder.follow(record, future)
+    return future
 
 
 def _error_of(future: Future[Any]) -> BaseException | None:

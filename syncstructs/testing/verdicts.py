@@ -29,6 +29,7 @@ from .presence import check_group_log
 from .queue_verdicts import check_capacity, check_order_of_items
 from .releases import MODELS as RELEASE_MODELS
 from .sequential import Model
+from .toil_verdicts import check_toil
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ def check_histories(load: Load) -> int:
         if not any(map(was_given_up, ops)):
             ended = (op for op in ops if not ran_out(op))
             judge(name, check(ended, queue_model, budget=SEARCH_STEPS))
+    for name in load.toils:
+        if name in histories:
+            judge(name, check_toil(load, name, histories[name], SEARCH_STEPS))
     check_releases(load, histories)
     load.followers.check()
     return sum(map(len, histories.values())) + len(load.recorder.made)

@@ -100,14 +100,15 @@ class Record:
     """One call, as it is being recorded."""
 
     __slots__ = (
-        "args", "began", "call", "end", "method", "outcome", "part", "place", "process", "session",
-        "token",
+        "args", "began", "call", "end", "kwargs", "method", "outcome", "part", "place", "process",
+        "session", "token",
     )  # fmt: skip
 
     def __init__(self, process: str, method: str, args: tuple[Any, ...], began: int) -> None:
         self.process = process
         self.method = method
         self.args = args
+        self.kwargs: dict[str, Any] = {}
         self.began = began
         self.end: float = inf
         self.outcome: object = UNKNOWN
@@ -350,8 +351,8 @@ class Load:
                 time = None if place is None else checks.time_at(place)
                 ops.append(Op(
                     id=next(numbers), process=record.process, method=record.method,
-                    args=record.args, call=record.began, end=end, outcome=outcome, index=place,
-                    time=time, session=record.session,
+                    args=record.args, kwargs=record.kwargs, call=record.began, end=end,
+                    outcome=outcome, index=place, time=time, session=record.session,
                 ))  # fmt: skip
         return histories
 

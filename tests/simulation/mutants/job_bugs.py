@@ -59,4 +59,24 @@ BUGS = (
         (JOBS + "_put_due", "self._wall_time(job, due)", "now"),
         fields=_WORKING,
     ),
+    bug(
+        "interval_too_short",
+        "A job is due again when half of its interval is over.",
+        ("structs.schedulers:_Job.after", "return now + self.every", "return now + self.every / 2"),
+        fields=_WORKING,
+    ),
+    bug(
+        "every_add_changes_something",
+        "Who adds a job that is there already is told that it has changed.",
+        (JOBS + "_add", "return job != old", "return True"),
+        fields=_WORKING,
+    ),
+    bug(
+        "trigger_denies_what_it_did",
+        "Who triggers a job is told that its last task is not done, and it is put all the same.",
+        (JOBS + "trigger", "return self._fire(name, self._jobs[name], None)",
+         "return self._fire(name, self._jobs[name], None) and False"),
+        fields=_WORKING,
+        first_seed=3,
+    ),
 )
