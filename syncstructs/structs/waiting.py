@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import (
     Cancelled,
+    NotApplied,
     OutcomeUnknown,
     ResultLost,
     SessionExpired,
@@ -181,7 +182,12 @@ class Wait(Generic[R]):
         except (SessionExpired, ResultLost):
             # An expired session has ended the wait as well, or it was served before: see future.
             pass
-        except SyncError:
+        except NotApplied:
+            return True
+        except SyncError as error:
+            # The node has ended. What was sent before may free all the same what was served.
+            if self.frees:
+                raise self._unanswered() from error
             return True
         # Without this, a lock granted at the last moment would be freed and yet used.
         return not self.frees

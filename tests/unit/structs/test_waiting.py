@@ -164,6 +164,28 @@ def test_node_that_ends_meanwhile_leaves_the_last_word_to_the_wait_itself():
     assert future.result(0) == "served"
 
 
+@pytest.mark.parametrize("frees", [False, True])
+def test_a_withdrawal_of_which_nobody_knows_may_free_what_was_served(frees):
+    script = Script(frees=frees)
+    future = script.port.start(script.wait.served(5))
+    script.cluster.advance(5)
+    script.entered[0].finish("served", None)
+    script.withdrawn[0].finish(None, OutcomeUnknown("the node has ended"))
+    if frees:
+        assert isinstance(future.exception(0), OutcomeUnknown)
+    else:
+        assert future.result(0) == "served"
+
+
+def test_a_withdrawal_that_was_never_sent_frees_nothing():
+    script = Script(frees=True)
+    future = script.port.start(script.wait.served(5))
+    script.cluster.advance(5)
+    script.entered[0].finish("served", None)
+    script.withdrawn[0].finish(None, NodeClosed("closed"))
+    assert future.result(0) == "served"
+
+
 def refusing(error):
     def refuse(ticket):
         raise error
