@@ -5,6 +5,7 @@ leaves before that, by a time-out, a cancel, or as its session expires, breaks t
 """
 
 from threading import BrokenBarrierError
+from types import TracebackType
 
 from ..errors import Withdrawn
 from ..objects.context import current_context
@@ -18,8 +19,9 @@ class ReplBarrier(Replicated):
     """A replicated `threading.Barrier`: `wait`, `reset`, `abort`, `parties`, `n_waiting`, `broken`.
 
     Without an `action`, which no member could be made to run before all others go on; let who is
-    given the index 0 do what has to be done. `await barrier.wait.submit()` is for asyncio;
-    cancelling such a future breaks the barrier, as does a time-out.
+    given the index 0 do what has to be done. `await barrier.wait.submit()` is for asyncio, and
+    `async with barrier as index:`, as of an `asyncio.Barrier`; cancelling such a wait breaks the
+    barrier, as does a time-out.
 
     If the leader is lost, waits go on under the next one. If the session of a node that waits
     expires (`Config.session_ttl`), the barrier is broken, as nobody can know whether it comes back.
@@ -89,6 +91,17 @@ class ReplBarrier(Replicated):
         if index is None:
             raise Withdrawn(f"{wait.name}: not sent within {timeout} s; it was taken back")
         return index
+
+    async def __aenter__(self) -> int:
+        return await self.wait.submit()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Do nothing: all have passed already."""
 
     @replicated
     def abort(self) -> None:

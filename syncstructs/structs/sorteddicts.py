@@ -1,10 +1,11 @@
 """`ReplSortedDict`: a dictionary in the order of its keys that all members share."""
 
-from typing import Any, TypeVar, overload
+from typing import Any, SupportsIndex, TypeVar, overload
 
 from ..objects.pickling import revealed
 from ..objects.replicated import replicated
-from .dicts import ReplDict, _Pairs
+from .dicts import ReplDict, _Items, _Keys, _Pairs, _Values
+from .sequences import as_place
 from .sorteditems import SortedItems, SortedReads
 from .values import isolated, isolated_list
 
@@ -21,6 +22,7 @@ class ReplSortedDict(SortedReads[K], ReplDict[K, V]):
     on any member; not even a part of an `update`. There are no key functions: no member could tell
     that another one has the same.
 
+    Views are indexed by place: `d.keys()[0]`, `d.items()[-1]` take O(log n), slices of them O(n).
     Besides, `d[first:last]` gives what has keys from `first` to before `last`, as a plain dict of
     one moment, and `del d[first:last]` removes it. Single reads take O(1), changes of one key and
     questions about the order O(log n); each change is one log entry.
@@ -91,6 +93,18 @@ class ReplSortedDict(SortedReads[K], ReplDict[K, V]):
             found = dict(zip(keys, isolated_list(items[k] for k in keys), strict=True))
         return revealed(self, found) if self._pickles else found
 
+    def keys(self) -> "_KeysByPlace[K]":
+        """Return a live view of the keys, which can be indexed by place."""
+        return _KeysByPlace(self)
+
+    def values(self) -> "_ValuesByPlace[V]":
+        """Return a live view of the values, which can be indexed by place."""
+        return _ValuesByPlace(self)
+
+    def items(self) -> "_ItemsByPlace[K, V]":
+        """Return a live view of the pairs, which can be indexed by place."""
+        return _ItemsByPlace(self)
+
     def peekitem(self, index: int = -1) -> tuple[K, V]:
         """Return the pair at a place; that of the greatest key, if none is said; O(log n).
 
@@ -105,6 +119,45 @@ class ReplSortedDict(SortedReads[K], ReplDict[K, V]):
     def __repr__(self) -> str:
         with self._reading:
             return f"{type(self).__name__}({dict(self._items.items())!r})"
+
+
+class _KeysByPlace(_Keys[K]):
+    _mapping: ReplSortedDict[K, Any]
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> K: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[K]: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> K | list[K]:
+        with self._mapping._reading:
+            found: Any = self._mapping._items.keys()[place]
+        return found  # type: ignore[no-any-return]
+
+
+class _ValuesByPlace(_Values[V]):
+    _mapping: ReplSortedDict[Any, V]
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> V: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[V]: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> V | list[V]:
+        if isinstance(place, slice):
+            return list(self)[place]
+        return self._mapping.peekitem(as_place(place))[1]
+
+
+class _ItemsByPlace(_Items[K, V]):
+    _mapping: ReplSortedDict[K, V]
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> tuple[K, V]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[K, V]]: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> tuple[K, V] | list[tuple[K, V]]:
+        if isinstance(place, slice):
+            return list(self)[place]
+        return self._mapping.peekitem(as_place(place))
 
 
 def _ends(keys: slice) -> tuple[Any, Any]:

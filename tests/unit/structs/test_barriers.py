@@ -40,6 +40,19 @@ def test_all_pass_when_the_last_one_comes(cluster, barriers):
     assert [future.result(0) for future in again] == [0, 1, 2]
 
 
+def test_async_with_waits_as_an_asyncio_barrier_does(cluster, barriers):
+    a, b, c = barriers
+    first, second = a.wait.submit(), b.wait.submit()
+
+    async def pass_it():
+        async with c as index:
+            return index
+
+    with pytest.raises(StopIteration) as ended:
+        pass_it().send(None)
+    assert (first.result(0), second.result(0), ended.value.value) == (0, 1, 2)
+
+
 def test_barrier_for_one_never_waits(cluster):
     a, _, _ = cluster.attach("barrier", lambda: ReplBarrier(1))
     assert [a.wait(), a.wait()] == [0, 0]

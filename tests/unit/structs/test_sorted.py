@@ -40,7 +40,7 @@ def outcome(target, step):
         result = getattr(target, name)(*args)
     except Exception as error:
         return type(error)
-    return list(result) if name in ("irange", "islice") else result
+    return list(result) if name in ("irange", "islice", "__reversed__") else result
 
 
 def restore(target):
@@ -95,6 +95,22 @@ def test_sorted_dict_does_what_a_sorted_dict_does(content, steps):
     check_like_twin(members, SortedDict(content), steps)
 
 
+@pytest.mark.parametrize("view", ["keys", "values", "items"])
+def test_views_of_a_sorted_dict_are_indexed_by_place(view):
+    pairs = {3: ["c"], 1: ["a"], 2: ["b"]}
+    ours, twin = getattr(ReplSortedDict(pairs), view)(), getattr(SortedDict(pairs), view)()
+    assert (ours[0], ours[-1], ours[1:]) == (twin[0], twin[-1], twin[1:])
+    with pytest.raises(IndexError):
+        ours[3]
+
+
+def test_views_of_a_sorted_dict_give_copies():
+    prices = ReplSortedDict({1: ["a"]})
+    prices.values()[0].append("mine")
+    prices.items()[0][1].append("mine")
+    assert prices.values()[:] == [["a"]]
+
+
 @FEW
 @given(
     st.lists(keys),
@@ -105,6 +121,10 @@ def test_sorted_dict_does_what_a_sorted_dict_does(content, steps):
         op("pop", places),
         op("__getitem__", places),
         op("__getitem__", st.builds(slice, places, places)),
+        op("__delitem__", places),
+        op("__delitem__", st.builds(slice, places, places, st.sampled_from([None, 2, -1, 0]))),
+        op("count", keys),
+        op("__reversed__"),
         op("clear"),
         *QUESTIONS,
     ),
