@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 from coming_and_going import NODES, ComingAndGoing, few
 from hypothesis.stateful import precondition, rule
 
-from syncstructs import ReplRLock, ReplRWLock, ReplSemaphore
+from syncstructs import ReplLock, ReplLockManager, ReplRLock, ReplRWLock, ReplSemaphore
 from syncstructs.errors import LockLost, NotOwner
 from syncstructs.objects.port import in_place_of
 
@@ -42,7 +42,7 @@ class Permits(ComingAndGoing):
     def begin(self):
         # In order of arrival; in the order in which they were granted; and what no release told.
         self.line, self.held, self.lost = [], [], []
-        self.greatest = 0
+        self.greatest = {}
 
     def admits(self, kind):
         raise NotImplementedError
@@ -149,8 +149,9 @@ class Permits(ComingAndGoing):
         super().all_agree()
         for ask, token in zip(self.held, self.tokens(self.at(self.present[0])), strict=True):
             if not ask.token:
-                assert token > self.greatest
-                ask.token = self.greatest = token
+                scope = self.scope(ask.kind)
+                assert token > self.greatest.get(scope, 0)
+                ask.token = self.greatest[scope] = token
             assert ask.token == token
         for node in self.present:
             for caller in CALLERS:
@@ -161,6 +162,10 @@ class Permits(ComingAndGoing):
         found, handle = self.found(node, caller, kind), self.handle(node, kind)
         expected = (None, False) if found is None else (found.token, True)
         assert self.by(node, caller, lambda: (handle.token, handle.held)) == expected
+
+    def scope(self, kind):
+        """Return among what each token is greater than those before."""
+        return None
 
     def tokens(self, target):
         return list(target._holders)
@@ -241,13 +246,47 @@ class ReadersAndWriters(Permits):
         )
 
 
-class RLocks(Permits):
+class Locks(Permits):
+    """A lock for each kind."""
+
+    make = ReplLock
+
+    def admits(self, kind):
+        return kind not in [ask.kind for ask in self.held]
+
+    def is_back(self, node):
+        # If a snapshot hides that a wait was served, it begins anew, behind the node's others.
+        self.cluster.run(1.0)
+        line = self.gone[0]
+        for kind in self.kinds:
+            while any(ask.future.done() for ask in line if ask.kind == kind):
+                first = next(ask for ask in line if ask.kind == kind)
+                if first.future.done():
+                    break
+                line.remove(first)
+                line.append(first)
+        super().is_back(node)
+
+    def holders(self, target):
+        return [(session, key) for key, (session, _, _) in target._holders.items()]
+
+    def tokens(self, target):
+        return [token for _, _, token in target._holders.values()]
+
+    def kind_of(self, payload):
+        return payload
+
+    def is_right(self, target):
+        return super().is_right(target) and self.is_locked(target) is bool(self.held)
+
+    def is_locked(self, target):
+        return target.locked()
+
+
+class RLocks(Locks):
     """A lock that its owner, and nobody else, acquires and releases as often as it likes."""
 
     make = ReplRLock
-
-    def admits(self, kind):
-        return not self.held
 
     def ask(self, node, caller, kind, how):
         if any(ask.is_of(node, kind, caller) for ask in self.line):
@@ -276,22 +315,41 @@ class RLocks(Permits):
     def newest(self, asks, node, caller, kind):
         return next((ask for ask in asks if ask.is_of(node, kind, caller)), None)
 
+
+class LockManagers(Locks):
+    """Locks by key, each with a line of its own; those that are held stand in the order of keys."""
+
+    make = ReplLockManager
+    kinds = ("printer", "scanner")
+
+    def handle(self, node, kind):
+        return self.at(node)[kind]
+
+    def serve(self):
+        for ask in list(self.line):
+            if self.admits(ask.kind):
+                self.line.remove(ask)
+                self.held.append(ask)
+        self.held.sort(key=lambda ask: ask.kind)
+
+    def scope(self, kind):
+        return kind
+
     def holders(self, target):
-        return [(session, key) for key, (session, _, _) in target._holders.items()]
+        return sorted(super().holders(target), key=lambda row: row[1])
 
     def tokens(self, target):
-        return [token for _, _, token in target._holders.values()]
+        return [holder.token for _, holder in sorted(target.holders().items())]
 
-    def kind_of(self, payload):
-        return payload
-
-    def is_right(self, target):
-        return super().is_right(target) and target.locked() is bool(self.held)
+    def is_locked(self, target):
+        return target.keys() != []
 
 
-for _machine in (ReadersAndWriters, RLocks, Semaphores):
+for _machine in (LockManagers, Locks, ReadersAndWriters, RLocks, Semaphores):
     _machine.TestCase.settings = few(5, 20)
 
+TestLockManagers = LockManagers.TestCase
+TestLocks = Locks.TestCase
 TestReadersAndWriters = ReadersAndWriters.TestCase
 TestRLocks = RLocks.TestCase
 TestSemaphores = Semaphores.TestCase

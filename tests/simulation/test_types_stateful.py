@@ -4,6 +4,8 @@ Hypothesis draws calls, the member that makes them, and faults in between; it sh
 """
 
 from collections import deque
+from functools import wraps
+from math import inf
 from typing import ClassVar
 
 import hypothesis.strategies as st
@@ -25,11 +27,12 @@ from syncstructs import (
     ReplSortedDict,
     ReplSortedSet,
     ReplTopic,
+    ReplTTLDict,
     current_context,
     replicated,
 )
 from syncstructs.errors import NotApplied
-from syncstructs.testing import limitmodels, topicmodels, twins, valuemodels
+from syncstructs.testing import limitmodels, topicmodels, ttlmodels, twins, valuemodels
 from syncstructs.testing.history import Raised, plain
 from syncstructs.testing.runs import quietly
 from syncstructs.testing.simulator import Simulation
@@ -41,6 +44,24 @@ VALUES = st.one_of(st.integers(-3, 3), st.text(max_size=2), st.lists(st.integers
 NUMBERS = st.integers(-5, 5)
 NAMES = st.sampled_from("ab")
 PLACES = st.integers(-3, 3)
+
+
+def befalls(**drawn):
+    """Make a rule of what befalls the cluster, with calls behind it.
+
+    Hypothesis leaves some rules out for a whole run: without this, most runs have no call at all.
+    """
+
+    def with_calls(befall):
+        @wraps(befall)
+        def then_call(self, data, nodes, **drawn):
+            befall(self, **drawn)
+            for node in nodes:
+                self._call(data, node)
+
+        return rule(data=st.data(), nodes=st.lists(NODES, max_size=2), **drawn)(then_call)
+
+    return with_calls
 
 
 class OnACluster(RuleBasedStateMachine):
@@ -63,6 +84,9 @@ class OnACluster(RuleBasedStateMachine):
 
     @rule(data=st.data(), node=NODES)
     def call(self, data, node):
+        self._call(data, node)
+
+    def _call(self, data, node):
         method = data.draw(st.sampled_from(sorted(type(self).calls)))
         args = data.draw(st.tuples(*type(self).calls[method]))
         expected = _outcome(getattr(self.model, method), args)
@@ -93,7 +117,7 @@ class OnACluster(RuleBasedStateMachine):
                 return Raised.of(error)
         raise AssertionError(f"{method} is never applied: {error!r}")
 
-    @rule(node=NODES, silently=st.booleans())
+    @befalls(node=NODES, silently=st.booleans())
     def crash(self, node, silently):
         # In memory, a majority has to live: what two of three forget may have been acknowledged.
         if self.cluster.up == list(self.cluster.addresses) and self._all_equal():
@@ -104,24 +128,24 @@ class OnACluster(RuleBasedStateMachine):
         last = max(life.core.log.last_index for life in lives)
         return all(life.core.log.persisted_index == last for life in lives)
 
-    @rule()
+    @befalls()
     def restart(self):
         self.cluster.start()
 
-    @rule(node=NODES, span=SPANS)
+    @befalls(node=NODES, span=SPANS)
     def pause(self, node, span):
         self.cluster.hosts[node].pause(self.cluster.now + span)
 
-    @rule(node=NODES, keep=st.booleans())
+    @befalls(node=NODES, keep=st.booleans())
     def cut_off(self, node, keep):
         self.cluster.network.cut_off(node, keep=keep)
 
-    @rule(sender=NODES, receiver=NODES)
+    @befalls(sender=NODES, receiver=NODES)
     def cut(self, sender, receiver):
         if sender != receiver:
             self.cluster.network.cut(sender, receiver)
 
-    @rule()
+    @befalls()
     def heal(self):
         self.cluster.heal()
 
@@ -130,7 +154,7 @@ class OnACluster(RuleBasedStateMachine):
         self.cluster.run(span)
 
     @precondition(lambda self: self.cluster.leader() is not None)
-    @rule()
+    @befalls()
     def another_leads(self):
         leader = self.cluster.leader()
         self.cluster.network.cut_off(leader)
@@ -246,8 +270,8 @@ class Asked:
     def __init__(self):
         self.asked = []
 
-    def ask(self, n, key):
-        self.asked.append((n, key))
+    def ask(self, *args):
+        self.asked.append(args)
 
 
 class Limiters(OnACluster):
@@ -264,6 +288,70 @@ class Limiters(OnACluster):
             buckets.now = round(time * 1_000_000)
             assert buckets.throttle(n, key=key) == answer
         return [(n, key) for _, n, key, _ in target.answers]
+
+
+class NotedTTLDict(ReplTTLDict):
+    """Keeps what was done to it, when, and what it has answered."""
+
+    def __init__(self):
+        super().__init__(1.0)
+        self.rows = []
+
+    @replicated
+    def ask(self, steps):
+        for method, args in steps:
+            try:
+                answer = getattr(self, method)(*args)
+            except KeyError:
+                answer = "KeyError"
+            self.rows.append((current_context().time, (method, args), answer))
+
+    def on_due(self):
+        super().on_due()
+        self.rows.append((current_context().time, None, list(self)))
+
+
+class TTLDicts(OnACluster):
+    make, twin = NotedTTLDict, Asked
+    asked: ClassVar = {
+        "set": (KEYS, NUMBERS, st.sampled_from([0.3, 0.5, None, -1])), "delete": (KEYS,),
+        "touch": (KEYS, st.sampled_from([0.1, 0.6, None, -1])), "pop": (KEYS,), "popitem": (),
+        "setdefault": (KEYS, NUMBERS), "compare_and_set": (KEYS, NUMBERS, NUMBERS), "clear": (),
+        "update": (st.dictionaries(KEYS, NUMBERS, max_size=3),),
+    }  # fmt: skip
+    step = st.one_of(*(st.tuples(st.just(m), st.tuples(*args)) for m, args in asked.items()))
+    calls: ClassVar = {"ask": (st.lists(step, min_size=1, max_size=4),)}
+
+    @rule()
+    def all_are_equal(self):
+        # Without a fault, all that has an end comes to it meanwhile.
+        self.cluster.settle()
+        self.cluster.run(3.0)
+        super().all_are_equal()
+
+    @staticmethod
+    def content(target):
+        """Return what was asked of it; each key must have ended once it was time, not before."""
+        if isinstance(target, Asked):
+            return [step for (steps,) in target.asked for step in steps]
+        target._check()
+        keys, ends = ttlmodels.TTLDict(1.0), {}
+        for time, step, answer in target.rows:
+            if step is None:
+                for key in [key for key, end in ends.items() if end <= time]:
+                    del keys[key]
+                assert answer == list(keys)
+            else:
+                method, args = step
+                seen = _outcome(getattr(keys, method), args)
+                assert answer == ("KeyError" if isinstance(seen, Raised) else seen)
+            ends |= {key: time + life for key, life in keys.lives.items()}
+            ends = {key: end for key, end in ends.items() if key in keys}
+            keys.lives.clear()
+        assert list(target.items()) == list(keys.items())
+        assert all(end == inf for end in ends.values())
+        return [step for _, step, _ in target.rows if step]
+
 
 class CounterMaps(OnACluster):
     make, twin = ReplCounterMap, valuemodels.CounterMap
@@ -416,7 +504,7 @@ _FEW = settings(max_examples=12, stateful_step_count=20, deadline=None, phases=_
 
 for _machine in (
     CounterMaps, Counters, Deques, Dicts, Limiters, Lists, MultiDicts, PriorityQueues, Queues,
-    Registers, Sets, SortedDicts, SortedSets, Topics, WaitingQueues,
+    Registers, Sets, SortedDicts, SortedSets, Topics, TTLDicts, WaitingQueues,
 ):  # fmt: skip
     _machine.TestCase.settings = _FEW
 
@@ -430,6 +518,7 @@ TestMultiDicts = MultiDicts.TestCase
 TestRegisters = Registers.TestCase
 TestLimiters = Limiters.TestCase
 TestTopics = Topics.TestCase
+TestTTLDicts = TTLDicts.TestCase
 TestSortedDicts = SortedDicts.TestCase
 TestSortedSets = SortedSets.TestCase
 TestQueues = Queues.TestCase
