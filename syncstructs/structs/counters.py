@@ -13,8 +13,11 @@ class ReplCounter(Replicated):
     """A replicated `int`: `add`, `sub`, `inc`, `dec`, `set`, `compare_and_set`, and `int(counter)`.
 
     `counter += 1` and `counter -= 1` are commands too. It compares with numbers and with other
-    counters, and computes with them to a plain `int`. Like everything that changes and has an
-    `==`, it cannot be hashed. All methods take O(1).
+    counters; `+` and `-` give a plain `int`, and for all other arithmetic there is its `value`.
+    Like everything that changes and has an `==`, it cannot be hashed.
+
+    All methods take O(1), and each change is one log entry. One that is under way as the leader is
+    lost counts once; after `OutcomeUnknown` it may have counted.
 
     >>> hits = ReplCounter(5)
     >>> hits.value, hits > 4, hits + 1

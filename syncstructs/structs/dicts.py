@@ -49,8 +49,10 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     taken when it begins, so that changes by other members (and one's own) don't disturb it; in
     contrast to a `dict` no RuntimeError is raised then.
 
-    Single reads and changes take O(1), those of the whole O(n). Inside a command of another
-    object, values that are passed are not copied; don't change them afterwards.
+    Single reads and changes take O(1), those of the whole O(n); each change is one log entry. One
+    that is under way as the leader is lost takes effect once; after `OutcomeUnknown` it may have
+    done so. Inside a command of another object, values that are passed are not copied; don't change
+    them afterwards.
 
     With `pickle=True`, on nodes with a password or certificates, values may be of any class that
     can be pickled. What the codec knows stays as it is; of all else the smallest part is pickled as

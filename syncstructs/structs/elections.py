@@ -47,7 +47,9 @@ class ReplElection(Grants[None], Section, Generic[V]):
     again by itself: only the program knows whether it is in a state to lead.
 
     Each method is one log entry. A campaign that does not succeed in time takes a second one, and
-    leaves nothing behind.
+    leaves nothing behind. All take O(1), and O(candidates) when a session expires. If the leader of
+    the log is lost, nobody is elected for that: who leads, leads on, and campaigns go on. Those of
+    a node whose session has expired begin anew if it comes back, at the end of the line.
     """
 
     LOCAL: ClassVar[frozenset[str]] = frozenset({"on_lost"})

@@ -54,7 +54,11 @@ class ReplGroup(Replicated, Generic[M]):
 
     A session that expires takes its node out on all members alike. A node that was cut off for
     longer, and comes back, joins again by itself, as long as it has not left; it is then the last
-    one. A process that starts anew has to join anew.
+    one. A process that starts anew has to join anew. If the leader is lost, who was there stays,
+    and calls under way take effect once.
+
+    Each call, and each such return, is one log entry, and takes O(1); a session that expires, and
+    `members`, take O(members).
 
     >>> from syncstructs import Node
     >>> group = ReplGroup[str]()

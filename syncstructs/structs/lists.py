@@ -26,7 +26,9 @@ class ReplList(SharedSequence[T]):
     Iteration goes over a copy taken when it begins, so that changes by others don't disturb it.
     Changing an element that was read changes no replica; write it back with `items[i] = element`.
 
-    `append`, `pop()` and access by index take O(1), everything else O(n), sorting O(n log n).
+    `append`, `pop()` and access by index take O(1), everything else O(n), sorting O(n log n); each
+    change is one log entry. One that is under way as the leader is lost takes effect once; after
+    `OutcomeUnknown` it may have done so.
 
     With `pickle=True`, elements may be of any class that can be pickled, as values of a `ReplDict`.
     `remove`, `index`, `count` and `in` compare what was pickled by its pickle, `==` and `<` what is

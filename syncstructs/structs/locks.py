@@ -38,7 +38,12 @@ class ReplLock(OwnSection, Grants[None]):
     sure of it; in the node's thread, so it must be quick and must not wait for the cluster.
 
     Each method is one log entry. A request that is not served in time takes a second one, and
-    leaves no lock behind, even if it was granted at that very moment.
+    leaves no lock behind, even if it was granted at that very moment. All take O(1), and O(those
+    who wait) when a session expires.
+
+    If the leader is lost, the lock is held and waited for under the next one. When the session of a
+    node expires (`Config.session_ttl`), its lock goes to who waits longest. If the node comes back,
+    its requests begin anew, at the end of the line.
     """
 
     @operation
@@ -83,7 +88,8 @@ class ReplLockManager(Grants[K], Generic[K]):
     """Any number of locks in one object, each under a key: any hashable value with an encoding.
 
     `with locks["printer"]:` holds one. What `ReplLock` says goes for each of them; a key that
-    nobody holds or waits for takes no space. `on_lost(key)` is called for each lock that was lost.
+    nobody holds or waits for takes no space. A session that expires takes O(all keys that are held,
+    and all who wait). `on_lost(key)` is called for each lock that was lost.
     """
 
     LOCAL: ClassVar[frozenset[str]] = frozenset({"on_lost"})

@@ -35,7 +35,11 @@ class ReplOnce(Replicated, Generic[T]):
     and its caller gets the result of the one that does.
 
     A run is two log entries, a wait for another's one, and a time-out or a failure takes one more.
-    Where the result is known, `run` costs none, and copies the result. All take O(1).
+    Where the result is known, `run` costs none, and copies the result. The end of a run takes
+    O(number of waits), all else O(1).
+
+    If the leader is lost, the run and the waits for it go on under the next one. When the session
+    of the node that runs it expires (`Config.session_ttl`), who waits longest runs it.
     """
 
     def __init__(self) -> None:

@@ -46,6 +46,10 @@ class ReplQueue(Replicated, Generic[T]):
     `get_nowait` there. All methods take O(1); each is one log entry, and a wait that is not served
     in time takes a second one to end it.
 
+    If the leader is lost, waits go on under the next one. When the session of a node expires
+    (`Config.session_ttl`), its waits end; if it comes back, they begin anew, at the end of the
+    line. What a node was served that died before it knew is lost: see `get`.
+
     With `pickle=True`, items may be of any class that can be pickled, as values of a `ReplDict`. An
     item that was taken and cannot be unpickled here is in the `ResultLost` that says so, from where
     it can be put again.
@@ -363,7 +367,8 @@ class ReplPriorityQueue(ReplQueue[T]):
     So does one whose priority was pickled, as nothing is unpickled to be compared. One that comes
     back from a wait that was given up goes before those that it can't be compared with.
 
-    `get` takes O(1); `put` does O(log n) comparisons and moves up to n references.
+    `get` takes O(1); `put` does O(log n) comparisons and moves up to n references. What `ReplQueue`
+    says of log entries, leaders and sessions goes for this one.
     """
 
     # In descending order, the oldest of equal items last: the next one is at the end.

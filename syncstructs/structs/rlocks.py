@@ -16,7 +16,7 @@ class ReplRLock(ReplLock):
     threads of that node wait as those of other nodes do, and may not release it; to them, `held` is
     False and `token` None. It is released when it was released as often as acquired. Only the first
     acquire and the last release are log entries; those in between ask nobody, and take O(1). What
-    `ReplLock` says of waiting, tokens, sessions and `on_lost` goes for this one.
+    `ReplLock` says of waiting, tokens, leaders, sessions and `on_lost` goes for this one.
 
     Who has lost it is told so, with `LockLost`, by each acquire and each release until it was
     released as often as it had been acquired: an inner acquire must not make a new lock of what an

@@ -19,8 +19,8 @@ class ReplRWLock(Permits[str]):
     and so on. Whoever came first is served first: a reader waits behind a writer who waits, so that
     writers do not starve, and a writer behind the readers that came before it; readers that wait
     one after the other are let in together. Each has a fencing token of its own, greater than all
-    that were granted before. What `ReplLock` says of sessions goes for each; `on_lost(kind)` is
-    called with "read" or "write" for each that was lost.
+    that were granted before. What `ReplLock` says of leaders and sessions goes for each;
+    `on_lost(kind)` is called with "read" or "write" for each that was lost.
 
     Not reentrant: a reader that asks once more may wait behind a writer, and that one for the
     reader. Who reads cannot become the writer, as two that tried would wait for each other for

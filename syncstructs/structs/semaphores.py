@@ -27,7 +27,8 @@ class ReplSemaphore(OwnSection, Permits[None]):
     What the semaphore protects may refuse a token if it has seen `value` greater ones.
 
     Each permit that is acquired or released is one command; a request that is not served in time
-    takes a second one, and leaves no permit behind. O(1), and O(permits) when a session expires.
+    takes a second one, and leaves no permit behind. O(1), and O(permits) when a session expires. If
+    the leader is lost, permits are held and waited for under the next one.
     """
 
     def __init__(self, value: int = 1, on_lost: Callable[[], object] | None = None) -> None:

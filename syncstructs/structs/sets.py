@@ -25,7 +25,9 @@ class ReplSet(Replicated, MutableSet[T]):
     built-in set that is passed is taken in the order of its elements' encoding. Iteration goes over
     a copy taken when it begins, so that changes by others don't disturb it.
 
-    Changes and tests of one element take O(1), what concerns the whole set O(n).
+    Changes and tests of one element take O(1), what concerns the whole set O(n); each change is one
+    log entry. One that is under way as the leader is lost takes effect once; after `OutcomeUnknown`
+    it may have done so.
 
     >>> tags = ReplSet(["b", "a"])
     >>> list(tags), "a" in tags, tags | {"c"} == {"a", "b", "c"}

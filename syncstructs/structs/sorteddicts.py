@@ -25,7 +25,8 @@ class ReplSortedDict(SortedReads[K], ReplDict[K, V]):
     Views are indexed by place: `d.keys()[0]`, `d.items()[-1]` take O(log n), slices of them O(n).
     Besides, `d[first:last]` gives what has keys from `first` to before `last`, as a plain dict of
     one moment, and `del d[first:last]` removes it. Single reads take O(1), changes of one key and
-    questions about the order O(log n); each change is one log entry.
+    questions about the order O(log n); each change is one log entry. When the leader is lost, it is
+    as a `ReplDict` is.
 
     >>> prices = ReplSortedDict({30: "c", 10: "a", 20: "b"})
     >>> list(prices), prices.peekitem(0), prices[10:30], list(prices.irange(15))

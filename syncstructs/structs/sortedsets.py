@@ -18,7 +18,8 @@ class ReplSortedSet(SortedReads[T], ReplSet[T]):
     Elements must compare with each other, and are refused, as keys of a `ReplSortedDict`.
     `s[i]` is the element at a place, `s[i:j]` a list, and `del` removes what is there. `copy()` and
     the operators give a plain `set`. Changes of one element and questions about the order take
-    O(log n); each change is one log entry, and changes nothing on any member if it raises.
+    O(log n); each change is one log entry, and changes nothing on any member if it raises. When the
+    leader is lost, it is as a `ReplSet` is.
 
     >>> due = ReplSortedSet([30, 10, 20])
     >>> list(due), due[0], due[1:], due.bisect_left(20)

@@ -100,7 +100,8 @@ class ReplTaskQueue(Leasing[T]):
     Each call is one log entry; a wait that is not served in time takes a second one, and each
     moment at which leases end or delays are over another. `put` and `get` take O(log n), all else
     O(1), but what says otherwise. If the leader is lost, calls go on with the next one; leases end
-    so much later.
+    so much later. When the session of a node expires (`Config.session_ttl`), what it has taken is
+    for others, whatever is left of the leases, and those attempts have failed.
     """
 
     LOCAL: ClassVar[frozenset[str]] = frozenset({"_ready", "_later", "_keys", "_tickets"})

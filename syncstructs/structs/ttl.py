@@ -44,7 +44,8 @@ class ReplTTLDict(ReplDict[K, V]):
     later; without a leader, once there is one. The time runs on meanwhile, but not while
     all members are down. Of many keys that expire at once, 1000 go with one entry.
 
-    A change takes O(log n), and one log entry, as in a `ReplDict`; all else is as it is there.
+    A change takes O(log n), and one log entry, as in a `ReplDict`; all else is as it is there, also
+    when the leader is lost. Keys belong to no session: they outlive the node that has set them.
     """
 
     LOCAL: ClassVar[frozenset[str]] = frozenset({"_listeners"})
