@@ -32,10 +32,19 @@ class Waiters:
         return iter(self._waiting)
 
     def park(self, ticket: int, payload: object = None) -> Any:
-        """Queue the present call; return what this returns from the replicated method."""
+        """Queue the present call; return what this returns from the replicated method.
+
+        Raises:
+            ValueError: a call of this session waits under that ticket already. `Wait` gives each a
+                ticket of its own.
+        """
         context = current_context()
+        key = context.session, ticket
+        # Without this, nobody could end the wait of the other one any more.
+        if key in self._waiting:
+            raise ValueError(f"ticket {ticket!r} of session {context.session} waits already")
         result = context.park()
-        self._waiting[context.session, ticket] = (context.call, payload)
+        self._waiting[key] = (context.call, payload)
         return result
 
     def first(self) -> Any:

@@ -58,8 +58,8 @@ class Box(Replicated):
         return len(self.items)
 
     @replicated
-    def wait(self) -> Any:
-        return self.waiting.park(current_context().serial)
+    def wait(self, ticket: int | None = None) -> Any:
+        return self.waiting.park(current_context().serial if ticket is None else ticket)
 
     @replicated
     def serve_items(self) -> None:
@@ -296,6 +296,14 @@ def test_a_parked_call_ends_when_another_command_serves_it(cluster: LocalCluster
     future.result(0).append(6)
     assert box(cluster).items == [5]
     assert not cluster.members[1].table.is_parked(CallId(cluster.members[0].session, 2))
+
+
+def test_a_ticket_that_waits_is_refused_to_another_call(cluster: LocalCluster) -> None:
+    first = box(cluster).wait.submit(7)
+    with pytest.raises(ValueError, match="ticket 7 of"):
+        box(cluster).wait(7)
+    box(cluster).serve_items()
+    assert first.result(0) == []
 
 
 def test_what_a_parked_call_is_given_is_the_value_of_that_moment(cluster: LocalCluster) -> None:
