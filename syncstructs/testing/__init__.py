@@ -22,8 +22,6 @@ from .models import (
     CounterModel,
     DictModel,
     ListModel,
-    PriorityQueueModel,
-    QueueModel,
     RegisterModel,
     SetModel,
 )
@@ -31,6 +29,7 @@ from .onces import OnceModel
 from .permitmodel import PermitModel, RWLockModel, SemaphoreModel
 from .plans import Fault, Plan, draw_plan
 from .planted import Hunt, PlantedBug, selftest
+from .queuemodels import PriorityQueueModel, QueueModel
 from .runs import Failure, Report, run_plan
 from .sequential import FunctionModel, Model
 from .simulator import Simulation, Stuck

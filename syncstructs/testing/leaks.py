@@ -21,7 +21,8 @@ from .violation import Violation
 
 if TYPE_CHECKING:
     from .hosts import Life
-    from .workload import Load, Record
+    from .recording import Record
+    from .workload import Load
 
 _PATIENCE: Final = 5.0
 """Seconds within which a healthy cluster has carried out what cleans up; no key of a run lives for

@@ -17,7 +17,8 @@ from .violation import Violation
 if TYPE_CHECKING:
     from ..structs.groups import ReplGroup
     from .hosts import Life
-    from .workload import Load, Record
+    from .recording import Record
+    from .workload import Load
 
 GROUP: Final = "group"
 """The name of the object."""

@@ -13,7 +13,8 @@ from .history import NOT_APPLIED, UNKNOWN, Raised
 from .violation import Violation
 
 if TYPE_CHECKING:
-    from .workload import Load, Record
+    from .recording import Record
+    from .workload import Load
 
 _QUEUES: Final = ("jobs", "ranks")
 _PATIENCE: Final = 12.0

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import Cancelled, NotApplied
+from ..errors import NotApplied
 from ..structs.leases import Task
 from ..structs.schedulers import ReplScheduler
 from ..structs.tasks import ReplTaskQueue
+from .recording import error_of
 from .violation import Violation
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Toil:
             self.put(payload, applied=False)
             return
         if await client._await(putting):
-            error = _error_of(putting)
+            error = error_of(putting)
             if error is None:
                 self.put(payload, applied=putting.result() is not False)
             elif isinstance(error, NotApplied):
@@ -258,7 +259,7 @@ async def toil(client: Client, name: str) -> None:
     waits = random.choice(((), (False,), (True, random.random())))
     lease = {"lease": None} if random.random() < 0.3 else {}
     taking = submit(client, name, "get", *waits, **lease)
-    if not await client._await(taking) or _error_of(taking) is not None:
+    if not await client._await(taking) or error_of(taking) is not None:
         if not taking.done():
             taking.cancel()
         return
@@ -275,7 +276,7 @@ async def toil(client: Client, name: str) -> None:
         return
     toils.finish(task)
     ending = submit(client, name, "ack", task)
-    if await client._await(ending) and _error_of(ending) is None:
+    if await client._await(ending) and error_of(ending) is None:
         toils.finished(task, client.name)
 
 
@@ -291,7 +292,3 @@ def submit(client: Client, name: str, method: str, *args: Any, **how: Any) -> Fu
         raise
     recorder.follow(record, future)
     return future
-
-
-def _error_of(future: Future[Any]) -> BaseException | None:
-    return Cancelled() if future.cancelled() else future.exception()

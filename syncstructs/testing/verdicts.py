@@ -19,14 +19,13 @@ from .models import (
     CounterModel,
     DictModel,
     ListModel,
-    PriorityQueueModel,
-    QueueModel,
     SetModel,
 )
 from .offices import ELECTION
 from .permits import PERMITS
 from .presence import check_group_log
 from .queue_verdicts import check_capacity, check_order_of_items
+from .queuemodels import PriorityQueueModel, QueueModel
 from .releases import MODELS as RELEASE_MODELS
 from .sequential import Model
 from .toil_verdicts import check_toil

@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from math import inf
 from queue import Empty, Full
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import (
     Busy,
-    Cancelled,
-    LockLost,
     NodeFailed,
     NotApplied,
-    NotOwner,
-    OutcomeUnknown,
     SyncError,
-    Timeout,
-    VersionRefused,
 )
 from ..structs.counters import ReplCounter
 from ..structs.dicts import ReplDict
@@ -41,6 +34,7 @@ from .offices import ELECTION, Office
 from .permits import PERMITS, hold
 from .plans import Plan
 from .presence import GROUP, View
+from .recording import Fence, Handles, Record, Recorder, error_of, kept, spoil
 from .releases import NAMES
 from .streams import Streams
 from .toil import Rota, Toil
@@ -94,144 +88,6 @@ _LATE: Final = 0.3
 """How many lives of nodes attach an object late."""
 _LONGEST_THOUGHT: Final = 30.0
 """Seconds between two calls of a caller at the most."""
-
-
-class Record:
-    """One call, as it is being recorded."""
-
-    __slots__ = (
-        "args", "began", "call", "end", "kwargs", "method", "outcome", "part", "place", "process",
-        "session", "token",
-    )  # fmt: skip
-
-    def __init__(self, process: str, method: str, args: tuple[Any, ...], began: int) -> None:
-        self.process = process
-        self.method = method
-        self.args = args
-        self.kwargs: dict[str, Any] = {}
-        self.began = began
-        self.end: float = inf
-        self.outcome: object = UNKNOWN
-        self.call: Any = None
-        """The future that the log knows; that of the whole batch for a part of one."""
-        self.part = 0
-        self.session = 0
-        """Who owns what a lock's method is about: the life of a node."""
-        self.place: int | None = None
-        """For a read: the greatest place whose effect it may see."""
-        self.token: int | None = None
-        """For the release of a lock: under which token its node had it then."""
-
-
-class Recorder:
-    """All calls of a run, by object, with one clock for all of them that counts."""
-
-    def __init__(self, names: Iterable[str] = CONSUMERS) -> None:
-        """`names`: of the objects that are there from the beginning to the end."""
-        self.clock = itertools.count(1).__next__
-        self.records: dict[str, list[Record]] = {name: [] for name in names}
-        self.made: list[tuple[str, Record]] = []
-        """The calls of queues that were made for a while, by the names of these."""
-
-    def begin(self, process: str, name: str, method: str, *args: Any) -> Record:
-        """Record that a call is about to be made."""
-        record = Record(process, method, args, self.clock())
-        self.records[name].append(record)
-        return record
-
-    def begin_made(self, process: str, name: str, method: str, *args: Any) -> Record:
-        """Record that a call of a queue is about to be made that is there for a while only."""
-        record = Record(process, method, args, self.clock())
-        self.made.append((name, record))
-        return record
-
-    def follow(self, record: Record, future: Future[Any]) -> None:
-        """Record how the call ends, once it does."""
-        record.call = future
-        future.add_done_callback(lambda ended: self._ended(record, ended))
-
-    def _ended(self, record: Record, future: Future[Any]) -> None:
-        error = _error_of(future)
-        if error is None:
-            record.outcome = _kept(plain(future.result()))
-            record.end = self.clock()
-            _spoil(future.result())
-        else:
-            self.fail(record, error)
-
-    def fail(self, record: Record, error: BaseException) -> None:
-        """Record that the call has raised `error`."""
-        if isinstance(error, NotApplied) and not isinstance(error, VersionRefused):
-            record.outcome = NOT_APPLIED
-        elif isinstance(error, OutcomeUnknown | Timeout | Cancelled | NodeFailed):
-            return
-        else:
-            record.outcome = Raised.of(error)
-        record.end = self.clock()
-
-    def __len__(self) -> int:
-        return sum(map(len, self.records.values())) + len(self.made)
-
-
-class Fence:
-    """What a lock protects: it refuses fencing tokens smaller than the greatest it has seen."""
-
-    def __init__(self) -> None:
-        self.greatest = 0
-        self.refused = 0
-
-    def write(self, token: int, *, sure: bool, who: str) -> None:
-        """Take or refuse a write.
-
-        Raises:
-            Violation: it is refused although its writer could be sure of the lock.
-        """
-        if token < self.greatest:
-            self.refused += 1
-            if sure:
-                raise Violation(f"{who} is sure of token {token}; {self.greatest} was used already")
-        self.greatest = max(self.greatest, token)
-
-
-class Handles:
-    """What the callers of one node were told of its locks: what they had, and what was lost.
-
-    Who had a lock that was lost is told so by its release, once; who had none, that it had none.
-    """
-
-    def __init__(self, puzzled: list[BaseException]) -> None:
-        self._puzzled = puzzled
-        self._held: dict[tuple[str, object], str] = {}
-        self._lost: dict[tuple[str, object], list[str]] = {}
-
-    def acquire(self, name: str, key: object, who: str) -> None:
-        """Note that a caller was given a lock."""
-        self._held[name, key] = who
-
-    def lose(self, name: str, key: object) -> None:
-        """Note that the node has told its user of a loss."""
-        who = self._held.pop((name, key), "")
-        losers = self._lost.setdefault((name, key), [])
-        losers[:] = [*(loser for loser in losers if loser != who), who]
-
-    def sees(self, name: str, key: object, token: int | None, who: str) -> None:
-        """Judge what the node says to a caller: who has lost a lock does not have another's."""
-        holder = self._held.get((name, key))
-        if token is not None and who != holder and who in self._lost.get((name, key), ()):
-            what = f"{who}, who has lost {key or name!r}, was told token {token} of {holder}"
-            self._puzzled.append(Violation(what))
-
-    def refused(self, name: str, key: object, error: BaseException | None, who: str) -> None:
-        """Judge how a release has ended that found nothing to release."""
-        losers = self._lost.get((name, key))
-        if losers:
-            losers.remove(who if who in losers else losers[-1])
-            wanted: type[SyncError] = LockLost
-        else:
-            wanted = NotOwner
-        if type(error) is not wanted:
-            what = f"{who} was told {error!r} of {key or name!r}; it had to be {wanted.__name__}"
-            self._puzzled.append(Violation(what))
 
 
 class Load:
@@ -408,13 +264,13 @@ class Client:
 
     def _submit(self, name: str, method: str, *args: Any) -> Future[Any] | None:
         recorder = self.load.recorder
-        record = recorder.begin(self.name, name, method, *map(_kept, args))
+        record = recorder.begin(self.name, name, method, *map(kept, args))
         try:
             future: Future[Any] = getattr(self._objects[name], method).submit(*args)
         except Exception as error:
             recorder.fail(record, error)
             return None
-        _spoil(*args)
+        spoil(*args)
         recorder.follow(record, future)
         return future
 
@@ -470,7 +326,7 @@ class Client:
         method = self.random.choice(("set", "set", "set", "delete", "setdefault", "pop", "swap"))
         key = self._key()
         if method == "swap":
-            expected = _kept(self._objects["users"].get(key))
+            expected = kept(self._objects["users"].get(key))
             return "compare_and_set", (key, expected, self._value())
         if method in ("set", "setdefault"):
             return method, (key, self._value())
@@ -558,14 +414,14 @@ class Client:
         records = []
         for part in range(self.random.randrange(1, 5)):
             name, method, args = self._change()
-            record = recorder.begin(self.name, name, method, *map(_kept, args))
+            record = recorder.begin(self.name, name, method, *map(kept, args))
             record.part = part
             try:
                 gathered = getattr(self._objects[name], method).submit(*args)
             except Exception as error:
                 recorder.fail(record, error)
                 continue
-            _spoil(*args)
+            spoil(*args)
             records.append((record, gathered))
         try:
             call = block._send(raised=False)
@@ -605,7 +461,7 @@ class Client:
             record.call = call
         if call is None or not await self._await(call):
             return
-        failure = _error_of(call)
+        failure = error_of(call)
         for record, outcome in records:
             if failure is None:
                 record.outcome, record.end = outcome, recorder.clock()
@@ -629,7 +485,7 @@ class Client:
             args = (self._key() if name == "users" else random.randrange(9),) if args else ()
         else:
             name, method, args = self._change()
-        record = self.load.recorder.begin(self.name, name, method, *map(_kept, args))
+        record = self.load.recorder.begin(self.name, name, method, *map(kept, args))
         record.part = part
         try:
             target: Any = transaction[self._objects[name]]
@@ -638,9 +494,9 @@ class Client:
             outcome = getattr(target, method)(*args)
         except _FORGIVEN as error:
             return record, Raised.of(error)
-        kept = _kept(plain(outcome))
-        _spoil(*args, outcome)
-        return record, kept
+        seen = kept(plain(outcome))
+        spoil(*args, outcome)
+        return record, seen
 
     async def read(self) -> None:
         """Read behind a barrier."""
@@ -671,10 +527,10 @@ class Client:
             value = found(*args) if callable(found) else found
         except Exception as error:
             value = Raised.of(error)
-        record.outcome = _kept(plain(value))
+        record.outcome = kept(plain(value))
         record.place = self.load.simulation.checks.place_after(self.life.table.applied_index)
         record.end = recorder.clock()
-        _spoil(value)
+        spoil(value)
 
     async def assort(self, name: str) -> None:
         """Read an object that only some runs have, or call it; some do so without waiting."""
@@ -707,7 +563,7 @@ class Client:
     def _given(self, *args: Any) -> None:
         """Judge an id, or the first of some, that this caller was given."""
         *counts, future = args
-        if _error_of(future) is not None:
+        if error_of(future) is not None:
             return
         load, life, first = self.load, self.life.id, future.result()
         for number in range(first, first + sum(counts, start=not counts)):
@@ -777,7 +633,7 @@ class Client:
         await self._await(future)
 
     def _took(self, future: Future[Any]) -> None:
-        if _error_of(future) is not None:
+        if error_of(future) is not None:
             return
         item = future.result()
         taken = self.load.taken
@@ -793,7 +649,7 @@ class Client:
         node, random = self.life.node, self.random
         name = f"y{random.randrange(2)}"
         future = node.create.submit(name, ReplQueue, _CLOSING)
-        if not await self._await(future) or _error_of(future) is not None:
+        if not await self._await(future) or error_of(future) is not None:
             return
         queue = future.result()
         ended = None
@@ -863,7 +719,7 @@ class Client:
             future = lock.acquire.submit(*arguments)
         recorder.follow(record, future)
         future.add_done_callback(lambda ended: self._acquired(ended, name, key, lock))
-        if not await self._await(future) or _error_of(future) is not None:
+        if not await self._await(future) or error_of(future) is not None:
             if not future.done():
                 future.cancel()
             return
@@ -893,10 +749,10 @@ class Client:
         if record.token is None:
             # It is known at once then, and nobody need be asked.
             assert future.done(), f"{lock!r} is not held, and yet its release goes on"
-            handles.refused(name, key, _error_of(future), self.name)
+            handles.refused(name, key, error_of(future), self.name)
             # If another caller of this node has it, that would be his that is released.
             if lock.token is None:
-                handles.refused(name, key, _error_of(lock.release.submit()), self.name)
+                handles.refused(name, key, error_of(lock.release.submit()), self.name)
         await self._await(future)
 
     def _use(self, name: str, key: str | None, lock: Any, token: int) -> None:
@@ -918,7 +774,7 @@ class Client:
             self.load.puzzled.append(Violation(what))
 
     def _acquired(self, future: Future[Any], name: str, key: str | None, lock: Any) -> None:
-        if _error_of(future) is not None or not future.result():
+        if error_of(future) is not None or not future.result():
             return
         if not lock.held:
             what = f"{self.name} was told that it has {lock!r}, of which its node is not sure"
@@ -934,7 +790,7 @@ class Client:
         number = self.random.randrange(3)
         name = f"x{number}"
         future = node.create.submit(name, ReplQueue if number == 2 else ReplCounter)
-        if not await self._await(future) or _error_of(future) is not None:
+        if not await self._await(future) or error_of(future) is not None:
             return
         target = future.result()
         if number != 2:
@@ -1027,28 +883,6 @@ _READS: Final[dict[str, tuple[tuple[str, tuple[Any, ...]], ...]]] = {
     "tags": (("__contains__", (0,)), ("__contains__", (0,)), ("copy", ()), ("__len__", ())),
 }
 """How each object is read; who has an argument is asked for a key."""
-
-
-def _kept(value: object) -> object:
-    """Return a value that nobody else can change."""
-    if type(value) is dict:
-        return {key: _kept(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_kept(item) for item in value]
-    if type(value) is tuple:
-        return tuple(_kept(item) for item in value)
-    return value
-
-
-def _spoil(*values: object) -> None:
-    """Change what was given to a call, or came from one: that must be nobody else's business."""
-    for value in values:
-        if type(value) is list:
-            value.append("spoilt")
-
-
-def _error_of(future: Future[Any]) -> BaseException | None:
-    return Cancelled() if future.cancelled() else future.exception()
 
 
 async def _done_within(future: Future[Any], seconds: float) -> bool:

@@ -21,10 +21,9 @@ from syncstructs.testing.models import (
     CounterModel,
     DictModel,
     ListModel,
-    PriorityQueueModel,
-    QueueModel,
     SetModel,
 )
+from syncstructs.testing.queuemodels import PriorityQueueModel, QueueModel
 from syncstructs.testing.sequential import Model
 
 

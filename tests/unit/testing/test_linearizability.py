@@ -21,11 +21,10 @@ from syncstructs.testing.models import (
     CounterModel,
     DictModel,
     ListModel,
-    PriorityQueueModel,
-    QueueModel,
     RegisterModel,
     SetModel,
 )
+from syncstructs.testing.queuemodels import PriorityQueueModel, QueueModel
 from syncstructs.testing.sequential import FunctionModel, Model
 
 _numbers = count(1)

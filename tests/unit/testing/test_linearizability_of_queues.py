@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from syncstructs.testing import twins
 from syncstructs.testing.history import UNKNOWN, Op, Raised
 from syncstructs.testing.linearizability import Verdict, check
-from syncstructs.testing.models import PriorityQueueModel, QueueModel
+from syncstructs.testing.queuemodels import PriorityQueueModel, QueueModel
 
 _items = count(1)
 _EMPTY = Raised("_queue.Empty")

@@ -32,10 +32,9 @@ from syncstructs.testing.models import (
     CounterModel,
     DictModel,
     ListModel,
-    PriorityQueueModel,
-    QueueModel,
     SetModel,
 )
+from syncstructs.testing.queuemodels import PriorityQueueModel, QueueModel
 from syncstructs.testing.sequential import BLOCKED, ILLEGAL, SequentialModel, frozen, same
 from syncstructs.testing.subjects import Copy, Subject
 from syncstructs.testing.topicmodels import TopicModel

@@ -15,11 +15,11 @@ from syncstructs.testing.models import (
     CounterModel,
     DictModel,
     ListModel,
-    QueueModel,
     RegisterModel,
     SetModel,
 )
 from syncstructs.testing.origins import Origins
+from syncstructs.testing.queuemodels import QueueModel
 from syncstructs.testing.sequential import Model
 
 BAD = Verdict.NOT_LINEARIZABLE
