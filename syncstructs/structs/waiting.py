@@ -186,7 +186,7 @@ class Wait(Generic[R]):
             return True
         except SyncError as error:
             # The node has ended. What was sent before may free all the same what was served.
-            if self.frees:
+            if self.frees and _may_be_served(future):
                 raise self._unanswered() from error
             return True
         # Without this, a lock granted at the last moment would be freed and yet used.
@@ -215,6 +215,11 @@ class Wait(Generic[R]):
         if served is not None and self.undo is not None:
             with suppress(SyncError):
                 yield cleaning(self.undo, served)
+
+
+def _may_be_served(future: "Future[Any]") -> bool:
+    """Return whether a wait has ended with something that can be freed, or may end so."""
+    return not future.done() or (future.exception() is None and future.result() is not None)
 
 
 def _apart(cleaning: "Future[Any]") -> Steps[None]:

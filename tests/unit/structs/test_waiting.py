@@ -13,6 +13,7 @@ from syncstructs.errors import (
     Withdrawn,
 )
 from syncstructs.futures import Future
+from syncstructs.structs.queues import ShutDown
 from syncstructs.structs.waiting import WITHDRAW_GRACE, Wait
 
 
@@ -175,6 +176,17 @@ def test_a_withdrawal_of_which_nobody_knows_may_free_what_was_served(frees):
         assert isinstance(future.exception(0), OutcomeUnknown)
     else:
         assert future.result(0) == "served"
+
+
+def test_a_withdrawal_of_which_nobody_knows_leaves_certain_what_cannot_be_freed():
+    for value, error in ((None, ShutDown()), (None, None)):
+        script = Script(frees=True)
+        future = script.port.start(script.wait.served(5))
+        script.cluster.advance(5)
+        script.entered[0].finish(value, error)
+        script.withdrawn[0].finish(None, OutcomeUnknown("the node has ended"))
+        assert future.exception(0) is error
+        assert error or future.result(0) is None
 
 
 def test_a_withdrawal_that_was_never_sent_frees_nothing():
