@@ -33,7 +33,13 @@ class IdGeneratorModel(Model):
         start: int = 1,
         node: Callable[[Op], Hashable] = attrgetter("process"),
     ) -> None:
-        """`block` and `start`: those of the generator. `node`: tells which node made a call."""
+        """`block` and `start`: those of the generator. `node`: tells which node made a call.
+
+        Raises:
+            ValueError: `block` is below 1.
+        """
+        if block < 1:
+            raise ValueError(f"block={block!r} must be at least 1")
         self._block = block
         self._start = start
         self._node = node

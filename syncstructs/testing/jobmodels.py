@@ -7,7 +7,8 @@ was dropped or used up before anybody saw it, is decided lazily, as the end of a
 - A task of a job has its payload. None is put while the last one is neither done nor dead.
 - Of an interval, a task is put no earlier than it is over, and no more than one for each.
 - What is due by the time of day is put for such a time, and once. When that is, by whose clock, is
-  not judged; nor what a clock brings about that is set back by an hour or more.
+  not judged; nor what a clock brings about that is set back by an hour or more, `grace`, and what
+  `jobs` shows.
 - What was removed puts no more tasks; its task is gone, unless somebody may have had it.
 """
 

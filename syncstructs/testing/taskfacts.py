@@ -5,12 +5,15 @@ tokens are numbers of one line; and what that line forbids without any search.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import datetime
 from math import inf
 from typing import Any, Final, NamedTuple, Self
 
+from msgspec.structs import replace
+
 from ..structs.leases import Task
+from ..structs.tasks import DeadTask, Progress
 from .history import UNKNOWN, Op, Raised
 from .sequential import Impossible, frozen
 
@@ -35,9 +38,15 @@ class Lease(NamedTuple):
 
     @classmethod
     def of(cls, taken: Any) -> Self:
-        """Return it for a `Task`, or for its row."""
+        """Return it for a `Task`, or for its row.
+
+        Raises:
+            ValueError: it is neither.
+        """
         if isinstance(taken, Task):
             return cls(*(getattr(taken, field) for field in cls._fields))
+        if not isinstance(taken, tuple | list) or not 3 <= len(taken) <= len(cls._fields):
+            raise ValueError(f"{taken!r} is no Task, and no row of one: see `taskmodels`")
         return cls(*taken)
 
 
@@ -283,7 +292,7 @@ class Facts:
         """Return who saw that more or fewer tasks were put, or done, than can have been."""
         drops = self._has_jobs or any(op.method == "discard" for op in self._ops)
         for op in self._ops:
-            if op.method != "progress" or not isinstance(op.outcome, tuple):
+            if op.method != "progress" or not isinstance(op.outcome, Progress):
                 continue
             *unfinished, dead, put, done, _ = op.outcome
             acks = [one for one in self._ops if one.method == "ack" and not is_loss(one)]
@@ -299,11 +308,50 @@ class Facts:
         return None
 
 
+def seen_as(op: Op) -> Op:
+    """Return a call with rows for the tasks, the dead and the numbers that it has seen.
+
+    Raises:
+        ValueError: its outcome is none that its method has.
+    """
+    seen: Any = op.outcome
+    if seen is UNKNOWN or isinstance(seen, Raised):
+        return op
+    if op.method == "get":
+        return replace(op, outcome=Lease.of(seen))
+    try:
+        if op.method == "dead_letters":
+            return replace(op, outcome=[DeadTask(*row) for row in seen])
+        return replace(op, outcome=Progress(*seen)) if op.method == "progress" else op
+    except TypeError:
+        raise ValueError(f"{op} by {op.process}: these are no rows, see `taskmodels`") from None
+
+
+def only_raises(op: Op) -> bool:
+    """Return whether a call has failed, or may have, by arguments with which it does nothing."""
+    if op.outcome is not UNKNOWN and not isinstance(op.outcome, Raised):
+        return False
+    try:
+        if op.method in ENDS:
+            Lease.of(op.argument(0, "task"))
+        elif op.method in ("revive", "discard"):
+            ids = op.argument(0, "ids")
+            set(() if ids is None else ids)
+        elif op.method == "put":
+            hash(op.argument(3, "key"))
+            float(op.argument(2, "delay", 0.0))
+        elif op.method in JOBS:
+            hash(op.argument(0, "name"))
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
 def sightings(ops: Sequence[Op]) -> list[tuple[Lease, Op]]:
     """Return all that was seen of tasks, by the end of the calls; of dead ones, without tokens."""
     seen = [(op.outcome, op) for op in ops if isinstance(op.outcome, Lease)]
     for op in ops:
-        if op.method == "dead_letters" and isinstance(op.outcome, Collection):
+        if op.method == "dead_letters" and isinstance(op.outcome, list):
             seen += [(Lease(id_, 0, n, key, p), op) for id_, key, p, _, n, *_ in op.outcome]
     return sorted(seen, key=lambda pair: (pair[1].end, pair[1].id))
 

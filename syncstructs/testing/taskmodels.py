@@ -2,10 +2,11 @@
 
 Calls are recorded with what a program sees: a `get` with the `Task` as its outcome, and `ack`,
 `nack` and `heartbeat` with that as their argument. Where it has to be written down, a tuple of its
-`id`, `token`, `attempt`, `key`, `payload` and `scheduled` stands for it. The times of the history
-must be seconds (`History(time.monotonic)`), as leases and delays are. When a lease has really
-ended, nobody but the log knows. So that is decided lazily: it may have ended once its seconds are
-over, and it has when somebody saw what follows from that.
+`id`, `token`, `attempt`, `key`, `payload` and `scheduled` stands for it; so do tuples for what
+`dead_letters` and `progress` return. The times of the history must be seconds
+(`History(time.monotonic)`), as leases and delays are. When a lease has really ended, nobody but the
+log knows. So that is decided lazily: it may have ended once its seconds are over, and it has when
+somebody saw what follows from that.
 
 Tasks are looked at one by one, those of one key together: they are the parts of the state. What is
 judged of each:
@@ -28,9 +29,10 @@ And of all together, in the order of ids and tokens, which are numbers of one li
 - No more attempts are missing than there were calls of `get` of which nobody knows what they took.
 - `progress` counts no fewer and no more tasks as put and done than there can have been.
 
-Reads must be made behind a barrier, as a member may be late. Not judged are `maxsize` and `join`,
-who is served first of those that wait, that what is due is done at last, and what `nack` says of
-the error.
+Reads must be made behind a barrier, as a member may be late. Not judged are `maxsize`, `join`,
+`qsize` and `shutdown`, who is served first of those that wait, that what is due is done at last,
+what else `progress` counts, and what `nack` says of the error; nor a queue that was dropped and
+attached again, in which no lease or delay goes on.
 
 The cluster takes all from a session that expires. A history has to say so by an operation `lost` of
 the owner (`Op.session` where the history tells it, else the process), as for `LockModel`: ended, it
@@ -51,7 +53,17 @@ from msgspec.structs import replace
 
 from .history import UNKNOWN, Op, Raised
 from .sequential import ILLEGAL, Impossible, Model, Replay, Transition, frozen
-from .taskfacts import ENDS, Bounds, Facts, Lease, is_loss, owner_of, part_for
+from .taskfacts import (
+    ENDS,
+    Bounds,
+    Facts,
+    Lease,
+    is_loss,
+    only_raises,
+    owner_of,
+    part_for,
+    seen_as,
+)
 
 _OTHERS: Final = "others"
 """The part of calls that are about no task that is known."""
@@ -155,7 +167,7 @@ class TaskQueueModel(Model):
 
     def prepare(self, ops: list[Op]) -> tuple[Model, list[Op]]:
         """Return a model that knows who may have had tasks unseen, and each call with one part."""
-        model, ops = copy(self), list(map(_plain, ops))
+        model, ops = copy(self), [_plain(op) for op in ops if not only_raises(op)]
         ops += self._unseen(ops)
         model._facts = Facts(ops, self._time_at, self._expiry)
         numbers = count(max((op.id for op in ops), default=0) + 1)
@@ -168,7 +180,8 @@ class TaskQueueModel(Model):
 
     def _split(self, op: Op, numbers: Iterator[int]) -> Iterator[Op]:
         facts = self._facts
-        if op.method not in _SPLIT or (op.outcome is UNKNOWN and op.method in self.READS):
+        is_told = op.outcome is not UNKNOWN and not isinstance(op.outcome, Raised)
+        if op.method not in _SPLIT or (op.method in self.READS and not is_told):
             yield op
         elif op.method == "dead_letters":
             rows: Any = op.outcome
@@ -421,11 +434,9 @@ def _bind(state: State, id_: int) -> State | None:
 
 def _plain(op: Op) -> Op:
     """Return a call with rows for tasks; if it may have done nothing, it may do so for ever."""
-    if op.method == "get" and op.outcome is not UNKNOWN and not isinstance(op.outcome, Raised):
-        return replace(op, outcome=Lease.of(op.outcome))
     if op.outcome is UNKNOWN and op.method not in ("get", "lost"):
         return replace(op, end=inf)
-    return op
+    return seen_as(op)
 
 
 def _is_unknown_get(op: Op) -> bool:

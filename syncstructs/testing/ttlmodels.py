@@ -129,7 +129,13 @@ class TTLDictModel(Model):
             the end of the call that set it. The type promises none: nothing ends without a leader.
         drift: by which part of a second the clocks of leaders may be faster or slower than that of
             the history. The type itself adds no error: cluster time never runs ahead of them.
+
+        Raises:
+            ValueError: `drift` is not at least 0 and below 1, or no `ReplTTLDict` has such a `ttl`.
         """
+        if not 0.0 <= drift < 1.0:
+            raise ValueError(f"drift={drift!r} must be at least 0 and below 1")
+        TTLDict(ttl)._life(_DEFAULT)
         self._ttl = ttl
         self._late = late
         self._drift = drift

@@ -81,3 +81,8 @@ def test_a_call_of_unknown_outcome_leaves_a_gap():
 def test_a_method_that_is_none_is_refused():
     with pytest.raises(ValueError, match="no method 'fly'"):
         ok(("a", "fly", (), 1, 2, 1))
+
+
+def test_there_are_no_empty_blocks():
+    with pytest.raises(ValueError, match="block=0 must be at least 1"):
+        IdGeneratorModel(0)

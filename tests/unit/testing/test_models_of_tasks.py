@@ -409,6 +409,43 @@ def test_what_was_put_in_a_scheduler_is_a_task_as_any_other() -> None:
     assert jobs(*single, due(3, 4, 6)) is BAD
 
 
+# Odd calls
+
+
+@pytest.mark.parametrize("outcome", [UNKNOWN, Raised("TypeError")])
+@pytest.mark.parametrize(("method", "args"), [
+    ("put", ("x", 0, 0.0, ["k"])), ("put", ("x", 0, "soon")), ("put", ("x", 0, None)),
+    ("revive", ([[1]],)), ("revive", (0,)), ("discard", (1,)), ("ack", (5,)), ("nack", (None,)),
+    ("add", (["k"], 1)), ("trigger", (["k"],)), ("remove", (["k"],)),
+])  # fmt: skip
+def test_a_call_that_can_only_raise_does_nothing(method: str, args: Any, outcome: Any) -> None:
+    odd = method, args, 1, outcome, inf
+    assert jobs(put(1, 0), odd, get(1, 2, 2)) is GOOD
+    assert jobs(put(1, 0), odd, get(3, 4, 2)) is BAD
+
+
+def test_reads_that_raised_say_nothing() -> None:
+    ended = Raised("RuntimeError", ("the node has ended",))
+    tried = ("get", (), 0, UNKNOWN, 0.1), put(1, 0), get(1, 2, 1, 2), ends("nack", 1, 2, 2)
+    expect([*tried, ("dead_letters", (), 3, ended)], [*tried, ("dead_letters", (), 3, [])])
+    assert verdict(*tried, ("progress", (), 3, ended)) is GOOD
+
+
+@pytest.mark.parametrize(("method", "outcome"), [
+    ("get", None), ("get", "<Task 1>"), ("get", (1, 2)), ("dead_letters", None),
+    ("dead_letters", "[DeadTask(id=1)]"), ("progress", "Progress(ready=1)"), ("progress", (1,)),
+])  # fmt: skip
+def test_what_no_call_returns_is_refused(method: str, outcome: object) -> None:
+    with pytest.raises(ValueError, match="taskmodels"):
+        verdict(put(1, 0), (method, (), 1, outcome))
+
+
+def test_rows_stand_for_what_was_written_down() -> None:
+    wrong = [0, 0, 0, 0, 5, 5, 0]
+    assert verdict(put(1, 0), ("progress", (), 1, wrong)) is BAD
+    assert verdict(put(1, 0), ("dead_letters", (), 1, [[1, None, "task 1", 0, 2, None]])) is BAD
+
+
 # What these types really do
 
 

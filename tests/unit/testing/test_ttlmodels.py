@@ -199,3 +199,12 @@ def test_the_model_takes_what_the_type_does(known):
         longer = check(ops, TTLDictModel(0.8, late=0.0))
         assert not short.ok or not longer.ok
     assert len(changes) > 20, "hardly any key has ended"
+
+
+@pytest.mark.parametrize(("terms", "why"), [
+    ({"ttl": 1.0, "drift": 1.0}, "drift=1.0"), ({"ttl": 1.0, "drift": -0.1}, "drift=-0.1"),
+    ({"ttl": 0.0}, "a ttl is a number"),
+])  # fmt: skip
+def test_terms_that_make_no_sense_are_refused(terms, why):
+    with pytest.raises(ValueError, match=why):
+        TTLDictModel(**terms)
