@@ -452,6 +452,8 @@ def test_rows_stand_for_what_was_written_down() -> None:
 class Workers:
     """Callers of two members who make calls of all kinds at random, and what they saw."""
 
+    pauses = (0.2, 1.0, 4.0)
+
     def __init__(self, make: Any, seed: int) -> None:
         self.cluster = LocalCluster(2)
         self.objects = self.cluster.attach("tasks", make)
@@ -506,7 +508,7 @@ class Workers:
         elif kind == "look":
             self.look(random.randrange(8))
         else:
-            self.cluster.advance(random.choice((0.2, 1.0, 4.0)))
+            self.cluster.advance(random.choice(self.pauses))
 
     def put(self, priority: int, delay: float) -> None:
         key = self.random.choice((None, None, "a", "b"))
@@ -524,6 +526,9 @@ class Workers:
 
 class Rota(Workers):
     """The same of a scheduler, with jobs."""
+
+    # So that cron jobs are due as well.
+    pauses = (0.2, 1.0, 4.0, 40.0)
 
     def put(self, priority: int, delay: float) -> None:
         random, name = self.random, self.random.choice("abc")
