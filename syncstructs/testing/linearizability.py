@@ -159,7 +159,8 @@ def _refuted_at_once(
     impossible: Impossible, searches: Sequence[Search], model: Model, count: int
 ) -> Result:
     culprit, involved, why = impossible
-    whole = next(search.whole for search in searches if culprit in search.whole)
+    # None has it if the model has taken it to pieces.
+    whole = next((search.whole for search in searches if culprit in search.whole), ())
     if len(whole) <= _TOLD:
         # A search tells the states before it too, and finds what is wrong even earlier.
         search = Search(whole, model)

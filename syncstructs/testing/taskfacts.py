@@ -225,6 +225,24 @@ class Facts:
                 latest = op
         return None
 
+    def mistaken(self) -> Impossible | None:
+        """Return who was told of a task under a key that is not its own, or twice at once."""
+        told = [(op.outcome, op.argument(3, "key"), op) for op in self._ops
+                if op.method == "put" and type(op.outcome) is int]  # fmt: skip
+        told += [(lease.id, lease.key, op) for lease, op in sightings(self._ops)]
+        first: dict[int, Op] = {}
+        for id_, key, op in told:
+            other = first.setdefault(id_, op)
+            if self.parts[id_] != part_for(id_, key):
+                culprit = max(op, other, key=lambda one: one.end)
+                ops = (other,) if other is op else (other, op)
+                return Impossible(culprit, ops, f"task {id_} has one key for ever")
+        for op in self._ops:
+            rows = op.outcome if op.method == "dead_letters" else None
+            if isinstance(rows, list) and len({row.id for row in rows}) < len(rows):
+                return Impossible(op, (op,), "it has a task twice")
+        return None
+
     def missing_attempts(self) -> Impossible | None:
         """Return what counts attempts that too few calls can have used up."""
         if self._expiry or any(op.method == "revive" for op in self._ops):

@@ -22,7 +22,7 @@ judged of each:
 
 And of all together, in the order of ids and tokens, which are numbers of one line:
 
-- They are given once, and grow from call to call.
+- They are given once, each id under one key, and grow from call to call.
 - Of the tasks that were certainly ready, the one of the highest priority is taken first, of these
   the oldest; and a `get` that does not wait finds one if some are there. Those that others may have
   had meanwhile, unseen, are not counted.
@@ -31,8 +31,8 @@ And of all together, in the order of ids and tokens, which are numbers of one li
 
 Reads must be made behind a barrier, as a member may be late. Not judged are `maxsize`, `join`,
 `qsize` and `shutdown`, who is served first of those that wait, that what is due is done at last,
-what else `progress` counts, and what `nack` says of the error; nor a queue that was dropped and
-attached again, in which no lease or delay goes on.
+what else `progress` counts, how many `revive` and `discard` have found, and what `nack` says of the
+error; nor a queue that was dropped and attached again, in which no lease or delay goes on.
 
 The cluster takes all from a session that expires. A history has to say so by an operation `lost` of
 the owner (`Op.session` where the history tells it, else the process), as for `LockModel`: ended, it
@@ -260,7 +260,8 @@ class TaskQueueModel(Model):
     def impossible(self, ops: Sequence[Op]) -> Impossible | None:
         """Return what the order of numbers forbids, or counts."""
         facts = self._facts
-        found = [facts.disorder(), facts.missing_attempts(), *facts.passed_over(), facts.miscount()]
+        found = [facts.disorder(), facts.mistaken(), facts.missing_attempts(),
+                 *facts.passed_over(), facts.miscount()]  # fmt: skip
         return min(filter(None, found), key=lambda one: one.culprit.end, default=None)
 
     # What calls do to a task

@@ -409,6 +409,16 @@ def test_what_was_put_in_a_scheduler_is_a_task_as_any_other() -> None:
     assert jobs(*single, due(3, 4, 6)) is BAD
 
 
+def test_a_task_has_one_key_and_is_among_the_dead_once() -> None:
+    expect([put(1, 0, key="a"), put(2, 1, key="b")], [put(1, 0, key="a"), put(1, 1, key="b")])
+    expect([put(1, 0, key="a"), put(2, 1)], [put(1, 0, key="a"), put(1, 1)])
+    tried = put(1, 0, key="a"), get(1, 2, 1, key="a"), ends("nack", 1, 2, 2)
+    died = *tried, get(1, 3, 4, 2, key="a"), ends("nack", 1, 3, 5)
+    row = DeadTask(1, "a", "task 1", 0, 2, None)
+    for wrong in [row._replace(key="b")], [row._replace(key=None)], [row, row]:
+        expect([*died, ("dead_letters", (), 6, [row])], [*died, ("dead_letters", (), 6, wrong)])
+
+
 # Odd calls
 
 
