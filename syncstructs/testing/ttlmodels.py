@@ -100,6 +100,8 @@ class TTLState(NamedTuple):
 _Fate = Callable[[Any, Life | None, float], Collection[Life | None]]
 """Given a key, what is true of it and since when: what may be true behind a call; nothing, if the
 call has shown that it is not true."""
+_Span = tuple[float, float, float]
+"""The begin of a call, the earliest time that it can be behind the others, and the call's end."""
 _ABSENT: Final[Lives] = frozenset({(None, -inf)})
 
 _BY_KEY: Final = DictModel._BY_KEY | {"touch"}
@@ -173,11 +175,12 @@ class TTLDictModel(Model):
         def step(state: TTLState) -> Hashable:
             now = reached = max(state.now, begin)
             lives = dict(state.lives)
-            if now > end or not _fits_count(op, lives.values(), now, end):
+            span = begin, now, end
+            if now > end or not _fits_count(op, lives.values(), span):
                 return ILLEGAL
             for key in dict.fromkeys([*lives, *keys]) if whole else keys:
                 after: dict[Life | None, float] = {}
-                for life, at in _possible(lives.pop(key, _ABSENT), now, end):
+                for life, at in _possible(lives.pop(key, _ABSENT), span):
                     for then in fate(key, life, at):
                         after[then] = min(at, after.get(then, inf))
                 if not after:
@@ -281,22 +284,27 @@ def _shown(op: Op) -> _Fate:
     return fate
 
 
-def _fits_count(op: Op, all_lives: Collection[Lives], now: float, end: float) -> bool:
+def _fits_count(op: Op, all_lives: Collection[Lives], span: _Span) -> bool:
     """Return whether there may be as many keys as a call has counted, if it has."""
     seen: Any = op.outcome
     if op.method not in _COUNTS or seen is UNKNOWN or isinstance(seen, Raised):
         return True
-    possible = [[life for life, _ in _possible(lives, now, end)] for lives in all_lives]
+    possible = [[life for life, _ in _possible(lives, span)] for lives in all_lives]
     least = sum(None not in some for some in possible)
     most = sum(any(some) for some in possible)
     return least <= (seen if type(seen) is int else len(seen)) <= most
 
 
-def _possible(lives: Lives, now: float, end: float) -> Iterator[tuple[Life | None, float]]:
-    """Yield what may be true of a key between these times, and from when on."""
+def _possible(lives: Lives, span: _Span) -> Iterator[tuple[Life | None, float]]:
+    """Yield what may be true of a key as a call takes effect, and from when on.
+
+    That is told from calls on this key alone. If it was from those on others as well, each order of
+    all calls would be a state of its own, and a search would try all of them.
+    """
+    begin, now, end = span
     for life, since in lives:
-        at = max(now, since)
-        if at <= end and (life is None or at <= life.last):
+        at = max(begin, since)
+        if at <= end and (life is None or max(at, now) <= life.last):
             yield life, at
         if life is not None and at <= end and life.first <= end and life.first < inf:
             yield None, max(at, life.first)

@@ -208,3 +208,26 @@ def test_the_model_takes_what_the_type_does(known):
 def test_terms_that_make_no_sense_are_refused(terms, why):
     with pytest.raises(ValueError, match=why):
         TTLDictModel(**terms)
+
+
+def test_looks_at_all_keys_among_many_calls_at_once_are_decided_soon():
+    random, cluster = Random(1), LocalCluster(1)
+    (cache,) = cluster.attach("cache", lambda: ReplTTLDict(1.0))
+    free, spans = [1.0] * 8, []
+    for number in range(200):
+        who = free.index(min(free))
+        call, end = free[who], free[who] + random.expovariate(3.0)
+        spans.append((random.uniform(call, end), number, call, end))
+        free[who] = end + 0.05
+    ops = []
+    for moment, number, call, end in sorted(spans):
+        cluster.advance(max(0.0, moment - cluster.now))
+        key = random.choice("abcdefgh")
+        looks = ("copy", ()), ("__len__", ()), ("keys", ())
+        calls = ("set", (key, number)), ("touch", (key,)), ("get", (key,)), ("pop", (key, None))
+        method, args = random.choice(looks if random.random() < 0.05 else calls)
+        outcome = plain(getattr(cache, method)(*args))
+        ops.append(Op(
+            id=number, process="a", method=method, args=args, call=call, end=end, outcome=outcome,
+        ))  # fmt: skip
+    check(ops, TTLDictModel(1.0), budget=100_000).require()
