@@ -36,8 +36,9 @@ class Row(NamedTuple):
 class GroupModel(Model):
     """`ReplGroup`: `join`, `update`, `leave`, `members`, `__contains__`, `__len__`, and `lost`.
 
-    An `update` that raises `NotOwner` says nothing: that goes by what its node has sent last, which
-    may take effect later.
+    An `update` does not tell whether its node was a member, neither if it raises `NotOwner` nor if
+    it returns: that goes by what the node has sent last, which may take effect later, or be taken
+    back.
     """
 
     READS = frozenset({"members", "__contains__", "__len__"})

@@ -87,7 +87,8 @@ def check(history: Iterable[Op], model: Model, *, budget: int = BUDGET) -> Resul
     """Return whether some order of the operations explains the history.
 
     Give up, undecided, after `budget` steps. The times of the operations must be of one clock.
-    What was not applied is left out, and so are reads of which nobody saw the result.
+    What was not applied is left out, and so are reads of which nobody saw the result. A key that
+    is unlike each copy of itself, as nan is, is no key for a model: it may refuse what is right.
 
     Raises:
         ValueError: the model does not know a method, or the budget is not positive.
