@@ -46,7 +46,7 @@ class PermitModel(Model):
         """Return a model that knows what was released."""
         model = PermitModel(self._admits)
         model._released = frozenset(
-            op.args[1] for op in ops if op.method == "release" and op.outcome is None
+            op.argument(1, "token") for op in ops if op.method == "release" and op.outcome is None
         )
         return model, ops
 
@@ -60,7 +60,17 @@ class PermitModel(Model):
 
     def transition(self, op: Op) -> Transition:
         """Return the function that `op` is."""
-        kind, token = op.args[0], op.args[1] if op.method == "release" else op.outcome
+        if op.method not in ("acquire", "release"):
+            raise ValueError(f"a model of permits has no method {op.method!r}")
+        is_release = op.method == "release"
+        # Without this, who records what acquire() returns would have nothing judged.
+        if op.outcome is True or len(op.args) + len(op.kwargs) < 1 + is_release:
+            raise ValueError(
+                f"{op} by {op.process}: acquire(kind) is to be recorded with the token as its"
+                " outcome, and release(kind, token) with both"
+            )
+        kind = op.argument(0, "kind")
+        token: Any = op.argument(1, "token") if is_release else op.outcome
 
         def acquire(state: Any) -> Hashable:
             held, greatest = state

@@ -1,6 +1,7 @@
 """The model of permits: what callers may have seen, and what they cannot have."""
 
 import pytest
+from msgspec.structs import replace
 
 from syncstructs.errors import LockLost
 from syncstructs.testing.history import UNKNOWN, Op, Raised
@@ -64,3 +65,23 @@ def test_readers_read_together_and_writers_write_alone() -> None:
     assert verdict(BOOK, *readers, *held("write", 3, 13, 15)) is Verdict.LINEARIZABLE
     assert verdict(BOOK, *readers, *held("write", 3, 5, 15)) is Verdict.NOT_LINEARIZABLE
     assert verdict(BOOK, *held("write", 1, 0, 9), *readers[2:]) is Verdict.NOT_LINEARIZABLE
+
+
+@pytest.mark.parametrize(("method", "args", "outcome"), [
+    ("acquire", (), True), ("acquire", (None,), True), ("release", (), None),
+    ("release", (None,), None), ("value", (), 3),
+])  # fmt: skip
+def test_what_is_recorded_otherwise_is_refused(method: str, args: tuple, outcome: object) -> None:
+    op = Op(id=1, process="a", method=method, args=args, call=0, end=1, outcome=outcome)
+    with pytest.raises(ValueError, match=r"no method 'value'|is to be recorded with the token"):
+        check([op], GATE)
+
+
+def test_a_release_may_name_its_token() -> None:
+    acquire, release = (
+        Op(id=1, process="a", method="acquire", args=(None,), call=0, end=1, outcome=1),
+        Op(id=2, process="a", method="release", args=(None,), kwargs={"token": 1}, call=2, end=3,
+           outcome=None),
+    )  # fmt: skip
+    assert check([acquire, release], GATE).ok
+    assert not check([acquire, release, replace(release, id=3, call=4, end=5)], GATE).ok
