@@ -230,7 +230,7 @@ class Replicated:
         It has no versions: where it is to do something else in a new release, let it ask
         `current_context().version`.
         """
-        for waiters in self.all_waiters():
+        for waiters in self._all_waiters():
             waiters.expire(session)
 
     def set_due(self, time: float | None) -> None:
@@ -306,8 +306,8 @@ class Replicated:
     def on_session_lost(self) -> None:
         """React when this node can no longer be sure of its session. Here only, not replicated."""
 
-    def all_waiters(self) -> Iterator[Waiters]:
-        """Yield every queue of parked calls; override it if some are not plain attributes."""
+    def _all_waiters(self) -> Iterator[Waiters]:
+        """Yield every queue of parked calls."""
         for value in list(vars(self).values()):
             if isinstance(value, Waiters):
                 yield value
@@ -781,7 +781,7 @@ def _refuse_inside_command(name: str) -> None:
 
 
 # What an attribute of an instance would hide from those who look after it.
-_OWN_NAMES = frozenset(name for name in vars(Replicated) if name.startswith("_"))
+_OWN_NAMES = frozenset(name for name in vars(Replicated) if name[0] == "_" or name.isupper())
 
 
 def _refuse_to_wait(target: HasPort, name: str) -> None:

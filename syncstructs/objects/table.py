@@ -192,7 +192,7 @@ class Table:
         return any(
             waiters.holds(call)
             for target in self.objects.values()
-            for waiters in target.all_waiters()
+            for waiters in target._all_waiters()
         )
 
     # Applying
@@ -664,7 +664,7 @@ class Table:
         if record is None:
             raise ObjectNotFound(f"the cluster has no object {shown(name)}, or it was dropped")
         if record.live is not None:
-            for waiters in record.live.all_waiters():
+            for waiters in record.live._all_waiters():
                 waiters.refuse_all(ObjectNotFound(f"{name!r} was dropped"))
         self._directory.remove(record)
         self.diverged.pop(record.id, None)

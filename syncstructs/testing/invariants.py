@@ -1050,7 +1050,7 @@ class Invariants(Watcher):
                 target_check()
             # Mostly there is nobody, and nothing to be compared.
             sessions = [
-                waiter[0] for waiters in target.all_waiters() for waiter in waiters._waiting
+                waiter[0] for waiters in target._all_waiters() for waiter in waiters._waiting
             ]
             if isinstance(target, Grants | Permits):
                 sessions += [holder[0] for holder in target._holders.values()]

@@ -55,7 +55,7 @@ def _leaks(load: Load) -> Iterator[str]:
             if isinstance(target, Grants | Permits):
                 yield from _unknown_grants(life, name, target, session)
                 waiting = Counter({
-                    "acquire": sum(_count(line, session) for line in target.all_waiters()),
+                    "acquire": sum(_count(line, session) for line in target._all_waiters()),
                 })
             elif isinstance(target, ReplQueue) and life not in skipped:
                 waiting = Counter({
