@@ -46,8 +46,8 @@ from .node.node import Node
 from .node.syncobj import SyncObj
 from .objects.changes import Change, Subscription, notify
 from .objects.context import Context, current_context
-from .objects.port import Steps
-from .objects.replicated import Replicated, operation, replicated
+from .objects.port import Steps, cleaning
+from .objects.replicated import Replicated, bound, operation, reading, replicated
 from .objects.waiters import Waiters
 from .pickled import Pickled
 from .structs.barriers import ReplBarrier
@@ -173,9 +173,12 @@ __all__ = [
     "Wait",
     "Waiters",
     "Withdrawn",
+    "bound",
+    "cleaning",
     "current_context",
     "notify",
     "operation",
+    "reading",
     "register",
     "replicated",
 ]

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import NotApplied, SyncError
 from ..futures import Future
 from ..node.node import Node
-from ..objects.replicated import Replicated, replicated
+from ..objects.replicated import Replicated, reading, replicated
 from .channel import Line
 from .evidence import value_of
 
@@ -50,7 +50,7 @@ class Ledger(Replicated):
 
     def entries(self) -> list[tuple[int, str]]:
         """Return the entries, oldest first; at most the last `KEPT`."""
-        with self._reading:
+        with reading(self):
             return list(self._entries)
 
 

@@ -35,6 +35,15 @@ Places: TypeAlias = Mapping[int | str, Callable[[Any], Any]]
 _PLAIN: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 
+def allow_pickles(target: "Replicated") -> None:
+    """Have values of any class go in and out of an object on this node; while it is made.
+
+    `VALUES_IN` of its class says which arguments of which method those are, and what encloses them;
+    `VALUES_OUT` names the methods that return some. What else reads them returns them `revealed`.
+    """
+    target._pickles = True
+
+
 # Values on their way in
 
 
@@ -77,7 +86,7 @@ def enclosed_call(
     Raises:
         Unserializable: a value cannot be pickled, or what is none has no encoding.
     """
-    places = target._values_in.get(method, {})
+    places = target.VALUES_IN.get(method, {})
     return (
         tuple(_argument(places, place, value) for place, value in enumerate(args)),
         {name: _argument(places, name, value) for name, value in kwargs.items()},

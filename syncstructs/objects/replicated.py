@@ -83,6 +83,10 @@ class Replicated:
 
     LOCAL: ClassVar[frozenset[str]] = frozenset()
     """Names of attributes that are not replicated, such as callbacks; merged over base classes."""
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {}
+    """Which arguments are values that may be pickled, by method; see `pickling.allow_pickles`."""
+    VALUES_OUT: ClassVar[frozenset[str]] = frozenset()
+    """Methods that return such values, or containers of them."""
 
     _binding: Binding | None = None
     _port_turns: Turns = _no_turns
@@ -94,10 +98,6 @@ class Replicated:
     _pickles: bool = False
     """Whether values are pickled here if need be, and unpickled for who reads them; of containers
     that the user of this node has made so. What is replicated knows nothing of it."""
-    _values_in: ClassVar[Mapping[str, Places]] = {}
-    """Which arguments are values that may be pickled, by method."""
-    _values_out: ClassVar[frozenset[str]] = frozenset()
-    """Methods that return values, or containers of values."""
     _local: ClassVar[frozenset[str]] = _NOT_STATE
     _commands: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     """Bodies of version 1 by the names of the methods."""
@@ -307,7 +307,7 @@ class Replicated:
         """React when this node can no longer be sure of its session. Here only, not replicated."""
 
     def _all_waiters(self) -> Iterator[Waiters]:
-        """Yield every queue of parked calls; override it if some are not plain attributes."""
+        """Yield every queue of parked calls."""
         for value in list(vars(self).values()):
             if isinstance(value, Waiters):
                 yield value
@@ -319,13 +319,23 @@ class Replicated:
         )
 
     @property
-    def _reading(self) -> AbstractContextManager[object]:
-        binding = self._binding
-        return _unattached if binding is None else binding.port.reading
-
-    @property
     def _port(self) -> Port:
         return bound(self).port
+
+
+def reading(target: Replicated) -> AbstractContextManager[object]:
+    """Hold an object as it is for a block: for methods that look at more than one thing in it.
+
+    Nothing is applied on its node meanwhile, so the block is to be short, and may wait for no call.
+    In commands it changes nothing, nor where the object is attached nowhere.
+
+        class Account(Replicated):
+            def balance(self):          # in one piece, whatever is applied beside it
+                with reading(self):
+                    return sum(self.paid_in) - sum(self.paid_out)
+    """
+    binding = target._binding
+    return _unattached if binding is None else binding.port.reading
 
 
 def bind(target: Replicated, binding: Binding) -> None:
@@ -491,7 +501,7 @@ class ReplicatedMethod(msgspec.Struct, Generic[P, R], eq=False):
                 batch.add(binding.target, method, args, kwargs)
                 return None  # type: ignore[return-value]
             result: R = binding.port.call(binding, method, args, kwargs)
-            if target._pickles and method in target._values_out:
+            if target._pickles and method in target.VALUES_OUT:
                 return revealed_result(target, result)
             return result
         if target._binding is not None:
@@ -522,7 +532,7 @@ def _reading(future: "Future[R]", target: Replicated, method: str) -> "Future[R]
 
     Not who ends it, which is the node's driver.
     """
-    if method in target._values_out:
+    if method in target.VALUES_OUT:
         future.reads = partial(revealed_result, target)
     return future
 
@@ -699,7 +709,7 @@ class OperationMethod(Generic[P, R]):
             result = target._port.run(
                 steps, lambda result: undo(target, result, *args, **kwargs), name
             )
-        if not (isinstance(target, Replicated) and self._function.__name__ in target._values_out):
+        if not (isinstance(target, Replicated) and self._function.__name__ in target.VALUES_OUT):
             return result
         try:
             return revealed_result(target, result)
@@ -771,7 +781,7 @@ def _refuse_inside_command(name: str) -> None:
 
 
 # What an attribute of an instance would hide from those who look after it.
-_OWN_NAMES = frozenset(name for name in vars(Replicated) if name.startswith("_"))
+_OWN_NAMES = frozenset(name for name in vars(Replicated) if name[0] == "_" or name.isupper())
 
 
 def _refuse_to_wait(target: HasPort, name: str) -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 from ..errors import Withdrawn
 from ..objects.context import current_context
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, operation, reading, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -62,13 +62,13 @@ class ReplBarrier(Replicated):
     @property
     def n_waiting(self) -> int:
         """How many wait, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return len(self._waiters)
 
     @property
     def broken(self) -> bool:
         """Whether the barrier is broken, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return self._broken
 
     @operation

@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..objects.context import current_context
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import operation, replicated
+from ..objects.replicated import bound, operation, reading, replicated
 from ..objects.waiters import Waiters
 from .holding import TIMEOUT_MAX, Grant, named
 from .locks import ReplLock
@@ -199,13 +199,13 @@ class ReplCondition(ReplLock):
 
     def _sleeping(self, grant: Grant, timeout: float | None) -> Steps[tuple[bool, bool]]:
         """Sleep; return whether the lock is held again, and whether time did not run out."""
-        ticket = self._port.ticket()
+        ticket = bound(self).port.ticket()
         future = self._sleep.submit(None, ticket, grant.token)
         is_notified = True
         try:
             if not (yield future, timeout):
                 # In an operation of its own: from here on, no time-out ends it.
-                rousing = self._port.start(self._rousing(ticket))
+                rousing = bound(self).port.start(self._rousing(ticket))
                 if not (yield rousing, WITHDRAW_GRACE) and future.cancel():
                     # It was never sent, so the lock was never released.
                     self._keep(grant)
@@ -261,7 +261,7 @@ class ReplCondition(ReplLock):
         """Return what tells how much of a time-out is left; None: it has no end."""
         if timeout is None:
             return lambda: None
-        now = self._port.now
+        now = bound(self).port.now
         deadline = now() + timeout
         return lambda: max(0.0, deadline - now())
 
@@ -300,7 +300,7 @@ class ReplCondition(ReplLock):
         raise NotOwner(f"{self._describe(None)} is not held by this thread or task")
 
     def _meant(self, grants: list[Grant], token: int | None) -> Grant | None:
-        caller = self._port.caller()
+        caller = bound(self).port.caller()
         return super()._meant([grant for grant in grants if grant.caller == caller], token)
 
     def _releasing(self, key: None, token: int | None) -> Steps[None]:
@@ -309,7 +309,7 @@ class ReplCondition(ReplLock):
 
     def _give_up(self, grant: Grant) -> "Future[Any]":
         # Not as a release, which says that what it was notified of is done.
-        with self._reading:
+        with reading(self):
             holder = self._holders.get(None)
         if holder is None or holder[2] != grant.token:
             return super()._give_up(grant)
@@ -320,7 +320,7 @@ class ReplCondition(ReplLock):
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"
-        with self._reading:
+        with reading(self):
             asleep = len(self._sleepers)
         return (
             f"<{state} {type(self).__name__} object {named(self)}with {asleep} asleep"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
-from ..objects.replicated import replicated
+from ..objects.replicated import reading, replicated
 from .counters import _whole
 from .dicts import ReplDict
 from .prepared import Prepared, prepared
@@ -139,7 +139,7 @@ class ReplCounterMap(ReplDict[K, int]):
 
     def total(self) -> int:
         """Return the sum of all numbers."""
-        with self._reading:
+        with reading(self):
             return sum(self._items.values())
 
     def elements(self) -> Iterator[K]:
@@ -148,7 +148,7 @@ class ReplCounterMap(ReplDict[K, int]):
 
     def copy(self) -> Counter[K]:
         """Return the content as a plain `Counter`."""
-        with self._reading:
+        with reading(self):
             return Counter(self._items)
 
     def __eq__(self, other: object) -> bool:

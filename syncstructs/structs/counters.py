@@ -6,7 +6,7 @@ local.
 
 from typing import Self, cast
 
-from ..objects.replicated import Replicated, replicated
+from ..objects.replicated import Replicated, reading, replicated
 
 
 class ReplCounter(Replicated):
@@ -30,7 +30,7 @@ class ReplCounter(Replicated):
     @property
     def value(self) -> int:
         """The present value on this member."""
-        with self._reading:
+        with reading(self):
             return self._value
 
     def get(self) -> int:

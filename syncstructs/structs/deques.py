@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from operator import index as as_index
 from typing import Any, ClassVar, SupportsIndex, TypeVar
 
-from ..objects.pickling import Places, enclosed, revealed
-from ..objects.replicated import replicated
+from ..objects.pickling import Places, allow_pickles, enclosed, revealed
+from ..objects.replicated import reading, replicated
 from .prepared import Prepared, prepared
 from .sequences import SharedSequence
 from .values import in_order, isolated, isolated_list
@@ -35,12 +35,12 @@ class ReplDeque(SharedSequence[T]):
     (['b', 'c', 'd'], 'd', 3)
     """
 
-    _values_in: ClassVar[Mapping[str, Places]] = {
-        **SharedSequence._values_in,
-        "appendleft": SharedSequence._values_in["append"],
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {
+        **SharedSequence.VALUES_IN,
+        "appendleft": SharedSequence.VALUES_IN["append"],
         "_extendleft": {0: enclosed},
     }
-    _values_out = frozenset({"pop", "popleft"})
+    VALUES_OUT = frozenset({"pop", "popleft"})
     _items: deque[T]
 
     def __init__(
@@ -49,7 +49,7 @@ class ReplDeque(SharedSequence[T]):
         """`pickle`: take elements of any class that can be pickled; see `ReplDict`."""
         self._items = deque(in_order(iterable), maxlen)
         if pickle:
-            self._pickles = True
+            allow_pickles(self)
             self._items = enclosed(self._items)
 
     @property
@@ -112,13 +112,13 @@ class ReplDeque(SharedSequence[T]):
     # Reads
 
     def __getitem__(self, index: SupportsIndex) -> T:  # type: ignore[override]
-        with self._reading:
+        with reading(self):
             found = isolated(self._items[as_index(index)])
         return revealed(self, found) if self._pickles else found
 
     def copy(self) -> deque[T]:
         """Return the content as a plain `deque`, which shares nothing with the replica."""
-        with self._reading:
+        with reading(self):
             copied = deque(isolated_list(self._items), self._items.maxlen)
         return revealed(self, copied) if self._pickles else copied
 

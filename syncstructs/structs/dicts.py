@@ -19,8 +19,8 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, overload
 
 from ..codec import ATOMS
-from ..objects.pickling import Places, enclosed, enclosed_values, revealed
-from ..objects.replicated import Replicated, replicated
+from ..objects.pickling import Places, allow_pickles, enclosed, enclosed_values, revealed
+from ..objects.replicated import Replicated, reading, replicated
 from .glimpse import Glimpse, still_reads
 from .prepared import Prepared, prepared
 from .values import in_order, isolated, isolated_list
@@ -66,7 +66,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     (7, ['ann', 'bob'], True)
     """
 
-    _values_in: ClassVar[Mapping[str, Places]] = {
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {
         "set": _VALUE_1,
         "setdefault": {1: enclosed, "default": enclosed},
         "compare_and_set": {**_VALUE_1, "expected": enclosed, 2: enclosed},
@@ -74,7 +74,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         "_update": _PAIRS,
         "_reset": _PAIRS,
     }
-    _values_out = frozenset({"setdefault", "pop", "popitem"})
+    VALUES_OUT = frozenset({"setdefault", "pop", "popitem"})
 
     def __init__(
         self, other: _Pairs[K, V] = (), /, *, pickle: bool = False, **named: V
@@ -93,7 +93,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
             )
         self._items: dict[K, V] = _plain(other, named)
         if pickle:
-            self._pickles = True
+            allow_pickles(self)
             self._items = enclosed_values(self._items)
 
     @classmethod
@@ -203,7 +203,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         if type(self) is not ReplDict:
             return super().transaction_copy()
         made = type(self)()
-        glimpse: Glimpse[K, V] = Glimpse(lambda: self._items, self._reading)
+        glimpse: Glimpse[K, V] = Glimpse(lambda: self._items, reading(self))
         made._items = glimpse  # type: ignore[assignment]
         return made, glimpse.reads
 
@@ -224,7 +224,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         else:
             if turns.begun is turn and type(value) in ATOMS:
                 return value
-        with self._reading:
+        with reading(self):
             value = isolated(self._items[key])
         return revealed(self, value) if self._pickles else value
 
@@ -245,7 +245,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         else:
             if turns.begun is turn and (type(value) in ATOMS or value is default):
                 return value
-        with self._reading:
+        with reading(self):
             items = self._items
             if key not in items:
                 return default
@@ -262,7 +262,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         else:
             if turns.begun is turn:
                 return found
-        with self._reading:
+        with reading(self):
             return key in self._items
 
     def __len__(self) -> int:
@@ -275,7 +275,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         else:
             if turns.begun is turn:
                 return count
-        with self._reading:
+        with reading(self):
             return len(self._items)
 
     def __iter__(self) -> Iterator[K]:
@@ -298,7 +298,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
 
     def copy(self) -> dict[K, V]:
         """Return the content as a plain `dict`, which shares nothing with the replica."""
-        with self._reading:
+        with reading(self):
             items = self._items
             copied = dict(zip(items, isolated_list(items.values()), strict=True))
         return revealed(self, copied) if self._pickles else copied
@@ -310,7 +310,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
             return NotImplemented
         if self._pickles:
             return self.copy() == other
-        with self._reading:
+        with reading(self):
             return self._items == other
 
     def __or__(self, other: Any) -> dict[Any, Any]:
@@ -320,11 +320,11 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         return other | self.copy() if isinstance(other, dict) else NotImplemented
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             return f"{type(self).__name__}({self._items!r})"
 
     def _key_list(self) -> list[K]:
-        with self._reading:
+        with reading(self):
             return list(self._items)
 
     def _check(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, Type
 from ..errors import LockLost
 from ..objects.context import current_context
 from ..objects.port import Changes, Steps, cleaning
-from ..objects.replicated import operation, replicated
+from ..objects.replicated import bound, operation, reading, replicated
 from .grants import Grants
 from .holding import named, wait_seconds
 from .sections import Section
@@ -132,7 +132,7 @@ class ReplElection(Grants[None], Section, Generic[V]):
             cleaning(self.resign.submit)
 
     def _ask(self, key: None, ticket: int, wait: bool, *said: Any) -> "Future[Any]":
-        return self._campaign.submit(self._port.address, ticket, wait, *said)
+        return self._campaign.submit(bound(self).port.address, ticket, wait, *said)
 
     @operation
     def resign(self) -> Steps[None]:
@@ -175,7 +175,7 @@ class ReplElection(Grants[None], Section, Generic[V]):
 
         Not for the leader itself: whether it may act as one, `is_leader` says.
         """
-        with self._reading:
+        with reading(self):
             holder = self._holders.get(None)
             if holder is None:
                 return None
@@ -185,7 +185,7 @@ class ReplElection(Grants[None], Section, Generic[V]):
     @property
     def candidates(self) -> list[str]:
         """The addresses of those who wait to be elected, the next one first. O(their number)."""
-        with self._reading:
+        with reading(self):
             return [self._candidates[waiting][0] for waiting in self._lines.get(None, ())]
 
     def observe(self) -> "Leaders[V]":

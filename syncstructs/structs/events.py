@@ -6,7 +6,7 @@ the latch down to zero: without polling, and by one entry however many they are.
 
 from ..errors import OutcomeUnknown
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, bound, operation, reading, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -35,10 +35,10 @@ class Gate(Replicated):
 
     def _passing(self, timeout: float | None) -> Steps[bool]:
         """Wait until it is open; return False if time ran out before that."""
-        with self._reading:
+        with reading(self):
             if self._is_open():
                 return True
-        port = self._port
+        port = bound(self).port
         wait: Wait[bool] = Wait(self, "wait", self._wait.submit, self._leave.submit)
         remaining = timeout
         deadline = None if timeout is None else port.now() + timeout
@@ -81,7 +81,7 @@ class ReplEvent(Gate):
 
     def is_set(self) -> bool:
         """Return whether the event is set, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return self._flag
 
     @replicated
@@ -148,7 +148,7 @@ class ReplLatch(Gate):
     @property
     def count(self) -> int:
         """How much is left to be counted down, as far as this member knows; 0: it is open."""
-        with self._reading:
+        with reading(self):
             return self._count
 
     @replicated

@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..objects.context import current_context
-from ..objects.replicated import replicated
+from ..objects.replicated import reading, replicated
 from ..objects.waiters import Waiters
 from .holding import Grant, Holding
 
@@ -125,7 +125,7 @@ class Grants(Holding[K], Generic[K]):
         return [] if grant is None else [grant]
 
     def _locked(self, key: K) -> bool:
-        with self._reading:
+        with reading(self):
             return key in self._holders
 
     def _check(self) -> None:

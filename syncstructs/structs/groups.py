@@ -17,7 +17,7 @@ from ..errors import Cancelled, NotApplied, NotOwner, SyncError
 from ..objects.changes import notify
 from ..objects.context import current_context
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, bound, operation, reading, replicated
 from .values import isolated
 
 if TYPE_CHECKING:
@@ -202,10 +202,10 @@ class ReplGroup(Replicated, Generic[M]):
         must_be_joined: bool = False,
     ) -> Steps[R]:
         """Send a command of this node; it wants what that asks for, unless that is not applied."""
-        with self._port.reading:
+        with bound(self).port.reading:
             if must_be_joined and not self._wish.joined:
                 raise NotOwner(f"this node is no member of {self!r}, so it has no metadata there")
-            future = submit(self._port.address, *args)
+            future = submit(bound(self).port.address, *args)
             wish.before, self._wish = self._wish, wish
         try:
             answer: R = yield future
@@ -222,7 +222,7 @@ class ReplGroup(Replicated, Generic[M]):
     def _take_back(self, wish: _Wish) -> None:
         """Want what was wanted before, unless another call was sent since."""
         wish.is_void = True
-        with self._port.reading:
+        with bound(self).port.reading:
             while self._wish.is_void and self._wish.before is not None:
                 self._wish = self._wish.before
 
@@ -232,12 +232,12 @@ class ReplGroup(Replicated, Generic[M]):
         Called by the node when it has not heard of its session for so long that it may have ended,
         and again when it is known to have.
         """
-        with self._port.reading:
+        with bound(self).port.reading:
             wish = self._wish
             if not wish.joined:
                 return
             try:
-                cleaning(self._sign_in.submit, self._port.address, wish.metadata)
+                cleaning(self._sign_in.submit, bound(self).port.address, wish.metadata)
             except SyncError:
                 _log.debug("%r: no joining again", self, exc_info=True)
 
@@ -250,7 +250,7 @@ class ReplGroup(Replicated, Generic[M]):
         Of an observer the address is its `Node.address`, too: a name that no other node has.
         O(number of members).
         """
-        with self._reading:
+        with reading(self):
             return {address: isolated(metadata) for address, (_, metadata) in self._members.items()}
 
     def __contains__(self, address: object) -> bool:

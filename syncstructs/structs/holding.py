@@ -78,12 +78,12 @@ class Holding(Replicated, Generic[K]):
         self, key: K, blocking: bool, seconds: float | None, *said: object
     ) -> Steps[Grant | None]:
         """Acquire, waiting so long at most (None: without end); return the grant, or None."""
-        return self._acquiring_for(self._port.caller(), key, blocking, seconds, *said)
+        return self._acquiring_for(bound(self).port.caller(), key, blocking, seconds, *said)
 
     def _acquiring_for(
         self, caller: Hashable, key: K, blocking: bool, seconds: float | None, *said: object
     ) -> Steps[Grant | None]:
-        port = self._port
+        port = bound(self).port
         wait: Wait[tuple[int, int]] = Wait(
             self,
             self._VERB,
@@ -112,7 +112,7 @@ class Holding(Replicated, Generic[K]):
 
         It was cut off meanwhile then, and must not believe in it.
         """
-        grant = Grant(served[0], served[1], key, caller, self._port)
+        grant = Grant(served[0], served[1], key, caller, bound(self).port)
         slot = self._slot(key, grant.token)
         self._grants[slot] = grant
         if self._is_sure(grant):
@@ -155,7 +155,7 @@ class Holding(Replicated, Generic[K]):
         """
         found = self._meant(self._held_here(key), token)
         if token is None and found is not None and self._lost:
-            caller = self._port.caller()
+            caller = bound(self).port.caller()
             lost = list(self._lost.get(key, {}).values())
             if found.caller != caller and any(grant.caller == caller for grant in lost):
                 return None
@@ -166,7 +166,7 @@ class Holding(Replicated, Generic[K]):
         if token is not None:
             grants = [grant for grant in grants if grant.token == token]
         elif len(grants) > 1:
-            caller = self._port.caller()
+            caller = bound(self).port.caller()
             grants = [grant for grant in grants if grant.caller == caller] or grants
         return grants[-1] if grants else None
 
@@ -209,7 +209,7 @@ class Holding(Replicated, Generic[K]):
         yield from self._releasing(key, token)
 
     def _is_sure(self, grant: Grant) -> bool:
-        port, granted_by = self._port, bound(self).target
+        port, granted_by = bound(self).port, bound(self).target
         # A token is above the id of its object. One that is not is of an object of before, which
         # was dropped, as is one of another node: this object knows nothing of it.
         if not isinstance(granted_by, int) or grant.token < granted_by or grant.port is not port:

@@ -15,6 +15,7 @@ from ..objects.replicated import (
     _refuse_inside_command,
     bound,
     operation,
+    reading,
     replicated,
 )
 
@@ -119,7 +120,7 @@ class ReplIdGenerator(Replicated):
     def _taken(self) -> int | None:
         """Take the next id of this node's block; None: there is none left."""
         _refuse_inside_command("next_id")
-        with self._reading:
+        with reading(self):
             bound(self)  # Once it is dropped, another one of its name may begin anew.
             if self._free >= self._end:
                 return None
@@ -128,13 +129,13 @@ class ReplIdGenerator(Replicated):
 
     def _take_over(self, asked: "Future[int]", first: int) -> None:
         """Begin a block; not if another caller has, or was given a later one to begin."""
-        with self._reading:
+        with reading(self):
             if self._asked is asked:
                 self._free, self._end = first, first + self._block
                 self._asked = None
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             return f"<{type(self).__name__} block={self._block} next_block={self._next}>"
 
     def _check(self) -> None:

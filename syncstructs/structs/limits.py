@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..codec import decode, encode, shown
 from ..objects.context import current_context
 from ..objects.port import Steps
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, operation, reading, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -104,7 +104,7 @@ class ReplRateLimiter(Replicated, Generic[K]):
     @property
     def key_count(self) -> int:
         """How many buckets are kept on this member, now; at most `max_keys`."""
-        with self._reading:
+        with reading(self):
             return len(self._recent) + len(self._older)
 
     def options(self) -> dict[str, object]:

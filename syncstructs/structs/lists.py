@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import index as as_index
 from typing import Any, ClassVar, SupportsIndex, TypeVar, overload
 
-from ..objects.pickling import Places, enclosed, revealed
-from ..objects.replicated import replicated
+from ..objects.pickling import Places, allow_pickles, enclosed, revealed
+from ..objects.replicated import reading, replicated
 from .prepared import Prepared, prepared
 from .sequences import SharedSequence, as_place
 from .sortkeys import decode_sort_key, encode_sort_key
@@ -39,19 +39,19 @@ class ReplList(SharedSequence[T]):
     ('bob', ['ann', 'bob'], ['bob', 'ann', 'eve'])
     """
 
-    _values_in: ClassVar[Mapping[str, Places]] = {
-        **SharedSequence._values_in,
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {
+        **SharedSequence.VALUES_IN,
         "_reset": {0: enclosed},
         "_set_slice": {1: enclosed},
     }
-    _values_out = frozenset({"pop"})
+    VALUES_OUT = frozenset({"pop"})
     _items: list[T]
 
     def __init__(self, elements: Iterable[T] = (), *, pickle: bool = False) -> None:
         """`pickle`: take elements of any class that can be pickled; see `ReplDict`."""
         self._items = in_order(elements)
         if pickle:
-            self._pickles = True
+            allow_pickles(self)
             self._items = enclosed(self._items)
 
     # Commands
@@ -128,7 +128,7 @@ class ReplList(SharedSequence[T]):
     def __getitem__(self, index: slice) -> list[T]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> T | list[T]:
         found: T | list[T]
-        with self._reading:
+        with reading(self):
             if isinstance(index, slice):
                 found = isolated_list(self._items[index])
             else:
@@ -141,7 +141,7 @@ class ReplList(SharedSequence[T]):
 
     def copy(self) -> list[T]:
         """Return the content as a plain `list`, which shares nothing with the replica."""
-        with self._reading:
+        with reading(self):
             copied = isolated_list(self._items)
         return revealed(self, copied) if self._pickles else copied
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..objects.port import Binding, Port, Steps, cleaning
-from ..objects.replicated import operation
+from ..objects.replicated import operation, reading
 from .grants import Grants, Holder
 from .holding import Holding, named, wait_seconds
 from .sections import OwnSection, Section
@@ -147,12 +147,12 @@ class ReplLockManager(Grants[K], Generic[K]):
 
     def keys(self) -> list[K]:
         """Return the keys that anybody holds, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return list(self._holders)
 
     def holders(self) -> dict[K, Holder]:
         """Return who holds what, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return {key: Holder(*holder) for key, holder in self._holders.items()}
 
     def __getitem__(self, key: K) -> "KeyLock[K]":

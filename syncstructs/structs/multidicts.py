@@ -7,8 +7,8 @@ what is read is a copy.
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, TypeAlias, TypeVar, overload
 
-from ..objects.pickling import Places, enclosed, enclosed_values, revealed
-from ..objects.replicated import Replicated, replicated
+from ..objects.pickling import Places, allow_pickles, enclosed, enclosed_values, revealed
+from ..objects.replicated import Replicated, reading, replicated
 from .dicts import ReplDict
 from .prepared import Prepared, prepared
 from .values import in_order, isolated, isolated_list
@@ -42,7 +42,7 @@ class ReplMultiDict(Replicated, MutableMapping[K, V]):
     ('a', ['a', 'c'], 3, [])
     """
 
-    _values_in: ClassVar[Mapping[str, Places]] = {
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {
         "add": _VALUE_1,
         "set": _VALUE_1,
         "remove": _VALUE_1,
@@ -52,13 +52,13 @@ class ReplMultiDict(Replicated, MutableMapping[K, V]):
         "_extend": _LISTS,
         "_replace": _LISTS,
     }
-    _values_out = frozenset({"setdefault", "popone", "popall", "popitem"})
+    VALUES_OUT = frozenset({"setdefault", "popone", "popall", "popitem"})
 
     def __init__(self, other: _Pairs[K, V] = (), /, *, pickle: bool = False) -> None:
         """`pickle`: take values of any class that can be pickled; see `ReplDict`."""
         self._items: _Lists[K, V] = _grouped(other)
         if pickle:
-            self._pickles = True
+            allow_pickles(self)
             self._items = enclosed_values(self._items)
 
     # Commands
@@ -185,29 +185,29 @@ class ReplMultiDict(Replicated, MutableMapping[K, V]):
         Raises:
             KeyError: it has none, and no default is given.
         """
-        with self._reading:
+        with reading(self):
             if key not in self._items and default:
                 return default[0]
             values = isolated_list(self._items[key])
         return revealed(self, values) if self._pickles else values
 
     def __getitem__(self, key: K) -> V:
-        with self._reading:
+        with reading(self):
             value = isolated(self._items[key][0])
         return revealed(self, value) if self._pickles else value
 
     getone = __getitem__
 
     def __contains__(self, key: object) -> bool:
-        with self._reading:
+        with reading(self):
             return key in self._items
 
     def __len__(self) -> int:
-        with self._reading:
+        with reading(self):
             return sum(map(len, self._items.values()))
 
     def __iter__(self) -> Iterator[K]:
-        with self._reading:
+        with reading(self):
             return iter([key for key, values in self._items.items() for _ in values])
 
     def keys(self) -> list[K]:  # type: ignore[override]
@@ -224,7 +224,7 @@ class ReplMultiDict(Replicated, MutableMapping[K, V]):
 
     def copy(self) -> dict[K, list[V]]:
         """Return the content as a plain dict of lists, which shares nothing with the replica."""
-        with self._reading:
+        with reading(self):
             copied = {key: isolated_list(values) for key, values in self._items.items()}
         return revealed(self, copied) if self._pickles else copied
 
@@ -234,7 +234,7 @@ class ReplMultiDict(Replicated, MutableMapping[K, V]):
         return self.copy() == _grouped(other) if isinstance(other, Mapping) else NotImplemented
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             return f"<{type(self).__name__} {self._items!r}>"
 
     def _check(self) -> None:

@@ -13,7 +13,7 @@ from ..codec import copy
 from ..errors import ResultLost, SessionExpired, SyncError, Timeout
 from ..objects.context import current_context
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, operation, reading, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -52,7 +52,7 @@ class ReplOnce(Replicated, Generic[T]):
     @property
     def done(self) -> bool:
         """Whether a run has counted, as far as this member knows. It stays so."""
-        with self._reading:
+        with reading(self):
             return self._done
 
     @property
@@ -112,7 +112,7 @@ class ReplOnce(Replicated, Generic[T]):
     @operation
     def _begin(self, timeout: float | None) -> Steps[tuple[bool, Any, int]]:
         """Return whether it is done, the result, and else the token under which to run it."""
-        with self._reading:
+        with reading(self):
             if self._done:
                 return True, copy(self._result), 0
         wait: Wait[tuple[bool, Any, int]] = Wait(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 from ..objects.context import current_context
-from ..objects.replicated import replicated
+from ..objects.replicated import reading, replicated
 from ..objects.waiters import Waiters
 from .holding import Grant, Holding
 
@@ -104,7 +104,7 @@ class Permits(Holding[K], Generic[K]):
         return sorted(held, key=lambda grant: grant.token)
 
     def _locked(self, key: K) -> bool:
-        with self._reading:
+        with reading(self):
             return any(permit[2] == key for permit in self._holders.values())
 
     def _check(self) -> None:

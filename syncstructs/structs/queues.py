@@ -15,9 +15,9 @@ from queue import Empty, Full
 from typing import Any, ClassVar, Generic, TypeVar
 
 from ..errors import Withdrawn
-from ..objects.pickling import Places, enclosed
+from ..objects.pickling import Places, allow_pickles, enclosed
 from ..objects.port import Steps, cleaning
-from ..objects.replicated import Replicated, operation, replicated
+from ..objects.replicated import Replicated, operation, reading, replicated
 from ..objects.waiters import Waiters
 from .waiting import Wait
 
@@ -55,13 +55,13 @@ class ReplQueue(Replicated, Generic[T]):
     it can be put again.
     """
 
-    _values_in: ClassVar[Mapping[str, Places]] = {"put_nowait": _ITEM, "_put": _ITEM}
-    _values_out = frozenset({"get", "get_nowait"})
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {"put_nowait": _ITEM, "_put": _ITEM}
+    VALUES_OUT = frozenset({"get", "get_nowait"})
 
     def __init__(self, maxsize: int = 0, *, pickle: bool = False) -> None:
         """`pickle`: take items of any class that can be pickled; see `ReplDict`."""
         if pickle:
-            self._pickles = True
+            allow_pickles(self)
         self._maxsize = maxsize
         self._items: Any = self._store(())
         self._unfinished = 0
@@ -79,13 +79,13 @@ class ReplQueue(Replicated, Generic[T]):
     @property
     def unfinished_tasks(self) -> int:
         """How many items were put without a `task_done()` for them."""
-        with self._reading:
+        with reading(self):
             return self._unfinished
 
     @property
     def is_shutdown(self) -> bool:
         """Whether `shutdown()` was called."""
-        with self._reading:
+        with reading(self):
             return self._closed
 
     def options(self) -> dict[str, object]:
@@ -106,7 +106,7 @@ class ReplQueue(Replicated, Generic[T]):
 
     def qsize(self) -> int:
         """Return how many items there are on this member, now."""
-        with self._reading:
+        with reading(self):
             return len(self._items)
 
     def empty(self) -> bool:
@@ -115,7 +115,7 @@ class ReplQueue(Replicated, Generic[T]):
 
     def full(self) -> bool:
         """Return whether there is no room on this member, now."""
-        with self._reading:
+        with reading(self):
             return self._is_full()
 
     def __repr__(self) -> str:

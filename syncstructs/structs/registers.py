@@ -6,8 +6,8 @@ Every write is one command, decided by the order of the log. Reads are local.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ..objects.pickling import Places, enclosed, revealed
-from ..objects.replicated import Replicated, replicated
+from ..objects.pickling import Places, allow_pickles, enclosed, revealed
+from ..objects.replicated import Replicated, reading, replicated
 from .values import isolated
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class ReplRegister(Replicated, Generic[T]):
     (100, (100, 0))
     """
 
-    _values_in: ClassVar[Mapping[str, Places]] = {
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {
         "set": _VALUE,
         "compare_and_set": {**_VALUE_1, "expected": enclosed, 0: enclosed},
         "set_if_version": _VALUE_1,
@@ -45,7 +45,7 @@ class ReplRegister(Replicated, Generic[T]):
         self._value = value
         self._version = 0
         if pickle:
-            self._pickles = True
+            allow_pickles(self)
             self._value = enclosed(value)
 
     # Commands
@@ -92,18 +92,18 @@ class ReplRegister(Replicated, Generic[T]):
 
     def get_versioned(self) -> tuple[T, int]:
         """Return the present value on this member and its version, both of one moment."""
-        with self._reading:
+        with reading(self):
             value, version = isolated(self._value), self._version
         return revealed(self, value) if self._pickles else value, version
 
     @property
     def version(self) -> int:
         """How many writes there were so far, as known on this member."""
-        with self._reading:
+        with reading(self):
             return self._version
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             return f"{type(self).__name__}({self._value!r})"
 
     def _check(self) -> None:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from ..errors import LockLost, NotApplied
 from ..objects.port import Steps
+from ..objects.replicated import bound
 from .holding import Grant, named
 from .locks import ReplLock
 
@@ -33,7 +34,7 @@ class ReplRLock(ReplLock):
     def _acquiring(
         self, key: None, blocking: bool, seconds: float | None, *said: object
     ) -> Steps[Grant | None]:
-        caller = self._port.caller()
+        caller = bound(self).port.caller()
         depth = self._depths.get(caller, 0)
         if depth == 0:
             grant = yield from super()._acquiring(key, blocking, seconds, *said)
@@ -46,7 +47,7 @@ class ReplRLock(ReplLock):
         return grant
 
     def _releasing(self, key: None, token: int | None) -> Steps[None]:
-        caller = self._port.caller()
+        caller = bound(self).port.caller()
         if not self._leaves(caller):
             if self._found(key) is None:
                 raise LockLost(f"{self._describe(key)} was lost while it was held here")
@@ -66,7 +67,7 @@ class ReplRLock(ReplLock):
 
     def _meant(self, grants: list[Grant], token: int | None) -> Grant | None:
         """Return the caller's own, of all these; nobody else may release it."""
-        caller = self._port.caller()
+        caller = bound(self).port.caller()
         return super()._meant([grant for grant in grants if grant.caller == caller], token)
 
     def __repr__(self) -> str:

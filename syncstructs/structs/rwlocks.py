@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from ..objects.port import Steps
+from ..objects.replicated import bound, reading
 from .holding import Grant, named
 from .locks import KeyLock
 from .permits import Permits
@@ -54,7 +55,7 @@ class ReplRWLock(Permits[str]):
     @property
     def readers(self) -> int:
         """How many read at present, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return len(self._holders) if self._locked(READ) else 0
 
     def _acquiring(
@@ -65,7 +66,7 @@ class ReplRWLock(Permits[str]):
         Raises:
             RuntimeError: the caller holds the other side, and would wait for itself.
         """
-        caller = self._port.caller()
+        caller = bound(self).port.caller()
         if any(g.caller == caller and g.key != key for g in list(self._grants.values())):
             other = "writer" if key == READ else "reader"
             raise RuntimeError(

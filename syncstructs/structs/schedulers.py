@@ -18,7 +18,7 @@ import msgspec
 
 from ..codec import shown
 from ..objects.context import _current, current_context
-from ..objects.replicated import replicated
+from ..objects.replicated import bound, reading, replicated
 from .cron import cron as parsed
 from .leases import checked_seconds
 from .prepared import Prepared, prepared
@@ -207,7 +207,7 @@ class ReplScheduler(ReplTaskQueue[T]):
             raise ValueError(f"at={at!r} has no time zone, so it is not one point in time")
         when = None if at is None else at.timestamp()
         job = _checked_job(name, payload, every, cron, when, grace, priority)
-        wall = None if _current.get() is not None else self._port.wall_time()
+        wall = None if _current.get() is not None else bound(self).port.wall_time()
         return Prepared(self._add, wall, name, *msgspec.structs.astuple(job)[:-1])
 
     @replicated
@@ -241,7 +241,7 @@ class ReplScheduler(ReplTaskQueue[T]):
 
         A job that is due `at` some time is none any more when it was.
         """
-        with self._reading:
+        with reading(self):
             return [
                 Job(
                     name, isolated(job.payload), job.every, job.cron, _date(job.at), job.grace,
@@ -251,13 +251,13 @@ class ReplScheduler(ReplTaskQueue[T]):
             ]  # fmt: skip
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             return f"<{type(self).__name__} {len(self._jobs)} jobs, {self.progress()}>"
 
     # The commands behind them
 
     def _ask(self, ticket: int, lease: float | None, wait: bool) -> "Future[Any]":
-        return self._take_at.submit(self._port.wall_time(), ticket, lease, wait)
+        return self._take_at.submit(bound(self).port.wall_time(), ticket, lease, wait)
 
     @replicated
     def _take_at(

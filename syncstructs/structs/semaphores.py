@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..objects.port import Steps
-from ..objects.replicated import operation
+from ..objects.replicated import bound, operation, reading
 from .holding import named
 from .permits import Permits
 from .sections import OwnSection
@@ -91,14 +91,14 @@ class ReplSemaphore(OwnSection, Permits[None]):
                 self._keep(grant)
             raise
         *others, last = taken
-        started = [self._port.start(self._giving_back(grant)) for grant in others]
+        started = [bound(self).port.start(self._giving_back(grant)) for grant in others]
         yield from self._giving_back(last)
         for release in started:  # noqa: UP028 - a list takes no results
             yield release
 
     def locked(self) -> bool:
         """Return whether a permit would have to be waited for, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return bool(self._waiters) or not self._admits(None)
 
     @property
@@ -109,7 +109,7 @@ class ReplSemaphore(OwnSection, Permits[None]):
     @property
     def available(self) -> int:
         """How many permits nobody holds, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return self._value - len(self._holders)
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from operator import index as as_index
 from typing import Any, ClassVar, Self, SupportsIndex, TypeVar
 
 from ..objects.pickling import Places, enclosed, sought
-from ..objects.replicated import Replicated, replicated
+from ..objects.replicated import Replicated, reading, replicated
 from .prepared import Prepared, prepared
 from .values import in_order, isolated_list
 
@@ -25,7 +25,7 @@ _VALUE_1: Places = {1: enclosed, "value": enclosed}
 class SharedSequence(Replicated, MutableSequence[T]):
     """A sequence whose elements are in `_items`, which is a list or a deque."""
 
-    _values_in: ClassVar[Mapping[str, Places]] = {
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {
         "set": _VALUE_1,
         "append": _VALUE,
         "insert": _VALUE_1,
@@ -132,7 +132,7 @@ class SharedSequence(Replicated, MutableSequence[T]):
         """Return the content as a plain sequence, which shares nothing with the replica."""
 
     def __len__(self) -> int:
-        with self._reading:
+        with reading(self):
             return len(self._items)
 
     def __iter__(self) -> Iterator[T]:
@@ -143,7 +143,7 @@ class SharedSequence(Replicated, MutableSequence[T]):
 
     def __contains__(self, value: object) -> bool:
         value = sought(self, value)
-        with self._reading:
+        with reading(self):
             return value in self._items
 
     def index(self, value: Any, start: int = 0, stop: int = 2**63 - 1) -> int:
@@ -153,17 +153,17 @@ class SharedSequence(Replicated, MutableSequence[T]):
             ValueError: there is none.
         """
         value = sought(self, value)
-        with self._reading:
+        with reading(self):
             return int(self._items.index(value, start, stop))
 
     def count(self, value: Any) -> int:
         """Return how many elements equal `value`."""
         value = sought(self, value)
-        with self._reading:
+        with reading(self):
             return int(self._items.count(value))
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             return f"{type(self).__name__}({self._items!r})"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableSet
 from collections.abc import Set as AbstractSet
 from typing import Any, Self, TypeVar, cast
 
-from ..objects.replicated import Replicated, replicated
+from ..objects.replicated import Replicated, reading, replicated
 from .glimpse import Glimpse, still_reads
 from .prepared import Prepared, prepared
 from .values import in_order
@@ -166,7 +166,7 @@ class ReplSet(Replicated, MutableSet[T]):
         if type(self) is not ReplSet:
             return super().transaction_copy()
         made = type(self)()
-        glimpse: Glimpse[T, None] = Glimpse(lambda: self._items, self._reading)
+        glimpse: Glimpse[T, None] = Glimpse(lambda: self._items, reading(self))
         made._items = glimpse  # type: ignore[assignment]
         return made, glimpse.reads
 
@@ -177,20 +177,20 @@ class ReplSet(Replicated, MutableSet[T]):
     # Reads
 
     def __contains__(self, element: object) -> bool:
-        with self._reading:
+        with reading(self):
             return _hashable(element) in self._items
 
     def __iter__(self) -> Iterator[T]:
-        with self._reading:
+        with reading(self):
             return iter(list(self._items))
 
     def __len__(self) -> int:
-        with self._reading:
+        with reading(self):
             return len(self._items)
 
     def copy(self) -> set[T]:
         """Return the content as a plain `set`."""
-        with self._reading:
+        with reading(self):
             return set(self._items)
 
     def union(self, *others: Iterable[Any]) -> set[T | Any]:

@@ -3,7 +3,7 @@
 from typing import Any, SupportsIndex, TypeVar, overload
 
 from ..objects.pickling import revealed
-from ..objects.replicated import replicated
+from ..objects.replicated import reading, replicated
 from .dicts import ReplDict, _Items, _Keys, _Pairs, _Values
 from .sequences import as_place
 from .sorteditems import SortedItems, SortedReads
@@ -88,7 +88,7 @@ class ReplSortedDict(SortedReads[K], ReplDict[K, V]):
         if type(key) is not slice:
             return super().__getitem__(key)
         first, last = _ends(key)
-        with self._reading:
+        with reading(self):
             items = self._items
             keys = items.between(first, last)
             found = dict(zip(keys, isolated_list(items[k] for k in keys), strict=True))
@@ -112,13 +112,13 @@ class ReplSortedDict(SortedReads[K], ReplDict[K, V]):
         Raises:
             IndexError: there is no such place.
         """
-        with self._reading:
+        with reading(self):
             key, value = self._items.peekitem(index)
             value = isolated(value)
         return key, revealed(self, value) if self._pickles else value
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             return f"{type(self).__name__}({dict(self._items.items())!r})"
 
 
@@ -130,7 +130,7 @@ class _KeysByPlace(_Keys[K]):
     @overload
     def __getitem__(self, place: slice) -> list[K]: ...
     def __getitem__(self, place: SupportsIndex | slice) -> K | list[K]:
-        with self._mapping._reading:
+        with reading(self._mapping):
             found: Any = self._mapping._items.keys()[place]
         return found  # type: ignore[no-any-return]
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from sortedcontainers import SortedDict
 
-from ..objects.replicated import Replicated
+from ..objects.replicated import Replicated, reading
 
 K = TypeVar("K")
 
@@ -118,7 +118,7 @@ class SortedReads(Replicated, Generic[K]):
         Raises:
             TypeError: an end cannot be compared with the keys.
         """
-        with self._reading:
+        with reading(self):
             keys = self._items.between(minimum, maximum, inclusive)
         return reversed(keys) if reverse else iter(keys)
 
@@ -126,17 +126,17 @@ class SortedReads(Replicated, Generic[K]):
         self, start: int | None = None, stop: int | None = None, reverse: bool = False
     ) -> Iterator[K]:
         """Iterate over the keys from place `start` to before `stop`, as they are now."""
-        with self._reading:
+        with reading(self):
             return iter(list(self._items.islice(start, stop, reverse)))
 
     def bisect_left(self, key: K) -> int:
         """Return how many keys are less than `key`; O(log n)."""
-        with self._reading:
+        with reading(self):
             return int(self._items.bisect_left(key))
 
     def bisect_right(self, key: K) -> int:
         """Return how many keys are not greater than `key`; O(log n)."""
-        with self._reading:
+        with reading(self):
             return int(self._items.bisect_right(key))
 
     bisect = bisect_right
@@ -147,7 +147,7 @@ class SortedReads(Replicated, Generic[K]):
         Raises:
             ValueError: it is not there.
         """
-        with self._reading:
+        with reading(self):
             return int(self._items.index(key))
 
     def snapshot_state(self) -> object:

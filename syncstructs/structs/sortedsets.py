@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex, TypeVar, overload
 
-from ..objects.replicated import replicated
+from ..objects.replicated import reading, replicated
 from .lists import _bounds
 from .sequences import as_place
 from .sets import ReplSet
@@ -85,6 +85,6 @@ class ReplSortedSet(SortedReads[T], ReplSet[T]):
     @overload
     def __getitem__(self, index: slice) -> list[T]: ...
     def __getitem__(self, index: SupportsIndex | slice) -> T | list[T]:
-        with self._reading:
+        with reading(self):
             found: Any = self._items.keys()[index]
         return found  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ import msgspec
 from ..errors import LockLost
 from ..objects.context import current_context
 from ..objects.port import Steps
-from ..objects.replicated import operation, replicated
+from ..objects.replicated import operation, reading, replicated
 from ..objects.waiters import Waiters
 from .leases import Leasing, checked_seconds
 from .queues import ShutDown
@@ -218,7 +218,7 @@ class ReplTaskQueue(Leasing[T]):
 
         They keep their key, so that none of that key can be put.
         """
-        with self._reading:
+        with reading(self):
             return [task._replace(payload=isolated(task.payload)) for task in self._dead.values()]
 
     @replicated
@@ -244,7 +244,7 @@ class ReplTaskQueue(Leasing[T]):
 
     def progress(self) -> Progress:
         """Return how far the queue is, as this member knows it. O(n)."""
-        with self._reading:
+        with reading(self):
             leased = sum(e.token > 0 for e in self._entries.values())
             delayed = sum(e.token == 0 and e.time is not None for e in self._entries.values())
             ready = len(self._entries) - leased - delayed
@@ -252,7 +252,7 @@ class ReplTaskQueue(Leasing[T]):
 
     def qsize(self) -> int:
         """Return how many tasks are unfinished on this member, now."""
-        with self._reading:
+        with reading(self):
             return len(self._entries)
 
     def __repr__(self) -> str:

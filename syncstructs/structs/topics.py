@@ -11,9 +11,9 @@ from typing import ClassVar, Generic, NamedTuple, Self, SupportsIndex, TypeVar
 
 from ..codec import encode
 from ..errors import NotAttached, OffsetOutOfRange
-from ..objects.pickling import Places, enclosed, revealed
+from ..objects.pickling import Places, allow_pickles, enclosed, revealed
 from ..objects.port import Changes
-from ..objects.replicated import Replicated, replicated
+from ..objects.replicated import Replicated, reading, replicated
 from .prepared import Prepared, prepared
 from .values import isolated
 
@@ -51,7 +51,7 @@ class ReplTopic(Replicated, Generic[T]):
     0
     """
 
-    _values_in: ClassVar[Mapping[str, Places]] = {"publish": _MESSAGE}
+    VALUES_IN: ClassVar[Mapping[str, Places]] = {"publish": _MESSAGE}
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ReplTopic(Replicated, Generic[T]):
             if bound is not None and bound < 1:
                 raise ValueError(f"{name}={bound!r} leaves no room for a message; None: no bound")
         if pickle:
-            self._pickles = True
+            allow_pickles(self)
         self._maxlen = maxlen
         self._max_bytes = max_bytes
         # By their offsets, which have no gap. A deque would take O(n) to look into its midst.
@@ -153,17 +153,17 @@ class ReplTopic(Replicated, Generic[T]):
     @property
     def first_offset(self) -> int:
         """Offset of the oldest message that this member keeps; `next_offset` if there is none."""
-        with self._reading:
+        with reading(self):
             return self._first
 
     @property
     def next_offset(self) -> int:
         """Offset of the message that is published next, as far as this member knows."""
-        with self._reading:
+        with reading(self):
             return self._next
 
     def __len__(self) -> int:
-        with self._reading:
+        with reading(self):
             return len(self._messages)
 
     def __getitem__(self, offset: SupportsIndex) -> T:
@@ -173,7 +173,7 @@ class ReplTopic(Replicated, Generic[T]):
             OffsetOutOfRange: it was dropped, or is not on this member yet.
         """
         at = as_index(offset)
-        with self._reading:
+        with reading(self):
             if at not in self._messages:
                 raise self._out_of_range(at)
             message = isolated(self._messages[at])
@@ -190,7 +190,7 @@ class ReplTopic(Replicated, Generic[T]):
         Raises:
             OffsetOutOfRange: the message at `from_offset` was dropped.
         """
-        with self._reading:
+        with reading(self):
             first = self._first if from_offset is None else from_offset
             if first < self._first:
                 raise self._out_of_range(first)
@@ -202,12 +202,12 @@ class ReplTopic(Replicated, Generic[T]):
 
     def committed(self, subscriber: str) -> int:
         """Return the offset that a subscriber has committed, as known here; 0 if it never did."""
-        with self._reading:
+        with reading(self):
             return self._committed.get(subscriber, 0)
 
     def subscribers(self) -> dict[str, int]:
         """Return who has committed, and which offset, as known here."""
-        with self._reading:
+        with reading(self):
             return dict(self._committed)
 
     # Readers
@@ -224,7 +224,7 @@ class ReplTopic(Replicated, Generic[T]):
         return Subscriber(self, name)
 
     def __repr__(self) -> str:
-        with self._reading:
+        with reading(self):
             offsets = f"offsets={self._first}:{self._next}"
         return f"<{type(self).__name__} maxlen={self._maxlen} {offsets}>"
 
@@ -298,7 +298,7 @@ class Messages(Generic[T]):
     def _take(self) -> Message[T] | None:
         """Return the next message if it is here."""
         topic = self._topic
-        with topic._reading:
+        with reading(topic):
             if topic._binding is None and topic._dropped is None:
                 raise NotAttached("another instance was attached in the place of this topic")
             self._position = max(self._position, self._least())
@@ -369,7 +369,7 @@ class Subscriber(Messages[T]):
     @property
     def lag(self) -> int:
         """How many messages were published since the committed offset, kept or not."""
-        with self._topic._reading:
+        with reading(self._topic):
             return self._topic.next_offset - self.committed
 
     @prepared

@@ -14,7 +14,7 @@ from ..codec import ATOMS, decode, encode, shown
 from ..objects.changes import Change, Subscription
 from ..objects.context import current_context
 from ..objects.pickling import revealed
-from ..objects.replicated import replicated
+from ..objects.replicated import bound, reading, replicated
 from .dicts import ReplDict
 from .values import isolated
 
@@ -205,7 +205,7 @@ class ReplTTLDict(ReplDict[K, V]):
         Raises:
             KeyError: there is no such key.
         """
-        with self._reading:
+        with reading(self):
             self._items[key]
             end = self._ends.get(key)
         return None if end is None else end[0]
@@ -226,7 +226,7 @@ class ReplTTLDict(ReplDict[K, V]):
                 _, key, value = gone.popleft()
                 callback(key, revealed(self, value) if self._pickles else value)
 
-        with self._port.reading:
+        with bound(self).port.reading:
             subscription = self.subscribe(tell)
             mine = [row for row in self._listeners if not row[1].closed]
             self._listeners = [*mine, (gone, subscription)]

@@ -4,7 +4,7 @@ import resource
 import sys
 import threading
 
-from syncstructs import Replicated, replicated
+from syncstructs import Replicated, reading, replicated
 
 
 class Heap(Replicated):
@@ -24,7 +24,7 @@ class Heap(Replicated):
 
     def weight(self):
         """Return how many bytes are as they were filled in."""
-        with self._reading:
+        with reading(self):
             return sum(
                 len(part)
                 for number, part in self.parts.items()

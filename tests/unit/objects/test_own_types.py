@@ -1,0 +1,145 @@
+"""What the README's page on own types promises: a class has what ours have, by public names."""
+
+import re
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from local_cluster import LocalCluster
+
+import syncstructs
+from syncstructs import Replicated, bound, reading, replicated
+from syncstructs.errors import ConfigError, NotAttached
+from syncstructs.objects.pickling import allow_pickles, enclosed, revealed
+from syncstructs.pickled import Pickled
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def class_of_readme(name):
+    """Return a class that the README shows."""
+    text = README.read_text(encoding="utf-8")
+    body = re.search(rf"class {name}\(Replicated\):\n(?:    .*\n|\n)+", text)
+    names = dict(vars(syncstructs))
+    exec(body[0], names)
+    return names[name]
+
+
+@pytest.fixture
+def cluster():
+    return LocalCluster(2)
+
+
+@pytest.fixture
+def rooms(cluster):
+    made = class_of_readme("Rooms")
+    return cluster.attach("rooms", lambda: made(["a", "b"]))
+
+
+def test_rooms_of_a_session_that_expires_are_let_to_who_waits(cluster, rooms):
+    mine, yours = rooms
+    assert [mine.take(), mine.take()] == ["a", "b"]
+    waiting = yours.take.submit()
+    cluster.expire(0)
+    assert waiting.result() == "a"
+    assert [repr(room) for room in rooms] == ["<1 let, 1 free>"] * 2
+
+
+def test_who_waits_waits_anew_in_another_session(cluster, rooms):
+    mine, yours = rooms
+    room = mine.take()
+    mine.take()
+    waiting = yours.take.submit()
+    cluster.expire(1)
+    mine.leave(room)
+    assert waiting.result() == room
+
+
+def test_a_room_that_nobody_is_there_to_take_is_free_again(rooms):
+    mine, yours = rooms
+    mine.take()
+    room = mine.take()
+    waiting = yours.take.submit()
+    assert waiting.cancel()
+    mine.leave(room)
+    assert mine.take() == room
+
+
+def test_a_room_that_came_as_its_await_was_cancelled_is_free_again(rooms):
+    mine, yours = rooms
+    waiting = mine.take.submit()
+    assert waiting.result() == "a"
+    waiting.unclaimed("a")
+    assert repr(yours) == "<0 let, 2 free>"
+
+
+def test_what_is_attached_anew_is_let_to_nobody(cluster, rooms):
+    mine, _ = rooms
+    mine.take()
+    cluster.drop(0, "rooms")
+    cluster.attach_on(1, "again", mine)
+    assert repr(mine) == "<0 let, 2 free>"
+
+
+def test_nothing_is_applied_while_an_object_is_read(rooms):
+    mine, _ = rooms
+    done = threading.Event()
+
+    def look() -> None:
+        with bound(mine).port.reading:
+            done.set()
+
+    with reading(mine):
+        thread = threading.Thread(target=look)
+        thread.start()
+        assert not done.wait(0.05)
+    thread.join(10)
+    assert done.is_set()
+
+
+def test_what_is_attached_nowhere_can_be_read_and_has_no_node():
+    alone = class_of_readme("Rooms")(["a"])
+    assert repr(alone) == "<0 let, 1 free>"
+    with pytest.raises(NotAttached):
+        bound(alone)
+
+
+class Shelf(Replicated):
+    """Holds one value of any class."""
+
+    VALUES_IN = {"put": {0: enclosed, "value": enclosed}, "swap": {0: enclosed}}
+    VALUES_OUT = frozenset({"swap"})
+
+    def __init__(self):
+        self.value = None
+        allow_pickles(self)
+
+    @replicated
+    def put(self, value):
+        self.value = value
+
+    @replicated
+    def swap(self, value):
+        former, self.value = self.value, value
+        return former
+
+    def look(self):
+        with reading(self):
+            return revealed(self, self.value)
+
+
+def test_values_of_any_class_go_in_and_out_of_own_types(cluster):
+    mine, yours = cluster.attach("shelf", Shelf)
+    mine.put(Counter("aab"))
+    assert yours.look() == Counter("aab")
+    assert type(yours.value) is Pickled, "the state itself is as it is on all members"
+    assert yours.swap.submit(value := {1: Counter("b")}).result() == Counter("aab")
+    assert mine.look() == value
+
+
+def test_values_of_any_class_need_a_cluster_with_a_secret(cluster):
+    for port in cluster.members:
+        port.authenticates = False
+    with pytest.raises(ConfigError, match="pickle=True"):
+        cluster.attach("shelf", Shelf)
