@@ -524,10 +524,10 @@ class ReplicatedMethod(msgspec.Struct, Generic[P, R], eq=False):
         if not target._pickles:
             return binding.port.submit(binding, self._descriptor.name, args, kwargs)
         given = enclosed_call(target, self._name, args, kwargs)
-        return _reading(binding.port.submit(binding, self._name, *given), target, self._name)
+        return _revealing(binding.port.submit(binding, self._name, *given), target, self._name)
 
 
-def _reading(future: "Future[R]", target: Replicated, method: str) -> "Future[R]":
+def _revealing(future: "Future[R]", target: Replicated, method: str) -> "Future[R]":
     """Return the future of a call of an object that takes pickles: who takes its result reads it.
 
     Not who ends it, which is the node's driver.
@@ -732,7 +732,7 @@ class OperationMethod(Generic[P, R]):
                 caller, lambda: undo(self._target, result, *args, **kwargs)
             )
         if isinstance(self._target, Replicated) and self._target._pickles:
-            return _reading(future, self._target, self._function.__name__)
+            return _revealing(future, self._target, self._function.__name__)
         return future
 
 

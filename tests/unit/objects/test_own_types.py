@@ -4,6 +4,7 @@ import re
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from local_cluster import LocalCluster
@@ -108,7 +109,7 @@ def test_what_is_attached_nowhere_can_be_read_and_has_no_node():
 class Shelf(Replicated):
     """Holds one value of any class."""
 
-    VALUES_IN = {"put": {0: enclosed, "value": enclosed}, "swap": {0: enclosed}}
+    VALUES_IN: ClassVar = {"put": {0: enclosed, "value": enclosed}, "swap": {0: enclosed}}
     VALUES_OUT = frozenset({"swap"})
 
     def __init__(self):
