@@ -32,7 +32,7 @@ _log = logging.getLogger("syncstructs.groups")
 class _Wish:
     """What this node wants to be, by the last call that it has sent."""
 
-    __slots__ = ("before", "is_void", "joined", "metadata")
+    __slots__ = ("before", "is_void", "joined", "metadata", "told_again")
 
     def __init__(self, joined: bool, metadata: Any = None) -> None:
         self.joined = joined
@@ -41,6 +41,8 @@ class _Wish:
         """Whether its command was not applied, and never will be."""
         self.before: _Wish | None = None
         """What counts if this is void; None once this is known to count."""
+        self.told_again = False
+        """Whether the cluster was told of it by more than its own command."""
 
 
 class ReplGroup(Replicated, Generic[M]):
@@ -225,6 +227,8 @@ class ReplGroup(Replicated, Generic[M]):
         with bound(self).port.reading:
             while self._wish.is_void and self._wish.before is not None:
                 self._wish = self._wish.before
+            if wish.told_again:
+                self._tell_again()
 
     def on_session_lost(self) -> None:
         """Join again, if this node has not left. If the session lives after all, that is no news.
@@ -233,13 +237,20 @@ class ReplGroup(Replicated, Generic[M]):
         and again when it is known to have.
         """
         with bound(self).port.reading:
-            wish = self._wish
-            if not wish.joined:
-                return
-            try:
-                cleaning(self._sign_in.submit, bound(self).port.address, wish.metadata)
-            except SyncError:
-                _log.debug("%r: no joining again", self, exc_info=True)
+            if self._wish.joined:
+                self._tell_again()
+
+    def _tell_again(self) -> None:
+        """Have the cluster do what this node wants now."""
+        wish, address = self._wish, bound(self).port.address
+        wish.told_again = True
+        try:
+            if wish.joined:
+                cleaning(self._sign_in.submit, address, wish.metadata)
+            else:
+                cleaning(self._sign_out.submit, address)
+        except SyncError:
+            _log.debug("%r: the cluster is not told again", self, exc_info=True)
 
     # Reads
 

@@ -6,7 +6,7 @@ import pytest
 from local_cluster import LocalCluster
 
 from syncstructs import Replicated, notify, replicated
-from syncstructs.errors import Cancelled, NotOwner, Withdrawn
+from syncstructs.errors import Cancelled, NotOwner, SessionExpired, Withdrawn
 from syncstructs.futures import Future
 from syncstructs.objects.context import current_context
 from syncstructs.structs.groups import ReplGroup
@@ -149,6 +149,23 @@ def test_what_was_not_applied_is_not_wanted(cluster):
     del port.submit
     a.on_session_lost()
     assert b.members == {}
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_what_was_not_applied_does_not_count_though_the_node_has_joined_again(cluster, joined):
+    a, b, _ = cluster.attach("group", ReplGroup)
+    if joined:
+        a.join("kept")
+    port = cluster.members[0]
+    calls = refuse(port, None)
+    future = a.update.submit("lost") if joined else a.join.submit("lost")
+    del port.submit
+    # The session may have expired, so it joins again; then it is known that the call was too late.
+    a.on_session_lost()
+    assert b.members == {"member0:1": "lost"}
+    calls[0].finish(None, SessionExpired("too late"))
+    assert isinstance(future.exception(0), SessionExpired)
+    assert b.members == ({"member0:1": "kept"} if joined else {})
 
 
 def test_cancelled_before_it_was_sent_it_is_not_wanted(cluster):
