@@ -120,6 +120,14 @@ class Leasing(Replicated, Generic[T]):
             ShutDown: the queue was shut down, and all tasks are done or dead.
             ValueError: `timeout` or `lease` is below 0.
         """
+        return (yield from self._getting(block, timeout, lease))
+
+    @operation
+    def get_nowait(self) -> Steps[Task[T]]:
+        """Take a task that is ready; as `get(block=False)`."""
+        return (yield from self._getting(False, None, _OWN))
+
+    def _getting(self, block: bool, timeout: float | None, lease: float | None) -> Steps[Task[T]]:
         if timeout is not None and timeout < 0:
             raise ValueError(f"timeout={timeout!r} must not be below 0; leave it out to wait on")
         seconds = self._lease if lease is _OWN else lease
@@ -144,6 +152,7 @@ class Leasing(Replicated, Generic[T]):
         return asked
 
     @get.undone_by
+    @get_nowait.undone_by
     def _unget(self, task: Task[T], *_: object, **__: object) -> None:
         cleaning(self._give_back.submit, task.id, task.token)
 

@@ -255,6 +255,14 @@ class ReplTaskQueue(Leasing[T]):
         with reading(self):
             return len(self._entries)
 
+    def empty(self) -> bool:
+        """Return whether no task is unfinished on this member, now."""
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Return whether `maxsize` tasks are unfinished on this member, now."""
+        return 0 < self._maxsize <= self.qsize()
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.progress()}>"
 

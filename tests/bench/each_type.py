@@ -35,6 +35,7 @@ from syncstructs import (
     ReplLock,
     ReplLockManager,
     ReplMultiDict,
+    ReplOnce,
     ReplPriorityQueue,
     ReplQueue,
     ReplRateLimiter,
@@ -63,7 +64,14 @@ def _in_turn(*steps: Step) -> Step:
     return lambda target, number: steps[number % len(steps)](target, number // len(steps))
 
 
-# Of those that wait, what is done without waiting. `ReplOnce` is missing: it has no call but one.
+def _begin_and_fail(once: Any, _: int) -> "Future[Any]":
+    """Do all of a run of `ReplOnce` but the function, which fails, so that the next one runs."""
+    begun: Future[Any] = once._begin.submit(None)
+    begun.add_done_callback(lambda ended: once._fail.submit(ended.result()[2]))
+    return begun
+
+
+# Of those that wait, what is done without waiting.
 LOADS: dict[str, tuple[Callable[[], Replicated], Step]] = {
     "ReplCounter.inc": (ReplCounter, lambda t, n: t.inc.submit()),
     "ReplDict.set": (ReplDict, lambda t, n: t.set.submit(n % 1000, n)),
@@ -107,6 +115,7 @@ LOADS: dict[str, tuple[Callable[[], Replicated], Step]] = {
         lambda t, n: t.notify.submit() if t.held else t.acquire.submit(False),
     ),
     "ReplEvent.set": (ReplEvent, lambda t, n: t.set.submit()),
+    "ReplOnce.run, failing": (ReplOnce, _begin_and_fail),
     "ReplBarrier.reset": (lambda: ReplBarrier(2), lambda t, n: t.reset.submit()),
     "ReplLatch.count_down": (lambda: ReplLatch(10**9), lambda t, n: t.count_down.submit()),
     "ReplElection.campaign(False)": (ReplElection, lambda t, n: t.campaign.submit(False)),

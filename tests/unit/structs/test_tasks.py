@@ -41,6 +41,25 @@ def test_a_task_is_taken_by_one_and_gone_when_it_is_done(cluster):
         b.ack(task)
 
 
+def test_it_says_what_a_queue_says_of_itself(cluster):
+    a, b = cluster.attach("tasks", lambda: ReplTaskQueue(maxsize=2))
+    assert (b.empty(), b.full()) == (True, False)
+    a.put("one")
+    a.put("another")
+    assert (b.empty(), b.full()) == (False, True)
+    taken = [b.get_nowait(), b.get_nowait()]
+    with pytest.raises(Empty):
+        b.get_nowait()
+    assert (a.empty(), a.full()) == (False, True), "they are unfinished"
+    for task in taken:
+        b.ack(task)
+    assert (a.empty(), a.full()) == (True, False)
+    a.put("late")
+    waiting = b.get_nowait.submit()
+    waiting.unclaimed(waiting.result())
+    assert a.progress().ready == 1, "its await was cancelled as it came"
+
+
 def test_the_highest_priority_is_first_and_of_these_the_oldest(cluster):
     a, b = queues(cluster)
     for payload, priority in (("low", -1), ("a", 5), ("b", 5), ("mid", 0)):
