@@ -20,7 +20,7 @@ GROUPS = (
     bug(
         "group_forgets_who_was_cut_off",
         "Who was cut off for long does not join again.",
-        (GROUP + "on_session_lost", "if not wish.joined:", "if True:"),
+        (GROUP + "on_session_lost", "if self._wish.joined:", "if False:"),
         fields=CROWD,
     ),
     bug(
