@@ -204,7 +204,7 @@ class ReplGroup(Replicated, Generic[M]):
         must_be_joined: bool = False,
     ) -> Steps[R]:
         """Send a command of this node; it wants what that asks for, unless that is not applied."""
-        with bound(self).port.reading:
+        with reading(self):
             if must_be_joined and not self._wish.joined:
                 raise NotOwner(f"this node is no member of {self!r}, so it has no metadata there")
             future = submit(bound(self).port.address, *args)
@@ -224,7 +224,7 @@ class ReplGroup(Replicated, Generic[M]):
     def _take_back(self, wish: _Wish) -> None:
         """Want what was wanted before, unless another call was sent since."""
         wish.is_void = True
-        with bound(self).port.reading:
+        with reading(self):
             while self._wish.is_void and self._wish.before is not None:
                 self._wish = self._wish.before
             if wish.told_again:
@@ -236,15 +236,16 @@ class ReplGroup(Replicated, Generic[M]):
         Called by the node when it has not heard of its session for so long that it may have ended,
         and again when it is known to have.
         """
-        with bound(self).port.reading:
+        with reading(self):
             if self._wish.joined:
                 self._tell_again()
 
     def _tell_again(self) -> None:
         """Have the cluster do what this node wants now."""
-        wish, address = self._wish, bound(self).port.address
+        wish = self._wish
         wish.told_again = True
         try:
+            address = bound(self).port.address
             if wish.joined:
                 cleaning(self._sign_in.submit, address, wish.metadata)
             else:

@@ -14,7 +14,7 @@ from ..codec import ATOMS, decode, encode, shown
 from ..objects.changes import Change, Subscription
 from ..objects.context import current_context
 from ..objects.pickling import revealed
-from ..objects.replicated import bound, reading, replicated
+from ..objects.replicated import reading, replicated
 from .dicts import ReplDict
 from .values import isolated
 
@@ -226,7 +226,7 @@ class ReplTTLDict(ReplDict[K, V]):
                 _, key, value = gone.popleft()
                 callback(key, revealed(self, value) if self._pickles else value)
 
-        with bound(self).port.reading:
+        with reading(self):
             subscription = self.subscribe(tell)
             mine = [row for row in self._listeners if not row[1].closed]
             self._listeners = [*mine, (gone, subscription)]

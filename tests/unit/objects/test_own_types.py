@@ -1,7 +1,6 @@
 """What the README's page on own types promises: a class has what ours have, by public names."""
 
 import re
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -83,20 +82,18 @@ def test_what_is_attached_anew_is_let_to_nobody(cluster, rooms):
     assert repr(mine) == "<0 let, 2 free>"
 
 
-def test_nothing_is_applied_while_an_object_is_read(rooms):
-    mine, _ = rooms
-    done = threading.Event()
+def test_whoever_comes_too_late_to_leave_a_room_leaves_that_of_nobody_else(cluster, rooms):
+    mine, yours = rooms
+    room = mine.take()
+    cluster.expire(0)
+    assert [yours.take(), yours.take()] == ["b", room]
+    mine.leave(room)
+    assert repr(yours) == "<2 let, 0 free>"
 
-    def look() -> None:
-        with bound(mine).port.reading:
-            done.set()
 
-    with reading(mine):
-        thread = threading.Thread(target=look)
-        thread.start()
-        assert not done.wait(0.05)
-    thread.join(10)
-    assert done.is_set()
+def test_nothing_is_applied_while_an_object_is_read(cluster, rooms):
+    for member, room in zip(cluster.members, rooms, strict=True):
+        assert reading(room) is bound(room).port.reading is member.reading
 
 
 def test_what_is_attached_nowhere_can_be_read_and_has_no_node():

@@ -168,6 +168,19 @@ def test_what_was_not_applied_does_not_count_though_the_node_has_joined_again(cl
     assert b.members == ({"member0:1": "kept"} if joined else {})
 
 
+def test_what_was_not_applied_says_so_though_the_group_was_dropped(cluster):
+    a, _, _ = cluster.attach("group", ReplGroup)
+    a.join("kept")
+    port = cluster.members[0]
+    calls = refuse(port, None)
+    future = a.update.submit("lost")
+    del port.submit
+    a.on_session_lost()
+    cluster.drop(1, "group")
+    calls[0].finish(None, SessionExpired("too late"))
+    assert isinstance(future.exception(0), SessionExpired)
+
+
 def test_cancelled_before_it_was_sent_it_is_not_wanted(cluster):
     a, b, _ = cluster.attach("group", ReplGroup)
     port = cluster.members[0]
