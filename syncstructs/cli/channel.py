@@ -8,6 +8,7 @@ cluster's own protocol passes here.
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -85,6 +86,15 @@ def describe(error: Exception) -> Line:
     else:
         known = "raised"
     return {"type": type(error).__name__, "message": str(error), "known": known}
+
+
+def stacks_signal() -> int:
+    """Return the signal that has a member write its stacks: one that is ignored by who lacks it.
+
+    Not on Windows, which has none.
+    """
+    assert sys.platform != "win32"
+    return signal.SIGURG
 
 
 def leave(status: int) -> None:

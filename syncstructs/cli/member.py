@@ -7,9 +7,11 @@ Requests (`do`): `status`, `wait_ready`, `barrier`, `call` a method of an object
 object, `usage` of the CPU, `start` a load, `stop` it, `run` a load to its end, `close`.
 """
 
+import faulthandler
 import importlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from typing import Any, Protocol
 from ..config import Tls
 from ..node.node import Node
 from ..objects.replicated import Replicated
-from .channel import Channel, Line, Setup, describe, leave, open_channel
+from .channel import Channel, Line, Setup, describe, leave, open_channel, stacks_signal
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that an orderly end may take before the process ends anyway."""
@@ -154,6 +156,8 @@ def main() -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s"
     )
+    if sys.platform != "win32":
+        faulthandler.register(stacks_signal())
     channel = open_channel()
     first = channel.receive()
     if first is None:

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .channel import Channel, Line, Setup
+from .channel import Channel, Line, Setup, stacks_signal
 
 PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections: a port chosen here
@@ -154,6 +154,11 @@ class MemberProcess:
         """Let a paused process go on (SIGCONT)."""
         self._process.send_signal(signal.SIGCONT)
 
+    def dump_stacks(self) -> None:
+        """Have the process write to its log where each of its threads is, even if it hangs."""
+        if sys.platform != "win32":
+            self._process.send_signal(stacks_signal())
+
     def close(self, timeout: float = 8.0) -> None:
         """Ask the member to close its node and end; kill it after `timeout` seconds."""
         if self.alive:
@@ -242,7 +247,10 @@ class LocalCluster:
     def __enter__(self) -> "LocalCluster":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """End every member. What ends the block tells, in a note, how the members were."""
+        if isinstance(error, Exception):
+            error.add_note(self.account())
         self.close()
 
     def __iter__(self) -> Iterator[MemberProcess]:
@@ -291,6 +299,24 @@ class LocalCluster:
             with suppress(TimeoutError, MemberGone, MemberError):
                 found[name] = answer.result(max(0.0, deadline - time.monotonic()))
         return found
+
+    def account(self, within: float = 2.0) -> str:
+        """Return how each member is, and the end of its log: to find out what went wrong.
+
+        What a member does that does not answer in `within` seconds is in its log, by threads.
+        """
+        statuses = self.statuses(within=within)
+        asked = [one for one in self.alive if one.name not in statuses]
+        for member in asked:
+            member.dump_stacks()
+        if asked:
+            # What takes a signal needs no thread of the interpreter, but a moment.
+            time.sleep(0.2)
+        parts: list[str] = []
+        for member in self:
+            known = statuses.get(member.name) or ("no answer" if member.alive else "it has ended")
+            parts.append(f"{member.name} at {member.address}: {known}\n{member.log_tail()}")
+        return "\n".join(parts)
 
     def leader(self, statuses: Mapping[str, Line] | None = None) -> MemberProcess | None:
         """Return the running member that leads by its own word, in the highest term; or None."""

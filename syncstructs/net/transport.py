@@ -346,16 +346,19 @@ class Transport:
     def _make_room(self) -> None:
         """Close some strangers if there are as many as may be, and the new one is one more.
 
-        Whoever has proved itself is closed last: it is a member on its way, if it is no recording.
-        Else those go whose host has most of them, the oldest first, as a member greets within
-        milliseconds: so a host that floods this node keeps out only itself.
+        Whoever has proved itself is a member on its way, or a recording; who has not may be a
+        member that is about to. Neither is closed while its kind has less than half of the room:
+        so no flood of the others keeps it out. Of a kind those go whose host has most strangers,
+        the oldest first, as a member greets within milliseconds: so a host that floods this node
+        keeps out only itself.
         """
         if len(self._strangers) < STRANGER_COUNT:
             return
         crowd = Counter(stranger.host for stranger in self._strangers)
-        for stranger in sorted(
-            self._strangers, key=lambda one: (one.link.is_proved, -crowd[one.host])
-        )[:_MADE_ROOM]:
+        proved_count = sum(stranger.link.is_proved for stranger in self._strangers)
+        kind = proved_count > STRANGER_COUNT // 2
+        those = [stranger for stranger in self._strangers if stranger.link.is_proved == kind]
+        for stranger in sorted(those, key=lambda one: -crowd[one.host])[:_MADE_ROOM]:
             del self._strangers[stranger]
             stranger.abort()
 

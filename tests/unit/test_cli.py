@@ -229,6 +229,38 @@ def test_closing_a_cluster_ends_a_member_that_does_not_answer():
         os.kill(member.pid, 0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+def test_what_ends_the_block_of_a_cluster_tells_how_the_members_were():
+    body = """
+import os
+import threading
+from syncstructs.cli import member
+def never_ending(self, **options):
+    threading.Event().wait()
+# The first of them.
+if os.environ["PYTHONHASHSEED"] == "1":
+    member.Member._do_status = never_ending
+member.main()
+"""
+    objects = {"n": ("syncstructs:ReplCounter", [])}
+    cluster = LocalCluster(3, objects=objects, command=[sys.executable, "-c", body])
+
+    def go_wrong():
+        with cluster:
+            cluster.start(60)
+            cluster.members["m2"].kill()
+            raise KeyError("what went wrong")
+
+    with pytest.raises(KeyError) as caught:
+        go_wrong()
+    (note,) = caught.value.__notes__
+    first, second, third = (note.index(f"{name} at 127.0.0.1:") for name in ("m1", "m2", "m3"))
+    assert "no answer" in note[first:second]
+    assert "in never_ending" in note[first:second]
+    assert "it has ended" in note[second:third]
+    assert "'term': " in note[third:]
+
+
 def test_version_and_help_of_both_ways_to_start():
     for arguments in (["-m", "syncstructs", "--version"], ["-m", "syncstructs", "demo", "--help"]):
         done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)

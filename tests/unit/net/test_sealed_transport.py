@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from syncstructs.config import Config
 from syncstructs.net import cipher, passwords
 from syncstructs.net.hello import HELLO_LIMIT_BYTES, Identity
 from syncstructs.net.link import Link
-from syncstructs.net.transport import STRANGER_COUNT
+from syncstructs.net.transport import _ACCEPTED_AT_ONCE, STRANGER_COUNT
 
 SEALED = replace(FAST, password="a password of no account")
 PATIENT = replace(SEALED, connect_timeout=10 * PATIENCE)
@@ -158,6 +159,37 @@ def test_whoever_comes_finds_room_among_strangers_that_all_seem_to_be_members(ru
             async with Member(peer, [own, peer], SEALED) as other:
                 await other.until_linked(own)
                 await member.until_linked(peer)
+
+    run(main)
+
+
+def test_who_comes_in_a_burst_of_recordings_is_heard_before_it_is_closed(run):
+    """As many as are accepted at once: the first of them has not said a word when the last comes.
+
+    The strangers that are there already have all said what a member says first.
+    """
+
+    async def main():
+        own, peer = addresses(2)
+        async with Member(own, [peer], PATIENT) as member, contextlib.AsyncExitStack() as stack:
+            link = link_to(peer, own)
+            link.greet(1)
+            first = link.data_to_send()
+            await crowded(member, own, stack, words=first)
+            host, _, port = own.rpartition(":")
+            # The loop does not run meanwhile.
+            burst = [
+                stack.enter_context(socket.create_connection((host, int(port))))
+                for _ in range(_ACCEPTED_AT_ONCE)
+            ]
+            for sock in burst:
+                sock.sendall(first)
+            reader, writer = await asyncio.open_connection(sock=burst[0])
+            stack.callback(writer.close)
+            async with asyncio.timeout(PATIENCE):
+                link.receive(await reader.readexactly(4 + 15 + 48))
+                writer.write(link.data_to_send())
+            await member.until_linked(peer)
 
     run(main)
 
