@@ -55,7 +55,9 @@ STRANGER_COUNT = 256
 # How many of them are closed at a time, so that who is to go is worked out once for all of these.
 _MADE_ROOM = 16
 # The loop takes no more connections at once, so that a flood of them does not make links wait.
-_ACCEPTED_AT_ONCE = 64
+_ACCEPTED_AT_ONCE = 16
+# How many of those that wait to be accepted are closed, unheard, as room is made.
+_SHED_AT_ONCE = 128
 # A message is a little more than the entries, the call or the chunk that it carries.
 _FRAME_SPARE_BYTES = 64 * 1024
 # The source of what is said of this node itself.
@@ -361,6 +363,19 @@ class Transport:
         for stranger in sorted(those, key=lambda one: -crowd[one.host])[:_MADE_ROOM]:
             del self._strangers[stranger]
             stranger.abort()
+        self._shed()
+
+    def _shed(self) -> None:
+        """Close whatever waits to be accepted, as more comes than this node takes in.
+
+        Else the queue grows until whoever is in it has given up before it is heard, for as long as
+        they go on coming; who is closed tries again within `Config.reconnect_interval_max`.
+        """
+        for sock in self._listening:
+            # BlockingIOError: nobody waits.
+            with contextlib.suppress(OSError):
+                for _ in range(_SHED_AT_ONCE):
+                    sock.accept()[0].close()
 
     def happened(self, connection: Connection, event: Event) -> None:
         if isinstance(event, Greeted):

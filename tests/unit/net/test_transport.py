@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import select
 import socket
 import struct
 import warnings
@@ -597,6 +598,41 @@ def test_a_burst_of_connections_waits_to_be_accepted_and_not_for_the_next_try(ru
             async with asyncio.timeout(PATIENCE):
                 while len(member.transport._strangers) < STRANGER_COUNT // 2:
                     await next_iteration()
+            member.transport._check()
+
+    run(main)
+
+
+def test_whoever_waits_while_there_is_no_room_learns_it_before_he_gives_up(run, monkeypatch):
+    """Nobody waits in a queue that is longer than what is taken out of it meanwhile."""
+    limit = Path("/proc/sys/net/core/somaxconn")
+    if not limit.exists() or int(limit.read_text()) < BACKLOG:
+        pytest.skip("this system lets fewer connections wait, or does not tell")
+
+    async def main():
+        (own,) = addresses(1)
+        patient = Config(connect_timeout=10 * PATIENCE)
+        async with Member(own, [], patient) as member, contextlib.AsyncExitStack() as stack:
+            host, _, port = own.rpartition(":")
+
+            def connect():
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=0.9))
+
+            for _ in range(STRANGER_COUNT + 20):
+                connect()
+                await asyncio.sleep(0)
+            # Without the loop, so that none of them is accepted meanwhile.
+            for _ in range(BACKLOG // 2):
+                connect()
+            heard, made = [], member.transport.made
+            monkeypatch.setattr(
+                member.transport, "made", lambda one: (heard.append(one), made(one))
+            )
+            (listening,) = member.transport._listening
+            async with asyncio.timeout(PATIENCE):
+                while select.select([listening], [], [], 0)[0]:
+                    await asyncio.sleep(0)
+            assert len(heard) < BACKLOG // 8, "each has waited for all that came before"
             member.transport._check()
 
     run(main)
