@@ -26,6 +26,7 @@ from .channel import Channel, Line, Setup, stacks_signal
 PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections: a port chosen here
 is still free when its member is started again after a crash."""
+_SHARES = 12
 
 STDERR_LINES = 200
 MEMBER_COMMAND = (sys.executable, "-P", "-m", "syncstructs.cli.member")
@@ -362,10 +363,20 @@ def import_path() -> str:
     return os.pathsep.join(entry or os.getcwd() for entry in sys.path)
 
 
+def ports_to_try() -> list[int]:
+    """Return some of `PORTS` in random order.
+
+    Another process that looks for some at the same time, when nobody listens yet, is given others,
+    but for one in a dozen.
+    """
+    own = PORTS[os.getpid() % _SHARES :: _SHARES]
+    return random.SystemRandom().sample(own, len(own))
+
+
 def free_addresses(count: int) -> list[str]:
     """Return `count` different loopback addresses on which nobody listens now."""
     addresses: list[str] = []
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+    for port in ports_to_try():
         if len(addresses) == count:
             break
         with socket.socket() as probe:
@@ -375,5 +386,5 @@ def free_addresses(count: int) -> list[str]:
                 probe.bind(("127.0.0.1", port))
                 addresses.append(f"127.0.0.1:{port}")
     if len(addresses) < count:
-        raise OSError(f"fewer than {count} free ports in {PORTS}")
+        raise OSError(f"fewer than {count} free ports in a share of {PORTS}")
     return addresses

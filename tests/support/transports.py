@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import random
 import socket
 from dataclasses import replace
 
 import pytest
 
-from syncstructs.cli.processes import PORTS
+from syncstructs.cli.processes import ports_to_try
 from syncstructs.config import Config
 from syncstructs.net.transport import Transport
 
@@ -20,7 +19,7 @@ def free_ports(count, host="127.0.0.1"):
     """Return ports of which no system makes the other end of somebody's connection meanwhile."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = []
-    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+    for port in ports_to_try():
         if len(found) == count:
             break
         with socket.socket(family) as probe, contextlib.suppress(OSError):

@@ -206,6 +206,15 @@ def test_a_channel_carries_lines_and_drops_a_torn_last_one():
 def test_free_addresses_are_different():
     addresses = free_addresses(20)
     assert len(set(addresses)) == 20
+    ask = "from syncstructs.cli.processes import free_addresses; print(*free_addresses(900))"
+    # Whose ids follow one another: no two of them choose the same.
+    others = [
+        subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    (first, _), (second, _) = (other.communicate() for other in others)
+    if (others[0].pid - others[1].pid) % 12:
+        assert not {*first.split()} & {*second.split()}
 
 
 def test_a_member_that_cannot_start_is_gone_with_what_it_logged():
