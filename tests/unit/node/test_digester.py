@@ -4,9 +4,9 @@ import os
 import queue
 import signal
 import time
-from pathlib import Path
 
 import pytest
+from own_children import own_children
 
 from syncstructs.node import children as children_module
 from syncstructs.node import digester
@@ -48,12 +48,6 @@ def take(digester_, digests, outweigh, posted=None):
     return done
 
 
-def all_children():
-    """Return the children of this process, running or dead, where the system tells."""
-    found = Path("/proc/self/task").glob("*/children")
-    return {pid for listed in found for pid in listed.read_text().split()}
-
-
 OTHERS = set()
 """Children of other tests: they may have left a server of `multiprocessing` behind."""
 
@@ -61,12 +55,12 @@ OTHERS = set()
 @pytest.fixture(autouse=True)
 def _know_others():
     OTHERS.clear()
-    OTHERS.update(all_children())
+    OTHERS.update(own_children())
 
 
 def children():
     """Return whether a child of these tests is left."""
-    return bool(all_children() - OTHERS)
+    return bool(own_children() - OTHERS)
 
 
 @pytest.mark.parametrize("outweigh", [small, large])

@@ -9,9 +9,9 @@ import threading
 import time
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 
 import pytest
+from own_children import own_children
 
 from syncstructs.applying import SnapshotPoint
 from syncstructs.errors import NodeClosed, StorageError, Unserializable
@@ -290,15 +290,8 @@ def test_where_no_process_can_be_made_nothing_is_left_open(bench, monkeypatch):
     assert len(os.listdir("/proc/self/fd")) == files
 
 
-def children():
-    """Return the children of this process, where the system tells; other tests may have left one
-    of `multiprocessing`."""
-    found = Path("/proc/self/task").glob("*/children")
-    return {pid for listed in found for pid in listed.read_text().split()}
-
-
 def test_where_no_thread_can_be_made_nothing_is_left_behind(bench, monkeypatch):
-    before = children()
+    before = own_children()
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -309,7 +302,7 @@ def test_where_no_thread_can_be_made_nothing_is_left_behind(bench, monkeypatch):
         with pytest.raises(RuntimeError, match="new thread"):
             bench.take(5, lambda: [b"x"], large=True)
     assert len(os.listdir("/proc/self/fd")) == files
-    assert children() == before
+    assert own_children() == before
     assert bench.take(6, lambda: [b"x"], large=True).index == 6
     bench.children.close()
 
@@ -334,11 +327,11 @@ def test_a_child_that_somebody_else_has_reaped_keeps_nobody_from_closing(bench, 
 
 
 def test_no_child_is_begun_behind_the_end(bench):
-    before = children()
+    before = own_children()
     bench.children.close()
     with pytest.raises(NodeClosed):
         bench.take(5, lambda: time.sleep(3600), large=True)
-    assert children() == before
+    assert own_children() == before
 
 
 def test_what_is_dropped_is_dropped_in_its_turn(monkeypatch):
