@@ -737,26 +737,27 @@ class Table:
         context = round_.context
         context.sequence = 0
         own = context.session == round_.own
-        results: list[Result] = []
-        result: Result
+        resumed = context.resumed
+        count = len(values) // width
+        # How most calls end: what is spared here is spared on every member.
+        results: list[Result] = [_DONE] * count
+        first = context.serial + 1
         calls = map(function, repeat(instance), *(values[at::width] for at in range(width)))
-        for _ in range(len(values) // width):
-            context.serial += 1
+        for context.serial in range(first, first + count):
             try:
                 value = next(calls)
             except _FATAL:
                 raise
             except BaseException as error:
-                result = _raised(error)
+                results[context.serial - first] = _raised(error)
             else:
-                result = _DONE if value is None or not own else _settled(value, round_)
-            if own:
-                results.append(result)
-            if context.resumed:
+                if value is not None and own:
+                    results[context.serial - first] = _settled(value, round_)
+            if resumed:
                 round_.resume()
         if context.marks is not None:
             context.marks.set(instance._binding.name, context.serial)  # type: ignore[union-attr]
-        return results
+        return results if own else []
 
     # The whole state
 
