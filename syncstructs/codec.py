@@ -75,6 +75,7 @@ _NO_CONTAINERS: Final = bytes(
     )
 )
 _SMALL_BYTES: Final = 300
+_TINY_BYTES: Final = 32
 _ARGUMENTS: Final = itemgetter(2)
 # What comes apart as it is, and what takes up no depth.
 _ROWS: Final = frozenset({list, tuple, set, frozenset, deque})
@@ -241,7 +242,7 @@ def decode_many(count: int, data: bytes | memoryview) -> list[Any]:
     else:
         values = _guarded(b"\xdd" + count.to_bytes(4, "big") + data, decoder)
     # To take a value of the user's classes apart may raise anything, as to build it.
-    if not _are_flat(values, data) and _guarded(data, lambda _: _are_deeper(values, MAX_DEPTH)):
+    if not _are_flat(values, data) and _guarded(data, lambda _: _are_deeper(values, data)):
         raise DecodeError(f"a value is nested too deeply: {MAX_DEPTH} containers are allowed")
     return values
 
@@ -671,8 +672,7 @@ def _are_flat(values: list[Any], data: bytes | memoryview) -> bool:
                 values = arguments[0]
     if len(data) > _SMALL_BYTES * (len(values) + 1):
         return False
-    # Each container takes such a byte at least.
-    container_bytes = len(bytes(data).translate(None, _NO_CONTAINERS))
+    container_bytes = _container_bytes(data)
     if container_bytes <= MAX_DEPTH:
         return True
     if container_bytes > 2 * len(values) + MAX_DEPTH - 2:
@@ -685,18 +685,26 @@ def _are_flat(values: list[Any], data: bytes | memoryview) -> bool:
     return False
 
 
-def _are_deeper(values: list[Any], depth: int) -> bool:
-    """Return whether one of `values` is nested deeper than `encode` takes it with that `depth`.
+def _container_bytes(data: bytes | memoryview) -> int:
+    """Return how many bytes could begin a container; each container takes one at least."""
+    return len(bytes(data).translate(None, _NO_CONTAINERS))
+
+
+def _are_deeper(values: list[Any], data: bytes | memoryview) -> bool:
+    """Return whether one of `values`, of which `data` are the bytes, is nested too deeply.
 
     Level by level and not value by value, with all values of a level at once: calls are small and
     many, and this is paid for each of them.
     """
     inside: list[Any] = [values]
-    for _ in range(depth + 1):
+    for _ in range(MAX_DEPTH + 1):
         apart: Iterable[Any] = inside
         if not _ROWS.issuperset(map(type, inside)):
             apart = map(_contents, inside)
         parts = list(chain.from_iterable(apart))
+        # Where values are this small, it is faster to look at all bytes than at each of them.
+        if len(data) <= _TINY_BYTES * len(parts) and _container_bytes(data) <= MAX_DEPTH:
+            return False
         if _LEAVES.issuperset(map(type, parts)):
             return False
         inside = [part for part in parts if type(part) not in _LEAVES]
