@@ -7,7 +7,9 @@ from ..codec import NATIVE, copy
 from ..errors import NotAttached
 from ..futures import Blocker, Future
 from ..objects.batches import Run, encode_batch, encode_command
+from ..objects.context import _current
 from ..objects.pickling import enclosed
+from ..objects.port import Binding
 from ..objects.replicated import Replicated, bound
 from ..objects.transactions import Condition
 
@@ -27,6 +29,8 @@ class Batch:
         self._conditions: list[Condition] = []
         self._calls: list[bytes | Run] = []
         self._run = _NO_RUN
+        self._continued: Binding | None = None
+        """Of the object of the last call that stands in a run."""
         self._count = 0
         """Of the calls before the present run."""
         # By the place of the call; most calls in a block need none.
@@ -40,7 +44,7 @@ class Batch:
 
     def add(
         self,
-        target: int | str,
+        binding: Binding,
         method: str,
         args: tuple[object, ...],
         kwargs: dict[str, object],
@@ -50,12 +54,14 @@ class Batch:
         Raises:
             Unserializable: an argument has no encoding.
         """
+        target = binding.target
         for argument in args:
             if type(argument) not in NATIVE:
                 break
         else:
             if args and not kwargs:
                 run = self._run
+                self._continued = binding
                 if run.method != method or run.target != target or run.width != len(args):
                     run = self._begin(Run(target, method, len(args)))
                     self._calls.append(run)
@@ -66,6 +72,25 @@ class Batch:
         self._count += 1
         self._calls.append(command)
 
+    def add_like_last(
+        self, binding: Binding | None, method: str, args: tuple[object, ...]
+    ) -> bool:
+        """Gather a call that continues the present run, and return True; else do nothing."""
+        run = self._run
+        if (
+            self._continued is not binding
+            or run.method != method
+            or run.width != len(args)
+            or not self.open
+            or _current.get() is not None
+        ):
+            return False
+        for argument in args:
+            if type(argument) not in NATIVE:
+                return False
+        run.values.extend(args)
+        return True
+
     def _begin(self, run: Run) -> Run:
         self._count = len(self)
         self._run = run
@@ -73,14 +98,14 @@ class Batch:
 
     def submit(
         self,
-        target: int | str,
+        binding: Binding,
         method: str,
         args: tuple[object, ...],
         kwargs: dict[str, object],
     ) -> Future[Any]:
         """Gather a call; its future ends when the block has ended and the batch is applied."""
         place = len(self)
-        self.add(target, method, args, kwargs)
+        self.add(binding, method, args, kwargs)
         future = self._futures[place] = Future[Any](self._blocker)
         return future
 

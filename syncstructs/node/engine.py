@@ -671,7 +671,7 @@ class Engine:
         """Encode and queue a call; inside a batch of this node, gather it."""
         batch = current_batch.get()
         if batch is not None and batch.owner is self and batch.open:
-            return batch.submit(binding.target, method, args, kwargs)
+            return batch.submit(binding, method, args, kwargs)
         return self.send(encode_command(binding.target, method, args, kwargs))
 
     def send(self, command: bytes) -> Future[Any]:

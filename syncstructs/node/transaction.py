@@ -125,7 +125,7 @@ class Transaction:
     # What a batch does with the calls of a block is refused here
 
     def add(
-        self, target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+        self, binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> NoReturn:
         """Refuse a call of an object itself, where its copy is meant."""
         raise RuntimeError(
@@ -134,6 +134,12 @@ class Transaction:
         )
 
     submit = add
+
+    def add_like_last(
+        self, binding: Binding | None, method: str, args: tuple[object, ...]
+    ) -> bool:
+        """Leave all calls to `add`."""
+        return False
 
     def try_call(
         self, made: Replicated, method: str, args: tuple[object, ...], kwargs: dict[str, object]

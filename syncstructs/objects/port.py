@@ -195,12 +195,17 @@ class Gathers(Protocol):
     """Whether it still gathers; a task that was begun in the block may outlive it."""
 
     def add(
-        self, target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+        self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
         """Gather a call; nobody waits for its result."""
 
+    def add_like_last(
+        self, binding: "Binding | None", method: str, args: tuple[object, ...]
+    ) -> bool:
+        """Gather a call that is like the last one, and return True; else do nothing."""
+
     def submit(
-        self, target: int | str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+        self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> "Future[Any]":
         """Gather a call; its future ends when the block has ended."""
 

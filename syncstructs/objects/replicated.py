@@ -9,7 +9,7 @@ give the method a typed `.submit`.
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import partial, wraps
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -498,7 +498,7 @@ class ReplicatedMethod(msgspec.Struct, Generic[P, R], eq=False):
                 args, kwargs = given
             batch = current_batch.get()
             if batch is not None and batch.owner is binding.port and batch.open:
-                batch.add(binding.target, method, args, kwargs)
+                batch.add(binding, method, args, kwargs)
                 return None  # type: ignore[return-value]
             result: R = binding.port.call(binding, method, args, kwargs)
             if target._pickles and method in target.VALUES_OUT:
@@ -605,6 +605,26 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         self.name = name
         if self.owner is None and issubclass(owner, Replicated):
             self.owner = owner
+
+    @property
+    def operator(self) -> Callable[Concatenate[S, P], R]:
+        """The call as a function, for an operator of the class: `__setitem__ = set.operator`.
+
+        As `def __setitem__(self, key, value): self.set(key, value)`, and in a batch in less than
+        half the time, if the call before was one of the same method and object.
+        """
+
+        @wraps(self.function)
+        def call(target: Any, *args: Any) -> Any:
+            # Not before: the class may yet give it another name.
+            name = self.name
+            batch = current_batch.get()
+            # The first call of a run has come the long way, so the next ones need not: whoever
+            # overrides a command by something else has no calls of that name gathered.
+            if batch is None or not batch.add_like_last(target._binding, name, args):
+                return getattr(target, name)(*args)
+
+        return cast(Callable[Concatenate[S, P], R], call)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

@@ -185,11 +185,8 @@ class ReplDict(Replicated, MutableMapping[K, V]):
     def _reset(self, items: dict[K, V]) -> None:
         self._items = dict(items)
 
-    def __setitem__(self, key: K, value: V) -> None:
-        self.set(key, value)
-
-    def __delitem__(self, key: K) -> None:
-        self.delete(key)
+    __setitem__ = set.operator
+    __delitem__ = delete.operator
 
     def __ior__(self, other: _Pairs[K, V]) -> Self:  # type: ignore[misc]
         self.update(other)

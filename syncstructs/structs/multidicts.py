@@ -167,11 +167,8 @@ class ReplMultiDict(Replicated, MutableMapping[K, V]):
         """Do as `popone`."""
         return Prepared(self.popone, key, *default)
 
-    def __setitem__(self, key: K, value: V) -> None:
-        self.set(key, value)
-
-    def __delitem__(self, key: K) -> None:
-        self.delete(key)
+    __setitem__ = set.operator
+    __delitem__ = delete.operator
 
     # Reads
 
