@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 import signal
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterator
@@ -23,6 +24,7 @@ from .runners import HasCancel, Loop, Runner, Timer
 
 # How much a child gives way to all else that runs, see nice(2): it has a tenth of the weight.
 _CHILD_NICE = 10
+_AUTOGROUP_TRIES = 50
 
 
 class Forkable(Protocol):
@@ -83,9 +85,7 @@ def _be_the_child(work: Callable[[], object], keep: Collection[int]) -> NoReturn
         _leave_signals_to_the_parent()
         # It would write to each object it looks at, and so have the whole memory copied.
         gc.disable()
-        # The node needs the processor first; what is done here has time.
-        with suppress(OSError):
-            os.nice(_CHILD_NICE)
+        _give_way()
         # Sockets and the directory's lock must not outlive the parent in its child.
         first = 3
         for kept in sorted(keep):
@@ -96,6 +96,22 @@ def _be_the_child(work: Callable[[], object], keep: Collection[int]) -> NoReturn
         status = 0
     finally:
         os._exit(status)
+
+
+def _give_way() -> None:
+    """Leave the processor to this node, and to all others here; what a child does has time."""
+    with suppress(OSError):
+        os.nice(_CHILD_NICE)
+    # Linux may weigh sessions against each other first, and only then what runs in each of them
+    # (autogroups, sched(7)). In its parent's one, a child would have the parent's whole weight
+    # against another node whenever the parent waits, for that node even.
+    with suppress(OSError), open("/proc/self/autogroup", "wb", buffering=0) as autogroup:
+        os.setsid()
+        for _ in range(_AUTOGROUP_TRIES):
+            if autogroup.write(b"%d" % _CHILD_NICE) is not None:
+                break
+            # The kernel takes one such wish in a tenth of a second, of whomever.
+            time.sleep(0.1)
 
 
 def _leave_signals_to_the_parent() -> None:

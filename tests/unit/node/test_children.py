@@ -2,6 +2,7 @@
 
 import os
 import queue
+from pathlib import Path
 
 import pytest
 
@@ -9,14 +10,27 @@ from syncstructs.node.children import Children
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
+AUTOGROUP = Path("/proc/self/autogroup")
 
-def test_a_child_gives_way_to_the_node():
+
+def in_child(work, kind):
     posted = queue.Queue()
     children, told = Children(posted.put), []
-    children.do(
-        lambda at_work: os.getpriority(os.PRIO_PROCESS, 0), int, told.append, name="test",
-        seconds=60,
-    )  # fmt: skip
+    children.do(lambda at_work: work(), kind, told.append, name="test", seconds=60)
     posted.get(timeout=60)()
     children.close()
-    assert told == [min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)]
+    return told[0]
+
+
+def test_a_child_gives_way_to_the_node():
+    nice = in_child(lambda: os.getpriority(os.PRIO_PROCESS, 0), int)
+    assert nice == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+
+
+@pytest.mark.skipif(not os.access(AUTOGROUP, os.W_OK), reason="there are no autogroups here")
+def test_a_child_gives_way_to_nodes_in_other_sessions():
+    before = AUTOGROUP.read_text()
+    of_child, weight = in_child(AUTOGROUP.read_text, str).split(" ", 1)
+    assert weight == "nice 10\n"
+    assert of_child != before.split()[0]
+    assert AUTOGROUP.read_text() == before
