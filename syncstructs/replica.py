@@ -498,9 +498,9 @@ class Replica(Generic[C]):
 
         A quorum then goes on undisturbed while one of them takes its own.
         """
-        self._snapshot_wait = 1.0 + _TURNS * self._turn(0.0)
+        self._snapshot_wait = 1.0 + _TURNS * self.turn(0.0)
 
-    def _turn(self, other: float) -> float:
+    def turn(self, other: float) -> float:
         """Return how far behind this is among the members, from 0 to 1; `other` if it is none."""
         members = self._applied_membership.members
         return members.index(self.address) / len(members) if self.address in members else other
@@ -798,7 +798,7 @@ class Replica(Generic[C]):
             self._wake_at = inf
             return
         # Local time becomes cluster time in whole microseconds, which must not be one too few.
-        late = 2e-6 if core.role is Role.LEADER else self._patience * (1 + self._turn(1.0))
+        late = 2e-6 if core.role is Role.LEADER else self._patience * (1 + self.turn(1.0))
         self._wake_at = now + max(0.0, first[0] - core.cluster_time(now) / 1_000_000) + late
 
     def _wake(self, now: float) -> None:

@@ -58,6 +58,9 @@ _log = logging.getLogger("syncstructs.node")
 # A timer that is early by no more than so many seconds stays as it is, and is set anew as it runs:
 # to set one at every turn would cost more under load, where each message puts off the election.
 _TIMER_SLACK = 0.05
+# Members that are asked for snapshots at once take them one after the other, within so many
+# seconds: calls would wait for the forks of a quorum, and these for each other on one machine.
+_SNAPSHOTS_WITHIN = 0.15
 # How long closing waits for a disk, or for the driver's thread.
 _CLOSE_TIMEOUT = 10.0
 # How long closing waits at most for the cluster to note that this node's session is over.
@@ -853,7 +856,10 @@ class Engine:
         return future
 
     def take_snapshot(self) -> Future[int]:
-        """Have a snapshot taken; the future ends with what it reaches to once it is persisted."""
+        """Have a snapshot taken, in turn if several members are asked at once.
+
+        The future ends with what it reaches to once it is persisted.
+        """
         future: Future[int] = Future(self.blocker)
 
         def end(result: int | BaseException) -> None:
@@ -869,8 +875,12 @@ class Engine:
                 future.finish(None, self.failure)
                 return
             self._snapshot_waits.append(future)
-            self._driver.ask_snapshot(end)
-            self.wake()
+            self.runner.after(self.replica.turn(0.0) * _SNAPSHOTS_WITHIN, ask)
+
+        def ask() -> None:
+            if future in self._snapshot_waits:
+                self._driver.ask_snapshot(end)
+                self.wake()
 
         if not self.runner.post(begin):
             future.finish(None, self.failure or NodeClosed(f"node {self.address} is closed"))

@@ -2,12 +2,15 @@
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from syncstructs import BindError, Node, ReplDict
 from syncstructs.cli.processes import LocalCluster, free_addresses
+from syncstructs.node.engine import Engine
+from syncstructs.node.runners import Runner
 
 STATE_BYTES = 160_000_000
 # What a member needs besides is some 60 MB.
@@ -119,6 +122,28 @@ class Moody(ReplDict):
         if Moody.mood is not None:
             raise Moody.mood
         return super().snapshot_state()
+
+
+def test_members_that_are_asked_at_once_take_their_snapshots_in_turn(monkeypatch):
+    """In a quorum that forks at the same moment, calls would wait for these forks."""
+    after, waits = Runner.after, {}
+
+    def note(runner, seconds, function):
+        if Engine.take_snapshot.__qualname__ in repr(function):
+            waits[runner] = seconds
+        return after(runner, seconds, function)
+
+    monkeypatch.setattr(Runner, "after", note)
+    addresses = sorted(free_addresses(3))
+    with ExitStack() as stack:
+        nodes = [Node(address, addresses, consumers={"users": ReplDict()}) for address in addresses]
+        for node in nodes:
+            # Which waits until it is ready.
+            stack.enter_context(node)
+        for future in [node.snapshot.submit() for node in nodes]:
+            assert future.result(60) > 0
+        own = [waits[node._engine.runner] for node in nodes]
+    assert own == pytest.approx([0.0, 0.05, 0.1])
 
 
 @pytest.mark.parametrize("fork_bytes", [1, 2**50])
