@@ -51,6 +51,9 @@ def cluster(tmp_path_factory):
         nodes[0].wait_ready(PATIENCE)
         nodes[0].barrier(PATIENCE)
         nodes[0].close()
+    # So that what the others have on disk is not what the first one might have, too.
+    write(nodes[1], 3)
+    nodes[1].snapshot(PATIENCE)
     yield addresses, nodes, room
     for node in nodes:
         node.close()
