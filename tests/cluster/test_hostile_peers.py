@@ -116,6 +116,16 @@ class Impostor:
         self.close()
 
 
+def admitted(name, target):
+    """Greet as a member does, who tries again if it is closed unheard; return what is said."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with Impostor(name, target) as member:
+            event = member.greet()
+        if event is not None or time.monotonic() > deadline:
+            return event
+
+
 @pytest.fixture
 def pair():
     """Two nodes of a cluster of three, and the address of the third, which dials both of them."""
@@ -221,8 +231,7 @@ def test_two_thousand_idle_connections_are_bounded_and_keep_no_member_out(pair, 
         with contextlib.ExitStack() as stack:
             for _ in range(2000):
                 stack.enter_context(connected(left.address))
-            with Impostor(third, left.address) as member:
-                assert isinstance(member.greet(), Greeted)
+            assert isinstance(admitted(third, left.address), Greeted)
             serves_on((left, right), "idle")
             transport = left._engine._network
             assert len(transport._strangers) <= STRANGER_COUNT
