@@ -250,9 +250,11 @@ class LocalCluster:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """End every member. What ends the block tells, in a note, how the members were."""
-        if isinstance(error, Exception):
-            error.add_note(self.account())
-        self.close()
+        try:
+            if isinstance(error, Exception):
+                error.add_note(self.account())
+        finally:
+            self.close()
 
     def __iter__(self) -> Iterator[MemberProcess]:
         return iter(list(self.members.values()))

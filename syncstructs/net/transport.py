@@ -351,8 +351,8 @@ class Transport:
         Whoever has proved itself is a member on its way, or a recording; who has not may be a
         member that is about to. Neither is closed while its kind has less than half of the room:
         so no flood of the others keeps it out. Of a kind those go whose host has most strangers,
-        the oldest first, as a member greets within milliseconds: so a host that floods this node
-        keeps out only itself.
+        the oldest first, as a member greets within milliseconds: so of whoever was accepted, a host
+        that floods this node keeps out only its own.
         """
         if len(self._strangers) < STRANGER_COUNT:
             return
@@ -366,7 +366,7 @@ class Transport:
         self._shed()
 
     def _shed(self) -> None:
-        """Close whatever waits to be accepted, as more comes than this node takes in.
+        """Close whatever waits to be accepted, of any host, as there is no room for more.
 
         Else the queue grows until whoever is in it has given up before it is heard, for as long as
         they go on coming; who is closed tries again within `Config.reconnect_interval_max`.

@@ -24,7 +24,7 @@ from .runners import HasCancel, Loop, Runner, Timer
 
 # How much a child gives way to all else that runs, see nice(2): it has a tenth of the weight.
 _CHILD_NICE = 10
-_AUTOGROUP_TRIES = 50
+_AUTOGROUP_TRIES = 10
 
 
 class Forkable(Protocol):
@@ -85,13 +85,13 @@ def _be_the_child(work: Callable[[], object], keep: Collection[int]) -> NoReturn
         _leave_signals_to_the_parent()
         # It would write to each object it looks at, and so have the whole memory copied.
         gc.disable()
-        _give_way()
         # Sockets and the directory's lock must not outlive the parent in its child.
         first = 3
         for kept in sorted(keep):
             os.closerange(first, kept)
             first = max(first, kept + 1)
         os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+        _give_way()
         work()
         status = 0
     finally:

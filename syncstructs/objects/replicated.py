@@ -615,14 +615,19 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         """
 
         @wraps(self.function)
-        def call(target: Any, *args: Any) -> Any:
+        def call(target: Any, *args: Any, **kwargs: Any) -> Any:
             # Not before: the class may yet give it another name.
             name = self.name
             batch = current_batch.get()
             # The first call of a run has come the long way, so the next ones need not: whoever
             # overrides a command by something else has no calls of that name gathered.
-            if batch is None or not batch.add_like_last(target._binding, name, args):
-                return getattr(target, name)(*args)
+            if (
+                batch is None
+                or kwargs
+                or target._pickles
+                or not batch.add_like_last(target._binding, name, args)
+            ):
+                return getattr(target, name)(*args, **kwargs)
 
         return cast(Callable[Concatenate[S, P], R], call)
 

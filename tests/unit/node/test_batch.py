@@ -1,5 +1,7 @@
 """`Batch`: which calls it gathers, and in which order they stand in its command."""
 
+from typing import ClassVar
+
 import pytest
 
 from syncstructs import Replicated, replicated
@@ -23,6 +25,17 @@ class Cells(Replicated):
 class Checked(Cells):
     def set(self, key: object, value: object) -> None:
         self.put(key, ["checked", value])
+
+
+class Enclosing(Cells):
+    VALUES_IN: ClassVar = {"set": {1: str}}
+
+
+class Noted(Cells):
+    @replicated
+    def note(self, key: object, value: object = 0) -> None: ...
+
+    __call__ = note.operator
 
 
 class Node:
@@ -78,6 +91,24 @@ def test_an_operator_calls_what_its_method_is_overridden_by(batch: Batch) -> Non
     checked["b"] = 2
     assert [args for _, _, args in calls(batch)] == [
         ["a", ["checked", 1]], ["b", ["checked", 2]],
+    ]  # fmt: skip
+
+
+def test_an_operator_encloses_what_its_method_does(batch: Batch) -> None:
+    enclosing = attached(Enclosing(), 1)
+    enclosing._pickles = True
+    enclosing["a"] = 1
+    enclosing["b"] = 2
+    assert [args for _, _, args in calls(batch)] == [["a", "1"], ["b", "2"]]
+
+
+def test_an_operator_takes_what_its_method_does(batch: Batch) -> None:
+    noted = attached(Noted(), 1)
+    noted("a")
+    noted("b", value=2)
+    noted("c")
+    assert calls(batch) == [
+        [1, "note", ["a"]], [1, "note", ["b"], {"value": 2}], [1, "note", ["c"]],
     ]  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 import os
 import queue
+import socket
 from pathlib import Path
 
 import pytest
 
+from syncstructs.node import forks
 from syncstructs.node.children import Children
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -25,6 +27,21 @@ def in_child(work, kind):
 def test_a_child_gives_way_to_the_node():
     nice = in_child(lambda: os.getpriority(os.PRIO_PROCESS, 0), int)
     assert nice == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+
+
+def test_a_child_holds_nothing_of_the_node_while_it_waits_to_give_way(monkeypatch):
+    one, other = socket.socketpair()
+    found = []
+
+    def look():
+        try:
+            os.fstat(one.fileno())
+        except OSError:
+            found.append("closed")
+
+    monkeypatch.setattr(forks, "_give_way", look)
+    with one, other:
+        assert in_child(lambda: found, list) == ["closed"]
 
 
 @pytest.mark.skipif(not os.access(AUTOGROUP, os.W_OK), reason="there are no autogroups here")
