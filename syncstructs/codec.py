@@ -75,6 +75,7 @@ _NO_CONTAINERS: Final = bytes(
     )
 )
 _SMALL_BYTES: Final = 300
+# In a run of values that take no more than this each, looking at all bytes is faster.
 _TINY_BYTES: Final = 32
 _ARGUMENTS: Final = itemgetter(2)
 # What comes apart as it is, and what takes up no depth.

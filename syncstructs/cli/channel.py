@@ -89,7 +89,7 @@ def describe(error: Exception) -> Line:
 
 
 def stacks_signal() -> int:
-    """Return the signal that has a member write its stacks: one that is ignored by who lacks it.
+    """Return the signal that has a member write its stacks: ignored by one without a handler.
 
     Not on Windows, which has none.
     """

@@ -26,6 +26,7 @@ from .channel import Channel, Line, Setup, stacks_signal
 PORTS = range(20_000, 32_000)
 """Below the range from which systems take the ports of outgoing connections: a port chosen here
 is still free when its member is started again after a crash."""
+# Process ids of programs that are started together differ by less, in nearly all cases.
 _SHARES = 12
 
 STDERR_LINES = 200
@@ -306,7 +307,8 @@ class LocalCluster:
     def account(self, within: float = 2.0) -> str:
         """Return how each member is, and the end of its log: to find out what went wrong.
 
-        What a member does that does not answer in `within` seconds is in its log, by threads.
+        What a member does that does not tell its status within `within` seconds is in its log,
+        by threads.
         """
         statuses = self.statuses(within=within)
         asked = [one for one in self.alive if one.name not in statuses]
@@ -317,7 +319,7 @@ class LocalCluster:
             time.sleep(0.2)
         parts: list[str] = []
         for member in self:
-            known = statuses.get(member.name) or ("no answer" if member.alive else "it has ended")
+            known = statuses.get(member.name) or ("no status" if member.alive else "it has ended")
             parts.append(f"{member.name} at {member.address}: {known}\n{member.log_tail()}")
         return "\n".join(parts)
 

@@ -24,6 +24,7 @@ from .runners import HasCancel, Loop, Runner, Timer
 
 # How much a child gives way to all else that runs, see nice(2): it has a tenth of the weight.
 _CHILD_NICE = 10
+# With a tenth of a second between them: a child is late by a second at most.
 _AUTOGROUP_TRIES = 10
 
 

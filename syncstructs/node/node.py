@@ -361,9 +361,9 @@ class Node:
         """Write a snapshot of this member's state now, and return the index that it reaches to.
 
         A member does so by itself as its log grows; this is for the moment before a copy of its
-        directory is made, or before it is stopped, so that it starts faster. Here only, and a tenth
-        of a second later on some members than on others, as a fork on each at once would hold up
-        calls. If nothing was applied since the newest snapshot, that one is it.
+        directory is made, or before it is stopped, so that it starts faster. Here only, and on
+        some members up to 0.15 seconds after the call, as forks on all of them at once would hold
+        up calls. If nothing was applied since the newest snapshot, that one is it.
 
         Raises:
             Timeout: not done within `timeout` seconds; it goes on.

@@ -27,12 +27,17 @@ def link_to(own, address, config=SEALED):
     return Link("dialer", identity=identity, dialled=address, keys=keys)
 
 
+def begun(own, address, number=1):
+    """Return such a link, and what it says first."""
+    link = link_to(own, address)
+    link.greet(number)
+    return link, link.data_to_send()
+
+
 async def greeted(own, address, number):
     """Dial by hand up to the hello; return all that was sent, and the open connection."""
     reader, writer = await dialled_by_hand(address)
-    link = link_to(own, address)
-    link.greet(number)
-    first = link.data_to_send()
+    link, first = begun(own, address, number)
     writer.write(first)
     link.receive(await reader.readexactly(4 + 15 + 48))
     hello = link.data_to_send()
@@ -132,9 +137,7 @@ def test_a_member_on_its_way_is_not_closed_for_a_flood_of_strangers(run, kind):
     async def main():
         own, peer = addresses(2)
         async with Member(own, [peer], PATIENT) as member, contextlib.AsyncExitStack() as stack:
-            link = link_to(peer, own)
-            link.greet(1)
-            first = link.data_to_send()
+            link, first = begun(peer, own)
             # Who has recorded a handshake cannot be told from a member, but by where it is.
             here = None if kind == "silent" else "127.0.0.2"
             reader, writer = await dialled_by_hand(own, here)
@@ -153,9 +156,8 @@ def test_whoever_comes_finds_room_among_strangers_that_all_seem_to_be_members(ru
         own, peer = addresses(2)
         member = Member(own, [own, peer], PATIENT)
         async with member, contextlib.AsyncExitStack() as stack:
-            link = link_to("observer-1", own)
-            link.greet(1)
-            await crowded(member, own, stack, words=link.data_to_send())
+            _, first = begun("observer-1", own)
+            await crowded(member, own, stack, words=first)
             async with Member(peer, [own, peer], SEALED) as other:
                 await other.until_linked(own)
                 await member.until_linked(peer)
@@ -172,9 +174,7 @@ def test_who_comes_in_a_burst_of_recordings_is_heard_before_it_is_closed(run):
     async def main():
         own, peer = addresses(2)
         async with Member(own, [peer], PATIENT) as member, contextlib.AsyncExitStack() as stack:
-            link = link_to(peer, own)
-            link.greet(1)
-            first = link.data_to_send()
+            link, first = begun(peer, own)
             await crowded(member, own, stack, words=first)
             host, _, port = own.rpartition(":")
             # The loop does not run meanwhile.
