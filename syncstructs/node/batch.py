@@ -6,16 +6,13 @@ from typing import Any, Final
 from ..codec import NATIVE, copy
 from ..errors import NotAttached
 from ..futures import Blocker, Future
-from ..objects.batches import Run, encode_batch, encode_command
-from ..objects.context import _current
+from ..objects.batches import NO_RUN, Run, encode_batch, encode_command
 from ..objects.pickling import enclosed
 from ..objects.port import Binding
 from ..objects.replicated import Replicated, bound
 from ..objects.transactions import Condition
 
 _ERROR: Final = attrgetter("error")
-# No call continues it: methods have names.
-_NO_RUN: Final = Run("", "", 1)
 # The version of an object of which nothing is known but what was read.
 _NEVER: Final = -1
 
@@ -28,9 +25,7 @@ class Batch:
         self._blocker = blocker
         self._conditions: list[Condition] = []
         self._calls: list[bytes | Run] = []
-        self._run = _NO_RUN
-        self._continued: Binding | None = None
-        """Of the object of the last call that stands in a run."""
+        self.run = NO_RUN
         self._count = 0
         """Of the calls before the present run."""
         # By the place of the call; most calls in a block need none.
@@ -40,7 +35,12 @@ class Batch:
         self.open = True
 
     def __len__(self) -> int:
-        return self._count + len(self._run.values) // self._run.width
+        return self._count + len(self.run.values) // self.run.width
+
+    def close(self) -> None:
+        """Gather no more."""
+        self.open = False
+        self._begin(NO_RUN)
 
     def add(
         self,
@@ -60,40 +60,20 @@ class Batch:
                 break
         else:
             if args and not kwargs:
-                run = self._run
-                self._continued = binding
+                run = self.run
                 if run.method != method or run.target != target or run.width != len(args):
-                    run = self._begin(Run(target, method, len(args)))
+                    run = self._begin(Run(target, method, len(args), binding))
                     self._calls.append(run)
                 run.values.extend(args)
                 return
         command = encode_command(target, method, args, kwargs)
-        self._begin(_NO_RUN)
+        self._begin(NO_RUN)
         self._count += 1
         self._calls.append(command)
 
-    def add_like_last(
-        self, binding: Binding | None, method: str, args: tuple[object, ...]
-    ) -> bool:
-        """Gather a call that continues the present run, and return True; else do nothing."""
-        run = self._run
-        if (
-            self._continued is not binding
-            or run.method != method
-            or run.width != len(args)
-            or not self.open
-            or _current.get() is not None
-        ):
-            return False
-        for argument in args:
-            if type(argument) not in NATIVE:
-                return False
-        run.values.extend(args)
-        return True
-
     def _begin(self, run: Run) -> Run:
         self._count = len(self)
-        self._run = run
+        self.run = run
         return run
 
     def submit(

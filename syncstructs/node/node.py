@@ -664,7 +664,7 @@ class BatchBlock:
     def _send(self, *, raised: bool) -> Call | None:
         assert self._token is not None
         current_batch.reset(self._token)
-        self._batch.open = False
+        self._batch.close()
         if raised:
             self._batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
             return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from ..codec import copy
 from ..errors import Cancelled, Conflict, NotAttached
 from ..futures import Future
-from ..objects.batches import encode_command, encode_transaction
+from ..objects.batches import NO_RUN, encode_command, encode_transaction
 from ..objects.context import Context, _current
 from ..objects.due import DueTimes
 from ..objects.port import Binding, Changes, Port, Steps, Turns, current_batch
@@ -48,6 +48,7 @@ class Transaction:
     def __init__(self, engine: "Engine") -> None:
         self.owner: object = engine
         self.engine = engine
+        self.run = NO_RUN
         self.open = True
         """Whether the block has not ended; a task that was begun in it may outlive it."""
         self._copies: dict[int, tuple[Replicated, int, Callable[[], object]]] = {}
@@ -134,12 +135,6 @@ class Transaction:
         )
 
     submit = add
-
-    def add_like_last(
-        self, binding: Binding | None, method: str, args: tuple[object, ...]
-    ) -> bool:
-        """Leave all calls to `add`."""
-        return False
 
     def try_call(
         self, made: Replicated, method: str, args: tuple[object, ...], kwargs: dict[str, object]

@@ -6,8 +6,8 @@ commands in one call. Session 0 stands for the cluster itself: its commands carr
 """
 
 import struct
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,8 +15,11 @@ from ..codec import MAX_DEPTH, decode, encode_command, encode_joined, encode_run
 from ..errors import DecodeError
 from .transactions import Condition
 
+if TYPE_CHECKING:
+    from .port import Binding
+
 __all__ = [
-    "Group", "Run", "command_parts", "decode_groups", "encode_batch", "encode_command",
+    "NO_RUN", "Group", "Run", "command_parts", "decode_groups", "encode_batch", "encode_command",
     "encode_group", "encode_transaction", "is_run", "one_by_one",
 ]  # fmt: skip
 
@@ -40,9 +43,15 @@ class Run:
     that its calls take one by one, to decode and to apply.
     """
 
-    __slots__ = ("method", "target", "values", "width")
+    __slots__ = ("binding", "method", "operator", "target", "values", "width")
 
-    def __init__(self, target: int | str, method: str, width: int) -> None:
+    def __init__(
+        self, target: int | str, method: str, width: int, binding: "Binding | None" = None
+    ) -> None:
+        self.binding = binding
+        """The object's."""
+        self.operator: Callable[..., Any] | None = None
+        """Whose calls need no more than that their arguments are added, if they may be in a run."""
         self.target = target
         self.method = method
         self.width = width
@@ -58,6 +67,10 @@ class Run:
         """Return the calls as commands."""
         calls = one_by_one([self.target, self.method, self.values, self.width])
         return [encode_command(target, method, args, {}) for target, method, args in calls]
+
+
+NO_RUN: Final = Run("", "", 1)
+"""No call continues it."""
 
 
 def is_run(call: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from ..futures import Future
+    from .batches import Run
     from .changes import Change, News
     from .due import DueTimes
     from .replicated import Replicated
@@ -193,16 +194,13 @@ class Gathers(Protocol):
     """Whose calls it gathers: a node, as its `Port`."""
     open: bool
     """Whether it still gathers; a task that was begun in the block may outlive it."""
+    run: "Run"
+    """What the last call stands in; `NO_RUN` if it stands in none."""
 
     def add(
         self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
         """Gather a call; nobody waits for its result."""
-
-    def add_like_last(
-        self, binding: "Binding | None", method: str, args: tuple[object, ...]
-    ) -> bool:
-        """Gather a call that is like the last one, and return True; else do nothing."""
 
     def submit(
         self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]

@@ -27,7 +27,7 @@ from typing import (
 
 import msgspec
 
-from ..codec import copy, shown
+from ..codec import NATIVE, copy, shown
 from ..errors import (
     DecodeError,
     NodeFailed,
@@ -45,6 +45,7 @@ from .waiters import Waiters
 
 if TYPE_CHECKING:
     from ..futures import Future
+    from .batches import Run
 
 S = TypeVar("S", bound="Replicated")
 W = TypeVar("W", bound="HasPort")
@@ -539,6 +540,7 @@ def _revealing(future: "Future[R]", target: Replicated, method: str) -> "Future[
 
 # CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR, as `inspect` has them.
 _PAUSES = 0x20 | 0x80 | 0x200
+_TAKES_MORE = 0x04 | 0x08
 
 
 class ReplicatedDescriptor(Generic[S, P, R]):
@@ -610,26 +612,49 @@ class ReplicatedDescriptor(Generic[S, P, R]):
     def operator(self) -> Callable[Concatenate[S, P], R]:
         """The call as a function, for an operator of the class: `__setitem__ = set.operator`.
 
-        As `def __setitem__(self, key, value): self.set(key, value)`, and in a batch in less than
-        half the time, if the call before was one of the same method and object.
+        As `def __setitem__(self, key, value): self.set(key, value)`. With two arguments, as there,
+        a batch gathers it in less than half the time if the call before was of the same object.
         """
 
         @wraps(self.function)
         def call(target: Any, *args: Any, **kwargs: Any) -> Any:
             # Not before: the class may yet give it another name.
-            name = self.name
-            batch = current_batch.get()
-            # The first call of a run has come the long way, so the next ones need not: whoever
-            # overrides a command by something else has no calls of that name gathered.
-            if (
-                batch is None
-                or kwargs
-                or target._pickles
-                or not batch.add_like_last(target._binding, name, args)
-            ):
-                return getattr(target, name)(*args, **kwargs)
+            return getattr(target, self.name)(*args, **kwargs)
 
-        return cast(Callable[Concatenate[S, P], R], call)
+        @wraps(self.function)
+        def call_pair(target: Any, first: Any, second: Any, /) -> Any:
+            batch = current_batch.get()
+            if batch is None:
+                return getattr(target, self.name)(first, second)
+            run = batch.run
+            if (
+                run.operator is call_pair
+                and run.binding is target._binding
+                and type(first) in NATIVE
+                and type(second) in NATIVE
+                and _current.get() is None
+            ):
+                run.values.extend((first, second))
+                return None
+            result = getattr(target, self.name)(first, second)
+            self._shorten(batch.run, target, call_pair)
+            return result
+
+        return cast(
+            Callable[Concatenate[S, P], R], call_pair if _takes_two(self.function) else call
+        )
+
+    def _shorten(self, run: "Run", target: Any, operator: Callable[..., Any]) -> None:
+        """Let the operator's next calls be added to the run, if they are what it consists of."""
+        if (
+            run.binding is target._binding
+            and run.method == self.name
+            and run.width == 2
+            and not target._pickles
+            # A method that overrides a command may change the arguments, and call that one.
+            and isinstance(getattr(type(target), self.name, None), ReplicatedDescriptor)
+        ):
+            run.operator = operator
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -684,6 +709,18 @@ def replicated(function: Any = None, /, *, version: int = 1) -> Any:
     if function is None:
         return lambda decorated: _declared(decorated, version, sys._getframe(1).f_locals)
     return _declared(function, version, sys._getframe(1).f_locals)
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    """Return whether a method has two arguments beside `self`, and no others."""
+    code = getattr(function, "__code__", None)
+    return (
+        code is not None
+        and code.co_argcount == 3
+        and not code.co_kwonlyargcount
+        and not code.co_flags & _TAKES_MORE
+        and not getattr(function, "__defaults__", None)
+    )
 
 
 def _declared(

@@ -144,7 +144,6 @@ CALLS = (
             "encode_batch(self._calls[::-1],",
         ),
         ("node.batch:Batch.add", "run.values.extend(args)", "run.values[:0] = args"),
-        ("node.batch:Batch.add_like_last", "run.values.extend(args)", "run.values[:0] = args"),
     ),
     bug(
         "batch_serial_not_counted",

@@ -27,6 +27,11 @@ class Checked(Cells):
         self.put(key, ["checked", value])
 
 
+class Doubled(Cells):
+    def set(self, key: object, value: int) -> None:
+        super().set(key, 2 * value)
+
+
 class Enclosing(Cells):
     VALUES_IN: ClassVar = {"set": {1: str}}
 
@@ -94,6 +99,13 @@ def test_an_operator_calls_what_its_method_is_overridden_by(batch: Batch) -> Non
     ]  # fmt: skip
 
 
+def test_an_operator_calls_what_its_method_is_overridden_by_if_that_calls_it(batch: Batch) -> None:
+    doubled = attached(Doubled(), 1)
+    doubled["a"] = 1
+    doubled["b"] = 2
+    assert [args for _, _, args in calls(batch)] == [["a", 2], ["b", 4]]
+
+
 def test_an_operator_encloses_what_its_method_does(batch: Batch) -> None:
     enclosing = attached(Enclosing(), 1)
     enclosing._pickles = True
@@ -131,7 +143,7 @@ def test_an_operator_inside_of_a_command_is_a_part_of_that(batch: Batch) -> None
 def test_a_batch_that_has_ended_gathers_nothing_more(batch: Batch) -> None:
     cells = attached(Cells(), 1)
     cells["a"] = 1
-    batch.open = False
+    batch.close()
     with pytest.raises(AttributeError, match="'call'"):
         cells["b"] = 2
     assert len(batch) == 1
