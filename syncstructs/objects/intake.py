@@ -5,8 +5,13 @@ leave a gap, which the session table would drop when applying. The table has the
 """
 
 from collections import deque
+from typing import Final
 
 from .batches import encode_group
+
+# Calls that are joined into one entry at the most: members apply an entry once all of it is there,
+# and meanwhile a leader makes the next one.
+_CALL_COUNT: Final = 4096
 
 
 class Intake:
@@ -16,7 +21,8 @@ class Intake:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._groups: deque[bytes] = deque()
+        self._groups: deque[tuple[int, bytes]] = deque()
+        """Each with its number of calls."""
         self._accepted: dict[int, int] = {}
         self.size_bytes = 0
 
@@ -40,29 +46,38 @@ class Intake:
         if self.size_bytes + len(commands) > self._limit_bytes and self._groups:
             return accepted + 1
         self._accepted[session] = first + count - 1
-        self._append(encode_group(session, first, count, commands))
+        self._append(count, encode_group(session, first, count, commands))
         return None
 
     def offer_system(self, command: bytes) -> None:
         """Queue a command of the cluster itself; it belongs to no session."""
-        self._append(encode_group(0, 0, 1, command))
+        self._append(1, encode_group(0, 0, 1, command))
 
     def take(self, limit_bytes: int) -> bytes | None:
-        """Return groups for one entry: up to `limit_bytes`, at least one; None if empty."""
+        """Return groups for one entry: up to `limit_bytes`, at least one; None if empty.
+
+        Together they have no more than some thousands of calls.
+        """
         groups = self._groups
         if not groups:
             return None
-        taken = [groups.popleft()]
-        size = len(taken[0])
-        while groups and size + len(groups[0]) <= limit_bytes:
-            size += len(groups[0])
-            taken.append(groups.popleft())
+        taken: list[bytes] = []
+        size = calls = 0
+        while groups:
+            count, group = groups[0]
+            size += len(group)
+            calls += count
+            if taken and (size > limit_bytes or calls > _CALL_COUNT):
+                size -= len(group)
+                break
+            taken.append(group)
+            groups.popleft()
         self.size_bytes -= size
         return b"".join(taken) if len(taken) > 1 else taken[0]
 
-    def _append(self, group: bytes) -> None:
-        self._groups.append(group)
+    def _append(self, count: int, group: bytes) -> None:
+        self._groups.append((count, group))
         self.size_bytes += len(group)
 
     def _check(self) -> None:
-        assert self.size_bytes == sum(len(group) for group in self._groups)
+        assert self.size_bytes == sum(len(group) for _, group in self._groups)

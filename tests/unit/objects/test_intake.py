@@ -16,6 +16,18 @@ def test_groups_of_many_origins_share_an_entry():
     assert intake.take(1000) is None
 
 
+def test_an_entry_has_no_more_than_some_thousands_of_calls_and_a_group_stays_whole():
+    intake = Intake(100_000)
+    for number in range(40):
+        assert intake.offer(7, 1 + 256 * number, 256, b"x" * 256, last=0) is None
+    intake.offer(8, 1, 5000, b"y" * 5000, last=0)
+    intake.offer_system(b"z")
+    taken = [[count for _, _, count, _ in groups(intake.take(100_000))] for _ in range(5)]
+    assert taken == [[256] * 16, [256] * 16, [256] * 8, [5000], [1]]
+    assert intake.take(100_000) is None
+    intake._check()
+
+
 def test_a_gap_is_refused_with_the_number_wanted():
     intake = Intake(1000)
     assert intake.offer(7, 3, 1, b"c", last=1) == 2
