@@ -330,8 +330,8 @@ BUGS = (
         "A leader's window takes runs out of order.",
         (
             "objects.intake:Intake.take",
-            "taken = [groups.popleft()]",
-            "taken = [groups.pop()]",
+            "taken: list[bytes] = []\n",
+            "groups.rotate(1)\n        taken: list[bytes] = []\n",
         ),
     ),
     lock_bug(
