@@ -167,9 +167,9 @@ class Config:
     """What becomes of a call beyond these bounds: it raises `Busy`, or the thread that makes it
     waits for room, up to `call_timeout`, with `submit` too. It is `Busy` all the same in an event
     loop and in callbacks, and of what waits for a time of its own (`get`, `acquire`)."""
-    batch_bytes: int = 512 * 1024
+    batch_bytes: int = 256 * 1024
     """An entry takes queued commands up to this size (at least one command), and some thousands of
-    them at the most."""
+    them at the most. Of what `max_command_bytes` and `append_bytes` allow together, no more."""
     append_window_bytes: int = 4 * 1024 * 1024
     """Bytes on the way to one follower without an answer; bounds memory and recovery time. Sixteen
     times as much may be decided and wait to be applied on a member; then it takes in no more."""

@@ -79,6 +79,7 @@ class Replica(Generic[C]):
         "__dict__", "__weakref__", "_applied_membership", "_applied_term", "_ask_at", "_attempt",
         "_backlog_bytes", "_backlog_limit",
         "_barrier_index", "_barriers", "_committed", "_comparisons", "_early", "_early_bytes",
+        "_entry_bytes",
         "_expiring", "_expiry_at", "_first_due", "_heard",
         "_incarnation", "_installing", "_intake", "_is_settled", "_leader_since", "_leaving",
         "_led_by", "_led_in", "_opening", "_ran_at", "_refused_from", "_resend_at", "_sends",
@@ -112,6 +113,8 @@ class Replica(Generic[C]):
         self._incarnation = incarnation
         self._attempt = 1
         self._intake = Intake(_INTAKE_WINDOWS * config.append_window_bytes)
+        # For so much a frame has room in any case, see `frame_limit_bytes`.
+        self._entry_bytes = min(config.batch_bytes, config.max_command_bytes + config.append_bytes)
         self._committed: deque[Entry] = deque()
         self._backlog_bytes = 0
         self._backlog_limit = _BACKLOG_WINDOWS * config.append_window_bytes
@@ -637,7 +640,7 @@ class Replica(Generic[C]):
             return
         window = self.config.append_window_bytes
         while outbox.unsent and outbox.sent_bytes < window:
-            run = outbox.take(self.config.batch_bytes)
+            run = outbox.take(self._entry_bytes)
             if run is None:
                 return
             if not self._give(leader, outbox.session, *run):
@@ -700,7 +703,7 @@ class Replica(Generic[C]):
                 self._early.append((sender, message))
                 self._early_bytes += len(message.commands)
             return
-        self.core.expect(sender, self._intake.size_bytes // self.config.batch_bytes)
+        self.core.expect(sender, self._intake.entry_count(self._entry_bytes))
         if message.session == 0:
             method, arguments = _system_command(message)
             if method == "wake":
@@ -743,7 +746,7 @@ class Replica(Generic[C]):
             for sender, message in early:
                 self._on_forward(sender, message, now)
         while self._intake.size_bytes and self.core.can_propose and not self.is_behind:
-            payload = self._intake.take(self.config.batch_bytes)
+            payload = self._intake.take(self._entry_bytes)
             if payload is None or self.core.propose(payload, now) is None:
                 return
 

@@ -539,7 +539,8 @@ class Transport:
 def frame_limit_bytes(config: Config) -> int:
     """Return the size of the largest frame that a node with `config` takes."""
     parts = config.max_command_bytes + config.append_bytes + config.chunk_bytes
-    return min(parts + _FRAME_SPARE_BYTES, 2**32 - 1)
+    # Entries that stand in the log already may be larger than what is allowed now.
+    return min(parts + config.batch_bytes + _FRAME_SPARE_BYTES, 2**32 - 1)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -656,15 +656,21 @@ class BatchBlock:
     def _open(self) -> Batch:
         if self._token is not None:
             raise RuntimeError("this block was entered before; ask for another node.batch()")
-        if current_batch.get() is not None:
+        opened = current_batch.get()
+        if opened is not None and opened.open:
             raise RuntimeError("a batch or a transaction is open already; they cannot be nested")
         self._token = current_batch.set(self._batch)
         return self._batch
 
     def _send(self, *, raised: bool) -> Call | None:
         assert self._token is not None
-        current_batch.reset(self._token)
         self._batch.close()
+        try:
+            current_batch.reset(self._token)
+        except ValueError as error:
+            # It was entered in another context, as by a generator that another task goes on with.
+            self._batch.discard(error)
+            raise
         if raised:
             self._batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
             return None

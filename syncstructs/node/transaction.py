@@ -327,7 +327,8 @@ class TransactionBlock:
         """Begin the block, in a cluster that keeps marks."""
         if self._token is not None:
             raise RuntimeError("this block was entered before; ask for another transaction()")
-        if current_batch.get() is not None:
+        opened = current_batch.get()
+        if opened is not None and opened.open:
             raise RuntimeError("a batch or a transaction is open already; they cannot be nested")
         self._token = current_batch.set(self._transaction)
         return self._transaction
@@ -335,8 +336,8 @@ class TransactionBlock:
     def end(self, *, raised: bool) -> "Call | None":
         """End the block, and send what it has gathered unless it raised; None: nothing was sent."""
         assert self._token is not None
-        current_batch.reset(self._token)
         self._transaction.open = False
+        current_batch.reset(self._token)
         command = None if raised else self._transaction.command()
         return None if command is None else cast("Call", self._engine.send(command))
 

@@ -17,12 +17,13 @@ _CALL_COUNT: Final = 4096
 class Intake:
     """Groups of commands that wait to become entries of the present leader's term."""
 
-    __slots__ = ("_accepted", "_groups", "_limit_bytes", "size_bytes")
+    __slots__ = ("_accepted", "_call_count", "_groups", "_limit_bytes", "size_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._groups: deque[tuple[int, bytes]] = deque()
         """Each with its number of calls."""
+        self._call_count = 0
         self._accepted: dict[int, int] = {}
         self.size_bytes = 0
 
@@ -30,7 +31,7 @@ class Intake:
         """Forget everything: leadership was lost, or begins. The origins send again."""
         self._groups.clear()
         self._accepted.clear()
-        self.size_bytes = 0
+        self._call_count = self.size_bytes = 0
 
     def offer(self, session: int, first: int, count: int, commands: bytes, last: int) -> int | None:
         """Queue a group; return None, or the number that `session` must send from if not taken.
@@ -56,7 +57,7 @@ class Intake:
     def take(self, limit_bytes: int) -> bytes | None:
         """Return groups for one entry: up to `limit_bytes`, at least one; None if empty.
 
-        Together they have no more than some thousands of calls.
+        Together they have no more than some thousands of calls, of which a batch is one.
         """
         groups = self._groups
         if not groups:
@@ -69,15 +70,23 @@ class Intake:
             calls += count
             if taken and (size > limit_bytes or calls > _CALL_COUNT):
                 size -= len(group)
+                calls -= count
                 break
             taken.append(group)
             groups.popleft()
+        self._call_count -= calls
         self.size_bytes -= size
         return b"".join(taken) if len(taken) > 1 else taken[0]
 
+    def entry_count(self, limit_bytes: int) -> int:
+        """Return how many entries of `limit_bytes` will be made of what waits now, at about."""
+        return max(self.size_bytes // limit_bytes, self._call_count // _CALL_COUNT)
+
     def _append(self, count: int, group: bytes) -> None:
         self._groups.append((count, group))
+        self._call_count += count
         self.size_bytes += len(group)
 
     def _check(self) -> None:
         assert self.size_bytes == sum(len(group) for _, group in self._groups)
+        assert self._call_count == sum(count for count, _ in self._groups)

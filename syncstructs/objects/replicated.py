@@ -45,7 +45,6 @@ from .waiters import Waiters
 
 if TYPE_CHECKING:
     from ..futures import Future
-    from .batches import Run
 
 S = TypeVar("S", bound="Replicated")
 W = TypeVar("W", bound="HasPort")
@@ -540,7 +539,6 @@ def _revealing(future: "Future[R]", target: Replicated, method: str) -> "Future[
 
 # CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR, as `inspect` has them.
 _PAUSES = 0x20 | 0x80 | 0x200
-_TAKES_MORE = 0x04 | 0x08
 
 
 class ReplicatedDescriptor(Generic[S, P, R]):
@@ -557,6 +555,7 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         self._add(function, version)
         self.function = function
         self.name = function.__name__
+        self._home: type | None = None
         self.owner: type[Replicated] | None = None
         """The class in whose body it stands; None if that is no `Replicated`."""
         self.__doc__ = function.__doc__
@@ -604,7 +603,9 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         self.versions[version] = function
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        # Another class may have it under a name of its own as well.
+        if self._home is None or self._home is owner:
+            self.name, self._home = name, owner
         if self.owner is None and issubclass(owner, Replicated):
             self.owner = owner
 
@@ -612,49 +613,10 @@ class ReplicatedDescriptor(Generic[S, P, R]):
     def operator(self) -> Callable[Concatenate[S, P], R]:
         """The call as a function, for an operator of the class: `__setitem__ = set.operator`.
 
-        As `def __setitem__(self, key, value): self.set(key, value)`. With two arguments, as there,
-        a batch gathers it in less than half the time if the call before was of the same object.
+        As `def __setitem__(self, key, value): self.set(key, value)`, and in a batch in less than
+        half the time, if the call before was one of the same operator and object.
         """
-
-        @wraps(self.function)
-        def call(target: Any, *args: Any, **kwargs: Any) -> Any:
-            # Not before: the class may yet give it another name.
-            return getattr(target, self.name)(*args, **kwargs)
-
-        @wraps(self.function)
-        def call_pair(target: Any, first: Any, second: Any, /) -> Any:
-            batch = current_batch.get()
-            if batch is None:
-                return getattr(target, self.name)(first, second)
-            run = batch.run
-            if (
-                run.operator is call_pair
-                and run.binding is target._binding
-                and type(first) in NATIVE
-                and type(second) in NATIVE
-                and _current.get() is None
-            ):
-                run.values.extend((first, second))
-                return None
-            result = getattr(target, self.name)(first, second)
-            self._shorten(batch.run, target, call_pair)
-            return result
-
-        return cast(
-            Callable[Concatenate[S, P], R], call_pair if _takes_two(self.function) else call
-        )
-
-    def _shorten(self, run: "Run", target: Any, operator: Callable[..., Any]) -> None:
-        """Let the operator's next calls be added to the run, if they are what it consists of."""
-        if (
-            run.binding is target._binding
-            and run.method == self.name
-            and run.width == 2
-            and not target._pickles
-            # A method that overrides a command may change the arguments, and call that one.
-            and isinstance(getattr(type(target), self.name, None), ReplicatedDescriptor)
-        ):
-            run.operator = operator
+        return cast(Callable[Concatenate[S, P], R], _calling(self))
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -711,16 +673,41 @@ def replicated(function: Any = None, /, *, version: int = 1) -> Any:
     return _declared(function, version, sys._getframe(1).f_locals)
 
 
-def _takes_two(function: Callable[..., Any]) -> bool:
-    """Return whether a method has two arguments beside `self`, and no others."""
-    code = getattr(function, "__code__", None)
-    return (
-        code is not None
-        and code.co_argcount == 3
-        and not code.co_kwonlyargcount
-        and not code.co_flags & _TAKES_MORE
-        and not getattr(function, "__defaults__", None)
-    )
+def _calling(command: ReplicatedDescriptor[Any, Any, Any]) -> Callable[..., Any]:
+    @wraps(command.function)
+    def call(target: Any, /, *args: Any, **kwargs: Any) -> Any:
+        batch = current_batch.get()
+        # The name not before: the class may yet give it another one.
+        if batch is None:
+            return getattr(target, command.name)(*args, **kwargs)
+        run = batch.run
+        if (
+            run.operator is call
+            and run.binding is target._binding
+            and run.width == len(args)
+            and not kwargs
+            and _current.get() is None
+        ):
+            for argument in args:
+                if type(argument) not in NATIVE:
+                    break
+            else:
+                run.values.extend(args)
+                return None
+        method = getattr(target, command.name)
+        result = method(*args, **kwargs)
+        run = batch.run
+        if (
+            run.binding is target._binding
+            and run.method == command.name
+            and not target._pickles
+            # What overrides a command may change the arguments, and call that one.
+            and isinstance(method, ReplicatedMethod)
+        ):
+            run.operator = call
+        return result
+
+    return call
 
 
 def _declared(

@@ -397,7 +397,7 @@ def _draw_settings(random: Random, profile: str) -> dict[str, Any]:
     if profile == "calm":
         return {"election_timeout_min": 1.0, "election_timeout_max": 2.0, "heartbeat_interval": 0.4}
     settings |= {
-        "batch_bytes": random.choice((1, 60, 600, 128 * 1024)),
+        "batch_bytes": random.choice((1, 60, 600, 256 * 1024)),
         "snapshot_log_entries": random.choice((4, 15, 40, 100_000)),
         "log_keep_bytes": random.choice((1, 400, 8 * 1024 * 1024)),
         "chunk_bytes": random.choice((300, 2000, 256 * 1024)),

@@ -387,6 +387,8 @@ class Connection:
     def send(self, sender: str, payload: bytes) -> bool:
         """Carry a frame from `sender`; False if too much waits."""
         network, lane = self._network, self._lanes[sender]
+        limit = min(end.identity.limit_bytes for end in self._ends)
+        assert len(payload) <= limit, f"{len(payload)} bytes to {lane.end.address}, over {limit}"
         network.message_count += 1
         network.trace = crc32(payload, network.trace ^ int(network.schedule.now * 1e6) & 0xFFFFFFFF)
         if lane.held_bytes > lane.end.buffer_bytes:

@@ -124,6 +124,7 @@ class Moody(ReplDict):
         return super().snapshot_state()
 
 
+@pytest.mark.pure("it knows a function by its name")
 def test_members_that_are_asked_at_once_take_their_snapshots_in_turn(monkeypatch):
     """In a quorum that forks at the same moment, calls would wait for these forks."""
     after, waits = Runner.after, {}

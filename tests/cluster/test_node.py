@@ -1,6 +1,7 @@
 """Nodes in this process, on loopback: the public face under each way of driving."""
 
 import asyncio
+import contextvars
 import copy
 import errno
 import gc
@@ -191,6 +192,30 @@ def test_batches_have_no_runs_as_long_as_one_node_has_an_older_release(monkeypat
                     assert one._engine.all_read_runs is (release == RELEASE)
                     assert one.objects["users"][release] == 1
                     assert one.objects["users"]["last"] == release
+
+
+def test_a_batch_that_ends_in_another_context_raises_and_gathers_nothing_more(trio):
+    node = trio[0]
+    users, entered = node.objects["users"], contextvars.copy_context()
+    block = node.batch()
+
+    def enter():
+        block.__enter__()
+        return users.set.submit("gathered", 1)
+
+    def after():
+        users["after"] = 2
+        with node.batch():
+            users["later"] = 3
+
+    gathered = entered.run(enter)
+    with pytest.raises(ValueError, match="different Context"):
+        block.__exit__(None, None, None)
+    with pytest.raises(ValueError, match="different Context"):
+        gathered.result(0)
+    entered.run(after)
+    assert (users["after"], users["later"]) == (2, 3)
+    assert "gathered" not in users
 
 
 def test_a_batch_raises_the_first_error_after_all_calls_ran(trio):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import warnings
 
 import pytest
 from transports import PATIENCE, Member
@@ -12,6 +13,14 @@ try:
     LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 except ImportError:
     LOOPS = [asyncio.new_event_loop]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def nothing_of_other_tests():
+    """Collect what tests elsewhere have left open: here that would be a failure, of another test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(params=LOOPS, ids=lambda factory: factory.__module__.split(".")[0])

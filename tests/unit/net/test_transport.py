@@ -603,6 +603,7 @@ def test_a_burst_of_connections_waits_to_be_accepted_and_not_for_the_next_try(ru
     run(main)
 
 
+@pytest.mark.pure("a method is changed")
 def test_whoever_waits_while_there_is_no_room_learns_it_before_he_gives_up(run, monkeypatch):
     """Nobody waits in a queue that is longer than what is taken out of it meanwhile."""
     limit = Path("/proc/sys/net/core/somaxconn")

@@ -32,6 +32,11 @@ class Doubled(Cells):
         super().set(key, 2 * value)
 
 
+class Renamed(Cells):
+    def set(self, key: object, value: int) -> None:
+        self.put(key, 2 * value)
+
+
 class Enclosing(Cells):
     VALUES_IN: ClassVar = {"set": {1: str}}
 
@@ -75,18 +80,22 @@ def test_operators_are_gathered_in_order_with_all_other_calls(batch: Batch) -> N
     one["b"] = 2
     one.put("c", 3)
     one["d"] = 4
-    two["e"] = 5
+    two[("e",)] = 5
     two["f"] = given
     given.append(2)
     two["g"] = 6
     two["h"] = 7
     one.set("i", 8)
     one["j"] = 9
-    assert len(batch) == 10
+    two["k"] = 10
+    two["l"] = given
+    given.append(3)
+    assert len(batch) == 12
     assert calls(batch) == [
         [1, "set", ["a", 1]], [1, "set", ["b", 2]], [1, "put", ["c", 3]], [1, "set", ["d", 4]],
-        [2, "set", ["e", 5]], [2, "set", ["f", [1]]], [2, "set", ["g", 6]], [2, "set", ["h", 7]],
-        [1, "set", ["i", 8]], [1, "set", ["j", 9]],
+        [2, "set", [("e",), 5]], [2, "set", ["f", [1]]], [2, "set", ["g", 6]], [2, "set", ["h", 7]],
+        [1, "set", ["i", 8]], [1, "set", ["j", 9]], [2, "set", ["k", 10]],
+        [2, "set", ["l", [1, 2]]],
     ]  # fmt: skip
 
 
@@ -100,10 +109,22 @@ def test_an_operator_calls_what_its_method_is_overridden_by(batch: Batch) -> Non
 
 
 def test_an_operator_calls_what_its_method_is_overridden_by_if_that_calls_it(batch: Batch) -> None:
-    doubled = attached(Doubled(), 1)
+    doubled, patched = attached(Doubled(), 1), attached(Cells(), 2)
     doubled["a"] = 1
     doubled["b"] = 2
-    assert [args for _, _, args in calls(batch)] == [["a", 2], ["b", 4]]
+    patched.__dict__["set"] = lambda key, value: Cells.set.__get__(patched)(key, 2 * value)
+    patched["c"] = 3
+    patched["d"] = 4
+    assert [args for _, _, args in calls(batch)] == [["a", 2], ["b", 4], ["c", 6], ["d", 8]]
+
+
+def test_an_operator_calls_what_its_method_is_overridden_by_if_that_calls_another(
+    batch: Batch,
+) -> None:
+    renamed = attached(Renamed(), 1)
+    renamed["a"] = 1
+    renamed["b"] = 2
+    assert calls(batch) == [[1, "put", ["a", 2]], [1, "put", ["b", 4]]]
 
 
 def test_an_operator_encloses_what_its_method_does(batch: Batch) -> None:
@@ -119,25 +140,43 @@ def test_an_operator_takes_what_its_method_does(batch: Batch) -> None:
     noted("a")
     noted("b", value=2)
     noted("c")
+    noted("d", 4)
+    noted("e")
+    noted("f", 6)
+    noted(key="g")
     assert calls(batch) == [
         [1, "note", ["a"]], [1, "note", ["b"], {"value": 2}], [1, "note", ["c"]],
+        [1, "note", ["d", 4]], [1, "note", ["e"]], [1, "note", ["f", 6]],
+        [1, "note", [], {"key": "g"}],
     ]  # fmt: skip
 
 
-def test_an_operator_inside_of_a_command_is_a_part_of_that(batch: Batch) -> None:
-    cells, changed = attached(Cells(), 1), []
-    cells["a"] = 1
+def test_an_operator_inside_of_a_command_is_a_part_of_that(batch: Batch, monkeypatch) -> None:
+    cells, enclosing, changed = attached(Cells(), 1), attached(Enclosing(), 2), []
+    enclosing._pickles = True
+    monkeypatch.setattr(Cells.set, "function", lambda *args: changed.append(args[1:]))
     table = Table(owner=NODE, random_type=object, detached_bytes=0)
-    context = table.context()
-    type(cells).set.function, before = lambda *args: changed.append(args), Cells.set.function
-    token = _current.set(context)
-    try:
-        cells["b"] = 2
-    finally:
-        _current.reset(token)
-        Cells.set.function = before
-    assert changed == [(cells, "b", 2)]
-    assert len(batch) == 1
+
+    def inside(key: str) -> None:
+        token = _current.set(table.context())
+        try:
+            cells[key] = 0
+        finally:
+            _current.reset(token)
+
+    cells["a"] = 1
+    inside("b")
+    cells.put("c", 3)
+    inside("d")
+    cells["e"] = 5
+    enclosing.set("f", 6)
+    inside("g")
+    enclosing["h"] = 8
+    assert changed == [("b", 0), ("d", 0), ("g", 0)]
+    assert calls(batch) == [
+        [1, "set", ["a", 1]], [1, "put", ["c", 3]], [1, "set", ["e", 5]],
+        [2, "set", ["f", "6"]], [2, "set", ["h", "8"]],
+    ]  # fmt: skip
 
 
 def test_a_batch_that_has_ended_gathers_nothing_more(batch: Batch) -> None:

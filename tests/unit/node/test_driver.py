@@ -57,6 +57,26 @@ def test_an_idle_member_asks_for_nothing_but_its_timers(alone):
     assert life.node._engine._driver.pump() > life.now()
 
 
+def test_entries_fit_into_a_frame_whatever_the_limits_are():
+    """Those of a batch and of a message do not have to be set together with these."""
+    cluster = Simulation(
+        1, {"box": ReplList}, max_command_bytes=10_000, append_bytes=64 * 1024,
+        chunk_bytes=32 * 1024, batch_bytes=1024 * 1024,
+    )  # fmt: skip
+    cluster.start()
+    cluster.run_until(lambda: all(life.node._ready.done() for life in cluster.lives()))
+    for life in cluster.lives():
+        calls = put(life, 120, bytes(9_000))
+        cluster.run_until(lambda calls=calls: all(call.done() for call in calls))
+    largest = max(
+        len(entry.payload)
+        for life in cluster.lives()
+        for entry in life.core.log.between(life.core.log.base.index + 1, life.core.log.last_index)
+    )
+    assert 64 * 1024 < largest <= 10_000 + 64 * 1024
+    cluster.end()
+
+
 def test_a_leader_ends_its_own_calls_before_it_tells_the_others_and_by_what_follows():
     cluster = Simulation(1, {"box": ReplList}, check=False)
     cluster.start()

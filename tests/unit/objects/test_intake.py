@@ -22,6 +22,9 @@ def test_an_entry_has_no_more_than_some_thousands_of_calls_and_a_group_stays_who
         assert intake.offer(7, 1 + 256 * number, 256, b"x" * 256, last=0) is None
     intake.offer(8, 1, 5000, b"y" * 5000, last=0)
     intake.offer_system(b"z")
+    intake._check()
+    assert intake.entry_count(100_000) == 3
+    assert intake.entry_count(1000) == intake.size_bytes // 1000
     taken = [[count for _, _, count, _ in groups(intake.take(100_000))] for _ in range(5)]
     assert taken == [[256] * 16, [256] * 16, [256] * 8, [5000], [1]]
     assert intake.take(100_000) is None

@@ -9,7 +9,7 @@ import pytest
 from local_cluster import LocalCluster
 
 import syncstructs
-from syncstructs import Replicated, bound, reading, replicated
+from syncstructs import ReplDict, Replicated, bound, reading, replicated
 from syncstructs.errors import ConfigError, NotAttached
 from syncstructs.objects.pickling import allow_pickles, enclosed, revealed
 from syncstructs.pickled import Pickled
@@ -24,6 +24,12 @@ def class_of_readme(name):
     names = dict(vars(syncstructs))
     exec(body[0], names)
     return names[name]
+
+
+class Named(ReplDict):
+    """Has a command of its base under another name as well."""
+
+    put = ReplDict.set
 
 
 @pytest.fixture
@@ -141,3 +147,15 @@ def test_values_of_any_class_need_a_cluster_with_a_secret(cluster):
         port.authenticates = False
     with pytest.raises(ConfigError, match="pickle=True"):
         cluster.attach("shelf", Shelf)
+
+
+def test_another_name_in_a_subclass_leaves_the_command_what_it_is(cluster):
+    named, plain = cluster.attach("named", Named)[0], cluster.attach("plain", ReplDict)[0]
+    named.put("a", 1)
+    named.set("b", 2)
+    named["c"] = 3
+    plain.set("d", 4)
+    plain["e"] = 5
+    assert named == {"a": 1, "b": 2, "c": 3}
+    assert plain == {"d": 4, "e": 5}
+    assert cluster.digest_equal()
