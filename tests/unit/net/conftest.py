@@ -17,7 +17,7 @@ except ImportError:
 
 @pytest.fixture(scope="package", autouse=True)
 def nothing_of_other_tests():
-    """Collect what tests elsewhere have left open: here that would be a failure, of another test."""
+    """Collect what tests elsewhere have left open: here it would be taken for a failure."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
