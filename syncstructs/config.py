@@ -169,7 +169,7 @@ class Config:
     loop and in callbacks, and of what waits for a time of its own (`get`, `acquire`)."""
     batch_bytes: int = 256 * 1024
     """An entry takes queued commands up to this size (at least one command), and some thousands of
-    them at the most. Of what `max_command_bytes` and `append_bytes` allow together, no more."""
+    them at the most; it takes no more than `max_command_bytes` and `append_bytes` together."""
     append_window_bytes: int = 4 * 1024 * 1024
     """Bytes on the way to one follower without an answer; bounds memory and recovery time. Sixteen
     times as much may be decided and wait to be applied on a member; then it takes in no more."""
