@@ -57,6 +57,7 @@ class Shop:
         for job in range(JOBS):
             if job not in self.results:
                 self.tasks.put(job, key=f"job {job}")
+        self.planner.proclaim("all is planned")
 
     def work(self):
         for task in self.tasks:
@@ -108,6 +109,10 @@ def watch(chance):
         with shop.results.changes() as changes:
             while len(shop.results) < JOBS:
                 next(changes)
+        with shop.planner.observe() as leaders:
+            for leader in leaders:  # who plans now may put again what was being done
+                if leader is not None and leader.value and leader.address != victim:
+                    break
         shop.tasks.join()
         node.barrier()
         return dict(shop.results), shop.runs.value, shop.tasks.progress()
