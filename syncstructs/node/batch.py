@@ -8,7 +8,7 @@ from ..errors import NotAttached
 from ..futures import Blocker, Future
 from ..objects.batches import NO_RUN, Run, encode_batch, encode_command
 from ..objects.pickling import enclosed
-from ..objects.port import Binding
+from ..objects.port import Binding, came_as_it_ended
 from ..objects.replicated import Replicated, bound
 from ..objects.transactions import Condition
 
@@ -18,29 +18,31 @@ _NEVER: Final = -1
 
 
 class Batch:
-    """Gathered calls of one `with node.batch():` block, with the futures they will end."""
+    """Gathered calls of one `with node.batch():` block, with the futures they will end.
+
+    Threads may share it, as `asyncio.to_thread` has them do: lists only ever grow at their ends,
+    nobody counts as calls come, and a call that comes as the block ends says so.
+    """
 
     def __init__(self, owner: object, blocker: Blocker) -> None:
         self.owner = owner
         self._blocker = blocker
         self._conditions: list[Condition] = []
-        self._calls: list[bytes | Run] = []
+        self._calls: list[tuple[bytes | Run, Future[Any] | None]] = []
         self.run = NO_RUN
-        self._count = 0
-        """Of the calls before the present run."""
-        # By the place of the call; most calls in a block need none.
+        # By the place of the call, once that is known; most calls in a block need none.
         self._futures: dict[int, Future[Any]] = {}
         self.first_error: BaseException | None = None
         """What the first call that raised has raised, once all have ended."""
         self.open = True
 
     def __len__(self) -> int:
-        return self._count + len(self.run.values) // self.run.width
+        return sum(1 if isinstance(call, bytes) else len(call) for call, _ in self._calls)
 
     def close(self) -> None:
         """Gather no more."""
         self.open = False
-        self._begin(NO_RUN)
+        self.run = NO_RUN
 
     def add(
         self,
@@ -53,28 +55,24 @@ class Batch:
 
         Raises:
             Unserializable: an argument has no encoding.
+            OutcomeUnknown: another thread has ended the block meanwhile.
         """
+        run = self.run
         target = binding.target
-        for argument in args:
-            if type(argument) not in NATIVE:
-                break
+        if (
+            run.method == method
+            and run.target == target
+            and run.width == len(args)
+            and not kwargs
+            and NATIVE.issuperset(map(type, args))
+        ):
+            run.values.extend(args)
         else:
-            if args and not kwargs:
-                run = self.run
-                if run.method != method or run.target != target or run.width != len(args):
-                    run = self._begin(Run(target, method, len(args), binding))
-                    self._calls.append(run)
-                run.values.extend(args)
-                return
-        command = encode_command(target, method, args, kwargs)
-        self._begin(NO_RUN)
-        self._count += 1
-        self._calls.append(command)
-
-    def _begin(self, run: Run) -> Run:
-        self._count = len(self)
-        self.run = run
-        return run
+            call = _encoded(binding, method, args, kwargs)
+            self._calls.append((call, None))
+            self.run = call if isinstance(call, Run) else NO_RUN
+        if not self.open:
+            raise came_as_it_ended()
 
     def submit(
         self,
@@ -83,10 +81,17 @@ class Batch:
         args: tuple[object, ...],
         kwargs: dict[str, object],
     ) -> Future[Any]:
-        """Gather a call; its future ends when the block has ended and the batch is applied."""
-        place = len(self)
-        self.add(binding, method, args, kwargs)
-        future = self._futures[place] = Future[Any](self._blocker)
+        """Gather a call; its future ends when the block has ended and the batch is applied.
+
+        Raises:
+            Unserializable, OutcomeUnknown: see `add`.
+        """
+        future = Future[Any](self._blocker)
+        # In no run that goes on: what others add to it meanwhile would have its place.
+        self.run = NO_RUN
+        self._calls.append((_encoded(binding, method, args, kwargs), future))
+        if not self.open:
+            raise came_as_it_ended()
         return future
 
     @property
@@ -156,7 +161,24 @@ class Batch:
         Raises:
             Unserializable: values are nested too deeply to stand in a batch.
         """
-        return encode_batch(self._calls, self._conditions, in_runs=in_runs)
+        calls: list[bytes | Run] = []
+        place = 0
+        for call, future in self._calls.copy():
+            if future is not None:
+                self._futures[place] = future
+            if isinstance(call, bytes):
+                place += 1
+                calls.append(call)
+                continue
+            # Another thread may be adding to this one, which will be told that it is too late.
+            run = call.copy()
+            place += len(run)
+            last = calls[-1] if calls else NO_RUN
+            if isinstance(last, Run) and last.is_continued_by(run):
+                last.values.extend(run.values)
+            else:
+                calls.append(run)
+        return encode_batch(calls, self._conditions, in_runs=in_runs)
 
     def end(self, future: Future[Any]) -> None:
         """End the gathered futures as the batch has ended."""
@@ -172,6 +194,18 @@ class Batch:
 
     def discard(self, error: Exception) -> None:
         """End everything with `error`; nothing of it was sent."""
-        for gathered in self._futures.values():
-            gathered.finish(None, error)
+        for _, future in self._calls.copy():
+            if future is not None:
+                future.finish(None, error)
+
+
+def _encoded(
+    binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+) -> bytes | Run:
+    """Return a call as a command, or as a run of one if it may be in one."""
+    if not args or kwargs or not NATIVE.issuperset(map(type, args)):
+        return encode_command(binding.target, method, args, kwargs)
+    run = Run(binding.target, method, len(args), binding)
+    run.values.extend(args)
+    return run
 

@@ -59,6 +59,19 @@ class Run:
         self.values: list[object] = []
         """The arguments of all calls, one call after the other."""
 
+    def __len__(self) -> int:
+        return len(self.values) // self.width
+
+    def is_continued_by(self, other: "Run") -> bool:
+        """Return whether the calls of both, one after the other, are one run."""
+        return (self.target, self.method, self.width) == (other.target, other.method, other.width)
+
+    def copy(self) -> "Run":
+        """Return a run of the calls that are here now."""
+        run = Run(self.target, self.method, self.width)
+        run.values = self.values.copy()
+        return run
+
     def encode(self) -> bytes:
         """Return the whole run as it stands in a batch: `[target, method, values, width]`."""
         return encode_run(self.target, self.method, self.values, self.width)

@@ -39,7 +39,16 @@ from ..errors import (
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current, current_context
 from .pickling import Places, enclosed_call, revealed_result
-from .port import Binding, Changes, Port, Steps, Turns, current_batch, in_place_of
+from .port import (
+    Binding,
+    Changes,
+    Port,
+    Steps,
+    Turns,
+    came_as_it_ended,
+    current_batch,
+    in_place_of,
+)
 from .versions import VERSION_MAX, body_name, split_body
 from .waiters import Waiters
 
@@ -693,6 +702,8 @@ def _calling(command: ReplicatedDescriptor[Any, Any, Any]) -> Callable[..., Any]
                     break
             else:
                 run.values.extend(args)
+                if not batch.open:
+                    raise came_as_it_ended()
                 return None
         method = getattr(target, command.name)
         result = method(*args, **kwargs)

@@ -978,6 +978,35 @@ def test_every_future_of_a_batch_ends_however_the_batch_does(address):
     alone.close()
 
 
+def test_threads_that_share_a_batch_get_their_own_results(address):
+    thread_count, call_count = 4, 200
+    with Node(address, consumers={"cells": (cells := ReplDict[str, int]())}) as node:
+        node.wait_ready()
+
+        def call(thread):
+            futures = []
+            for number in range(call_count):
+                cells[f"{thread} {number}"] = number
+                futures.append(cells.setdefault.submit(f"{thread} {number}", -1))
+                cells.set(f"set {thread} {number}", number)
+            return futures
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with node.batch(), ThreadPoolExecutor(thread_count) as pool:
+                called = [
+                    pool.submit(contextvars.copy_context().run, call, thread)
+                    for thread in range(thread_count)
+                ]
+        finally:
+            sys.setswitchinterval(interval)
+        expected = list(range(call_count))
+        for futures in called:
+            assert [future.result(20.0) for future in futures.result()] == expected
+        assert len(cells) == 2 * thread_count * call_count
+
+
 def test_a_task_that_outlives_the_batch_it_was_begun_in_calls_by_itself(address):
     async def main():
         users = ReplDict()

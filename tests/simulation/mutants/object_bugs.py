@@ -138,12 +138,15 @@ CALLS = (
     bug(
         "batch_in_reverse",
         "The calls of a batch are applied in reverse order.",
+        ("node.batch:Batch.command", "self._calls.copy()", "self._calls[::-1]"),
         (
             "node.batch:Batch.command",
-            "encode_batch(self._calls,",
-            "encode_batch(self._calls[::-1],",
+            "run = call.copy()",
+            "run = call.copy()\n"
+            "            starts = range(0, len(run.values), run.width)\n"
+            "            calls_ = [run.values[at : at + run.width] for at in starts]\n"
+            "            run.values = [value for call_ in calls_[::-1] for value in call_]",
         ),
-        ("node.batch:Batch.add", "run.values.extend(args)", "run.values[:0] = args"),
     ),
     bug(
         "batch_serial_not_counted",

@@ -4,10 +4,11 @@ from typing import ClassVar
 
 import pytest
 
-from syncstructs import Replicated, replicated
+from syncstructs import OutcomeUnknown, Replicated, replicated
 from syncstructs.codec import decode
+from syncstructs.futures import Future
 from syncstructs.node.batch import Batch
-from syncstructs.objects.context import _current
+from syncstructs.objects.context import Outcome, _current
 from syncstructs.objects.port import Binding, current_batch
 from syncstructs.objects.table import Table
 
@@ -186,3 +187,34 @@ def test_a_batch_that_has_ended_gathers_nothing_more(batch: Batch) -> None:
     with pytest.raises(AttributeError, match="'call'"):
         cells["b"] = 2
     assert len(batch) == 1
+
+
+def test_a_call_that_comes_as_another_thread_ends_the_block_says_so(batch: Batch) -> None:
+    cells = attached(Cells(), 1)
+    cells["a"] = 1
+    # As that thread's `close` is under way, and this one has looked for the run before.
+    batch.open = False
+    with pytest.raises(OutcomeUnknown, match="as the call was gathered"):
+        cells["b"] = 2
+    with pytest.raises(OutcomeUnknown, match="as the call was gathered"):
+        batch.add(cells._binding, "put", ("c", 3), {})
+    with pytest.raises(OutcomeUnknown, match="as the call was gathered"):
+        batch.submit(cells._binding, "put", ("d", 4), {})
+
+
+def test_calls_with_futures_go_on_with_the_runs_beside_them(batch: Batch) -> None:
+    cells = attached(Cells(), 1)
+    cells["a"] = 1
+    futures = [batch.submit(cells._binding, "set", (key, 2), {}) for key in "bc"]
+    cells["d"] = 3
+    futures.append(batch.submit(cells._binding, "set", ("e", [4]), {}))
+    cells["f"] = 5
+    futures.append(batch.submit(cells._binding, "put", ("g", 6), {}))
+    assert decode(batch.command(in_runs=True))[2][0] == [
+        [1, "set", ["a", 1, "b", 2, "c", 2, "d", 3], 2], [1, "set", ["e", [4]]],
+        [1, "set", ["f", 5]], [1, "put", ["g", 6]],
+    ]  # fmt: skip
+    ended = Future(None)
+    ended.finish([Outcome(place) for place in range(7)], None)
+    batch.end(ended)
+    assert [future.result() for future in futures] == [1, 2, 4, 6]
