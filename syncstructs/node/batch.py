@@ -1,14 +1,15 @@
 """`node.batch()`: calls that are gathered and applied as one command."""
 
+import threading
 from operator import attrgetter
 from typing import Any, Final
 
 from ..codec import NATIVE, copy
-from ..errors import NotAttached
+from ..errors import NotApplied, NotAttached
 from ..futures import Blocker, Future
-from ..objects.batches import NO_RUN, Run, encode_batch, encode_command
+from ..objects.batches import NO_RUN, Run, came_as_it_ended, encode_batch, encode_command
 from ..objects.pickling import enclosed
-from ..objects.port import Binding, came_as_it_ended
+from ..objects.port import Binding
 from ..objects.replicated import Replicated, bound
 from ..objects.transactions import Condition
 
@@ -20,8 +21,8 @@ _NEVER: Final = -1
 class Batch:
     """Gathered calls of one `with node.batch():` block, with the futures they will end.
 
-    Threads may share it, as `asyncio.to_thread` has them do: lists only ever grow at their ends,
-    nobody counts as calls come, and a call that comes as the block ends says so.
+    Threads may share it, as `asyncio.to_thread` has them do. Each has its own calls in its own
+    order; who calls as another thread ends the block is told so.
     """
 
     def __init__(self, owner: object, blocker: Blocker) -> None:
@@ -29,6 +30,9 @@ class Batch:
         self._blocker = blocker
         self._conditions: list[Condition] = []
         self._calls: list[tuple[bytes | Run, Future[Any] | None]] = []
+        # Held as a call is put at their end, so that `run` is nothing but the end. Arguments are
+        # added to a run without it: what comes after that run is of other threads.
+        self._lock = threading.Lock()
         self.run = NO_RUN
         # By the place of the call, once that is known; most calls in a block need none.
         self._futures: dict[int, Future[Any]] = {}
@@ -37,12 +41,14 @@ class Batch:
         self.open = True
 
     def __len__(self) -> int:
+        """Return how many calls it has gathered; O(n)."""
         return sum(1 if isinstance(call, bytes) else len(call) for call, _ in self._calls)
 
     def close(self) -> None:
         """Gather no more."""
-        self.open = False
-        self.run = NO_RUN
+        with self._lock:
+            self.open = False
+            self.run = NO_RUN
 
     def add(
         self,
@@ -55,7 +61,8 @@ class Batch:
 
         Raises:
             Unserializable: an argument has no encoding.
-            OutcomeUnknown: another thread has ended the block meanwhile.
+            NotApplied: another thread has ended the block.
+            OutcomeUnknown: it did so in this very moment; the call may be part of the batch.
         """
         run = self.run
         target = binding.target
@@ -67,12 +74,10 @@ class Batch:
             and NATIVE.issuperset(map(type, args))
         ):
             run.values.extend(args)
+            if not self.open:
+                raise came_as_it_ended()
         else:
-            call = _encoded(binding, method, args, kwargs)
-            self._calls.append((call, None))
-            self.run = call if isinstance(call, Run) else NO_RUN
-        if not self.open:
-            raise came_as_it_ended()
+            self._put(_encoded(binding, method, args, kwargs), None)
 
     def submit(
         self,
@@ -84,15 +89,23 @@ class Batch:
         """Gather a call; its future ends when the block has ended and the batch is applied.
 
         Raises:
-            Unserializable, OutcomeUnknown: see `add`.
+            Unserializable: an argument has no encoding.
+            NotApplied: another thread has ended the block.
         """
         future = Future[Any](self._blocker)
-        # In no run that goes on: what others add to it meanwhile would have its place.
-        self.run = NO_RUN
-        self._calls.append((_encoded(binding, method, args, kwargs), future))
-        if not self.open:
-            raise came_as_it_ended()
+        self._put(_encoded(binding, method, args, kwargs), future)
         return future
+
+    def _put(self, call: bytes | Run, future: Future[Any] | None) -> None:
+        with self._lock:
+            self._refuse_late()
+            self._calls.append((call, future))
+            # A run whose call has a future does not go on: each future has the place of one call.
+            self.run = call if isinstance(call, Run) and future is None else NO_RUN
+
+    def _refuse_late(self) -> None:
+        if not self.open:
+            raise NotApplied("the block of this batch has ended, so this is no part of it")
 
     @property
     def is_conditional(self) -> bool:
@@ -109,7 +122,7 @@ class Batch:
 
         `version`: see `Node.object_version`. Otherwise leaving the block raises `Conflict`.
         """
-        self._conditions.append(Condition(self._id_of(target), version))
+        self._require(Condition(self._id_of(target), version))
 
     def if_equal(self, target: Replicated, key: object, value: object) -> None:
         """Have the batch applied only if `target[key]` equals `value`, and is of its type.
@@ -145,7 +158,12 @@ class Batch:
                 f"{cls.__name__} may be unknown to other members, which could not compare its keys;"
                 " if all attach it, say so by a still_reads() in this very class"
             )
-        self._conditions.append(Condition(self._id_of(target), _NEVER, [read]))
+        self._require(Condition(self._id_of(target), _NEVER, [read]))
+
+    def _require(self, condition: Condition) -> None:
+        with self._lock:
+            self._refuse_late()
+            self._conditions.append(condition)
 
     def _id_of(self, target: Replicated) -> int:
         binding = bound(target)
@@ -156,21 +174,21 @@ class Batch:
         return binding.target
 
     def command(self, *, in_runs: bool) -> bytes:
-        """Return the whole batch as one command; see `encode_batch`.
+        """Return the whole batch, which is closed, as one command; see `encode_batch`.
 
         Raises:
             Unserializable: values are nested too deeply to stand in a batch.
         """
         calls: list[bytes | Run] = []
         place = 0
-        for call, future in self._calls.copy():
+        for call, future in self._calls:
             if future is not None:
                 self._futures[place] = future
             if isinstance(call, bytes):
                 place += 1
                 calls.append(call)
                 continue
-            # Another thread may be adding to this one, which will be told that it is too late.
+            # Another thread may yet add to this one, and is told that it is too late.
             run = call.copy()
             place += len(run)
             last = calls[-1] if calls else NO_RUN
@@ -193,8 +211,8 @@ class Batch:
             gathered.finish(outcomes[place].value, outcomes[place].error)
 
     def discard(self, error: Exception) -> None:
-        """End everything with `error`; nothing of it was sent."""
-        for _, future in self._calls.copy():
+        """End everything with `error`; the batch is closed."""
+        for _, future in self._calls:
             if future is not None:
                 future.finish(None, error)
 
@@ -202,7 +220,7 @@ class Batch:
 def _encoded(
     binding: Binding, method: str, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> bytes | Run:
-    """Return a call as a command, or as a run of one if it may be in one."""
+    """Return a call as a run of one, or as a command if it may be in no run."""
     if not args or kwargs or not NATIVE.issuperset(map(type, args)):
         return encode_command(binding.target, method, args, kwargs)
     run = Run(binding.target, method, len(args), binding)

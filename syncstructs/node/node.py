@@ -17,6 +17,7 @@ from ..errors import (
     NotApplied,
     ObjectExists,
     ObjectMismatch,
+    OutcomeUnknown,
     ResultLost,
     SyncError,
     Timeout,
@@ -542,6 +543,10 @@ class Node:
         raised. If the block itself raises, nothing is sent. What the block gives has conditions:
         `if_version`, `if_equal`, `if_absent`, `if_present`. If one does not hold where the batch is
         applied, nothing of it is, and `Conflict` is raised.
+
+        Threads and tasks that take over the context (`asyncio.to_thread`) call in the block as
+        well: wait for them before it ends. Who calls just then gets `OutcomeUnknown` or
+        `NotApplied`, and later calls are no part of the block.
         """
         return BatchBlock(self._engine)
 
@@ -668,9 +673,14 @@ class BatchBlock:
         try:
             current_batch.reset(self._token)
         except ValueError as error:
-            # It was entered in another context, as by a generator that another task goes on with.
-            self._batch.discard(error)
-            raise
+            # As a generator does that one task begins and another one ends.
+            left = NotApplied(
+                "the batch's block was left in another context than it was entered in, so nothing"
+                " of it was sent; enter and leave it in one task"
+            )
+            self._batch.discard(left)
+            if not raised:
+                raise left from error
         if raised:
             self._batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
             return None
@@ -682,6 +692,10 @@ class BatchBlock:
             call = self._engine.send(self._batch.command(in_runs=self._engine.all_read_runs))
         except Exception as error:
             self._batch.discard(error)
+            raise
+        except BaseException:
+            # Ctrl-C may have come before it was queued, or just after.
+            self._batch.discard(OutcomeUnknown("the batch was interrupted as it was sent"))
             raise
         assert isinstance(call, Call)
         return call

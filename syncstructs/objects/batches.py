@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ..codec import MAX_DEPTH, decode, encode_command, encode_joined, encode_run, shown
-from ..errors import DecodeError
+from ..errors import DecodeError, OutcomeUnknown
 from .transactions import Condition
 
 if TYPE_CHECKING:
@@ -84,6 +84,17 @@ class Run:
 
 NO_RUN: Final = Run("", "", 1)
 """No call continues it."""
+
+
+def came_as_it_ended() -> OutcomeUnknown:
+    """Return what is raised for a call that was added to a run as another thread ended the block.
+
+    It may have been counted, or not.
+    """
+    return OutcomeUnknown(
+        "another thread ended the block of this batch as the call was gathered: it may be part of"
+        " the batch or not; wait for the threads that call in a block before it ends"
+    )
 
 
 def is_run(call: Any) -> bool:

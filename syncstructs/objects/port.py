@@ -5,8 +5,6 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
 
-from ..errors import OutcomeUnknown
-
 if TYPE_CHECKING:
     from ..futures import Future
     from .batches import Run
@@ -208,14 +206,6 @@ class Gathers(Protocol):
         self, binding: "Binding", method: str, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> "Future[Any]":
         """Gather a call; its future ends when the block has ended."""
-
-
-def came_as_it_ended() -> OutcomeUnknown:
-    """Return what is raised for a call whose block another thread ends in the same moment."""
-    return OutcomeUnknown(
-        "another thread ended the block of this batch as the call was gathered: it may be part of"
-        " the batch or not; wait for the threads that call in a block before it ends"
-    )
 
 
 current_batch: ContextVar[Gathers | None] = ContextVar("syncstructs_batch", default=None)

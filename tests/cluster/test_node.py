@@ -28,6 +28,7 @@ from syncstructs import (
     Node,
     NodeClosed,
     NodeFailed,
+    NotApplied,
     NotAttached,
     NotReplicated,
     ObjectExists,
@@ -209,9 +210,9 @@ def test_a_batch_that_ends_in_another_context_raises_and_gathers_nothing_more(tr
             users["later"] = 3
 
     gathered = entered.run(enter)
-    with pytest.raises(ValueError, match="different Context"):
+    with pytest.raises(NotApplied, match="left in another context"):
         block.__exit__(None, None, None)
-    with pytest.raises(ValueError, match="different Context"):
+    with pytest.raises(NotApplied, match="left in another context"):
         gathered.result(0)
     entered.run(after)
     assert (users["after"], users["later"]) == (2, 3)
@@ -978,17 +979,45 @@ def test_every_future_of_a_batch_ends_however_the_batch_does(address):
     alone.close()
 
 
-def test_threads_that_share_a_batch_get_their_own_results(address):
-    thread_count, call_count = 4, 200
+def test_what_a_batch_raises_in_another_context_is_not_replaced(trio):
+    users = trio[0].objects["users"]
+
+    def block():
+        with trio[0].batch():
+            gathered.append(users.set.submit("gathered", 1))
+            yield
+
+    gathered, entered = [], block()
+    contextvars.copy_context().run(next, entered)
+    with pytest.raises(ZeroDivisionError):
+        entered.throw(ZeroDivisionError)
+    assert isinstance(gathered[0].exception(0), NotApplied)
+
+
+def test_a_batch_that_is_interrupted_as_it_is_sent_ends_its_futures(trio, monkeypatch):
+    def interrupted(command):
+        raise KeyboardInterrupt
+
+    node = trio[0]
+    monkeypatch.setattr(node._engine, "send", interrupted)
+    with pytest.raises(KeyboardInterrupt), node.batch():
+        gathered = node.objects["users"].set.submit("gathered", 1)
+    assert isinstance(gathered.exception(0), OutcomeUnknown)
+
+
+def test_threads_that_share_a_batch_have_their_own_results_and_order(address):
+    thread_count, call_count = 4, 1000
     with Node(address, consumers={"cells": (cells := ReplDict[str, int]())}) as node:
         node.wait_ready()
 
         def call(thread):
             futures = []
             for number in range(call_count):
-                cells[f"{thread} {number}"] = number
-                futures.append(cells.setdefault.submit(f"{thread} {number}", -1))
-                cells.set(f"set {thread} {number}", number)
+                key = f"{thread} {number}"
+                cells[key] = number
+                futures.append(cells.setdefault.submit(key, -1))
+                cells[key] = number + 1
+                cells.pop(key + " of nobody", None)
             return futures
 
         interval = sys.getswitchinterval()
@@ -1001,10 +1030,10 @@ def test_threads_that_share_a_batch_get_their_own_results(address):
                 ]
         finally:
             sys.setswitchinterval(interval)
-        expected = list(range(call_count))
-        for futures in called:
-            assert [future.result(20.0) for future in futures.result()] == expected
-        assert len(cells) == 2 * thread_count * call_count
+        for thread, futures in enumerate(called):
+            for number, future in enumerate(futures.result()):
+                assert future.result(20.0) == number
+                assert cells[f"{thread} {number}"] == number + 1
 
 
 def test_a_task_that_outlives_the_batch_it_was_begun_in_calls_by_itself(address):

@@ -138,7 +138,7 @@ CALLS = (
     bug(
         "batch_in_reverse",
         "The calls of a batch are applied in reverse order.",
-        ("node.batch:Batch.command", "self._calls.copy()", "self._calls[::-1]"),
+        ("node.batch:Batch.command", "in self._calls:", "in self._calls[::-1]:"),
         (
             "node.batch:Batch.command",
             "run = call.copy()",

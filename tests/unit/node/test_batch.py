@@ -4,10 +4,11 @@ from typing import ClassVar
 
 import pytest
 
-from syncstructs import OutcomeUnknown, Replicated, replicated
+from syncstructs import NotApplied, OutcomeUnknown, ReplDict, Replicated, replicated
 from syncstructs.codec import decode
 from syncstructs.futures import Future
 from syncstructs.node.batch import Batch
+from syncstructs.objects.batches import NO_RUN
 from syncstructs.objects.context import Outcome, _current
 from syncstructs.objects.port import Binding, current_batch
 from syncstructs.objects.table import Table
@@ -197,9 +198,25 @@ def test_a_call_that_comes_as_another_thread_ends_the_block_says_so(batch: Batch
     with pytest.raises(OutcomeUnknown, match="as the call was gathered"):
         cells["b"] = 2
     with pytest.raises(OutcomeUnknown, match="as the call was gathered"):
-        batch.add(cells._binding, "put", ("c", 3), {})
-    with pytest.raises(OutcomeUnknown, match="as the call was gathered"):
-        batch.submit(cells._binding, "put", ("d", 4), {})
+        batch.add(cells._binding, "set", ("c", 3), {})
+    assert len(batch) == 3
+
+
+def test_what_comes_when_another_thread_has_ended_the_block_is_no_part_of_it(batch: Batch) -> None:
+    cells = attached(Cells(), 1)
+    cells["a"] = 1
+    batch.close()
+    for late in (
+        lambda: batch.add(cells._binding, "set", ("b", 2), {}),
+        lambda: batch.submit(cells._binding, "set", ("c", 3), {}),
+        lambda: batch.if_version(cells, 1),
+        lambda: batch.if_absent(attached(ReplDict(), 2), "d"),
+    ):
+        with pytest.raises(NotApplied, match="has ended"):
+            late()
+    assert calls(batch) == [[1, "set", ["a", 1]]]
+    assert not batch.is_conditional
+    assert batch.run is NO_RUN
 
 
 def test_calls_with_futures_go_on_with_the_runs_beside_them(batch: Batch) -> None:
@@ -214,6 +231,8 @@ def test_calls_with_futures_go_on_with_the_runs_beside_them(batch: Batch) -> Non
         [1, "set", ["a", 1, "b", 2, "c", 2, "d", 3], 2], [1, "set", ["e", [4]]],
         [1, "set", ["f", 5]], [1, "put", ["g", 6]],
     ]  # fmt: skip
+    assert len(batch) == 7
+    assert batch.command(in_runs=True) == batch.command(in_runs=True)
     ended = Future(None)
     ended.finish([Outcome(place) for place in range(7)], None)
     batch.end(ended)

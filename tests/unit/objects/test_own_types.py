@@ -32,6 +32,26 @@ class Named(ReplDict):
     put = ReplDict.set
 
 
+class Doubled(ReplDict):
+    """Has the command of its base under another name, as its own name is something else."""
+
+    put = ReplDict.set
+
+    def set(self, key, value):
+        self.put(key, 2 * value)
+
+
+class Logged(ReplDict):
+    """Has the command of its base under another name, as its own name is another command."""
+
+    put = ReplDict.set
+
+    @replicated
+    def set(self, key, value):
+        super().set(key, value)
+        super().set("log", key)
+
+
 @pytest.fixture
 def cluster():
     return LocalCluster(2)
@@ -158,4 +178,35 @@ def test_another_name_in_a_subclass_leaves_the_command_what_it_is(cluster):
     plain["e"] = 5
     assert named == {"a": 1, "b": 2, "c": 3}
     assert plain == {"d": 4, "e": 5}
+
+
+def test_a_command_under_another_name_is_itself_whatever_has_its_first_name(cluster):
+    doubled, logged = cluster.attach("doubled", Doubled)[0], cluster.attach("logged", Logged)[0]
+    doubled.put("a", 1)
+    doubled.set("b", 1)
+    doubled["c"] = 1
+    assert doubled == {"a": 1, "b": 2, "c": 2}
+    logged.put("a", 1)
+    assert logged == {"a": 1}
+    logged.set("b", 1)
+    assert logged == {"a": 1, "b": 1, "log": "b"}
+
+
+def test_a_command_may_be_in_several_classes_under_names_of_theirs(cluster):
+    @replicated
+    def add(self, number):
+        self.number += number
+        return self.number
+
+    class One(Replicated):
+        number = 0
+        plus = add
+
+    class Other(Replicated):
+        number = 10
+        more = add
+        still_more = add
+
+    one, other = cluster.attach("one", One)[0], cluster.attach("other", Other)[0]
+    assert (one.plus(1), other.more(1), other.still_more(1)) == (1, 11, 12)
     assert cluster.digest_equal()
