@@ -1,6 +1,7 @@
 """`node.batch()`: calls that are gathered and applied as one command."""
 
 import threading
+from contextvars import Token
 from operator import attrgetter
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from ..errors import NotApplied, NotAttached
 from ..futures import Blocker, Future
 from ..objects.batches import NO_RUN, Run, came_as_it_ended, encode_batch, encode_command
 from ..objects.pickling import enclosed
-from ..objects.port import Binding
+from ..objects.port import Binding, Gathers, current_batch
 from ..objects.replicated import Replicated, bound
 from ..objects.transactions import Condition
 
@@ -215,6 +216,22 @@ class Batch:
         for _, future in self._calls:
             if future is not None:
                 future.finish(None, error)
+
+
+def leave(token: Token[Gathers | None]) -> None:
+    """Note that a block which began with `current_batch.set` is over.
+
+    Raises:
+        NotApplied: this is another context. There nothing is noted, and the block must be closed.
+    """
+    try:
+        current_batch.reset(token)
+    except ValueError as error:
+        # As a generator does that one task begins and another one ends.
+        raise NotApplied(
+            "the block was left in another context than it was entered in, so nothing of it was"
+            " sent; enter and leave it in one task"
+        ) from error
 
 
 def _encoded(

@@ -36,7 +36,7 @@ from ..objects.replicated import (
     type_name,
 )
 from ..status import Status
-from .batch import Batch
+from .batch import Batch, leave
 from .calls import Call
 from .engine import Engine
 from .forks import CutOffRunner
@@ -671,16 +671,11 @@ class BatchBlock:
         assert self._token is not None
         self._batch.close()
         try:
-            current_batch.reset(self._token)
-        except ValueError as error:
-            # As a generator does that one task begins and another one ends.
-            left = NotApplied(
-                "the batch's block was left in another context than it was entered in, so nothing"
-                " of it was sent; enter and leave it in one task"
-            )
-            self._batch.discard(left)
+            leave(self._token)
+        except NotApplied as error:
+            self._batch.discard(error)
             if not raised:
-                raise left from error
+                raise
         if raised:
             self._batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
             return None

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from ..codec import copy
-from ..errors import Cancelled, Conflict, NotAttached
+from ..errors import Cancelled, Conflict, NotApplied, NotAttached
 from ..futures import Future
 from ..objects.batches import NO_RUN, encode_command, encode_transaction
 from ..objects.context import Context, _current
@@ -21,6 +21,7 @@ from ..objects.due import DueTimes
 from ..objects.port import Binding, Changes, Port, Steps, Turns, current_batch
 from ..objects.replicated import Replicated, bind, bound, find_body
 from ..objects.transactions import Condition
+from .batch import leave
 
 if TYPE_CHECKING:
     from random import Random
@@ -337,7 +338,11 @@ class TransactionBlock:
         """End the block, and send what it has gathered unless it raised; None: nothing was sent."""
         assert self._token is not None
         self._transaction.open = False
-        current_batch.reset(self._token)
+        try:
+            leave(self._token)
+        except NotApplied:
+            if not raised:
+                raise
         command = None if raised else self._transaction.command()
         return None if command is None else cast("Call", self._engine.send(command))
 

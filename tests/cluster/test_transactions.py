@@ -1,6 +1,7 @@
 """`node.transaction()` and `node.transact`, on real nodes."""
 
 import asyncio
+import contextvars
 import threading
 from contextlib import contextmanager, suppress
 
@@ -9,6 +10,7 @@ import pytest
 from syncstructs import (
     Conflict,
     Node,
+    NotApplied,
     NotAttached,
     ReplCounter,
     ReplDict,
@@ -616,3 +618,20 @@ def test_conditions_without_meaning_are_refused_where_they_are_given(nodes, node
             batch.if_version(nodes[1].objects["line"], 1)
         with pytest.raises(Unserializable):
             batch.if_equal(node.objects["accounts"], "a", object())
+
+
+@pytest.mark.parametrize("block", ["batch", "transaction"])
+def test_a_block_that_was_left_in_another_context_is_open_there_no_longer(node, block):
+    left, entered = getattr(node, block)(), contextvars.copy_context()
+    entered.run(left.__enter__)
+    with pytest.raises(NotApplied, match="left in another context"):
+        left.__exit__(None, None, None)
+
+    def after():
+        with node.transaction() as tx:
+            tx[node.objects["line"]].append("after")
+        with node.batch():
+            node.objects["line"].append("later")
+
+    entered.run(after)
+    assert node.objects["line"] == ["after", "later"]

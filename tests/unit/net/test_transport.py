@@ -444,6 +444,11 @@ def test_an_answer_to_a_frame_before_the_one_that_breaks_the_link_is_dropped(run
     run(main)
 
 
+def test_a_frame_may_bring_a_whole_command_and_what_an_earlier_release_has_made_an_entry_of():
+    config = Config(max_command_bytes=10, append_bytes=10, chunk_bytes=10, batch_bytes=100_000)
+    assert frame_limit_bytes(config) > 100_000
+
+
 @pytest.mark.usefixtures("wire")
 def test_a_frame_over_the_limit_costs_the_link_which_comes_back(run, caplog):
     async def main():
