@@ -994,6 +994,7 @@ def test_what_a_batch_raises_in_another_context_is_not_replaced(trio):
     assert isinstance(gathered[0].exception(0), NotApplied)
 
 
+@pytest.mark.pure("a method is changed")
 def test_a_batch_that_is_interrupted_as_it_is_sent_ends_its_futures(trio, monkeypatch):
     def interrupted(command):
         raise KeyboardInterrupt
