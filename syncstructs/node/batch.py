@@ -32,8 +32,9 @@ class Batch:
         self._conditions: list[Condition] = []
         self._calls: list[tuple[bytes | Run, Future[Any] | None]] = []
         # Held as a call is put at their end, so that `run` is nothing but the end. Arguments are
-        # added to a run without it: what comes after that run is of other threads.
-        self._lock = threading.Lock()
+        # added to a run without it: what comes after that run is of other threads. Re-entrant, as
+        # garbage may be collected meanwhile, whose finalizer calls, too.
+        self._lock = threading.RLock()
         self.run = NO_RUN
         # By the place of the call, once that is known; most calls in a block need none.
         self._futures: dict[int, Future[Any]] = {}
@@ -101,8 +102,10 @@ class Batch:
         with self._lock:
             self._refuse_late()
             self._calls.append((call, future))
+            # Not `call`: that finalizer's may have come after it.
+            last, waiting = self._calls[-1]
             # A run whose call has a future does not go on: each future has the place of one call.
-            self.run = call if isinstance(call, Run) and future is None else NO_RUN
+            self.run = last if isinstance(last, Run) and waiting is None else NO_RUN
 
     def _refuse_late(self) -> None:
         if not self.open:

@@ -237,3 +237,20 @@ def test_calls_with_futures_go_on_with_the_runs_beside_them(batch: Batch) -> Non
     ended.finish([Outcome(place) for place in range(7)], None)
     batch.end(ended)
     assert [future.result() for future in futures] == [1, 2, 4, 6]
+
+
+def test_what_a_finalizer_calls_in_the_midst_of_a_call_is_gathered_in_order(batch: Batch) -> None:
+    class Collecting(list):
+        def append(self, entry: object) -> None:
+            super().append(entry)
+            if len(self) == 2:
+                cells.put("collected", 0)
+
+    cells, batch._calls = attached(Cells(), 1), Collecting()
+    cells["a"] = 1
+    cells.put("b", 2)
+    cells.put("c", 3)
+    assert calls(batch) == [
+        [1, "set", ["a", 1]], [1, "put", ["b", 2]], [1, "put", ["collected", 0]],
+        [1, "put", ["c", 3]],
+    ]  # fmt: skip
