@@ -221,16 +221,18 @@ class Batch:
                 future.finish(None, error)
 
 
-def leave(token: Token[Gathers | None]) -> None:
-    """Note that a block which began with `current_batch.set` is over.
+def leave(token: Token[Gathers | None], *, raised: bool) -> None:
+    """Note that a block, which is closed, is over; it began with `current_batch.set`.
 
     Raises:
-        NotApplied: this is another context. There nothing is noted, and the block must be closed.
+        NotApplied: this is another context, and nothing was `raised` in the block.
     """
     try:
         current_batch.reset(token)
     except ValueError as error:
         # As a generator does that one task begins and another one ends.
+        if raised:
+            return
         raise NotApplied(
             "the block was left in another context than it was entered in, so nothing of it was"
             " sent; enter and leave it in one task"

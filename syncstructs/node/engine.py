@@ -753,7 +753,9 @@ class Engine:
             try:
                 self.block(call, timeout)
             except KeyboardInterrupt:
-                self.calls.withdraw(call)
+                if self.calls.withdraw(call):
+                    text = f"{name}: interrupted before it was sent; it was taken back"
+                    call.finish(None, Withdrawn(text))
                 raise
         if not call.done():
             raise self.out_of_time(call, name)

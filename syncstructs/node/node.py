@@ -668,32 +668,28 @@ class BatchBlock:
         return self._batch
 
     def _send(self, *, raised: bool) -> Call | None:
-        assert self._token is not None
-        self._batch.close()
+        batch = self._batch
         try:
-            leave(self._token)
-        except NotApplied as error:
-            self._batch.discard(error)
-            if not raised:
-                raise
-        if raised:
-            self._batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
-            return None
-        if not self._batch.has_any:
-            return None
-        try:
-            if self._batch.is_conditional:
-                self._engine.refuse_unread()
-            call = self._engine.send(self._batch.command(in_runs=self._engine.all_read_runs))
+            assert self._token is not None
+            batch.close()
+            leave(self._token, raised=raised)
+            if not raised and batch.has_any:
+                if batch.is_conditional:
+                    self._engine.refuse_unread()
+                call = self._engine.send(batch.command(in_runs=self._engine.all_read_runs))
+                assert isinstance(call, Call)
+                return call
         except Exception as error:
-            self._batch.discard(error)
+            batch.discard(error)
             raise
         except BaseException:
-            # Ctrl-C may have come before it was queued, or just after.
-            self._batch.discard(OutcomeUnknown("the batch was interrupted as it was sent"))
+            # Ctrl-C may have come before it was closed, or was queued, or just after.
+            batch.close()
+            batch.discard(OutcomeUnknown("the batch was interrupted as it was sent"))
             raise
-        assert isinstance(call, Call)
-        return call
+        if raised:
+            batch.discard(NotApplied("the batch's block raised, so nothing of it was sent"))
+        return None
 
     def _end(self, call: Call) -> None:
         if call.done():

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from ..codec import copy
-from ..errors import Cancelled, Conflict, NotApplied, NotAttached
+from ..errors import Cancelled, Conflict, NotAttached
 from ..futures import Future
 from ..objects.batches import NO_RUN, encode_command, encode_transaction
 from ..objects.context import Context, _current
@@ -338,11 +338,7 @@ class TransactionBlock:
         """End the block, and send what it has gathered unless it raised; None: nothing was sent."""
         assert self._token is not None
         self._transaction.open = False
-        try:
-            leave(self._token)
-        except NotApplied:
-            if not raised:
-                raise
+        leave(self._token, raised=raised)
         command = None if raised else self._transaction.command()
         return None if command is None else cast("Call", self._engine.send(command))
 

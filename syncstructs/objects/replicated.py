@@ -140,6 +140,7 @@ class Replicated:
             name: tuple(sorted(found)) for name, found in methods.items() if max(found) > 1
         }
         cls._local = frozenset(local)
+        _note_aliases(cls)
         _classes[type_name(cls)] = cls
 
     def options(self) -> dict[str, object]:
@@ -421,6 +422,21 @@ def _overridden(cls: type[Replicated]) -> Iterator[tuple[str, Callable[..., Any]
                     yield body_name(f"{type_name(base)}.{method}", number), body
 
 
+def _note_aliases(cls: type[Replicated]) -> None:
+    """Let commands under other names take and return the values that they do under their first.
+
+    See `VALUES_IN`; what the class itself says there of such a name, counts.
+    """
+    members = [item for base in cls.__mro__ for item in vars(base).items()]
+    for name, member in members:
+        if isinstance(member, ReplicatedDescriptor) and member.first_name != name:
+            first = member.first_name
+            if first in cls.VALUES_IN and name not in cls.VALUES_IN:
+                cls.VALUES_IN = {**cls.VALUES_IN, name: cls.VALUES_IN[first]}
+            if first in cls.VALUES_OUT:
+                cls.VALUES_OUT |= {name}
+
+
 def _is_own(cls: type, method: str, descriptor: object) -> bool:
     """Whether a call of the method on an instance of the class finds that descriptor."""
     found = (vars(base)[method] for base in cls.__mro__ if method in vars(base))
@@ -557,6 +573,8 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         self._add(function, version)
         self.function = function
         self.name = function.__name__
+        self.first_name = self.name
+        """Its name in the class in which it first stood, by which `VALUES_IN` knows it."""
         self._home: type | None = None
         self.owner: type[Replicated] | None = None
         """The class in whose body it stands; None if that is no `Replicated`."""
@@ -572,7 +590,15 @@ class ReplicatedDescriptor(Generic[S, P, R]):
 
             @take.version(2)
             def take_2(self, count): ...
+
+        Raises:
+            TypeError: it is a command of a class that is complete, so nobody would run that body.
         """
+        if self._home is not None:
+            raise TypeError(
+                f"{self._home.__qualname__}.{self.name}() is complete: write"
+                f" @replicated(version={number}) above a {self.name}() of your class"
+            )
 
         def decorate(body: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
             if body.__name__ == self.name:
@@ -606,24 +632,25 @@ class ReplicatedDescriptor(Generic[S, P, R]):
 
     def __set_name__(self, owner: type, name: str) -> None:
         if self._home is None or self._home is owner:
-            self.name, self._home = name, owner
-        elif self.name != name:
-            # Another class has it under a name of its own, and what its first name stands for
-            # there may be something else.
-            other = shallow_copy(self)
-            other._home = other.owner = None
-            other.__set_name__(owner, name)
-            setattr(owner, name, other)
+            self.name, self.first_name, self._home = name, name, owner
+            if issubclass(owner, Replicated):
+                self.owner = owner
             return
-        if self.owner is None and issubclass(owner, Replicated):
-            self.owner = owner
+        # In another class it is a command of its own: what has its first name there may be
+        # something else.
+        other = shallow_copy(self)
+        other.versions = dict(self.versions)
+        other.name, other._home = name, owner
+        other.owner = owner if issubclass(owner, Replicated) else None
+        setattr(owner, name, other)
 
     @property
     def operator(self) -> Callable[Concatenate[S, P], R]:
         """The call as a function, for an operator of the class: `__setitem__ = set.operator`.
 
         As `def __setitem__(self, key, value): self.set(key, value)`, and in a batch in less than
-        half the time, if the call before was one of the same operator and object.
+        half the time, if the call before was one of the same operator and object. Of a command of
+        another class, it calls by the name that the command has there.
         """
         return cast(Callable[Concatenate[S, P], R], _calling(self))
 

@@ -994,13 +994,26 @@ def test_what_a_batch_raises_in_another_context_is_not_replaced(trio):
     assert isinstance(gathered[0].exception(0), NotApplied)
 
 
+def _interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_call_that_is_interrupted_before_it_was_sent_has_ended(monkeypatch):
+    addresses, users = free_addresses(3), ReplDict()
+    alone = Node(addresses[0], addresses, consumers={"users": users})
+    with closing(alone):
+        with monkeypatch.context() as patch:
+            patch.setattr(alone._engine.runner, "block", _interrupted)
+            with pytest.raises(KeyboardInterrupt), alone.batch():
+                gathered = users.set.submit("x", 1)
+        with pytest.raises(Withdrawn, match="interrupted before it was sent"):
+            gathered.result(0)
+
+
 @pytest.mark.pure("a method is changed")
 def test_a_batch_that_is_interrupted_as_it_is_sent_ends_its_futures(trio, monkeypatch):
-    def interrupted(command):
-        raise KeyboardInterrupt
-
     node = trio[0]
-    monkeypatch.setattr(node._engine, "send", interrupted)
+    monkeypatch.setattr(node._engine, "send", _interrupted)
     with pytest.raises(KeyboardInterrupt), node.batch():
         gathered = node.objects["users"].set.submit("gathered", 1)
     assert isinstance(gathered.exception(0), OutcomeUnknown)

@@ -1,5 +1,6 @@
 """`Batch`: which calls it gathers, and in which order they stand in its command."""
 
+from threading import Thread
 from typing import ClassVar
 
 import pytest
@@ -254,3 +255,20 @@ def test_what_a_finalizer_calls_in_the_midst_of_a_call_is_gathered_in_order(batc
         [1, "set", ["a", 1]], [1, "put", ["b", 2]], [1, "put", ["collected", 0]],
         [1, "put", ["c", 3]],
     ]  # fmt: skip
+
+
+def test_where_a_call_is_put_and_which_run_goes_on_is_one_to_other_threads(batch: Batch) -> None:
+    others: list[bool] = []
+
+    class Interrupted(list):
+        def append(self, entry: object) -> None:
+            super().append(entry)
+            # Another thread that calls now has to wait until the run is known, too.
+            other = Thread(target=lambda: others.append(batch._lock.acquire(blocking=False)))
+            other.start()
+            other.join()
+
+    cells, batch._calls = attached(Cells(), 1), Interrupted()
+    cells["a"] = 1
+    batch.submit(cells._binding, "set", ("b", 2), {})
+    assert others == [False, False]

@@ -178,6 +178,7 @@ def test_another_name_in_a_subclass_leaves_the_command_what_it_is(cluster):
     plain["e"] = 5
     assert named == {"a": 1, "b": 2, "c": 3}
     assert plain == {"d": 4, "e": 5}
+    assert cluster.digest_equal()
 
 
 def test_a_command_under_another_name_is_itself_whatever_has_its_first_name(cluster):
@@ -209,4 +210,24 @@ def test_a_command_may_be_in_several_classes_under_names_of_theirs(cluster):
 
     one, other = cluster.attach("one", One)[0], cluster.attach("other", Other)[0]
     assert (one.plus(1), other.more(1), other.still_more(1)) == (1, 11, 12)
-    assert cluster.digest_equal()
+
+
+def test_a_body_is_added_to_no_command_of_a_class_that_is_complete():
+    with pytest.raises(TypeError, match=r"ReplDict\.set\(\) is complete: write @replicated"):
+
+        class Later(ReplDict):
+            @ReplDict.set.version(2)
+            def set_2(self, key, value): ...
+
+
+def test_a_command_under_another_name_takes_and_returns_the_same_values():
+    class Named(ReplDict):
+        put, take = ReplDict.set, ReplDict.pop
+
+    class Renamed(Named):
+        place = Named.put
+
+    for kind, names in ((Named, {"put"}), (Renamed, {"put", "place"})):
+        assert all(kind.VALUES_IN[name] == ReplDict.VALUES_IN["set"] for name in names)
+        assert ReplDict.VALUES_OUT | {"take"} == kind.VALUES_OUT
+    assert "put" not in ReplDict.VALUES_IN

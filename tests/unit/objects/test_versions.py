@@ -304,6 +304,35 @@ def derived(number: int) -> type[Any]:
     return Noted
 
 
+def test_super_runs_the_body_in_force_in_each_class_that_has_the_command(
+    cluster: LocalCluster,
+) -> None:
+    @replicated
+    def add(self: Any, number: int) -> int:
+        return number
+
+    @add.version(2)
+    def add_2(self: Any, number: int) -> int:
+        return 100 * number
+
+    def derived(name: str) -> type[Replicated]:
+        class Derived(type(name, (Replicated,), {"add": add})):  # type: ignore[misc]
+            @replicated
+            def add(self, number: int) -> int:
+                return super().add(number)  # type: ignore[no-any-return]
+
+        Derived.__qualname__ = f"Derived{name}"
+        return Derived
+
+    made = [derived(name) for name in ("One", "Other")]
+    for member in range(3):
+        cluster.members[member].system("know", 2, 1, known_bodies(made)[1])
+    objects: list[Any] = [cluster.attach(f"{number}", kind)[0] for number, kind in enumerate(made)]
+    assert [one.add(1) for one in objects] == [1, 1]
+    switch(cluster, 2)
+    assert [one.add(1) for one in objects] == [100, 100]
+
+
 @pytest.mark.parametrize("attached", [True, False])
 def test_super_runs_the_body_in_force(cluster: LocalCluster, attached: bool) -> None:
     class Holder(Replicated):
