@@ -207,18 +207,31 @@ class Batch:
         try:
             outcomes = future.result()
         except BaseException as error:
-            for gathered in self._futures.values():
-                gathered.finish(None, error)
+            _end_all([(gathered, None, error) for gathered in self._futures.values()])
             return
         self.first_error = next(filter(None, map(_ERROR, outcomes)), None)
-        for place, gathered in self._futures.items():
-            gathered.finish(outcomes[place].value, outcomes[place].error)
+        _end_all(
+            [
+                (gathered, outcomes[place].value, outcomes[place].error)
+                for place, gathered in self._futures.items()
+            ]
+        )
 
     def discard(self, error: Exception) -> None:
         """End everything with `error`; the batch is closed."""
-        for _, future in self._calls:
-            if future is not None:
-                future.finish(None, error)
+        _end_all([(future, None, error) for _, future in self._calls if future is not None])
+
+
+def _end_all(endings: list[tuple[Future[Any], Any, BaseException | None]]) -> None:
+    """End futures, each with its value or error, all of them even if Ctrl-C comes meanwhile."""
+    struck: BaseException | None = None
+    for future, value, error in endings:
+        try:
+            future.finish(value, error)
+        except BaseException as interrupt:
+            struck = interrupt
+    if struck is not None:
+        raise struck
 
 
 def leave(token: Token[Gathers | None], *, raised: bool) -> None:

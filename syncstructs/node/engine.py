@@ -262,7 +262,12 @@ class Engine:
         """Have the driver look soon; from any thread, and cheap when it is awake already."""
         if not self._woken:
             self._woken = True
-            self.runner.post(self._pump)
+            try:
+                self.runner.post(self._pump)
+            except BaseException:
+                # Ctrl-C: or nobody would wake it again.
+                self._woken = False
+                raise
 
     def _pump(self) -> None:
         self._woken = self.runner.told = False
@@ -744,6 +749,8 @@ class Engine:
     def await_call(self, call: Call, name: str) -> Any:
         """Wait for a call, `Config.call_timeout` at the most.
 
+        If the wait is interrupted, a call that has not left this node is cancelled.
+
         Raises:
             Withdrawn: time ran out, and the call had not left this node: not applied.
             OutcomeUnknown: time ran out, and a leader may have it.
@@ -752,10 +759,9 @@ class Engine:
         if not call.done():
             try:
                 self.block(call, timeout)
-            except KeyboardInterrupt:
-                if self.calls.withdraw(call):
-                    text = f"{name}: interrupted before it was sent; it was taken back"
-                    call.finish(None, Withdrawn(text))
+            except BaseException:
+                # Ctrl-C, or it may not wait here: what nobody waits for is not to be applied later.
+                call.cancel()
                 raise
         if not call.done():
             raise self.out_of_time(call, name)

@@ -546,7 +546,8 @@ class Node:
 
         Threads and tasks that take over the context (`asyncio.to_thread`) call in the block as
         well: wait for them before it ends. Who calls just then gets `OutcomeUnknown` or
-        `NotApplied`, and later calls are no part of the block.
+        `NotApplied`, and later calls are no part of the block. The futures end after the block: to
+        wait for one in it is to wait for ever.
         """
         return BatchBlock(self._engine)
 
@@ -636,7 +637,7 @@ class BatchBlock:
         return self._open()
 
     def __exit__(self, kind: object, *exc: object) -> None:
-        call = self._send(raised=kind is not None)
+        call = self._send(raised=kind is not None, waits=True)
         if call is None:
             return
         try:
@@ -667,13 +668,15 @@ class BatchBlock:
         self._token = current_batch.set(self._batch)
         return self._batch
 
-    def _send(self, *, raised: bool) -> Call | None:
+    def _send(self, *, raised: bool, waits: bool = False) -> Call | None:
         batch = self._batch
         try:
             assert self._token is not None
             batch.close()
             leave(self._token, raised=raised)
             if not raised and batch.has_any:
+                if waits:
+                    self._engine.refuse_blocking()
                 if batch.is_conditional:
                     self._engine.refuse_unread()
                 call = self._engine.send(batch.command(in_runs=self._engine.all_read_runs))

@@ -303,7 +303,7 @@ class TransactionBlock:
         return self.open()
 
     def __exit__(self, kind: object, *exc: object) -> None:
-        call = self.end(raised=kind is not None)
+        call = self.end(raised=kind is not None, waits=True)
         if call is None:
             return
         try:
@@ -334,13 +334,20 @@ class TransactionBlock:
         self._token = current_batch.set(self._transaction)
         return self._transaction
 
-    def end(self, *, raised: bool) -> "Call | None":
-        """End the block, and send what it has gathered unless it raised; None: nothing was sent."""
+    def end(self, *, raised: bool, waits: bool = False) -> "Call | None":
+        """End the block, and send what it has gathered unless it raised; None: nothing was sent.
+
+        `waits`: whether the caller is about to block; then nothing is sent where it must not.
+        """
         assert self._token is not None
         self._transaction.open = False
         leave(self._token, raised=raised)
         command = None if raised else self._transaction.command()
-        return None if command is None else cast("Call", self._engine.send(command))
+        if command is None:
+            return None
+        if waits:
+            self._engine.refuse_blocking()
+        return cast("Call", self._engine.send(command))
 
     def _raise_first(self, outcomes: Any) -> None:
         error = self._transaction.first_error(outcomes)

@@ -79,14 +79,13 @@ def sought(target: "Replicated", value: T) -> T:
 
 
 def enclosed_call(
-    target: "Replicated", method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    places: Places, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     """Return the arguments of a call of an object that takes pickles, its values enclosed.
 
     Raises:
         Unserializable: a value cannot be pickled, or what is none has no encoding.
     """
-    places = target.VALUES_IN.get(method, {})
     return (
         tuple(_argument(places, place, value) for place, value in enumerate(args)),
         {name: _argument(places, name, value) for name, value in kwargs.items()},

@@ -140,7 +140,6 @@ class Replicated:
             name: tuple(sorted(found)) for name, found in methods.items() if max(found) > 1
         }
         cls._local = frozenset(local)
-        _note_aliases(cls)
         _classes[type_name(cls)] = cls
 
     def options(self) -> dict[str, object]:
@@ -422,21 +421,6 @@ def _overridden(cls: type[Replicated]) -> Iterator[tuple[str, Callable[..., Any]
                     yield body_name(f"{type_name(base)}.{method}", number), body
 
 
-def _note_aliases(cls: type[Replicated]) -> None:
-    """Let commands under other names take and return the values that they do under their first.
-
-    See `VALUES_IN`; what the class itself says there of such a name, counts.
-    """
-    members = [item for base in cls.__mro__ for item in vars(base).items()]
-    for name, member in members:
-        if isinstance(member, ReplicatedDescriptor) and member.first_name != name:
-            first = member.first_name
-            if first in cls.VALUES_IN and name not in cls.VALUES_IN:
-                cls.VALUES_IN = {**cls.VALUES_IN, name: cls.VALUES_IN[first]}
-            if first in cls.VALUES_OUT:
-                cls.VALUES_OUT |= {name}
-
-
 def _is_own(cls: type, method: str, descriptor: object) -> bool:
     """Whether a call of the method on an instance of the class finds that descriptor."""
     found = (vars(base)[method] for base in cls.__mro__ if method in vars(base))
@@ -512,14 +496,13 @@ class ReplicatedMethod(msgspec.Struct, Generic[P, R], eq=False):
             binding = target._binding or bound(target)
             method = self._descriptor.name
             if target._pickles:
-                given: Any = enclosed_call(target, method, args, kwargs)
-                args, kwargs = given
+                args, kwargs = self._enclosed(args, kwargs)
             batch = current_batch.get()
             if batch is not None and batch.owner is binding.port and batch.open:
                 batch.add(binding, method, args, kwargs)
                 return None  # type: ignore[return-value]
             result: R = binding.port.call(binding, method, args, kwargs)
-            if target._pickles and method in target.VALUES_OUT:
+            if target._pickles and self._descriptor.returns_values_in(type(target)):
                 return revealed_result(target, result)
             return result
         if target._binding is not None:
@@ -541,18 +524,19 @@ class ReplicatedMethod(msgspec.Struct, Generic[P, R], eq=False):
         binding = target._binding or bound(target)
         if not target._pickles:
             return binding.port.submit(binding, self._descriptor.name, args, kwargs)
-        given = enclosed_call(target, self._name, args, kwargs)
-        return _revealing(binding.port.submit(binding, self._name, *given), target, self._name)
+        given = self._enclosed(args, kwargs)
+        future: Future[R] = binding.port.submit(binding, self._name, *given)
+        if self._descriptor.returns_values_in(type(target)):
+            _reveal(future, target)
+        return future
+
+    def _enclosed(self, args: Any, kwargs: Any) -> Any:
+        return enclosed_call(self._descriptor.places_in(type(self._target)), args, kwargs)
 
 
-def _revealing(future: "Future[R]", target: Replicated, method: str) -> "Future[R]":
-    """Return the future of a call of an object that takes pickles: who takes its result reads it.
-
-    Not who ends it, which is the node's driver.
-    """
-    if method in target.VALUES_OUT:
-        future.reads = partial(revealed_result, target)
-    return future
+def _reveal(future: "Future[Any]", target: Replicated) -> None:
+    """Have who takes the result read it: not who ends the future, which is the node's driver."""
+    future.reads = partial(revealed_result, target)
 
 
 # CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR, as `inspect` has them.
@@ -573,9 +557,9 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         self._add(function, version)
         self.function = function
         self.name = function.__name__
-        self.first_name = self.name
-        """Its name in the class in which it first stood, by which `VALUES_IN` knows it."""
         self._home: type | None = None
+        self._origin: ReplicatedDescriptor[Any, Any, Any] | None = None
+        """The command that this is under another name, or in another class."""
         self.owner: type[Replicated] | None = None
         """The class in whose body it stands; None if that is no `Replicated`."""
         self.__doc__ = function.__doc__
@@ -592,12 +576,14 @@ class ReplicatedDescriptor(Generic[S, P, R]):
             def take_2(self, count): ...
 
         Raises:
-            TypeError: it is a command of a class that is complete, so nobody would run that body.
+            TypeError: it is a command of a class that is complete, so that the body would be one
+                of all classes that have it.
         """
         if self._home is not None:
             raise TypeError(
-                f"{self._home.__qualname__}.{self.name}() is complete: write"
-                f" @replicated(version={number}) above a {self.name}() of your class"
+                f"{self._home.__qualname__}.{self.name}() is complete, and a body added to it would"
+                f" be one of all classes that have it: in your class, write"
+                f" @replicated(version={number}) above a body with the name of the command"
             )
 
         def decorate(body: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
@@ -631,18 +617,32 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         self.versions[version] = function
 
     def __set_name__(self, owner: type, name: str) -> None:
-        if self._home is None or self._home is owner:
-            self.name, self.first_name, self._home = name, name, owner
-            if issubclass(owner, Replicated):
-                self.owner = owner
-            return
-        # In another class it is a command of its own: what has its first name there may be
-        # something else.
-        other = shallow_copy(self)
-        other.versions = dict(self.versions)
-        other.name, other._home = name, owner
-        other.owner = owner if issubclass(owner, Replicated) else None
-        setattr(owner, name, other)
+        command = self
+        if self._home is not None:
+            # Under another name, or in another class, it is a command of its own: what has its
+            # first name there, or in a subclass, may be something else.
+            command = shallow_copy(self)
+            command._origin = self
+            setattr(owner, name, command)
+        command.name, command._home = name, owner
+        command.owner = owner if issubclass(owner, Replicated) else None
+
+    def places_in(self, cls: type) -> Places:
+        """Return which of its arguments are values in objects of `cls`; see `VALUES_IN`.
+
+        Under another name it has those of the command that it was, unless `cls` names others.
+        """
+        places: Places | None = getattr(cls, "VALUES_IN", {}).get(self.name)
+        if places is None and self._origin is not None:
+            return self._origin.places_in(cast(type, self._origin._home))
+        return places or {}
+
+    def returns_values_in(self, cls: type) -> bool:
+        """Return whether objects of `cls` return values by it; see `VALUES_OUT`."""
+        if self.name in getattr(cls, "VALUES_OUT", ()):
+            return True
+        origin = self._origin
+        return origin is not None and origin.returns_values_in(cast(type, origin._home))
 
     @property
     def operator(self) -> Callable[Concatenate[S, P], R]:
@@ -754,10 +754,14 @@ def _declared(
 ) -> ReplicatedDescriptor[Any, Any, Any]:
     """Return the command that `function` is, with the bodies that stand above it in the class."""
     above = body_of_class.get(function.__name__)
-    if (
-        isinstance(above, ReplicatedDescriptor)
-        and above.function.__qualname__ == function.__qualname__
-    ):
+    if not isinstance(above, ReplicatedDescriptor):
+        return ReplicatedDescriptor(function, version)
+    if above._home is not None and version > 1:
+        # `put = ReplDict.set` stands above: this goes on from there.
+        command = ReplicatedDescriptor(function, version, above.versions)
+        command._origin = above
+        return command
+    if above.function.__qualname__ == function.__qualname__:
         return ReplicatedDescriptor(function, version, above.versions)
     return ReplicatedDescriptor(function, version)
 
@@ -819,8 +823,9 @@ class OperationMethod(Generic[P, R]):
             future.unclaimed = lambda result: in_place_of(
                 caller, lambda: undo(self._target, result, *args, **kwargs)
             )
-        if isinstance(self._target, Replicated) and self._target._pickles:
-            return _revealing(future, self._target, self._function.__name__)
+        target, name = self._target, self._function.__name__
+        if isinstance(target, Replicated) and target._pickles and name in target.VALUES_OUT:
+            _reveal(future, target)
         return future
 
 

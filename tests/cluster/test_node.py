@@ -19,6 +19,7 @@ import pytest
 from syncstructs import (
     BindError,
     BlockingCall,
+    Cancelled,
     Config,
     ConfigError,
     DataDirBusy,
@@ -998,6 +999,15 @@ def _interrupted(*_):
     raise KeyboardInterrupt
 
 
+def _interrupted_once(method):
+    def first():
+        interrupts.pop()
+        raise KeyboardInterrupt
+
+    interrupts = [first]
+    return lambda *args: interrupts[0]() if interrupts else method(*args)
+
+
 def test_a_call_that_is_interrupted_before_it_was_sent_has_ended(monkeypatch):
     addresses, users = free_addresses(3), ReplDict()
     alone = Node(addresses[0], addresses, consumers={"users": users})
@@ -1005,18 +1015,43 @@ def test_a_call_that_is_interrupted_before_it_was_sent_has_ended(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(alone._engine.runner, "block", _interrupted)
             with pytest.raises(KeyboardInterrupt), alone.batch():
-                gathered = users.set.submit("x", 1)
-        with pytest.raises(Withdrawn, match="interrupted before it was sent"):
+                gathered = users.set.submit("taken back", 1)
+        with pytest.raises(Cancelled):
             gathered.result(0)
+        waiting = alone._engine.calls.waiting
+        assert not any(b"taken back" in call.command for call in waiting)
 
 
 @pytest.mark.pure("a method is changed")
-def test_a_batch_that_is_interrupted_as_it_is_sent_ends_its_futures(trio, monkeypatch):
-    node = trio[0]
-    monkeypatch.setattr(node._engine, "send", _interrupted)
-    with pytest.raises(KeyboardInterrupt), node.batch():
-        gathered = node.objects["users"].set.submit("gathered", 1)
+@pytest.mark.parametrize("place", ["close", "send"])
+def test_a_batch_that_is_interrupted_as_it_ends_ends_its_futures(trio, monkeypatch, place):
+    node, block = trio[0], trio[0].batch()
+    batch = block.__enter__()
+    gathered = node.objects["users"].set.submit("gathered", 1)
+    owner = batch if place == "close" else node._engine
+    monkeypatch.setattr(owner, place, _interrupted_once(getattr(owner, place)))
+    with pytest.raises(KeyboardInterrupt):
+        block.__exit__(None)
     assert isinstance(gathered.exception(0), OutcomeUnknown)
+    assert not batch.open
+
+
+@pytest.mark.pure("a method is changed")
+def test_a_block_that_may_not_wait_at_its_end_sends_nothing(trio, monkeypatch):
+    node, users, sent = trio[0], trio[0].objects["users"], []
+    batch, transaction = node.batch(), node.transaction()
+    batch.__enter__()
+    gathered = users.set.submit("held", 1)
+    monkeypatch.setattr(node._engine, "send", sent.append)
+    with node.reading(), pytest.raises(BlockingCall):
+        batch.__exit__(None)
+    assert isinstance(gathered.exception(0), BlockingCall)
+    monkeypatch.undo()
+    transaction.__enter__()[users]["held"] = 1
+    monkeypatch.setattr(node._engine, "send", sent.append)
+    with node.reading(), pytest.raises(BlockingCall):
+        transaction.__exit__(None)
+    assert sent == []
 
 
 def test_threads_that_share_a_batch_have_their_own_results_and_order(address):

@@ -240,6 +240,27 @@ def test_calls_with_futures_go_on_with_the_runs_beside_them(batch: Batch) -> Non
     assert [future.result() for future in futures] == [1, 2, 4, 6]
 
 
+@pytest.mark.parametrize("way", ["applied", "refused", "discarded"])
+def test_an_interruption_as_one_future_ends_leaves_none_open(batch: Batch, way: str) -> None:
+    cells, ended = attached(Cells(), 1), Future(None)
+    futures = [batch.submit(cells._binding, "set", (place, 1), {}) for place in range(3)]
+
+    def interrupt(future: object) -> None:
+        raise KeyboardInterrupt
+
+    futures[0].add_done_callback(interrupt)
+    batch.close()
+    batch.command(in_runs=True)
+    if way == "applied":
+        ended.finish([Outcome(place) for place in range(3)], None)
+    else:
+        ended.finish(None, NotApplied("not at all"))
+    with pytest.raises(KeyboardInterrupt):
+        batch.discard(NotApplied("not at all")) if way == "discarded" else batch.end(ended)
+    assert all(future.done() for future in futures)
+
+
+@pytest.mark.pure("compiled code appends to a list in its own way")
 def test_what_a_finalizer_calls_in_the_midst_of_a_call_is_gathered_in_order(batch: Batch) -> None:
     class Collecting(list):
         def append(self, entry: object) -> None:
@@ -257,6 +278,7 @@ def test_what_a_finalizer_calls_in_the_midst_of_a_call_is_gathered_in_order(batc
     ]  # fmt: skip
 
 
+@pytest.mark.pure("compiled code appends to a list in its own way")
 def test_where_a_call_is_put_and_which_run_goes_on_is_one_to_other_threads(batch: Batch) -> None:
     others: list[bool] = []
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
@@ -213,7 +214,7 @@ def test_a_command_may_be_in_several_classes_under_names_of_theirs(cluster):
 
 
 def test_a_body_is_added_to_no_command_of_a_class_that_is_complete():
-    with pytest.raises(TypeError, match=r"ReplDict\.set\(\) is complete: write @replicated"):
+    with pytest.raises(TypeError, match=r"ReplDict\.set\(\) is complete, and .* @replicated\(ver"):
 
         class Later(ReplDict):
             @ReplDict.set.version(2)
@@ -227,7 +228,66 @@ def test_a_command_under_another_name_takes_and_returns_the_same_values():
     class Renamed(Named):
         place = Named.put
 
-    for kind, names in ((Named, {"put"}), (Renamed, {"put", "place"})):
-        assert all(kind.VALUES_IN[name] == ReplDict.VALUES_IN["set"] for name in names)
-        assert ReplDict.VALUES_OUT | {"take"} == kind.VALUES_OUT
-    assert "put" not in ReplDict.VALUES_IN
+    class Said(Named):
+        VALUES_IN: ClassVar = {**ReplDict.VALUES_IN, "put": {0: enclosed}}
+
+        @replicated
+        def take(self, key): ...
+
+    for kind, place in ((Named, 1), (Renamed, 1), (Said, 0)):
+        assert place in kind.put.places_in(kind)
+        assert kind.put.places_in(kind).keys() ^ {place} <= {"value"}
+    assert Renamed.place.places_in(Renamed) == ReplDict.VALUES_IN["set"]
+    assert Renamed.take.returns_values_in(Renamed)
+    assert not Said.take.returns_values_in(Said)
+
+
+def test_a_command_under_another_name_hides_nothing_of_other_bases(cluster):
+    class Named(ReplDict):
+        take = ReplDict.pop
+
+    class Peeking(ReplDict):
+        VALUES_OUT = ReplDict.VALUES_OUT | {"first"}
+
+        @replicated
+        def first(self):
+            return next(iter(self._items.values()))
+
+    class Both(Named, Peeking): ...
+
+    both = cluster.attach("both", lambda: Both(pickle=True))[0]
+    both["a"] = Fraction(1, 2)
+    assert (both.first(), both.take("a")) == (Fraction(1, 2), Fraction(1, 2))
+
+
+def test_two_names_of_a_command_in_one_class_are_two_commands(cluster):
+    class Base(Replicated):
+        number = 0
+
+        @replicated
+        def add(self, number):
+            self.number += number
+            return self.number
+
+        plus = add
+
+    class Derived(Base):
+        @replicated
+        def plus(self, number):
+            return -number
+
+    derived = cluster.attach("derived", Derived)[0]
+    assert (derived.add(1), derived.plus(1), derived.number) == (1, -1, 1)
+
+
+def test_a_command_of_a_plain_class_has_an_owner_where_that_is_replicated():
+    class Plain:
+        @replicated
+        def add(self, number): ...
+
+        plus = add
+
+    class Whole(Plain, Replicated):
+        more = Plain.add
+
+    assert (Plain.add.owner, Plain.plus.owner, Whole.more.owner) == (None, None, Whole)

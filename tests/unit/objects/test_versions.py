@@ -304,6 +304,29 @@ def derived(number: int) -> type[Any]:
     return Noted
 
 
+def test_a_command_under_another_name_may_have_later_bodies(cluster: LocalCluster) -> None:
+    class Base(Replicated):
+        @replicated
+        def add(self, number: int) -> int:
+            return number
+
+    class Derived(Base):
+        plus = Base.add
+
+        @replicated(version=2)  # type: ignore[no-redef]
+        def plus(self, number: int) -> int:  # noqa: F811
+            return 100 * number
+
+    for member in range(3):
+        cluster.members[member].system("know", 2, 1, known_bodies([Derived])[1])
+    derived: Any = cluster.attach("derived", Derived)[0]
+    assert (derived.plus(1), derived.add(1)) == (1, 1)
+    switch(cluster, 2)
+    assert (derived.plus(1), derived.add(1)) == (100, 1)
+    assert Derived.plus.versions.keys() == {1, 2}
+    assert Base.add.versions.keys() == {1}
+
+
 def test_super_runs_the_body_in_force_in_each_class_that_has_the_command(
     cluster: LocalCluster,
 ) -> None:
