@@ -1,5 +1,6 @@
 """`Batch`: which calls it gathers, and in which order they stand in its command."""
 
+from inspect import signature
 from threading import Thread
 from typing import ClassVar
 
@@ -152,6 +153,23 @@ def test_an_operator_takes_what_its_method_does(batch: Batch) -> None:
         [1, "note", ["d", 4]], [1, "note", ["e"]], [1, "note", ["f", 6]],
         [1, "note", [], {"key": "g"}],
     ]  # fmt: skip
+
+
+def test_an_operator_with_two_arguments_takes_them_by_name(batch: Batch) -> None:
+    class Called(Cells):
+        @replicated
+        def note(self, batch: object, target: object) -> None: ...
+
+        __call__ = note.operator
+
+    called = attached(Called(), 1)
+    called("a", target=1)
+    called(target=2, batch="b")
+    called("c", 3)
+    with pytest.raises(TypeError, match=r"note\(\) got an unexpected keyword argument 'first'"):
+        called(first="d", second=4)
+    assert calls(batch) == [[1, "note", [key, place]] for place, key in enumerate("abc", 1)]
+    assert list(signature(Called.__call__).parameters) == ["self", "batch", "target"]
 
 
 def test_an_operator_inside_of_a_command_is_a_part_of_that(batch: Batch, monkeypatch) -> None:
