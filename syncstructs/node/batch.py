@@ -2,7 +2,6 @@
 
 import threading
 from contextvars import Token
-from operator import attrgetter
 from typing import Any, Final
 
 from ..codec import NATIVE, copy
@@ -14,7 +13,6 @@ from ..objects.port import Binding, Gathers, current_batch
 from ..objects.replicated import Replicated, bound
 from ..objects.transactions import Condition
 
-_ERROR: Final = attrgetter("error")
 # The version of an object of which nothing is known but what was read.
 _NEVER: Final = -1
 
@@ -209,7 +207,8 @@ class Batch:
         except BaseException as error:
             _end_all([(gathered, None, error) for gathered in self._futures.values()])
             return
-        self.first_error = next(filter(None, map(_ERROR, outcomes)), None)
+        errors = (outcome.error for outcome in outcomes if outcome.error is not None)
+        self.first_error = next(errors, None)
         _end_all(
             [
                 (gathered, outcomes[place].value, outcomes[place].error)

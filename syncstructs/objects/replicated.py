@@ -16,6 +16,7 @@ from typing import (
     Any,
     ClassVar,
     Concatenate,
+    Final,
     Generic,
     NoReturn,
     ParamSpec,
@@ -542,6 +543,8 @@ def _reveal(future: "Future[Any]", target: Replicated) -> None:
     future.reads = partial(revealed_result, target)
 
 
+AT_ONCE: Final = "__at_once__"
+"""The attribute of a command's body for what `ReplicatedDescriptor.at_once` decorates."""
 # CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR, as `inspect` has them.
 _PAUSES = 0x20 | 0x80 | 0x200
 # CO_VARARGS and CO_VARKEYWORDS.
@@ -601,6 +604,23 @@ class ReplicatedDescriptor(Generic[S, P, R]):
             return body
 
         return decorate
+
+    def at_once(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate what does many calls of this command at once, where they stand in a batch.
+
+        It is given a list of each argument's values and does what the calls would, one after the
+        other, if each returned None; without `current_context()`, as it is in none of them::
+
+            @put.at_once
+            def _put_all(self, keys, values):
+                self._items.update(zip(keys, values))
+
+        If it raises, or returns `NotImplemented`, the calls are made one by one, all of them: what
+        it did before must not change what they do. So they are where somebody subscribed to the
+        object, and where a class or a later version has another body.
+        """
+        setattr(self.function, AT_ONCE, function)
+        return function
 
     def _add(self, function: Callable[..., Any], version: int) -> None:
         code = getattr(function, "__code__", None)

@@ -48,7 +48,7 @@ from .image import (
 )
 from .pieces import whole
 from .port import Port
-from .replicated import Replicated, not_in_force
+from .replicated import AT_ONCE, Replicated, not_in_force
 from .sessions import Sessions
 from .transactions import Condition, Marks
 from .versions import RELEASE, VERSION_MAX, Versions, split_bodies
@@ -736,28 +736,16 @@ class Table:
             return self._apply_commands(round_, one_by_one(run), 0, nested=True)
         context = round_.context
         context.sequence = 0
-        own = context.session == round_.own
-        resumed = context.resumed
-        count = len(values) // width
+        columns = [values[at::width] for at in range(width)]
         # How most calls end: what is spared here is spared on every member.
-        results: list[Result] = [_DONE] * count
-        first = context.serial + 1
-        calls = map(function, repeat(instance), *(values[at::width] for at in range(width)))
-        for context.serial in range(first, first + count):
-            try:
-                value = next(calls)
-            except _FATAL:
-                raise
-            except BaseException as error:
-                results[context.serial - first] = _raised(error)
-            else:
-                if value is not None and own:
-                    results[context.serial - first] = _settled(value, round_)
-            if resumed:
-                round_.resume()
+        results: list[Result] = [_DONE] * len(columns[0])
+        if _is_done_at_once(function, instance, columns):
+            context.serial += len(results)
+        else:
+            _call_each(round_, map(function, repeat(instance), *columns), results)
         if context.marks is not None:
             context.marks.set(instance._binding.name, context.serial)  # type: ignore[union-attr]
-        return results if own else []
+        return results if context.session == round_.own else []
 
     # The whole state
 
@@ -998,6 +986,42 @@ def _raised(error: BaseException) -> Outcome:
     if error.__traceback__ is not None:
         error.__traceback__ = error.__traceback__.tb_next
     return Outcome(None, error)
+
+
+def _is_done_at_once(
+    function: Callable[..., Any], instance: Replicated | None, columns: list[list[Any]]
+) -> bool:
+    """Do what calls of a method do, one after the other, if its class says how; else nothing."""
+    at_once = getattr(function, AT_ONCE, None)
+    if at_once is None:
+        return False
+    try:
+        return at_once(instance, *columns) is not NotImplemented
+    except _FATAL:
+        raise
+    except BaseException:
+        # Which of the calls raises, and what, tell the calls.
+        return False
+
+
+def _call_each(round_: _Round, calls: Iterator[Any], results: list[Result]) -> None:
+    """Make calls, numbered from the next serial on; put how they end in `results`, if not None."""
+    context = round_.context
+    own = context.session == round_.own
+    resumed = context.resumed
+    first = context.serial + 1
+    for context.serial in range(first, first + len(results)):
+        try:
+            value = next(calls)
+        except _FATAL:
+            raise
+        except BaseException as error:
+            results[context.serial - first] = _raised(error)
+        else:
+            if value is not None and own:
+                results[context.serial - first] = _settled(value, round_)
+        if resumed:
+            round_.resume()
 
 
 def _settled(value: object, round_: _Round) -> Result:

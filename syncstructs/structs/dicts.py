@@ -108,6 +108,13 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         """Do as `d[key] = value`. One log entry."""
         self._items[key] = value
 
+    @set.at_once
+    def _set_all(self, keys: list[K], values: list[V]) -> object:
+        # A subclass keeps them sorted, and takes each in its own way.
+        if type(self._items) is not dict:
+            return NotImplemented
+        return self._items.update(zip(keys, values, strict=True))
+
     @replicated
     def delete(self, key: K) -> None:
         """Do as `del d[key]`. One log entry.

@@ -136,6 +136,20 @@ CALLS = (
         ),
     ),
     bug(
+        "calls_at_once_uncounted",
+        "Calls of a batch that are done at once count as none of the applied commands.",
+        ("objects.table:Table._apply_run", "context.serial += len(results)", "pass"),
+    ),
+    bug(
+        "calls_at_once_but_one",
+        "Of the calls of a batch that are done at once, the last one is left out.",
+        (
+            "structs.dicts:ReplDict._set_all",
+            "zip(keys, values, strict=True)",
+            "list(zip(keys, values))[:-1]",
+        ),
+    ),
+    bug(
         "batch_in_reverse",
         "The calls of a batch are applied in reverse order.",
         ("node.batch:Batch.command", "in self._calls:", "in self._calls[::-1]:"),

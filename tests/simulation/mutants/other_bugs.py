@@ -432,8 +432,8 @@ BUGS = (
         "The results of a batch are given out in reverse.",
         (
             "node.batch:Batch.end",
-            "gathered.finish(outcomes[place].value, outcomes[place].error)",
-            "gathered.finish(outcomes[-1 - place].value, outcomes[-1 - place].error)",
+            "(gathered, outcomes[place].value, outcomes[place].error)",
+            "(gathered, outcomes[-1 - place].value, outcomes[-1 - place].error)",
         ),
     ),
     lock_bug(

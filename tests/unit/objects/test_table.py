@@ -7,6 +7,7 @@ import pytest
 from images import as_value, image_of
 from local_cluster import LocalCluster, LocalPort
 
+from syncstructs import ReplDict, ReplSortedDict
 from syncstructs.codec import STATE_DEPTH, encode
 from syncstructs.errors import (
     DecodeError,
@@ -651,6 +652,92 @@ def test_a_run_is_applied_as_its_calls_are_one_by_one(cls: type[Box]) -> None:
         found.append((ends, cluster.members[0].table.serial, cluster.members[1].table.serial))
     assert found[0] == found[1]
     assert len(found[0][0]) == len(calls)
+
+
+@pytest.mark.parametrize("kind", [ReplDict, ReplSortedDict])
+@pytest.mark.parametrize(
+    "keys",
+    [list("abca"), ["a", [], "b", "a", {}], ["a", 1, "b", 2.5, None], [], [float("nan"), 1.0, 1]],
+)
+def test_what_is_done_at_once_is_what_its_calls_do(kind: type[ReplDict], keys: list[Any]) -> None:
+    pairs = [(key, place) for place, key in enumerate(keys)]
+    values = [part for pair in pairs for part in pair]
+    found = []
+    for given in ([("set", [*pair]) for pair in pairs], [("set", values, 2)] if keys else []):
+        cluster = LocalCluster(2)
+        cells = cluster.attach_on(0, "cells", kind({"b": 9}))
+        outcomes = cluster.members[0].system("batch", [["cells", *call] for call in given])
+        cluster.attach_on(1, "cells", kind())
+        cluster.digest_equal()
+        ends = [(outcome.value, repr(outcome.error)) for outcome in outcomes]
+        found.append((ends, repr(cells), cluster.members[1].table.serial))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == len(keys)
+
+
+class Tally(Replicated):
+    """Whose calls may be done at once, all of them, if no item is "one by one"."""
+
+    def __init__(self) -> None:
+        self.items: set[str] = set()
+        self.ways: list[str] = []
+
+    @replicated
+    def put(self, item: str) -> None:
+        self.items.add(item)
+        self.ways.append("one")
+
+    @put.at_once
+    def _put_all(self, items: list[str]) -> object:
+        self.items.update(items)
+        if "raising" in items:
+            raise LookupError
+        if "one by one" in items:
+            return NotImplemented
+        return self.ways.append("all")
+
+
+class Other(Tally):
+    @replicated
+    def put(self, item: str) -> None:
+        self.items.add(item)
+        self.ways.append("other")
+
+
+class Renamed(Tally):
+    add = Tally.put
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "item", "ways"),
+    [
+        (Tally, "put", "x", ["all"]),
+        (Renamed, "add", "x", ["all"]),
+        (Tally, "put", "raising", ["one"] * 2),
+        (Tally, "put", "one by one", ["one"] * 2),
+        (Other, "put", "x", ["other"] * 2),
+    ],
+)
+def test_calls_are_done_at_once_if_their_body_says_how(
+    kind: type[Tally], method: str, item: str, ways: list[str]
+) -> None:
+    cluster = LocalCluster(2)
+    tally = cluster.attach("tally", kind)[0]
+    serial = cluster.members[1].table.serial
+    outcomes = cluster.members[0].system("batch", [["tally", method, [item, "y"], 1]])
+    assert (tally.items, tally.ways) == ({item, "y"}, ways)
+    assert outcomes == [Outcome(), Outcome()]
+    # The batch, and its calls.
+    assert cluster.members[1].table.serial == serial + 3
+
+
+def test_whoever_subscribes_to_changes_hears_of_each_call_that_could_be_done_at_once() -> None:
+    cluster = LocalCluster(2)
+    tally = cluster.attach("tally", Tally)[0]
+    with tally.changes() as changes:
+        cluster.members[0].system("batch", [["tally", "put", ["x", "y"], 1]])
+        assert [next(changes).args for _ in range(2)] == [("x",), ("y",)]
+    assert tally.ways == ["one", "one"]
 
 
 def test_a_run_stands_in_a_batch_only() -> None:
