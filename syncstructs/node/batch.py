@@ -222,7 +222,7 @@ class Batch:
 
 
 def _end_all(endings: list[tuple[Future[Any], Any, BaseException | None]]) -> None:
-    """End futures, each with its value or error, all of them even if Ctrl-C comes meanwhile."""
+    """End futures, each with its value or error: all of them, even if Ctrl-C strikes in one."""
     struck: BaseException | None = None
     for future, value, error in endings:
         try:

@@ -22,6 +22,7 @@ from ..errors import (
     NodeClosed,
     NodeFailed,
     NodeRemoved,
+    NotApplied,
     ObjectMismatch,
     OutcomeUnknown,
     SyncError,
@@ -261,8 +262,8 @@ class Engine:
     def wake(self) -> None:
         """Have the driver look soon; from any thread, and cheap when it is awake already."""
         if not self._woken:
-            self._woken = True
             try:
+                self._woken = True
                 self.runner.post(self._pump)
             except BaseException:
                 # Ctrl-C: or nobody would wake it again.
@@ -749,7 +750,7 @@ class Engine:
     def await_call(self, call: Call, name: str) -> Any:
         """Wait for a call, `Config.call_timeout` at the most.
 
-        If the wait is interrupted, a call that has not left this node is cancelled.
+        If the wait is interrupted, a call that has not left this node is taken back.
 
         Raises:
             Withdrawn: time ran out, and the call had not left this node: not applied.
@@ -761,7 +762,9 @@ class Engine:
                 self.block(call, timeout)
             except BaseException:
                 # Ctrl-C, or it may not wait here: what nobody waits for is not to be applied later.
-                call.cancel()
+                if self.calls.withdraw(call):
+                    text = f"{name}: interrupted before it was sent; it was taken back"
+                    call.finish(None, NotApplied(text))
                 raise
         if not call.done():
             raise self.out_of_time(call, name)

@@ -38,7 +38,7 @@ from ..errors import (
     ResultLost,
     VersionRefused,
 )
-from .batches import came_as_it_ended
+from .batches import Run, came_as_it_ended
 from .changes import Change, Subscription, Watch, subscribe
 from .context import Context, _current, current_context
 from .pickling import Places, enclosed_call, revealed_result
@@ -63,6 +63,8 @@ _unattached: AbstractContextManager[object] = nullcontext()
 # Of who is attached nowhere: all take the lock, or what stands for it.
 _no_turns = Turns()
 _no_turns.begin()
+# Stands for an argument that was not given.
+_NONE: Final = object()
 # Found here, they take half the time.
 _batch = current_batch.get
 _context = _current.get
@@ -543,12 +545,8 @@ def _reveal(future: "Future[Any]", target: Replicated) -> None:
     future.reads = partial(revealed_result, target)
 
 
-AT_ONCE: Final = "__at_once__"
-"""The attribute of a command's body for what `ReplicatedDescriptor.at_once` decorates."""
 # CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR, as `inspect` has them.
 _PAUSES = 0x20 | 0x80 | 0x200
-# CO_VARARGS and CO_VARKEYWORDS.
-_VARIES = 0x04 | 0x08
 
 
 class ReplicatedDescriptor(Generic[S, P, R]):
@@ -605,23 +603,6 @@ class ReplicatedDescriptor(Generic[S, P, R]):
 
         return decorate
 
-    def at_once(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorate what does many calls of this command at once, where they stand in a batch.
-
-        It is given a list of each argument's values and does what the calls would, one after the
-        other, if each returned None; without `current_context()`, as it is in none of them::
-
-            @put.at_once
-            def _put_all(self, keys, values):
-                self._items.update(zip(keys, values))
-
-        If it raises, or returns `NotImplemented`, the calls are made one by one, all of them: what
-        it did before must not change what they do. So they are where somebody subscribed to the
-        object, and where a class or a later version has another body.
-        """
-        setattr(self.function, AT_ONCE, function)
-        return function
-
     def _add(self, function: Callable[..., Any], version: int) -> None:
         code = getattr(function, "__code__", None)
         if code is not None and code.co_flags & _PAUSES:
@@ -659,23 +640,30 @@ class ReplicatedDescriptor(Generic[S, P, R]):
         """
         places: Places | None = getattr(cls, "VALUES_IN", {}).get(self.name)
         if places is None and self._origin is not None:
-            return self._origin.places_in(cast(type, self._origin._home))
+            return self._origin.places_in(self._origin_home)
         return places or {}
 
     def returns_values_in(self, cls: type) -> bool:
         """Return whether objects of `cls` return values by it; see `VALUES_OUT`."""
         if self.name in getattr(cls, "VALUES_OUT", ()):
             return True
-        origin = self._origin
-        return origin is not None and origin.returns_values_in(cast(type, origin._home))
+        return self._origin is not None and self._origin.returns_values_in(self._origin_home)
+
+    @property
+    def _origin_home(self) -> type:
+        """The class that tells what the command that it was takes: its own one, if it has that."""
+        origin, home = cast(ReplicatedDescriptor[Any, Any, Any], self._origin), self._home
+        if getattr(home, origin.name, None) is not origin:
+            home = origin._home
+        return cast(type, home)
 
     @property
     def operator(self) -> Callable[Concatenate[S, P], R]:
         """The call as a function, for an operator of the class: `__setitem__ = set.operator`.
 
-        As `def __setitem__(self, key, value): self.set(key, value)`, and in a batch in a third
-        of the time, if the call before was one of the same operator and object. Of a command of
-        another class, it calls by the name that the command has there.
+        As `def __setitem__(self, key, value): self.set(key, value)`; and with two arguments, in a
+        batch in less than half the time, if the call before was one of the same operator and
+        object. Of a command of another class, it calls by the name that the command has there.
         """
         return cast(Callable[Concatenate[S, P], R], _calling(self))
 
@@ -735,87 +723,52 @@ def replicated(function: Any = None, /, *, version: int = 1) -> Any:
 
 
 def _calling(command: ReplicatedDescriptor[Any, Any, Any]) -> Callable[..., Any]:
-    """Return a function that calls a command.
-
-    Both are the same; of a batch's time, a third went into what the first one does in general.
-    """
+    """Return a function that calls a command; one of two arguments is spelled out in batches."""
 
     @wraps(command.function)
-    def call(target: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def call(
+        target: Any, first: Any = _NONE, second: Any = _NONE, /, *more: Any, **named: Any
+    ) -> Any:
         batch = _batch()
         if batch is not None:
             run = batch.run
             if (
                 run.operator is call
                 and run.binding is target._binding
-                and run.width == len(args)
-                and not kwargs
-                and _context() is None
-                and NATIVE.issuperset(map(type, args))
-            ):
-                run.values.extend(args)
-                if not batch.open:
-                    raise came_as_it_ended()
-                return None
-        return _call_named(command, call, target, args, kwargs)
-
-    def call_with_two(target: Any, first: Any, second: Any) -> Any:
-        batch = _batch()
-        if batch is not None:
-            run = batch.run
-            if (
-                run.operator is call_with_two
-                and run.binding is target._binding
                 and type(first) in NATIVE
                 and type(second) in NATIVE
+                and not more
+                and not named
                 and _context() is None
             ):
                 run.values.extend((first, second))
                 if not batch.open:
                     raise came_as_it_ended()
                 return None
-        return _call_named(command, call_with_two, target, (first, second), {})
-
-    if not _takes_two(command.function):
-        return call
-    # Its arguments may be given by their names, too.
-    code = call_with_two.__code__
-    names = command.function.__code__.co_varnames[:3] + code.co_varnames[3:]
-    call_with_two.__code__ = code.replace(co_varnames=names)
-    return wraps(command.function)(call_with_two)
-
-
-def _takes_two(function: Callable[..., Any]) -> bool:
-    """Whether a method takes two arguments always, as what `target[key] = value` calls does."""
-    code = getattr(function, "__code__", None)
-    if code is None or code.co_flags & _VARIES or code.co_kwonlyargcount:
-        return False
-    return code.co_argcount == 3 and not function.__defaults__
-
-
-def _call_named(
-    command: ReplicatedDescriptor[Any, Any, Any],
-    operator: Callable[..., Any],
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Call a command by its name, and let further calls of the operator be added to its run."""
-    method = getattr(target, command.name)
-    result = method(*args, **kwargs)
-    batch = _batch()
-    if batch is None:
+        args = tuple(arg for arg in (first, second) if arg is not _NONE) + more
+        # The name not before: the class may yet give it another one.
+        method = getattr(target, command.name)
+        result = method(*args, **named)
+        # What overrides a command may change the arguments, and call that one.
+        if batch is not None and _context() is None and isinstance(method, ReplicatedMethod):
+            _add_to_run(batch.run, call, target, command.name)
         return result
-    run = batch.run
+
+    return call
+
+
+def _add_to_run(run: Run, operator: Callable[..., Any], target: Any, method: str) -> None:
+    """Have the next calls of an operator with two arguments added to a run, if that takes them.
+
+    Whoever calls at the same time, or in between, may have begun another run.
+    """
     if (
         run.binding is target._binding
-        and run.method == command.name
+        and run.method == method
+        and run.width == 2
         and not target._pickles
-        # What overrides a command may change the arguments, and call that one.
-        and isinstance(method, ReplicatedMethod)
     ):
         run.operator = operator
-    return result
 
 
 def _declared(
@@ -833,6 +786,31 @@ def _declared(
     if above.function.__qualname__ == function.__qualname__:
         return ReplicatedDescriptor(function, version, above.versions)
     return ReplicatedDescriptor(function, version)
+
+
+def at_once(
+    command: ReplicatedDescriptor[Any, Any, Any],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate what does many calls of a command at once, where they stand together in a batch.
+
+    It is given a list of each argument's values, and does what the calls would, one after the
+    other, if each returned None. If it raises, or returns `NotImplemented`, all of them are made
+    one by one: what it did before must not change what they do. So they are where somebody
+    subscribed to the object, and where a class or a later version has another body.
+
+    For types of this library: nothing sees to it that it leaves alone its lists, the context, and
+    all other commands, which would be taken for a part of another call.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        AT_ONCE[command.function] = function
+        return function
+
+    return decorate
+
+
+AT_ONCE: Final[dict[Callable[..., Any], Callable[..., Any]]] = {}
+"""What `at_once` decorates, by the body of the command."""
 
 
 class HasPort(Protocol):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, Type
 
 from ..codec import ATOMS
 from ..objects.pickling import Places, allow_pickles, enclosed, enclosed_values, revealed
-from ..objects.replicated import Replicated, reading, replicated
+from ..objects.replicated import Replicated, at_once, reading, replicated
 from .glimpse import Glimpse, still_reads
 from .prepared import Prepared, prepared
 from .values import in_order, isolated, isolated_list
@@ -108,7 +108,7 @@ class ReplDict(Replicated, MutableMapping[K, V]):
         """Do as `d[key] = value`. One log entry."""
         self._items[key] = value
 
-    @set.at_once
+    @at_once(set)
     def _set_all(self, keys: list[K], values: list[V]) -> object:
         # A subclass keeps them sorted, and takes each in its own way.
         if type(self._items) is not dict:

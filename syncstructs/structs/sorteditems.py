@@ -53,6 +53,23 @@ class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types
             _refuse_disorder([*before, key, *behind])
         super().__setitem__(key, value)
 
+    def __delitem__(self, key: Any) -> None:
+        self._refuse_unfound(key)
+        super().__delitem__(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Remove `key` and return its value, or `default` if it is absent."""
+        self._refuse_unfound(key)
+        return super().pop(key, *default)
+
+    def _refuse_unfound(self, key: Any) -> None:
+        """Refuse what equals a key and has no place among them, as `1 + 0j`: it could not go."""
+        if key in self:
+            try:
+                self.bisect_left(key)
+            except _INCOMPARABLE as error:
+                raise _no_order() from error
+
     def setdefault(self, key: Any, default: Any = None) -> Any:
         """Return the value of `key`, after setting it to `default` if it was absent."""
         if key not in self:

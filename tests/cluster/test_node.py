@@ -19,7 +19,6 @@ import pytest
 from syncstructs import (
     BindError,
     BlockingCall,
-    Cancelled,
     Config,
     ConfigError,
     DataDirBusy,
@@ -1016,7 +1015,7 @@ def test_a_call_that_is_interrupted_before_it_was_sent_has_ended(monkeypatch):
             patch.setattr(alone._engine.runner, "block", _interrupted)
             with pytest.raises(KeyboardInterrupt), alone.batch():
                 gathered = users.set.submit("taken back", 1)
-        with pytest.raises(Cancelled):
+        with pytest.raises(NotApplied, match="interrupted before it was sent"):
             gathered.result(0)
         waiting = alone._engine.calls.waiting
         assert not any(b"taken back" in call.command for call in waiting)

@@ -1,6 +1,5 @@
 """`Batch`: which calls it gathers, and in which order they stand in its command."""
 
-from inspect import signature
 from threading import Thread
 from typing import ClassVar
 
@@ -155,21 +154,50 @@ def test_an_operator_takes_what_its_method_does(batch: Batch) -> None:
     ]  # fmt: skip
 
 
-def test_an_operator_with_two_arguments_takes_them_by_name(batch: Batch) -> None:
-    class Called(Cells):
+def test_an_operator_takes_what_overrides_its_method(batch: Batch) -> None:
+    class Wide(Cells):
         @replicated
-        def note(self, batch: object, target: object) -> None: ...
+        def set(self, name: object, value: object, ttl: object = None) -> None: ...
 
-        __call__ = note.operator
+        __call__ = Cells.__setitem__
 
-    called = attached(Called(), 1)
-    called("a", target=1)
-    called(target=2, batch="b")
-    called("c", 3)
-    with pytest.raises(TypeError, match=r"note\(\) got an unexpected keyword argument 'first'"):
-        called(first="d", second=4)
-    assert calls(batch) == [[1, "note", [key, place]] for place, key in enumerate("abc", 1)]
-    assert list(signature(Called.__call__).parameters) == ["self", "batch", "target"]
+    wide = attached(Wide(), 1)
+    wide("a", 1)
+    wide("b", 2, 3)
+    wide("c", 4, ttl=5)
+    wide("d", 6)
+    wide("e", 7)
+    wide(value=8, name="f")
+    assert calls(batch) == [
+        [1, "set", ["a", 1]], [1, "set", ["b", 2, 3]], [1, "set", ["c", 4], {"ttl": 5}],
+        [1, "set", ["d", 6]], [1, "set", ["e", 7]], [1, "set", [], {"value": 8, "name": "f"}],
+    ]  # fmt: skip
+
+
+def test_an_operator_goes_on_with_no_run_of_another_width(batch: Batch) -> None:
+    class Wide(Cells):
+        @replicated
+        def set(self, key: object, value: object, ttl: object = None) -> None: ...
+
+    wide = attached(Wide(), 1)
+    between = [lambda: wide.set("other", 1, 60)]
+
+    class Interrupted(Batch):
+        def add(self, *args: object) -> None:
+            super().add(*args)
+            if between:
+                # As another thread does, or a finalizer.
+                between.pop()()
+
+    interrupted = Interrupted(NODE, blocker=None)
+    token = current_batch.set(interrupted)
+    for key in "abc":
+        wide[key] = 0
+    current_batch.reset(token)
+    assert calls(interrupted) == [
+        [1, "set", ["a", 0]], [1, "set", ["other", 1, 60]], [1, "set", ["b", 0]],
+        [1, "set", ["c", 0]],
+    ]  # fmt: skip
 
 
 def test_an_operator_inside_of_a_command_is_a_part_of_that(batch: Batch, monkeypatch) -> None:

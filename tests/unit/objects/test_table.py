@@ -1,5 +1,6 @@
 """The table applies commands: whose outcomes it reports, and what a bad one may do: nothing."""
 
+from functools import wraps
 from random import Random
 from typing import Any
 
@@ -20,7 +21,7 @@ from syncstructs.errors import (
 )
 from syncstructs.objects.batches import encode_command, encode_group
 from syncstructs.objects.context import PARKED, CallId, Outcome, current_context
-from syncstructs.objects.replicated import Replicated, attach_arguments, replicated
+from syncstructs.objects.replicated import Replicated, at_once, attach_arguments, replicated
 from syncstructs.objects.table import Applied, Result
 from syncstructs.objects.waiters import Waiters
 from syncstructs.raft.membership import Membership, encode_membership
@@ -687,7 +688,7 @@ class Tally(Replicated):
         self.items.add(item)
         self.ways.append("one")
 
-    @put.at_once
+    @at_once(put)
     def _put_all(self, items: list[str]) -> object:
         self.items.update(items)
         if "raising" in items:
@@ -708,6 +709,14 @@ class Renamed(Tally):
     add = Tally.put
 
 
+class Wrapped(Tally):
+    @replicated
+    @wraps(Tally.put.function)
+    def put(self, item: str) -> None:
+        self.items.add(item)
+        self.ways.append("wrapped")
+
+
 @pytest.mark.parametrize(
     ("kind", "method", "item", "ways"),
     [
@@ -716,6 +725,7 @@ class Renamed(Tally):
         (Tally, "put", "raising", ["one"] * 2),
         (Tally, "put", "one by one", ["one"] * 2),
         (Other, "put", "x", ["other"] * 2),
+        (Wrapped, "put", "x", ["wrapped"] * 2),
     ],
 )
 def test_calls_are_done_at_once_if_their_body_says_how(

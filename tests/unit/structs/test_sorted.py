@@ -230,6 +230,19 @@ def test_nan_of_decimal_is_refused_beside_others_as_each_nan_is():
     assert mine == other == {1: 1, 2: 2, 3: 3}
 
 
+def test_what_equals_a_key_but_has_no_place_among_them_removes_nothing():
+    cluster = LocalCluster(2)
+    pairs, other_pairs = cluster.attach("d", lambda: ReplSortedDict({1: 1, 2: 2}))
+    elements, other_elements = cluster.attach("s", lambda: ReplSortedSet([1, 2]))
+    for change in (pairs.delete, pairs.pop, elements.remove, elements.discard):
+        with pytest.raises(TypeError, match=NO_ORDER):
+            change(1 + 0j)
+        assert encode(pairs.snapshot_state()) == encode(other_pairs.snapshot_state())
+        assert encode(elements.snapshot_state()) == encode(other_elements.snapshot_state())
+    assert (dict(pairs), list(other_elements)) == ({1: 1, 2: 2}, [1, 2])
+    assert (pairs.pop(1.0), pairs.pop(3j, None)) == (1, None)
+
+
 def test_sets_are_keys_as_long_as_each_is_a_part_of_the_next():
     mine, other = LocalCluster(2).attach("s", ReplSortedSet)
     mine.update([frozenset({1, 2, 3}), frozenset({1})])
