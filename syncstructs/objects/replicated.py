@@ -750,7 +750,9 @@ def _calling(command: ReplicatedDescriptor[Any, Any, Any]) -> Callable[..., Any]
         method = getattr(target, command.name)
         result = method(*args, **named)
         # What overrides a command may change the arguments, and call that one.
-        if batch is not None and _context() is None and isinstance(method, ReplicatedMethod):
+        is_command = isinstance(getattr(type(target), command.name), ReplicatedDescriptor)
+        is_command = is_command and isinstance(method, ReplicatedMethod)
+        if batch is not None and is_command and _context() is None:
             _add_to_run(batch.run, call, target, command.name)
         return result
 
@@ -803,14 +805,14 @@ def at_once(
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        AT_ONCE[command.function] = function
+        AT_ONCE[id(command.function)] = function
         return function
 
     return decorate
 
 
-AT_ONCE: Final[dict[Callable[..., Any], Callable[..., Any]]] = {}
-"""What `at_once` decorates, by the body of the command."""
+AT_ONCE: Final[dict[int, Callable[..., Any]]] = {}
+"""What `at_once` decorates, by the identity of the command's body, which needs no hash."""
 
 
 class HasPort(Protocol):

@@ -992,7 +992,7 @@ def _is_done_at_once(
     function: Callable[..., Any], instance: Replicated | None, columns: list[list[Any]]
 ) -> bool:
     """Do what calls of a method do, one after the other, if its class says how; else nothing."""
-    at_once = AT_ONCE.get(function)
+    at_once = AT_ONCE.get(id(function))
     if at_once is None:
         return False
     try:

@@ -41,10 +41,12 @@ class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types
             super().__init__(pairs)
         except _INCOMPARABLE as error:
             raise _no_order() from error
+        _refuse_unordered(self)
         _refuse_disorder(list(self))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if key not in self:
+            _refuse_unordered([key])
             try:
                 place = self.bisect_right(key)
             except _INCOMPARABLE as error:
@@ -63,8 +65,9 @@ class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types
         return super().pop(key, *default)
 
     def _refuse_unfound(self, key: Any) -> None:
-        """Refuse what equals a key and has no place among them, as `1 + 0j`: it could not go."""
+        """Refuse what equals a key and has no place among them: it could not go."""
         if key in self:
+            _refuse_unordered([key])
             try:
                 self.bisect_left(key)
             except _INCOMPARABLE as error:
@@ -94,10 +97,23 @@ class SortedItems(SortedDict):  # type: ignore[misc]  # The library has no types
         self, first: Any, last: Any, inclusive: tuple[bool, bool] = (True, False)
     ) -> list[Any]:
         """Return the keys from `first` to `last`, each None for no end."""
+        _refuse_unordered((first, last))
         try:
             return list(self.irange(first, last, inclusive))
         except _INCOMPARABLE as error:
             raise _no_order() from error
+
+
+def _refuse_unordered(keys: Iterable[Any]) -> None:
+    """Refuse complex numbers, in tuples too: equal to some that have an order, they have none.
+
+    So `(1, 1 + 0j)` has a place beside `(1, 1)`, if nobody happens to compare it with `(1, 2)`.
+    """
+    for key in keys:
+        if isinstance(key, complex):
+            raise _no_order()
+        if isinstance(key, tuple):
+            _refuse_unordered(key)
 
 
 def _refuse_disorder(keys: list[Any]) -> None:

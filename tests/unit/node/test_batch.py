@@ -174,13 +174,20 @@ def test_an_operator_takes_what_overrides_its_method(batch: Batch) -> None:
     ]  # fmt: skip
 
 
-def test_an_operator_goes_on_with_no_run_of_another_width(batch: Batch) -> None:
+@pytest.mark.parametrize(
+    ("method", "args"), [("set", ["x", 1, 60]), ("put", ["x", 1]), ("set", ["x", 1])]
+)
+@pytest.mark.parametrize("target", [1, 2])
+def test_an_operator_goes_on_with_no_run_of_other_calls(
+    batch: Batch, target: int, method: str, args: list[object]
+) -> None:
     class Wide(Cells):
         @replicated
         def set(self, key: object, value: object, ttl: object = None) -> None: ...
 
     wide = attached(Wide(), 1)
-    between = [lambda: wide.set("other", 1, 60)]
+    other = wide if target == 1 else attached(Wide(), 2)
+    between = [lambda: getattr(other, method)(*args)]
 
     class Interrupted(Batch):
         def add(self, *args: object) -> None:
@@ -195,8 +202,7 @@ def test_an_operator_goes_on_with_no_run_of_another_width(batch: Batch) -> None:
         wide[key] = 0
     current_batch.reset(token)
     assert calls(interrupted) == [
-        [1, "set", ["a", 0]], [1, "set", ["other", 1, 60]], [1, "set", ["b", 0]],
-        [1, "set", ["c", 0]],
+        [1, "set", ["a", 0]], [target, method, args], [1, "set", ["b", 0]], [1, "set", ["c", 0]],
     ]  # fmt: skip
 
 

@@ -243,6 +243,28 @@ def test_what_equals_a_key_but_has_no_place_among_them_removes_nothing():
     assert (pairs.pop(1.0), pairs.pop(3j, None)) == (1, None)
 
 
+def test_keys_that_have_an_order_with_some_others_only_are_refused():
+    cluster = LocalCluster(2)
+    keys = [(-1, i) for i in range(1000)] + [(0, i) for i in range(999)]
+    keys += [(1, 1), (1, 2)] + [(2, i) for i in range(3000)]
+    grown = cluster.attach_on(0, "d", ReplSortedDict())
+    for key in keys:
+        grown.set(key, 0)
+    # Filled from a snapshot, its list is cut elsewhere.
+    filled = cluster.attach_on(1, "d", ReplSortedDict())
+    for change in (
+        lambda: grown.delete((1, 1 + 0j)),
+        lambda: grown.pop((1, 1 + 0j)),
+        lambda: grown.set((1, 1 + 0j, 5), 0),
+        lambda: grown.delete_range((1, 1 + 0j), (2, 1)),
+        lambda: grown.reset({(1, (1 + 0j,)): 0}),
+    ):
+        with pytest.raises(TypeError, match=NO_ORDER):
+            change()
+        assert len(grown) == len(filled) == len(keys)
+    cluster.digest_equal()
+
+
 def test_sets_are_keys_as_long_as_each_is_a_part_of_the_next():
     mine, other = LocalCluster(2).attach("s", ReplSortedSet)
     mine.update([frozenset({1, 2, 3}), frozenset({1})])
