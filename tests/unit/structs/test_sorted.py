@@ -246,7 +246,7 @@ def test_what_equals_a_key_but_has_no_place_among_them_removes_nothing():
 def test_keys_that_have_an_order_with_some_others_only_are_refused():
     cluster = LocalCluster(2)
     keys = [(-1, i) for i in range(1000)] + [(0, i) for i in range(999)]
-    keys += [(1, 1), (1, 2)] + [(2, i) for i in range(3000)]
+    keys += [(1, 1), (1, 1, 4), (1, 1, 6), (1, 2)] + [(2, i) for i in range(3000)]
     grown = cluster.attach_on(0, "d", ReplSortedDict())
     for key in keys:
         grown.set(key, 0)
