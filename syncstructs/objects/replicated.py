@@ -750,9 +750,7 @@ def _calling(command: ReplicatedDescriptor[Any, Any, Any]) -> Callable[..., Any]
         method = getattr(target, command.name)
         result = method(*args, **named)
         # What overrides a command may change the arguments, and call that one.
-        is_command = isinstance(getattr(type(target), command.name), ReplicatedDescriptor)
-        is_command = is_command and isinstance(method, ReplicatedMethod)
-        if batch is not None and is_command and _context() is None:
+        if batch is not None and _context() is None and isinstance(method, ReplicatedMethod):
             _add_to_run(batch.run, call, target, command.name)
         return result
 
@@ -769,6 +767,8 @@ def _add_to_run(run: Run, operator: Callable[..., Any], target: Any, method: str
         and run.method == method
         and run.width == 2
         and not target._pickles
+        # Not a property, which may give another one the next time.
+        and isinstance(getattr(type(target), method, None), ReplicatedDescriptor)
     ):
         run.operator = operator
 

@@ -154,6 +154,18 @@ def test_an_operator_takes_what_its_method_does(batch: Batch) -> None:
     ]  # fmt: skip
 
 
+def test_an_operator_asks_a_property_each_time(batch: Batch) -> None:
+    class Turning(Cells):
+        @property
+        def set(self) -> object:
+            names.append(names[-2])
+            return super().set if names[-1] == "set" else self.put
+
+    names, turning = ["set", "put"], attached(Turning(), 1)
+    turning["a"] = turning["b"] = turning["c"] = 1
+    assert [method for _, method, _ in calls(batch)] == ["set", "put", "set"]
+
+
 def test_an_operator_takes_what_overrides_its_method(batch: Batch) -> None:
     class Wide(Cells):
         @replicated
