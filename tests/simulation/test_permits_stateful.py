@@ -29,6 +29,8 @@ class Ask:
     future: Any
     depth: int = 1
     token: int = 0
+    is_anew: bool = False
+    """Whether its node came back, and had it wait anew."""
 
     def is_of(self, node, kind, caller=None):
         return (self.node, self.kind) == (node, kind) and caller in (None, self.caller)
@@ -143,6 +145,8 @@ class Permits(ComingAndGoing):
         anew = {(ask.caller, ask.kind) for ask in held}
         self.lost += [ask for ask in lost if (ask.caller, ask.kind) not in anew] + held
         self.line += line
+        for ask in line:
+            ask.is_anew = True
         self.serve()
 
     def all_agree(self):
@@ -170,7 +174,24 @@ class Permits(ComingAndGoing):
     def tokens(self, target):
         return list(target._holders)
 
+    def take_turns(self):
+        """Let those that a node began to wait for anew be served in any order.
+
+        What it was granted before it was sure of its session is given back, to be asked for behind
+        the others: see `Wait.served`.
+        """
+        for at, ask in enumerate(self.held):
+            for place, other in enumerate(self.line):
+                if (
+                    ask.is_anew and other.is_anew
+                    and (ask.node, ask.kind) == (other.node, other.kind)
+                    and not ask.future.done() and other.future.done()
+                ):  # fmt: skip
+                    self.held[at], self.line[place] = other, ask
+                    break
+
     def is_right(self, target):
+        self.take_turns()
         return (
             self.holders(target) == self.rows(self.held)
             and [(row[0], self.kind_of(row[3])) for row in target._waiters.state()]
