@@ -377,18 +377,25 @@ def ports_to_try() -> list[int]:
     return random.SystemRandom().sample(own, len(own))
 
 
+# Those of the last calls: nobody may listen there yet.
+_given: deque[int] = deque(maxlen=100)
+
+
 def free_addresses(count: int) -> list[str]:
-    """Return `count` different loopback addresses on which nobody listens now."""
+    """Return `count` loopback addresses on which nobody listens now; others than just before."""
     addresses: list[str] = []
     for port in ports_to_try():
         if len(addresses) == count:
             break
+        if port in _given:
+            continue
         with socket.socket() as probe:
             if os.name == "posix":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 addresses.append(f"127.0.0.1:{port}")
+                _given.append(port)
     if len(addresses) < count:
         raise OSError(f"fewer than {count} free ports in a share of {PORTS}")
     return addresses

@@ -178,7 +178,7 @@ class Permits(ComingAndGoing):
         """Let those that a node began to wait for anew be served in any order.
 
         What it was granted before it was sure of its session is given back, to be asked for behind
-        the others: see `Wait.served`.
+        the others: see `_granted` in `structs/holding.py`.
         """
         for at, ask in enumerate(self.held):
             for place, other in enumerate(self.line):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from syncstructs.cli import processes
 from syncstructs.cli.bench import CALLS, LOADS, MEASURES, shape_of, summarize
 from syncstructs.cli.bench_load import Chains, Load, percentile, report, write_blocking
 from syncstructs.cli.channel import Channel, Setup
@@ -210,9 +211,12 @@ def test_a_channel_carries_lines_and_drops_a_torn_last_one():
     assert channel.receive() is None
 
 
-def test_free_addresses_are_different():
-    addresses = free_addresses(20)
-    assert len(set(addresses)) == 20
+def test_free_addresses_are_different(monkeypatch):
+    assert len(set(free_addresses(20))) == 20
+    # Nobody listens on the first ones yet as the next are drawn.
+    ports = ports_to_try()[:50]
+    monkeypatch.setattr(processes, "ports_to_try", lambda: ports)
+    assert len({*free_addresses(6), *free_addresses(6)}) == 12
 
 
 def test_processes_whose_ids_follow_one_another_choose_among_other_ports(monkeypatch):
